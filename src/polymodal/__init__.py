@@ -1,0 +1,1 @@
+"""Machine learning on several modalities at once."""

@@ -1,0 +1,64 @@
+"""Values and where they are real: the one type that everything speaks.
+
+The law: a value under a False mask never matters - not to an output, not to a gradient, not when it is NaN.
+Padding, an absent modality, an empty cell, a missing label and a hidden modality are all this one mechanism.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Masked(NamedTuple):
+    """Values and where they are real: ``mask.shape == values.shape[:mask.ndim]``, ``mask.ndim >= 1``.
+
+    values: (B, ...) ids, pixels, samples, cells, or tokens (B, T, D).
+    mask: bool, (B,) row, (B, T) token, (B, F) cell or (B, T, C) reading.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device | str) -> "Masked":
+        """Both tensors on `device`."""
+        return Masked(self.values.to(device), self.mask.to(device))
+
+    def take(self, rows: Tensor) -> "Masked":
+        """The rows with these positions, in this order."""
+        return Masked(self.values[rows], self.mask[rows])
+
+    def hidden(self) -> "Masked":
+        """The same values, none of them real: the modality as if it were absent from every row."""
+        return Masked(self.values, torch.zeros_like(self.mask))
+
+    def present(self) -> Tensor:
+        """(B,) True where a row holds at least one real value."""
+        return self.mask.flatten(1).any(1) if self.mask.ndim > 1 else self.mask
+
+
+class Batch(NamedTuple):
+    """Rows of a table, ready for a learner; a missing label is a False in its mask."""
+
+    inputs: dict[str, Masked]
+    targets: dict[str, Masked]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Every tensor on `device`."""
+        return Batch(*({k: x.to(device) for k, x in part.items()} for part in self))
+
+    def take(self, rows: Tensor) -> "Batch":
+        """The rows with these positions, in this order."""
+        return Batch(*({k: x.take(rows) for k, x in part.items()} for part in self))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the batch holds."""
+        return next(x.mask.shape[0] for part in self for x in part.values())
+
+
+class Losses(NamedTuple):
+    """What a learner returns: the scalar to minimise, and its named parts for the log."""
+
+    total: Tensor
+    parts: dict[str, Tensor]

@@ -1,0 +1,1 @@
+"""Tables, their schema, splits, the cache of decoded cells, and batches."""

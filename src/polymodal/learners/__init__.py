@@ -1,0 +1,1 @@
+"""Learners: three directions of learning. Here is the Predictor, many modalities to one target."""

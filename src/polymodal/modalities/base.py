@@ -1,0 +1,105 @@
+"""The contract of a modality, in prose.
+
+A modality is one file of this folder. It holds a **codec**, which turns one cell into one tensor, and **encoders**,
+which turn a batch of those into tokens of one width. Nothing else in the library knows what a photograph is.
+
+    cell --codec.encode--> Tensor or None --codec.collate--> Masked --encoder--> Masked tokens (B, T, dim)
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.batch import Masked
+from polymodal.nn import Size
+from polymodal.spec import spec
+
+
+class Guess(NamedTuple):
+    """How sure a codec is that a column is its own (0 to 1), and why, in words for a person."""
+
+    confidence: float
+    reason: str
+
+
+class Codec(ABC):
+    """One cell of a table -> one tensor, the same in training and in prediction.
+
+    A cell arrives as the table holds it: None where it is missing, a `pathlib.Path` (already resolved) where the
+    codec `takes_files` and the cell was a string, otherwise the object itself. Constructor arguments are settings and are kept under
+    their own names; what `fit` learns is kept in attributes whose names end in "_", as JSON values only.
+    """
+
+    kind: ClassVar[str]  # the schema's word for such a column: "text", "image" ...
+    takes_files: ClassVar[bool] = False  # strings in such a column are paths
+    costly: ClassVar[bool] = False  # decoding is worth keeping on disk
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, cells: Sequence[Any]) -> Guess:
+        """Is this column of that kind? `cells` is a sample of its non-missing cells; a string that names an existing
+        file, or ends like a media file, has become a Path. Confidence 0 means no. Never raises."""
+
+    def fit(self, cells: Iterable[Any], size: Size) -> Self:
+        """Learn from training cells (None included) what `encode` needs; `size` bounds lengths. Returns self."""
+        return self
+
+    @abstractmethod
+    def encode(self, cell: Any) -> Tensor | None:
+        """The cell's tensor, without a batch axis; None where the cell holds nothing.
+
+        Raises Unreadable, saying what was seen and what was expected, for a cell that can't be decoded.
+        """
+
+    @abstractmethod
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """One batch. None gives an all-False row; a batch of None alone still has a valid shape."""
+
+    def fingerprint(self) -> str:
+        """A key of everything that decides what `encode` returns."""
+        return hashlib.blake2b(json.dumps(spec(self), sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class Encoder(nn.Module, ABC):
+    """Masked raw values -> Masked tokens (B, T, dim). Rows never see each other, so no batch norm.
+
+    Tokens of one row may be fewer than its raw values (strided convolutions); a row without a real value has no real
+    token.
+    """
+
+    dim: int
+
+    @classmethod
+    @abstractmethod
+    def for_codec(cls, codec: Any, size: Size) -> Self:
+        """The encoder that fits a fitted codec, of this size; its `dim` is ``size.dim``."""
+
+    @abstractmethod
+    def forward(self, x: Masked) -> Masked:
+        """(B, ...) raw values -> (B, T, dim) tokens."""
+
+
+def pad(cells: Sequence[Tensor | None], empty: Tensor) -> Masked:
+    """Cells of shape (T, ...) with unequal T -> (B, T_max, ...) and the (B, T_max) mask; T_max >= 1.
+
+    `empty` is a tensor of shape (0, ...) in the right dtype: it gives the shape of a batch without any cell.
+    """
+    rows = [empty if c is None else c for c in cells]
+    length = max(1, *(len(r) for r in rows)) if rows else 1
+    values = empty.new_zeros((len(rows), length, *empty.shape[1:]))
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for i, r in enumerate(rows):
+        values[i, : len(r)] = r
+        mask[i, : len(r)] = True
+    return Masked(values, mask)
+
+
+def stack(cells: Sequence[Tensor | None], empty: Tensor) -> Masked:
+    """Cells of one shape -> (B, ...) and the (B,) mask; a missing cell is a copy of `empty` under a False."""
+    mask = torch.tensor([c is not None for c in cells], dtype=torch.bool)
+    return Masked(torch.stack([empty if c is None else c for c in cells]), mask)

@@ -1,0 +1,92 @@
+"""Objects <-> JSON through constructor signatures, so that saving and cloning are free.
+
+An object's specification is ``{"class": name, "args": {...}, "fitted": {...}}``: each constructor argument, kept by
+the object under its own name, and each attribute whose name ends in "_" (what `fit` learned, JSON values only).
+Reading a specification never imports what it names: the class must be in the tables handed to `build`.
+"""
+
+import difflib
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from polymodal.errors import InputError
+from polymodal.nn import Named
+
+
+def spec(x: Any) -> Any:
+    """The JSON form of an object, a module, or a container of them.
+
+    >>> from polymodal.nn import Pool
+    >>> spec(Pool(4))
+    {'class': 'Pool', 'args': {'dim': 4}}
+    """
+    if x is None or isinstance(x, bool | int | str):
+        return x
+    if isinstance(x, float):
+        return x if math.isfinite(x) else {"float": str(x)}
+    if isinstance(x, Named):
+        return {"items": {k: spec(v) for k, v in x.items()}}
+    if isinstance(x, Mapping):
+        return {"items": {str(k): spec(v) for k, v in x.items()}}
+    if isinstance(x, list | tuple):
+        return [spec(v) for v in x]
+    out = {"class": type(x).__name__, "args": {k: spec(getattr(x, k)) for k in arguments(type(x))}}
+    if fitted := {k: spec(v) for k, v in vars(x).items() if k.endswith("_") and not k.startswith("_")}:
+        out["fitted"] = fitted
+    return out
+
+
+def build(form: Any, classes: Mapping[str, type]) -> Any:
+    """The object that `spec` described, from the classes given.
+
+    Raises InputError for a class that is in no table, or an argument that its class does not take.
+    """
+    if isinstance(form, list):
+        return [build(v, classes) for v in form]
+    if not isinstance(form, dict):
+        return form
+    if "float" in form:
+        return float(form["float"])
+    if "items" in form:
+        return {k: build(v, classes) for k, v in form["items"].items()}
+    name = form.get("class")
+    if name not in classes:
+        raise InputError(
+            f"the saved model uses a class {name!r} that polymodal does not have; load it with the class at hand: "
+            "polymodal.load(folder, parts=[TheClass]), or --part mypackage.mymodule:TheClass"
+        )
+    args = {k: build(v, classes) for k, v in form["args"].items()}
+    x = construct(classes[name], **args)
+    for k, v in form.get("fitted", {}).items():
+        setattr(x, k, build(v, classes))
+    return x
+
+
+def construct(cls: type, **args: Any) -> Any:
+    """``cls(**args)``, with an error that names the wrong argument, the nearest right one and all that exist."""
+    known = arguments(cls)
+    for k in args:
+        if k not in known:
+            near = difflib.get_close_matches(k, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(f"{cls.__name__} has no argument {k!r}; {hint}It takes: {', '.join(known)}")
+    return cls(**args)
+
+
+def arguments(cls: type) -> list[str]:
+    """Names of the constructor's arguments."""
+    return [k for k in inspect.signature(cls).parameters if k not in ("args", "kwargs")]
+
+
+def table(*parts: Iterable[type]) -> dict[str, type]:
+    """Classes by their own name, for `build`."""
+    return {cls.__name__: cls for part in parts for cls in part}
+
+
+def clone(x: nn.Module, classes: Mapping[str, type]) -> Any:
+    """A new object of the same specification: same architecture, fresh parameters."""
+    return build(spec(x), classes)
