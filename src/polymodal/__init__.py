@@ -1,1 +1,84 @@
-"""Machine learning on several modalities at once."""
+"""Machine learning on several modalities at once: one table in, one model out.
+
+>>> import polymodal
+>>> model = polymodal.fit("reviews.csv", target="stars", out="model")       # doctest: +SKIP
+>>> model.evaluate("test.csv").metrics["accuracy"]                          # doctest: +SKIP
+
+Importing polymodal is light: each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polymodal import fusion as fusion
+    from polymodal import modalities as modalities
+    from polymodal import tasks as tasks
+    from polymodal.batch import Batch as Batch
+    from polymodal.batch import Losses as Losses
+    from polymodal.batch import Masked as Masked
+    from polymodal.data.inspect import inspect as inspect
+    from polymodal.data.schema import Schema as Schema
+    from polymodal.data.table import Table as Table
+    from polymodal.errors import InputError as InputError
+    from polymodal.errors import Unreadable as Unreadable
+    from polymodal.estimators import MultimodalClassifier as MultimodalClassifier
+    from polymodal.estimators import MultimodalRegressor as MultimodalRegressor
+    from polymodal.fitting import fit as fit
+    from polymodal.folder import load as load
+    from polymodal.learners.predictor import Predictor as Predictor
+    from polymodal.model import Evaluation as Evaluation
+    from polymodal.model import Model as Model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Batch": "polymodal.batch",
+    "Evaluation": "polymodal.model",
+    "InputError": "polymodal.errors",
+    "Losses": "polymodal.batch",
+    "Masked": "polymodal.batch",
+    "Model": "polymodal.model",
+    "MultimodalClassifier": "polymodal.estimators",
+    "MultimodalRegressor": "polymodal.estimators",
+    "Predictor": "polymodal.learners.predictor",
+    "Schema": "polymodal.data.schema",
+    "Table": "polymodal.data.table",
+    "Unreadable": "polymodal.errors",
+    "fit": "polymodal.fitting",
+    "inspect": "polymodal.data.inspect",
+    "load": "polymodal.folder",
+}
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "InputError",
+    "Losses",
+    "Masked",
+    "Model",
+    "MultimodalClassifier",
+    "MultimodalRegressor",
+    "Predictor",
+    "Schema",
+    "Table",
+    "Unreadable",
+    "fit",
+    "fusion",
+    "inspect",
+    "load",
+    "modalities",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"polymodal.{name}")
+    raise AttributeError(f"module 'polymodal' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,11 +1,13 @@
-"""The maths of masks and products, as functions. Modules elsewhere hold the parameters.
+"""The maths of masks, products and votes, as functions. Modules elsewhere hold the parameters.
 
-Axes: b batch, t token, q query, k key, h head, d width, m modality.
+Axes: b batch, t token, q query, k key, h head, d width, m modality, r rank, o output, c class.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, logsigmoid, scaled_dot_product_attention
 
 from polymodal.batch import Masked
 
@@ -55,3 +57,89 @@ def attend(q_bhqd: Tensor, k_bhkd: Tensor, v_bhkd: Tensor, mask_bk: Tensor, drop
     return scaled_dot_product_attention(
         q_bhqd, k_bhkd, v_bhkd, attn_mask=open_bk[:, None, None, :], dropout_p=dropout
     )
+
+
+def extended(x_bd: Tensor) -> Tensor:
+    """(B, D) -> (B, 1 + D): (1, x). What is absent is x = 0, hence (1, 0 ... 0)."""
+    return torch.cat([x_bd.new_ones(x_bd.shape[0], 1), x_bd], dim=1)
+
+
+def tensor_linear(xs: Sequence[Tensor], weight: Tensor) -> Tensor:
+    """Tensor fusion and a linear map of it, in one: M vectors (B, D_m) -> (B, O).
+
+    out[b, o] = sum over i, j, k ... of weight[i, j, k, ..., o] (1, x)[b, i] (1, y)[b, j] (1, z)[b, k] ...
+    with weight (1 + D_1, ..., 1 + D_M, O). The (1 + D)^M cube of a row is never built: the outer product of
+    the first two meets the weight in one GEMM, and each further modality contracts what is left, so that
+    memory is B D^2 and not B D^M. Zadeh et al. 2017, eq. 2, and its first linear layer.
+    """
+    zs = [extended(x) for x in xs]
+    if len(zs) == 1:
+        return zs[0] @ weight
+    pair_bk = (zs[0][:, :, None] * zs[1][:, None, :]).flatten(1)
+    left = pair_bk @ weight.flatten(0, 1).flatten(1)
+    for z in zs[2:]:
+        left = torch.bmm(z[:, None, :], left.unflatten(1, (z.shape[1], -1)))[:, 0]
+    return left
+
+
+def low_rank(xs: Sequence[Tensor], factors: Sequence[Tensor], constants: Sequence[Tensor]) -> Tensor:
+    """Product over modalities of linear maps, a rank at a time: M vectors (B, D_m) -> (B, R, O).
+
+    out[b, r, o] = prod_m (constants[m][r, o] + sum_d factors[m][r, o, d] x_m[b, d]), with factors (R, O, D_m)
+    and constants (R, O). Summed over r it is tensor fusion with the weight
+    W[i, j ..., o] = sum_r F_1[r, o, i] F_2[r, o, j] ..., where F = (constant, factor). Liu et al. 2018, eq.
+    6.
+    """
+    shape = constants[0].shape
+    out: Tensor = linear(xs[0], factors[0].flatten(0, 1), constants[0].flatten())
+    for x, factor, constant in zip(xs[1:], factors[1:], constants[1:], strict=True):
+        out = out * linear(x, factor.flatten(0, 1), constant.flatten())
+    out = out.unflatten(1, shape)
+    return out
+
+
+def pairwise(x_bmd: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """A bilinear form for each pair of modalities, summed: (B, M, D) -> (B, O).
+
+    out[b, o] = sum over m < n, i, j of weights[m][i, n - m - 1, j, o] x[b, m, i] x[b, n, j], with weights[m]
+    of shape (D, M - 1 - m, D, O). One GEMM a modality contracts the weight, one batched product sums over all
+    its partners; the outer product of two modalities is never built. Tenenbaum & Freeman 2000; Jayakumar et
+    al. 2020.
+    """
+    terms = []
+    for m, weight in enumerate(weights):
+        left_bko = (x_bmd[:, m] @ weight.flatten(1)).unflatten(1, (-1, weight.shape[-1]))
+        terms.append(torch.bmm(x_bmd[:, m + 1 :].flatten(1)[:, None], left_bko)[:, 0])
+    return torch.stack(terms).sum(0)
+
+
+def mixture(logit_bmc: Tensor, weight_bm: Tensor, link: str) -> Tensor:
+    """The logits of the average answer: (B, M, C) -> (B, C) with f(out) = sum_m weight[m] f(logit[m]).
+
+    f is the link: softmax over C, sigmoid, or identity. Weights are non-negative and sum to 1 over m; a
+    weight of 0 leaves its modality out. The sum rule of Kittler et al. 1998.
+    >>> mixture(torch.tensor([[[0.0], [9.0]]]), torch.tensor([[1.0, 0.0]]), "sigmoid")
+    tensor([[0.]])
+    """
+    w = weight_bm[..., None]
+    if link == "identity":
+        return (w * logit_bmc).sum(1)
+    # two wheres: the gradient of log at 0 is not finite, even where the result is not used
+    log_w = torch.where(w > 0, torch.where(w > 0, w, 1.0).log(), -torch.inf)
+    if link == "softmax":
+        return (log_w + logit_bmc.log_softmax(-1)).logsumexp(1)
+    yes, no = log_w + logsigmoid(logit_bmc), log_w + logsigmoid(-logit_bmc)
+    return yes.logsumexp(1) - no.logsumexp(1)
+
+
+def masked_median(x_bmc: Tensor, mask_bm: Tensor) -> Tensor:
+    """(B, M, C) -> (B, C): median over the True places of axis 1, the mean of the middle two where they are
+    even.
+
+    At least one place of each row is True.
+    """
+    last = torch.finfo(x_bmc.dtype).max
+    ordered = torch.where(mask_bm[..., None], x_bmc, last).sort(1).values
+    count = mask_bm.sum(1)[:, None, None].expand(-1, 1, x_bmc.shape[2])
+    low, high = ordered.gather(1, (count - 1) // 2), ordered.gather(1, count // 2)
+    return (low + high)[:, 0] / 2

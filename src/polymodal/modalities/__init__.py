@@ -3,8 +3,11 @@
 The table at the foot names every codec and encoder. The first of each is the default.
 """
 
-from typing import NamedTuple
+import difflib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from polymodal.errors import InputError
 from polymodal.modalities.audio import AudioConv, AudioTransformer, LogMel
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.image import ConvNet, Pixels, ViT
@@ -36,3 +39,29 @@ MODALITIES = {
     "tabular": Modality({"cells": Cells}, {"mlp": TabularMLP, "ft-transformer": FTTransformer}),
 }
 PRETRAINED: tuple[type, ...] = (Frozen, Hub)
+
+
+def choose(
+    kind: str, name: str | None = None, *, tune: bool = False, settings: Mapping[str, Any] | None = None
+) -> tuple[Codec, type[Encoder]]:
+    """The codec and the encoder class for a kind of column, by the name that a user gives.
+
+    name: None for the defaults, "encoder", "codec+encoder", or a Hugging Face name or folder of a pretrained network,
+    frozen unless `tune`. settings: the codec's arguments. Raises InputError for a name that is nothing of these.
+    """
+    modality = MODALITIES[kind]
+    codec_name, _, encoder_name = (name or "").rpartition("+")
+    codec = modality.codecs.get(codec_name or next(iter(modality.codecs)))
+    encoder = modality.encoders.get(encoder_name or next(iter(modality.encoders)))
+    if codec and encoder:
+        if tune:
+            raise InputError(f"{name or encoder_name!r} is trained from scratch anyway; leave --tune out")
+        return codec(**(settings or {})), encoder
+    known = [*modality.encoders, *(f"{c}+{e}" for c in modality.codecs for e in modality.encoders)]
+    close = difflib.get_close_matches(name or "", known, 1)
+    if modality.hub is None or close:
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        also = ", or the name or folder of a pretrained network" if modality.hub else ""
+        raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(known)}{also}")
+    prepared = modality.hub(source=name)  # type: ignore[call-arg]  # every hub codec takes a source
+    return (prepared, Hub) if tune else (Frozen(prepared), Projection)

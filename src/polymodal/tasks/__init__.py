@@ -1,1 +1,27 @@
 """Tasks: what the target means; see `base` for the contract. The table at the foot names them all."""
+
+from polymodal.tasks.base import Metric, Task
+from polymodal.tasks.classify import Binary, MultiClass, MultiLabel
+from polymodal.tasks.infer import guess
+from polymodal.tasks.ordinal import Ordinal
+from polymodal.tasks.regress import Regression
+
+__all__ = [
+    "TASKS",
+    "Binary",
+    "Metric",
+    "MultiClass",
+    "MultiLabel",
+    "Ordinal",
+    "Regression",
+    "Task",
+    "guess",
+]
+
+TASKS: dict[str, type[Task]] = {
+    "binary": Binary,
+    "multiclass": MultiClass,
+    "multilabel": MultiLabel,
+    "ordinal": Ordinal,
+    "regression": Regression,
+}

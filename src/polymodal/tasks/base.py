@@ -65,6 +65,14 @@ class Task(ABC):
         """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values have shape (R,),
         NaN where a metric is undefined. Rows without a label are left out."""
 
+    def confusion(self, logits: Tensor, target: Masked) -> tuple[list[Any], list[list[int]]] | None:
+        """Labels, and counts of labelled rows by (true, predicted); None for a task without classes."""
+        return None
+
+    def strata(self, cells: Sequence[Any]) -> list[Any] | None:
+        """What a split should keep in proportion: a class or bin a cell (none missing); None where nothing."""
+        return None
+
     @property
     @abstractmethod
     def metric(self) -> Metric:

@@ -1,0 +1,5 @@
+"""`python -m polymodal`."""
+
+from polymodal.cli import main
+
+main()

@@ -1,0 +1,211 @@
+"""The one path from a table to batches, in training, evaluation, prediction and serving alike.
+
+Table --cells--> codec.encode (cached) --> Rows --collate--> Batch
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch, Masked
+from polymodal.data.encode import Bad, Encoded, encode
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table, resolve
+from polymodal.errors import InputError
+from polymodal.modalities.base import Codec
+from polymodal.modalities.tabular import Cells
+from polymodal.progress import progress
+from polymodal.tasks.base import Task
+
+
+class Rows:
+    """A table as a learner reads it: encoded modalities and labels, cut into batches on demand."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Encoded],
+        codecs: Mapping[str, Codec],
+        labels: Sequence[Tensor | None],
+        task: Task | None,
+        numbers: Sequence[int],
+        bad: Sequence[Bad],
+    ) -> None:
+        self.inputs, self.codecs, self.labels, self.task = inputs, codecs, labels, task
+        self.numbers, self.bad = numbers, bad
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The batch of these rows, in this order."""
+        return Batch(
+            {m: self.codecs[m].collate([x[r] for r in rows]) for m, x in self.inputs.items()},
+            {} if self.task is None else {"target": self.target(rows)},
+        )
+
+    def target(self, rows: Sequence[int]) -> Masked:
+        """The labels of these rows."""
+        assert self.task is not None
+        return self.task.collate([self.labels[r] for r in rows])
+
+    def take(self, rows: Sequence[int]) -> "Rows":
+        """These rows, in this order."""
+        return Rows(
+            {m: x.take(rows) for m, x in self.inputs.items()},
+            self.codecs,
+            [self.labels[r] for r in rows],
+            self.task,
+            [self.numbers[r] for r in rows],
+            self.bad,
+        )
+
+    def only(self, modalities: Sequence[str]) -> "Rows":
+        """The same rows, with these modalities alone."""
+        inputs = {m: self.inputs[m] for m in modalities}
+        return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad)
+
+    def labelled(self) -> np.ndarray:
+        """(N,) True where the row has a label."""
+        return np.array([y is not None for y in self.labels], dtype=bool)
+
+
+class Preprocessor:
+    """A schema with the fitted codec of each modality: tables in, `Rows` out.
+
+    codecs: by modality name, as `schema.modalities()` names them.
+    """
+
+    def __init__(self, schema: Schema, codecs: Mapping[str, Codec]) -> None:
+        self.schema, self.codecs = schema, dict(codecs)
+
+    def fit(self, table: Table, size: Any, quiet: bool = False) -> "Preprocessor":
+        """Fit each codec on the cells of a training table."""
+        with progress("reading", len(self.codecs), quiet) as tick:
+            for done, (m, codec) in enumerate(self.codecs.items()):
+                tick(done, m)
+                codec.fit(self._cells(table, m), size)
+        return self
+
+    def check(self, table: Table, without: Sequence[str] = ()) -> None:
+        """Raises InputError where the table lacks a column of a modality that is not hidden anyway."""
+        for m in without:
+            if m not in self.codecs:
+                raise InputError(f"the model has no modality {m!r}; it has: {', '.join(self.codecs)}")
+        if len(set(without)) == len(self.codecs):
+            raise InputError("every modality would be hidden; leave at least one")
+        for m, (_, columns) in self.schema.modalities().items():
+            lacking = [c for c in columns if c not in table.columns]
+            if m not in without and lacking:
+                raise InputError(
+                    f"{table.name} has no column {lacking[0]!r}, which the model reads as {m!r}; it has: "
+                    f"{', '.join(table.columns)}. Rename a column, add an empty one, or leave the modality out "
+                    f"with --without {m!r}"
+                )
+
+    def encode(
+        self,
+        table: Table,
+        task: Task | None,
+        *,
+        cache: Path | None = None,
+        without: Sequence[str] = (),
+        need_target: bool = False,
+        quiet: bool = False,
+    ) -> Rows:
+        """Read a table. Unreadable cells are absent, and listed in `Rows.bad`; a modality in `without` is absent
+        from every row; labels are read for a `task`, where the table has the target.
+
+        Raises InputError for a missing column, or one in which no cell can be read.
+        """
+        self.check(table, without)
+        bad: list[Bad] = []
+        inputs: dict[str, Encoded] = {}
+        with progress("decoding", table.rows * len(self.codecs), quiet) as tick:
+            for i, (m, codec) in enumerate(self.codecs.items()):
+                cells = [None] * table.rows if m in without else self._cells(table, m)
+                done = i * table.rows
+                inputs[m], reasons = encode(cells, codec, cache, lambda n, m=m, d=done: tick(d + n, m))  # type: ignore[misc]
+                found = self._bad(table, m, cells, codec, reasons)
+                self._refuse_all_bad(table, m, cells, inputs[m], found)
+                bad += found
+        return Rows(
+            inputs,
+            self.codecs,
+            self.labels(table, task, need_target),
+            task,
+            [table.row_number(i) for i in range(table.rows)],
+            bad,
+        )
+
+    def labels(self, table: Table, task: Task | None, need: bool = False) -> list[Tensor | None]:
+        """Each row's encoded label; None throughout for a table without the target, unless it is needed."""
+        if task is None or not need and any(t not in table.columns for t in self.schema.target):
+            return [None] * table.rows
+        out = []
+        for i, cell in enumerate(target_cells(table, self.schema)):
+            try:
+                out.append(task.encode(cell))
+            except InputError as e:
+                raise InputError(
+                    f"{table.name}, row {table.row_number(i)}, column {', '.join(self.schema.target)!r}: {e}"
+                ) from None
+        return out
+
+    def _cells(self, table: Table, modality: str) -> list[Any]:
+        """The modality's cells, one a row: paths resolved, several columns as one mapping."""
+        kind, columns = self.schema.modalities()[modality]
+        if kind == "tabular":
+            named = [table.cells(c) for c in columns]
+            return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
+        cells = table.cells(columns[0])
+        return [resolve(c, table.folder) for c in cells] if self.codecs[modality].takes_files else cells
+
+    def _bad(
+        self, table: Table, modality: str, cells: Sequence[Any], codec: Codec, reasons: Mapping[int, str]
+    ) -> list[Bad]:
+        if isinstance(codec, Cells):
+            found = (
+                (i, c, cell[c], why)
+                for i, cell in enumerate(cells)
+                if cell
+                for c, why in codec.unreadable(cell).items()
+            )
+        else:
+            column = self.schema.modalities()[modality][1][0]
+            found = ((i, column, cells[i], why) for i, why in reasons.items())
+        return [Bad(table.row_number(i), c, str(cell)[:200], why) for i, c, cell, why in found]
+
+    def _refuse_all_bad(
+        self, table: Table, modality: str, cells: Sequence[Any], encoded: Encoded, bad: Sequence[Bad]
+    ) -> None:
+        """A column of which nothing can be read is of another kind, or its paths lead nowhere: no missing data."""
+        _, columns = self.schema.modalities()[modality]
+        for column in columns:
+            of_column = [b for b in bad if b.column == column]
+            there = sum((c.get(column) if isinstance(c, dict) else c) is not None for c in cells)
+            if there and len(of_column) == there:
+                kind = self.schema.columns[column].kind
+                raise InputError(
+                    f"{table.name}: none of the {there} cells of column {column!r} can be read as {kind}; the first: "
+                    f"{of_column[0]}. Mend the column, say --modality {column}=KIND if it holds something else, or "
+                    f"--ignore {column}"
+                )
+
+
+def target_cells(table: Table, schema: Schema) -> list[Any]:
+    """The target's raw cells, one a row; mappings of column to cell where there are several targets."""
+    if len(schema.target) == 1:
+        return table.cells(schema.target[0])
+    columns = [table.cells(t) for t in schema.target]
+    return [dict(zip(schema.target, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def order(rows: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch: `rows` shuffled by (seed, epoch) alone, so that a resumed run sees the same ones."""
+    g = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    shuffled = [rows[i] for i in torch.randperm(len(rows), generator=g).tolist()]
+    return [shuffled[i : i + size] for i in range(0, len(shuffled), size)]

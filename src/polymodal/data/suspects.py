@@ -1,0 +1,216 @@
+"""What in a table would fool a person: doubled rows, ids among the features, groups, columns that give the target away."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polymodal.data.schema import CELLS, Schema, names_rows, words
+from polymodal.data.splits import folds
+from polymodal.data.table import Table
+from polymodal.errors import Unreadable
+from polymodal.modalities.columns import category, number, shown
+
+ENOUGH = 20  # labelled rows below which nothing is said of leaks
+ROWS = 20_000  # rows that are looked at for leaks
+SURE = 0.99
+OWNERS = set(
+    "speaker patient subject user person participant author session video movie film scene site household group "
+    "family writer singer actor customer client device driver student teacher school hospital clinic donor animal "
+    "dog cat plant well plate batch slide case visit recording episode conversation dialogue document article book "
+    "page url location city station camera sensor machine player team worker annotator rater respondent".split()
+)
+IDS = {"id", "ids", "uuid", "guid", "key", "identifier", "name"}
+
+
+class Warned(NamedTuple):
+    """Something to look at before training. kind: "leak", "id" or "conflict"."""
+
+    kind: str
+    column: str | None
+    message: str
+
+
+class Group(NamedTuple):
+    """A column whose values come back, so that rows that share one may resemble each other."""
+
+    column: str
+    groups: int
+    largest: int
+    reason: str
+
+
+def duplicates(content: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> tuple[int, list[tuple[int, int]]]:
+    """How many rows repeat an earlier one, and each with the first like it, by row number."""
+    first: dict[tuple[Any, ...], int] = {}
+    pairs = []
+    for i, row in enumerate(zip(*content.values(), strict=True)):
+        if row in first:
+            pairs.append((numbers[first[row]], numbers[i]))
+        else:
+            first[row] = i
+    return len(pairs), pairs
+
+
+def conflicts(features: Mapping[str, Sequence[Any]], labels: Sequence[Any]) -> int:
+    """Rows that equal another in every feature, and differ from it in the label."""
+    seen: dict[tuple[Any, ...], Counter[Any]] = defaultdict(Counter)
+    for row, label in zip(zip(*features.values(), strict=True), labels, strict=True):
+        if label is not None:
+            seen[row][label] += 1
+    return sum(sum(c.values()) for c in seen.values() if len(c) > 1)
+
+
+def groups(table: Table, schema: Schema, content: Mapping[str, Sequence[Any]]) -> list[Group]:
+    """Columns to split by: named like somebody or something that owns several rows, or one file in several rows.
+
+    With a group chosen already, only those whose values cross it.
+    """
+    out = []
+    for c in schema.columns.values():
+        values = content[c.name]
+        times = Counter(v for v in values if v is not None)
+        count, total = len(times), sum(times.values())
+        if not 2 <= count <= total / 2 and not (c.kind in ("image", "audio") and 2 <= count <= 0.95 * total):
+            continue
+        largest = max(times.values())
+        if c.kind in ("image", "audio", "series"):
+            reason = (
+                f"one {c.kind} stands in up to {largest} rows; parted between training and validation, it is known "
+                "before it is asked for"
+            )
+        elif c.kind in ("category", "number") and (OWNERS | IDS) & set(words(c.name)):
+            owner = next((w for w in words(c.name) if w in OWNERS), c.name)
+            reason = f"rows of one {owner} resemble each other"
+        else:
+            continue
+        if schema.group is None or _crosses(values, table.cells(schema.group)):
+            out.append(Group(c.name, count, largest, reason))
+    return sorted(out, key=lambda g: schema.columns[g.column].kind != "category")
+
+
+def _crosses(values: Sequence[Any], chosen: Sequence[Any]) -> bool:
+    homes: dict[Any, Any] = {}
+    return any(homes.setdefault(v, g) != g for v, g in zip(values, chosen, strict=True) if v is not None)
+
+
+def ids(table: Table, schema: Schema) -> list[Warned]:
+    """Features that name their row, or nearly: learned by heart, and new in every later row."""
+    out = []
+    for c in schema.columns.values():
+        there = [x for x in table.cells(c.name) if x is not None]
+        if c.kind not in (*CELLS, "text") or len(there) < 3:
+            continue
+        why = names_rows(c.name, table.cells(c.name))
+        if not why and c.kind == "category" and len(there) > ENOUGH:
+            distinct = len(set(map(str, there)))
+            why = f"{distinct} of {len(there)} values are distinct" if distinct > 0.5 * len(there) else ""
+        if why:
+            out.append(Warned("id", c.name, f"{c.name!r} is used as a {c.kind}, but {why}; --ignore {c.name}"))
+    return out
+
+
+def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], numeric: bool) -> list[Warned]:
+    """Columns from which alone the target can be told in rows that were not seen: by looking its value up, by the
+    cuts of a small tree, or because the label's word stands in the text."""
+    known = [i for i, y in enumerate(labels) if y is not None]
+    if len(known) > ROWS:
+        known = sorted(np.random.default_rng(0).permutation(known)[:ROWS].tolist())
+    if len(known) < ENOUGH or len({labels[i] for i in known}) < 2:
+        return []
+    y = np.array([float(labels[i]) for i in known]) if numeric else _codes([labels[i] for i in known])
+    parts = folds(len(known), 5, None if numeric else y.tolist())
+    base = 0.0 if numeric else float(np.bincount(y).max() / len(y))
+    out = []
+    for c in schema.columns.values():
+        cells = [table.cells(c.name)[i] for i in known]
+        if c.kind in ("category", "boolean"):
+            score = _score(y, _looked_up(cells, y, parts, numeric), numeric)
+        elif c.kind == "number":
+            score = _score(y, _cut(cells, y, parts, numeric), numeric)
+        elif c.kind == "text" and not numeric:
+            score = _said(cells, [labels[i] for i in known])
+        else:
+            continue
+        if score >= SURE and (1 - score) <= 0.1 * (1 - base):
+            how = f"R2 {score:.3f}" if numeric else f"{score:.1%} right, where always the commonest gives {base:.1%}"
+            what = "its text names the label" if c.kind == "text" else "it alone tells the target"
+            out.append(
+                Warned(
+                    "leak",
+                    c.name,
+                    f"{c.name!r} gives {target!r} away: {what} ({how}). If it won't be known when you predict: "
+                    f"--ignore {c.name}",
+                )
+            )
+    return out
+
+
+def _codes(values: Sequence[Any]) -> np.ndarray:
+    order = {v: i for i, v in enumerate(dict.fromkeys(values))}
+    return np.array([order[v] for v in values])
+
+
+def _score(y: np.ndarray, guess: np.ndarray, numeric: bool) -> float:
+    """Accuracy, or R2 of numbers."""
+    if not numeric:
+        return float((y == guess).mean())
+    return float(1 - ((y - guess) ** 2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-300))
+
+
+def _looked_up(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.ndarray:
+    """For each row the commonest label (mean number) of the other folds' rows with the same value."""
+    names = _codes([category(c) for c in cells])
+    guess = np.zeros(len(y), dtype=np.float64)
+    for kept, held in parts:
+        rest = _middle(y[kept], numeric)
+        rows_of: dict[int, list[int]] = defaultdict(list)
+        for i in kept:
+            rows_of[names[i]].append(i)
+        known = {name: _middle(y[rows], numeric) for name, rows in rows_of.items()}
+        guess[held] = [known.get(names[i], rest) for i in held]
+    return guess
+
+
+def _middle(y: np.ndarray, numeric: bool) -> float:
+    return float(y.mean()) if numeric else float(np.bincount(y).argmax())
+
+
+def _cut(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.ndarray:
+    """For each row the answer of a decision tree on this column alone, learned from the other folds."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    x = np.array([[_number(c)] for c in cells], dtype=np.float64)
+    x = np.where(np.isnan(x), -1e30, x.clip(-1e29, 1e29))
+    guess = np.zeros(len(y), dtype=np.float64)
+    for kept, held in parts:
+        tree = (DecisionTreeRegressor if numeric else DecisionTreeClassifier)(min_samples_leaf=2, random_state=0)
+        guess[held] = tree.fit(x[kept], y[kept]).predict(x[held])
+    return guess
+
+
+def _number(cell: Any) -> float:
+    try:
+        found = number(cell)
+    except Unreadable:
+        found = None
+    return np.nan if found is None else found
+
+
+def _said(cells: Sequence[Any], labels: Sequence[Any]) -> float:
+    """The share of rows whose text holds the word of their label and of no other."""
+    names = {str(y).casefold(): y for y in dict.fromkeys(labels)}
+    if len(names) > 50 or len(names) < 2:
+        return 0.0
+    # the longest first, so that "not good" is not taken for "good"
+    either = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")(?!\w)")
+    right = 0
+    for cell, label in zip(cells, labels, strict=True):
+        found = {names[w] for w in either.findall(str(cell).casefold())}
+        right += found == {label}
+    return right / len(labels)
+
+
+__all__ = ["Group", "Warned", "conflicts", "duplicates", "groups", "ids", "leaks", "shown"]

@@ -1,0 +1,111 @@
+"""scikit-learn estimators on DataFrames of raw cells: for `cross_val_score`, `Pipeline`, `GridSearchCV`, `clone`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.fitting import DEFAULT_FUSION, fit
+from polymodal.model import Model
+from polymodal.tasks.base import Task
+from polymodal.tasks.classify import Binary, MultiClass
+from polymodal.tasks.regress import Regression
+
+TARGET = "target of the estimator"
+
+
+class _Estimator(BaseEstimator):
+    """What both estimators share: settings of `polymodal.fit`, kept under their own names."""
+
+    model_: Model
+
+    def __init__(
+        self,
+        *,
+        fusion: str = DEFAULT_FUSION,
+        size: str = "small",
+        encoders: Mapping[str, str] | None = None,
+        tune: Sequence[str] = (),
+        kinds: Mapping[str, str] | None = None,
+        ignore: Sequence[str] = (),
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        time_limit: float | None = None,
+        folder: str | None = None,
+        cache: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.fusion, self.size, self.encoders, self.tune = fusion, size, encoders, tune
+        self.kinds, self.ignore, self.epochs, self.batch_size = kinds, ignore, epochs, batch_size
+        self.lr, self.time_limit, self.folder, self.cache, self.seed = lr, time_limit, folder, cache, seed
+
+    def _fit(self, X: Any, y: Any, task: Task) -> Self:
+        table = self._table(X)
+        labels = np.asarray(y)
+        if labels.ndim != 1 or len(labels) != table.rows:
+            raise InputError(f"y must hold one label for each of the {table.rows} rows, but has shape {labels.shape}")
+        settings = {k: v for k, v in self.get_params(deep=False).items() if k != "folder"}
+        frame = table.frame()
+        frame[TARGET] = labels
+        whole = Table.read(frame, folder=self.folder)
+        self.model_ = fit(whole, TARGET, task=task, baselines=False, **settings)
+        self.n_features_in_ = len(table.columns)
+        self.feature_names_in_ = np.array(table.columns, dtype=object)
+        return self
+
+    def _decoded(self, X: Any) -> pd.DataFrame:
+        check_is_fitted(self, "model_")
+        return self.model_.predict(self._table(X), cache=self.cache)
+
+    def _table(self, X: Any) -> Table:
+        if isinstance(X, np.ndarray):
+            raise InputError(
+                "polymodal reads columns by name: give a DataFrame (or a list of dicts), not an array; "
+                "pd.DataFrame(X, columns=[...]) makes one"
+            )
+        return Table.read(X, folder=self.folder)
+
+
+class MultimodalClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+    """A classifier of tables whose columns are text, images, audio, series, vectors and numbers.
+
+    The arguments are those of `polymodal.fit`; `folder` is what relative paths in cells are resolved against. X is a
+    DataFrame, y one label a row. A fifth of the rows is held out to choose the best epoch.
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on a DataFrame and its labels."""
+        self.classes_ = np.unique(np.asarray(y))
+        return self._fit(X, y, Binary() if len(self.classes_) == 2 else MultiClass())
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """(N,) labels."""
+        return self.classes_[self.predict_proba(X).argmax(1)]  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> NDArray[np.floating]:
+        """(N, classes) probabilities, in the order of `classes_`; 0 for a class that training did not hold."""
+        decoded = self._decoded(X)
+        columns = [f"probability[{c}]" for c in self.classes_]
+        return decoded.reindex(columns=columns, fill_value=0.0).to_numpy(float)
+
+
+class MultimodalRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+    """A regressor of tables whose columns are text, images, audio, series, vectors and numbers.
+
+    As MultimodalClassifier; y is one number a row.
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on a DataFrame and its numbers."""
+        return self._fit(X, y, Regression())
+
+    def predict(self, X: Any) -> NDArray[np.floating]:
+        """(N,) numbers."""
+        return self._decoded(X)["prediction"].to_numpy(float)

@@ -1,0 +1,120 @@
+"""What fusion brought: a model beside each modality alone and plain concatenation, on the same rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.evaluate.intervals import Interval, difference, intervals
+from polymodal.tasks.base import Task
+
+
+class Candidate(NamedTuple):
+    """A trained predictor, scored on the validation rows."""
+
+    name: str  # "gated", "concat", "photo alone"
+    score: Interval
+    parameters: int
+    epochs: int
+    seconds: float
+
+
+class Comparison(NamedTuple):
+    """Candidates on the same rows; the first is the model. `gains` are paired differences: positive is better."""
+
+    metric: str
+    rows: int
+    candidates: list[Candidate]
+    gains: dict[str, Interval]
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers."""
+        return {
+            "metric": self.metric,
+            "rows": self.rows,
+            "candidates": [{**c._asdict(), "score": c.score._asdict()} for c in self.candidates],
+            "gains": {k: v._asdict() for k, v in self.gains.items()},
+            "verdict": self.verdict,
+        }
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> "Comparison":
+        """What `to_json` wrote."""
+        return cls(
+            form["metric"],
+            form["rows"],
+            [Candidate(**{**c, "score": Interval(**c["score"])}) for c in form["candidates"]],
+            {k: Interval(**v) for k, v in form["gains"].items()},
+            form["verdict"],
+        )
+
+
+class Result(NamedTuple):
+    """A candidate's logits on the rows that all candidates are scored on."""
+
+    name: str
+    fused: bool  # of several modalities
+    logits: Tensor
+    parameters: int
+    epochs: int
+    seconds: float
+
+
+def compare(
+    task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None
+) -> Comparison:
+    """Score each candidate, and test the first one's gain over the best single modality and over concat.
+
+    Intervals are 95% bootstrap intervals over the rows, or over whole groups where `groups` is given; a gain is
+    noise when its interval holds 0.
+    """
+    metric = task.metric
+    sign = 1.0 if metric.higher else -1.0
+    candidates = [
+        Candidate(
+            r.name, intervals(task, r.logits, target, groups)[metric.name], r.parameters, r.epochs, r.seconds
+        )
+        for r in results
+    ]
+    rivals: dict[str, Result] = {}
+    single = [(sign * c.score.value, i) for i, c in enumerate(candidates) if i and not results[i].fused]
+    if single:
+        best = results[max(single)[1]]
+        rivals[best.name] = best
+    rivals |= {r.name: r for r in results[1:] if r.fused}
+    gains = {}
+    for name, rival in rivals.items():
+        gain = difference(task, results[0].logits, rival.logits, target, metric.name, groups)
+        gains[name] = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
+    rows = int(target.present().sum())
+    return Comparison(metric.name, rows, candidates, gains, verdict(results[0].name, metric.name, gains))
+
+
+UNITS = {"accuracy": 100, "macro_f1": 100, "average_precision": 100, "r2": 100, "quadratic_kappa": 100}
+
+
+def verdict(name: str, metric: str, gains: Mapping[str, Interval]) -> str:
+    """One plain sentence a rival: is the model's gain more than noise, and what follows from it.
+
+    >>> verdict("gated", "accuracy", {"text alone": Interval(0.021, 0.008, 0.034)})
+    'gated beats text alone by 2.1 points of accuracy [0.8, 3.4].'
+    """
+    if not gains:
+        return f"{name} has nothing to be compared with."
+    scale = UNITS.get(metric, 1)
+    unit = f" points of {metric}" if scale == 100 else f" of {metric}"
+    said = []
+    for rival, gain in gains.items():
+        value, low, high = (f"{scale * x:.{1 if scale == 100 else 3}f}" for x in gain)
+        if gain.low > 0:
+            said.append(f"{name} beats {rival} by {value}{unit} [{low}, {high}].")
+        elif gain.high < 0:
+            said.append(f"{name} is worse than {rival} by {value.lstrip('-')}{unit} [{low}, {high}]: use {rival}.")
+        else:
+            said.append(
+                f"Against {rival} the difference of {value}{unit} [{low}, {high}] is within noise: "
+                f"{rival} would do as well."
+            )
+    return " ".join(said)

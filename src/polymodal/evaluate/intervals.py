@@ -1,0 +1,113 @@
+"""How sure a score is: percentile bootstrap intervals, over rows or over whole groups of rows.
+
+A bootstrap sample is a vector of counts, one a row, so a score under many samples is a score under many
+weightings. Efron 1979; for groups (speakers, patients) Cameron, Gelbach & Miller 2008: rows of one group are
+drawn together, since they are no independent evidence.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.tasks.base import Task
+
+CHUNK = 2**25  # bytes of counts at a time
+
+
+class Interval(NamedTuple):
+    """A score on all rows, and the ends of its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def weights(
+    n: int, replicates: int = 1000, groups: Sequence[Any] | None = None, seed: int = 0
+) -> Iterator[NDArray[np.float32]]:
+    """Counts of each of n rows in `replicates` bootstrap samples, in chunks (r, n); the chunks add up to
+    (replicates, n).
+
+    groups: one label a row; as many groups as there are drawn with replacement, and all rows of each go
+    together. The same seed gives the same samples, however they are chunked.
+    """
+    if groups is None:
+        code, size = None, n
+    else:
+        code = np.unique(np.array([repr(g) for g in groups]), return_inverse=True)[1].reshape(-1)
+        size = int(code.max(initial=-1)) + 1
+    rng = np.random.default_rng(seed)
+    replicates = replicates if size else 0  # nothing to draw from
+    step = max(1, CHUNK // (4 * max(1, n)))
+    for start in range(0, replicates, step):
+        chunk = np.empty((min(step, replicates - start), n), dtype=np.float32)
+        for row in chunk:
+            drawn = np.bincount(rng.integers(0, size, size, dtype=np.int32), minlength=size)
+            row[:] = drawn if code is None else drawn[code]
+        yield chunk
+
+
+def intervals(
+    task: Task,
+    logits: Tensor,
+    target: Masked,
+    groups: Sequence[Any] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Each of the task's metrics on the labelled rows, with its 95% percentile interval.
+
+    The interval of one row, or of one group, is the value itself: there is nothing to resample. A sample in
+    which a metric is undefined is left out; where it is undefined on all, both ends are NaN.
+    """
+    (logits,), target, groups = _labelled([logits], target, groups)
+    n = len(logits)
+    value = task.scores(logits, target, np.ones((1, n)))
+    parts = [task.scores(logits, target, w) for w in weights(n, replicates, groups, seed)]
+    return {k: _interval(float(v[0]), [p[k] for p in parts]) for k, v in value.items()}
+
+
+def difference(
+    task: Task,
+    logits_a: Tensor,
+    logits_b: Tensor,
+    target: Masked,
+    metric: str,
+    groups: Sequence[Any] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Score of a minus score of b with its 95% interval, both on the same samples: what the rows have in
+    common cancels.
+    """
+    (a, b), target, groups = _labelled([logits_a, logits_b], target, groups)
+    n = len(a)
+    one = np.ones((1, n))
+    value = task.scores(a, target, one)[metric] - task.scores(b, target, one)[metric]
+    parts = [
+        task.scores(a, target, w)[metric] - task.scores(b, target, w)[metric]
+        for w in weights(n, replicates, groups, seed)
+    ]
+    return _interval(float(value[0]), parts)
+
+
+def _labelled(
+    logits: Sequence[Tensor], target: Masked, groups: Sequence[Any] | None
+) -> tuple[list[Tensor], Masked, list[Any] | None]:
+    """The rows that have a label: the others are no part of the sample."""
+    keep = target.present()
+    kept = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
+    return [x[keep.to(x.device)] for x in logits], target.take(keep), kept
+
+
+def _interval(value: float, parts: Sequence[NDArray[np.floating]]) -> Interval:
+    samples = np.concatenate([np.zeros(0), *parts])
+    known = samples[~np.isnan(samples)]
+    if not len(known):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,162 @@
+"""The folder of a saved model: JSON and safetensors, never pickle.
+
+    model.json            schema, codecs and learner as specifications (see `spec`), what training had to say
+    weights.safetensors   the learner's parameters and buffers
+    pretrained/NAME/      configuration (and weights, where frozen) of a pretrained network, so that nothing is fetched
+    manifest.json         format version, and the SHA-256 of every other file
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from polymodal import fusion, modalities, tasks
+from polymodal.data.preprocess import Preprocessor
+from polymodal.data.schema import Schema
+from polymodal.errors import InputError
+from polymodal.learners.predictor import Predictor
+from polymodal.model import Model
+from polymodal.spec import build, spec, table
+
+VERSION = 1
+MANIFEST = "manifest.json"
+
+
+def classes(parts: Sequence[type] = ()) -> dict[str, type]:
+    """Every class that a specification may name: the library's tables, and the user's own `parts`."""
+    kinds = modalities.MODALITIES.values()
+    return table(
+        *(m.codecs.values() for m in kinds),
+        *(m.encoders.values() for m in kinds),
+        (m.hub for m in kinds if m.hub),
+        modalities.PRETRAINED,
+        fusion.FUSIONS.values(),
+        tasks.TASKS.values(),
+        (Predictor,),
+        parts,
+    )
+
+
+def save(model: Model, folder: Path) -> Path:
+    """Write the folder in one step: it is made beside its place, then moved there."""
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.mkdir(parents=True)
+        _write(model, temporary)
+        folder.mkdir(exist_ok=True)
+        for name in ("model.json", "weights.safetensors", "pretrained", MANIFEST):
+            old, new = folder / name, temporary / name
+            if old.is_dir():
+                shutil.rmtree(old)
+            if new.exists():
+                new.replace(old)
+    except OSError as e:
+        raise InputError(f"the model can't be written to {folder}: {e.strerror or e}; choose another --out") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _write(model: Model, folder: Path) -> None:
+    codecs = {m: spec(c) for m, c in model.preprocessor.codecs.items()}
+    learner = spec(model.learner)
+    holders = [(codecs[m], c) for m, c in model.preprocessor.codecs.items()]
+    holders += [(learner["args"]["encoders"]["items"][m], e) for m, e in model.learner.encoders.items()]
+    for i, (form, part) in enumerate(holders):
+        if hasattr(part, "save_source"):
+            name = f"pretrained/{i}"
+            part.save_source(folder / name)
+            _relocate(form, name)
+    form = {
+        "schema": model.preprocessor.schema.to_json(),
+        "codecs": codecs,
+        "learner": learner,
+        "report": model.report,
+    }
+    (folder / "model.json").write_text(json.dumps(form, indent=1, ensure_ascii=False), encoding="utf-8")
+    weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.learner.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    sums = {str(p.relative_to(folder)): _sum(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    manifest = {"format": "polymodal", "version": VERSION, "sha256": sums}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _relocate(form: Any, source: str) -> None:
+    """Name the copy in the model folder wherever a specification names its source."""
+    if isinstance(form, dict):
+        for k, v in form.items():
+            if k == "source":
+                form[k] = source
+            else:
+                _relocate(v, source)
+
+
+def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
+    """Read a model folder. parts: your own classes, where the model was built with any.
+
+    Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
+    """
+    folder = Path(folder)
+    _check(folder)
+    form = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    _absolute(form["codecs"], folder)
+    _absolute(form["learner"], folder)
+    known = classes(parts)
+    schema = Schema.from_json(form["schema"])
+    codecs = {m: build(c, known) for m, c in form["codecs"].items()}
+    learner: Predictor = build(form["learner"], known)
+    try:
+        learner.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (RuntimeError, SafetensorError) as e:
+        raise InputError(f"the weights in {folder} do not fit the model ({e}); it was altered: fit it again") from None
+    learner.eval()
+    return Model(Preprocessor(schema, codecs), learner, form["report"])
+
+
+def _absolute(form: Any, folder: Path) -> None:
+    if isinstance(form, dict):
+        for k, v in form.items():
+            if k == "source" and isinstance(v, str) and v.startswith("pretrained/"):
+                form[k] = str(folder / v)
+            else:
+                _absolute(v, folder)
+
+
+def _check(folder: Path) -> None:
+    """Is it a whole, untouched folder of this version of the format?"""
+    path = folder / MANIFEST
+    if not folder.is_dir() or not path.is_file():
+        seen = "is not a folder" if folder.exists() and not folder.is_dir() else (
+            f"has no {MANIFEST}" if folder.exists() else "does not exist"
+        )
+        raise InputError(f"{folder} is not a polymodal model: it {seen}; give the folder that fit wrote (--out)")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version, sums = manifest["version"], manifest["sha256"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path} can't be read: the model folder is damaged; restore it, or fit it again") from None
+    if version != VERSION:
+        way = "fit it again with this version" if version < VERSION else "update polymodal"
+        raise InputError(
+            f"{folder} has format version {version}, and this polymodal reads version {VERSION}; {way}"
+        )
+    for name, expected in sums:
+        file = folder / name
+        if not file.is_file():
+            raise InputError(f"{folder} is damaged: {name} is missing; restore it, or fit the model again")
+        if _sum(file) != expected:
+            raise InputError(
+                f"{folder} is damaged: {name} is not what was saved (its checksum differs); restore it, or fit again"
+            )
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

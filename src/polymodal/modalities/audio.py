@@ -1,0 +1,259 @@
+"""Recordings: any file, rate and number of channels -> log-mel frames -> tokens along time.
+
+    cell --read--> mono at rate_ --log_mel--> (T, mels) --AudioConv, AudioTransformer--> tokens (B, T', dim)
+
+Axes: b batch, t time (frame), f frequency band, c channel, d width of a token.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, pad
+
+from polymodal.batch import Masked
+from polymodal.errors import Unreadable
+from polymodal.modalities.base import Codec, Encoder, Guess
+from polymodal.modalities.base import pad as pad_cells
+from polymodal.modalities.files import RECORDINGS, count_opening, rate_of, read, spread
+from polymodal.nn import Block, Size, positions
+from polymodal.ops import masked_mean, zeroed
+
+SAMPLE, DECODED = 200, 64  # training clips whose header, whose samples are read by `fit`
+WINDOW, HOP = 0.025, 0.010  # seconds
+FLOOR = 1e-8  # of the clip's loudest band: 80 dB below it
+
+
+class LogMel(Codec):
+    """Log-mel frames: float16 (T, mels), one each 10 ms, each band standardised by the training clips.
+
+    A cell is a path (wav, flac, ogg, mp3 ...), the bytes of such a file, or (samples, rate) with samples (N,)
+    or (N, C). Channels are averaged; the part after `seconds` is cut off. A clip of one sample gives one
+    frame; one without any sample, or with NaN or infinite ones, is Unreadable.
+
+    fit: `rate_` = min(16000, the median rate of the training clips); `mean_`, `std_` of each band.
+    """
+
+    kind: ClassVar[str] = "audio"
+    takes_files: ClassVar[bool] = True
+    costly: ClassVar[bool] = True
+
+    def __init__(self, mels: int = 64, seconds: float = 30.0) -> None:
+        self.mels, self.seconds = mels, seconds
+        self.rate_ = 16_000
+        self.mean_, self.std_ = [0.0] * mels, [1.0] * mels
+
+    @classmethod
+    def accepts(cls, cells: Sequence[Any]) -> Guess:
+        """The share of cells that open as recordings; headers only."""
+        return count_opening(cells, lambda c: rate_of(c) is not None, RECORDINGS, "recordings")
+
+    def fit(self, cells: Iterable[Any], size: Size) -> Self:
+        """Choose the rate from the headers, and the mean and spread of each band from a few clips."""
+        seen = spread([c for c in cells if c is not None], SAMPLE)
+        if rates := [r for r in map(rate_of, seen) if r is not None]:
+            self.rate_ = min(16_000, int(statistics.median(rates)))
+        rows = []
+        for cell in spread(seen, DECODED):
+            try:
+                rows.append(self._frames(cell))
+            except Unreadable:
+                continue  # counted and reported where the column is encoded
+        if rows:
+            x_tf = torch.cat(rows).double()
+            self.mean_ = [round(v, 4) for v in x_tf.mean(0).tolist()]
+            self.std_ = [round(max(v, 0.1), 4) for v in x_tf.std(0, unbiased=False).tolist()]
+        return self
+
+    def encode(self, cell: Any) -> Tensor | None:
+        """float16 (T, mels), T = ceil(samples / hop)."""
+        if cell is None:
+            return None
+        x_tf = self._frames(cell)
+        return ((x_tf - x_tf.new_tensor(self.mean_)) / x_tf.new_tensor(self.std_)).half()
+
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """float16 (B, T, mels) and the (B, T) mask."""
+        return pad_cells(cells, torch.zeros(0, self.mels, dtype=torch.float16))
+
+    def _frames(self, cell: Any) -> Tensor:
+        return log_mel(torch.from_numpy(read(cell, self.rate_, self.seconds)), self.rate_, self.mels)
+
+
+# --- the maths ----------------------------------------------------------------------------------------
+
+
+def log_mel(x_n: Tensor, rate: int, mels: int) -> Tensor:
+    """(N,) samples -> (ceil(N / hop), mels): log of the power in each band, down to 80 dB below the loudest.
+
+    out[t, f] = log max(sum_k mel[f, k] |X[t, k]|^2, floor); X[t] is the Fourier transform of 25 ms around
+    sample t * hop (Hann window, zeros beyond the clip's ends), hop = 10 ms, floor = 1e-8 * the clip's largest
+    band (1e-10 for silence).
+    """
+    hop, window, fft = geometry(rate, mels)
+    spectrum = torch.stft(
+        x_n,
+        fft,
+        hop,
+        window,
+        torch.hann_window(window),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power_kt = spectrum[:, : -(-len(x_n) // hop)].abs().square()
+    power_tf = (mel_matrix(rate, fft, mels) @ power_kt).T
+    return power_tf.clamp(min=max(FLOOR * float(power_tf.max()), 1e-10)).log()
+
+
+def geometry(rate: int, mels: int) -> tuple[int, int, int]:
+    """Samples of a hop, a window, the Fourier transform: a power of two that holds the window, and is fine
+    enough for the narrowest mel band to have a bin inside.
+
+    >>> geometry(16_000, 64), geometry(8_000, 64)
+    ((160, 400, 1024), (80, 200, 512))
+    """
+    hop, window = max(1, round(rate * HOP)), max(2, 2 * round(rate * WINDOW / 2))
+    narrowest = float(hertz(mel(rate / 2) / (mels + 1)))
+    return hop, window, 2 ** math.ceil(math.log2(max(window, rate / narrowest)))
+
+
+@lru_cache(maxsize=8)
+def mel_matrix(rate: int, fft: int, mels: int) -> Tensor:
+    """(mels, fft / 2 + 1) triangles of height 1, their corners equally spaced in mel from 0 to rate / 2."""
+    corner = hertz(np.linspace(0.0, mel(rate / 2), mels + 2))
+    low, centre, high = (corner[i : i + mels, None] for i in range(3))
+    bin_hz = np.arange(fft // 2 + 1) * rate / fft
+    up, down = (bin_hz - low) / (centre - low), (high - bin_hz) / (high - centre)
+    return torch.from_numpy(np.minimum(up, down).clip(min=0.0)).float()
+
+
+def mel(hz: float) -> float:
+    """Mel = 2595 log10(1 + hz / 700): the HTK formula."""
+    return 2595.0 * math.log10(1.0 + hz / 700.0)
+
+
+def hertz(m: Any) -> Any:
+    """The inverse of `mel`."""
+    return 700.0 * (10.0 ** (m / 2595.0) - 1.0)
+
+
+# --- encoders -----------------------------------------------------------------------------------------
+
+
+class AudioConv(Encoder):
+    """2-D convolutions over (time, band), both halved at each stage; then one token a step of time.
+
+    The clip's own mean of each band is taken off first (the channel and the voice's colour; Atal 1974), and
+    the bands of the last stage are joined: token[t] = W norm(mean over f of x[:, t, f]). In training random
+    bands and frames are hidden (SpecAugment, Park et al. 2019).
+    """
+
+    def __init__(self, mels: int, dim: int, widths: list[int], blocks: int = 1, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.mels, self.dim, self.widths, self.blocks, self.dropout = mels, dim, widths, blocks, dropout
+        self.stages = nn.ModuleList()
+        for a, b in zip([1, *widths], widths, strict=False):
+            self.stages.append(Stage(a, b, blocks, dropout))
+        bands = mels
+        for _ in widths:
+            bands = -(-bands // 2)
+        self.out = nn.Sequential(
+            nn.LayerNorm(widths[-1] * bands), nn.Dropout(dropout), nn.Linear(widths[-1] * bands, dim)
+        )
+
+    @classmethod
+    def for_codec(cls, codec: Any, size: Size) -> Self:
+        """Three stages: a token each 80 ms."""
+        return cls(
+            codec.mels, size.dim, [max(16, size.dim // 2), size.dim, size.dim], max(1, size.layers // 2)
+        )
+
+    def forward(self, x: Masked) -> Masked:
+        """(B, T, mels) -> (B, ceil(T / 8), dim) tokens."""
+        y, mask = centred(x, self.out[2].weight.dtype), x.mask
+        y_bcft = y.transpose(1, 2)[:, None]
+        for stage in self.stages:
+            y_bcft, mask = stage(y_bcft, mask)
+        y_btd = self.out(y_bcft.permute(0, 3, 1, 2).flatten(2))
+        return Masked(torch.where(mask[..., None], y_btd, 0), mask)
+
+
+class Stage(nn.Module):
+    """Halve time and band, then residual blocks; masked frames are 0 before each convolution."""
+
+    def __init__(self, a: int, b: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.halve = nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.norms = nn.ModuleList([Norm(b) for _ in range(blocks)])
+        self.convs = nn.ModuleList([nn.Conv2d(b, b, 3, padding=1) for _ in range(blocks)])
+        self.drop = nn.Dropout(dropout)
+        self.norm = Norm(b)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, a, F, T) and (B, T) -> (B, b, ceil(F / 2), ceil(T / 2)) and its mask."""
+        x, mask = self.halve(x), halved(mask)
+        keep = mask[:, None, None]
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = x + self.drop(conv(torch.where(keep, gelu(norm(x)), 0)))
+        return torch.where(keep, gelu(self.norm(x)), 0), mask
+
+
+class Norm(nn.Module):
+    """LayerNorm over the channels of each position of (B, C, F, T)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return layer_norm(x.permute(0, 2, 3, 1), (self.channels,), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+class AudioTransformer(Encoder):
+    """Patches of `patch` frames -> linear map + sinusoids of their position -> transformer blocks."""
+
+    def __init__(
+        self, mels: int, dim: int, patch: int = 4, layers: int = 2, heads: int = 4, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.mels, self.dim, self.patch = mels, dim, patch
+        self.layers, self.heads, self.dropout = layers, heads, dropout
+        self.patches = nn.Linear(patch * mels, dim)
+        self.stack = nn.ModuleList([Block(dim, heads, dropout) for _ in range(layers)])
+        self.norm = nn.LayerNorm(dim)
+
+    @classmethod
+    def for_codec(cls, codec: Any, size: Size) -> Self:
+        """A token each 40 ms."""
+        return cls(codec.mels, size.dim, 4, max(2, size.layers), size.heads)
+
+    def forward(self, x: Masked) -> Masked:
+        """(B, T, mels) -> (B, ceil(T / patch), dim) tokens."""
+        y, mask = centred(x, self.norm.weight.dtype), x.mask
+        short = -y.shape[1] % self.patch
+        y, mask = pad(y, (0, 0, 0, short)), pad(mask, (0, short))
+        y_btd = self.patches(y.unflatten(1, (-1, self.patch)).flatten(2))
+        mask = mask.unflatten(1, (-1, self.patch)).any(2)
+        tokens = Masked(y_btd + positions(y_btd.shape[1], self.dim, y_btd), mask)
+        for block in self.stack:
+            tokens = block(tokens)
+        return Masked(self.norm(tokens.values), mask)
+
+
+def centred(x: Masked, dtype: torch.dtype) -> Tensor:
+    """(B, T, F) with each clip's own mean over its real frames taken off; 0 at masked frames."""
+    y = zeroed(Masked(x.values.to(dtype), x.mask))
+    return torch.where(x.mask[..., None], y - masked_mean(Masked(y, x.mask))[:, None], 0)
+
+
+def halved(mask_bt: Tensor) -> Tensor:
+    """(B, T) -> (B, ceil(T / 2)): whether any of each two is real."""
+    return pad(mask_bt, (0, mask_bt.shape[1] % 2)).unflatten(1, (-1, 2)).any(2)

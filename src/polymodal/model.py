@@ -1,0 +1,149 @@
+"""A trained model: schema, codecs and learner, from a table to predictions and scores."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.data.encode import Bad
+from polymodal.data.preprocess import Preprocessor, Rows
+from polymodal.data.table import Table, chunks
+from polymodal.errors import InputError
+from polymodal.evaluate.intervals import Interval, intervals
+from polymodal.learners.predictor import Predictor
+from polymodal.tasks.base import Task
+from polymodal.train import predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 128
+CHUNK = 1024  # rows that are in memory at a time when predicting
+
+
+class Evaluation(NamedTuple):
+    """Scores of a model on a table.
+
+    metrics: each with its 95% bootstrap interval, over groups where there are any. confusion: labels, and counts by
+    (true, predicted); None for tasks without classes. absent: rows that lack each modality. bad: unreadable cells.
+    """
+
+    task: str
+    rows: int
+    unlabelled: int
+    metrics: dict[str, Interval]
+    metric: str
+    group: str | None
+    without: list[str]
+    absent: dict[str, int]
+    confusion: tuple[list[Any], list[list[int]]] | None
+    bad: list[Bad]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers: ``{"task", "rows", "metrics": {name: {"value", "low", "high"}}, ...}``."""
+        labels_matrix = dict(zip(("labels", "matrix"), self.confusion, strict=True)) if self.confusion else None
+        return {
+            **self._asdict(),
+            "metrics": {k: v._asdict() for k, v in self.metrics.items()},
+            "confusion": labels_matrix,
+            "bad": [b._asdict() for b in self.bad],
+        }
+
+
+class Model:
+    """What `fit` returns and `load` reads. `report` is what training had to say, as JSON values."""
+
+    def __init__(self, preprocessor: Preprocessor, learner: Predictor, report: Mapping[str, Any]) -> None:
+        self.preprocessor, self.learner, self.report = preprocessor, learner, dict(report)
+
+    @property
+    def task(self) -> Task:
+        """What the target means."""
+        return self.learner.task
+
+    @property
+    def modalities(self) -> list[str]:
+        """Names of the modalities that the model reads."""
+        return list(self.preprocessor.codecs)
+
+    def to(self, device: torch.device | str) -> "Model":
+        """Move the learner."""
+        self.learner.to(device)
+        return self
+
+    def logits(self, rows: Rows) -> Tensor:
+        """(N, outputs) of encoded rows, float32, on the CPU."""
+        return predict(self.learner, rows, BATCH)
+
+    def predict(
+        self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None
+    ) -> "pd.DataFrame":
+        """One row for each row of the table, in order: "prediction", and the probabilities where there are any.
+
+        table: a path, a DataFrame, a list of dicts. The target need not be there. Modalities in `without` are
+        hidden. Raises InputError where a column is missing or holds something else than in training.
+        """
+        import pandas as pd
+
+        return pd.concat(list(self.predictions(table, without=without, cache=cache)), ignore_index=True)
+
+    def predictions(
+        self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None, bad: list[Bad] | None = None
+    ) -> Iterator["pd.DataFrame"]:
+        """`predict` by parts, so that memory does not grow with the table. Unreadable cells are added to `bad`."""
+        import pandas as pd
+
+        for part in chunks(table, CHUNK):
+            rows = self.preprocessor.encode(part, None, cache=_folder(cache), without=without, quiet=True)
+            if bad is not None:
+                bad += rows.bad
+            yield pd.DataFrame(dict(self.task.decode(self.logits(rows))))
+
+    def evaluate(
+        self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None, quiet: bool = True
+    ) -> Evaluation:
+        """The task's metrics on a table that has the target, with 95% bootstrap intervals.
+
+        Intervals are over whole groups where the model was trained with a group column and the table has it.
+        Raises InputError where the table lacks the target, or no row has a label.
+        """
+        table = Table.read(table)
+        rows = self.preprocessor.encode(
+            table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=quiet
+        )
+        group = self.preprocessor.schema.group
+        return self.score(rows, table.cells(group) if group in table.columns else None, without)
+
+    def score(self, rows: Rows, groups: Sequence[Any] | None = None, without: Sequence[str] = ()) -> Evaluation:
+        """`evaluate` on rows that are encoded already."""
+        unlabelled = int((~rows.labelled()).sum())
+        if unlabelled == len(rows):
+            raise InputError(
+                f"none of the {len(rows)} rows has a label in {', '.join(self.preprocessor.schema.target)!r}, so "
+                "there is nothing to score; use predict"
+            )
+        logits, target = self.logits(rows), rows.target(range(len(rows)))
+        return Evaluation(
+            task=self.task.name,
+            rows=len(rows),
+            unlabelled=unlabelled,
+            metrics=intervals(self.task, logits, target, groups),
+            metric=self.task.metric.name,
+            group=self.preprocessor.schema.group if groups is not None else None,
+            without=list(without),
+            absent={m: int((~x.present()).sum()) for m, x in rows.inputs.items()},
+            confusion=self.task.confusion(logits, target),
+            bad=list(rows.bad),
+        )
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the model folder (JSON and safetensors). Raises InputError where the folder can't be written."""
+        from polymodal.folder import save
+
+        return save(self, Path(folder))
+
+
+def _folder(cache: Path | str | None) -> Path | None:
+    return None if cache is None else Path(cache)

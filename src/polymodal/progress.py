@@ -1,0 +1,59 @@
+"""Progress on standard error, for a person who waits: a bar in a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Ticker(Protocol):
+    """What long work calls as it goes on."""
+
+    def __call__(self, done: float, note: str = "") -> None:
+        """`done` of the total; `note` is what a person wants to know now."""
+
+
+@contextmanager
+def progress(title: str, total: float, quiet: bool = False) -> Iterator[Ticker]:
+    """A bar titled so, with the time left. Nothing is shown where `quiet`, or for work of under half a second."""
+    if quiet:
+        yield lambda done, note="": None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=total, note="")
+            yield lambda done, note="": bar.update(task, completed=done, **({"note": note} if note else {}))
+    else:
+        yield _Lines(title, total)
+
+
+class _Lines:
+    """One line every ten seconds, for a log file."""
+
+    def __init__(self, title: str, total: float, every: float = 10.0) -> None:
+        self.title, self.total, self.every = title, total, every
+        self.start = self.last = time.monotonic()
+
+    def __call__(self, done: float, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last < self.every:
+            return
+        self.last = now
+        left = (now - self.start) * (self.total - done) / max(done, 1e-9)
+        print(
+            f"{self.title}: {done / max(self.total, 1e-9):.0%}, about {left:.0f} s left  {note}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,165 @@
+"""What a person reads at the end of a command. Each function prints one result to standard output."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from polymodal.data.cache import Usage
+from polymodal.data.encode import Bad
+from polymodal.evaluate.compare import Comparison
+from polymodal.fitting import comparison_of
+from polymodal.model import Evaluation, Model
+
+SHOWN = 10  # rows of a list before the rest is counted
+
+
+def fitted(model: Model, out: Path, table: str) -> None:
+    """The end of `fit`: what was learned, how well, and beside what."""
+    report, console = model.report, Console()
+    rows, bad = report["rows"], [Bad(**b) for b in report["bad"]]
+    console.print(f"[bold]{escape(_target(model))}[/]: {model.task.name}, {escape(report['task']['reason'])}")
+    console.print(f"[bold]modalities[/]: {escape(', '.join(_modalities(model)))}")
+    given = "given" if report["valid_given"] else "held out"
+    groups = f", by {escape(str(model.preprocessor.schema.group))}" if model.preprocessor.schema.group else ""
+    console.print(f"[bold]rows[/]: {rows['train']:,} to train on, {rows['valid']:,} to validate on ({given}{groups})")
+    if rows["unlabelled"]:
+        console.print(f"{rows['unlabelled']:,} rows without a label were left out of the loss")
+    _bad(console, bad)
+    _comparison(console, comparison_of(report), "validation rows")
+    if "test" in report:
+        _comparison(console, comparison_of(report, "test"), "test rows")
+    console.print(
+        f"\n{report['seconds']:.0f} s, at most {report['peak_memory_mb']:,.0f} MB. The model is in {escape(str(out))}; next:\n"
+        f"  polymodal evaluate {escape(str(out))} TABLE      score it on other rows\n"
+        f"  polymodal predict {escape(str(out))} TABLE       predict rows without a label",
+        highlight=False,
+    )
+
+
+def _comparison(console: Console, comparison: Comparison, of: str) -> None:
+    grid = Table(title=f"{comparison.metric} on {comparison.rows:,} {of}", title_justify="left", box=None)
+    for name, side in (("", "left"), (comparison.metric, "right"), ("95% interval", "left")):
+        grid.add_column(name, justify=side)  # type: ignore[arg-type]
+    for name in ("parameters", "epochs", "seconds"):
+        grid.add_column(name, justify="right")
+    for i, c in enumerate(comparison.candidates):
+        grid.add_row(
+            escape(c.name) + (" (this model)" if i == 0 else ""),
+            f"{c.score.value:.3f}",
+            f"[{c.score.low:.3f}, {c.score.high:.3f}]".replace("[", "\\["),
+            f"{c.parameters:,}",
+            str(c.epochs),
+            f"{c.seconds:.1f}",
+            style="bold" if i == 0 else "",
+        )
+    console.print()
+    console.print(grid)
+    console.print(escape(comparison.verdict), highlight=False)
+
+
+def evaluation(answer: Evaluation) -> None:
+    """Metrics with intervals, the confusion matrix, and what was absent."""
+    console = Console()
+    by = f", intervals over {escape(answer.group)}" if answer.group else ""
+    hidden = f", without {escape(', '.join(answer.without))}" if answer.without else ""
+    left_out = f" ({answer.unlabelled:,} without a label left out)" if answer.unlabelled else ""
+    grid = Table(
+        title=f"{answer.task} on {answer.rows:,} rows{left_out}{by}{hidden}", title_justify="left", box=None
+    )
+    grid.add_column("metric")
+    grid.add_column("value", justify="right")
+    grid.add_column("95% interval")
+    for name, score in answer.metrics.items():
+        grid.add_row(escape(name), f"{score.value:.3f}", f"\\[{score.low:.3f}, {score.high:.3f}]")
+    console.print(grid)
+    if answer.confusion:
+        _confusion(console, *answer.confusion)
+    absent = {m: n for m, n in answer.absent.items() if n}
+    if absent:
+        console.print("\nabsent: " + escape(", ".join(f"{m} in {n:,} rows" for m, n in absent.items())))
+    _bad(console, answer.bad)
+
+
+def _confusion(console: Console, labels: Sequence[Any], matrix: Sequence[Sequence[int]]) -> None:
+    if len(labels) > 12:
+        wrong = [
+            (matrix[i][j], labels[i], labels[j])
+            for i in range(len(labels))
+            for j in range(len(labels))
+            if i != j and matrix[i][j]
+        ]
+        said = ", ".join(f"{a} as {b} ({n})" for n, a, b in sorted(wrong, key=lambda w: -w[0])[:SHOWN])
+        console.print(f"\nmost often confused: {escape(said) or 'nothing'}", highlight=False)
+        return
+    grid = Table(title="\ntrue (down), predicted (across)", title_justify="left", box=None)
+    grid.add_column("")
+    for label in labels:
+        grid.add_column(escape(str(label)), justify="right")
+    for label, counts in zip(labels, matrix, strict=True):
+        grid.add_row(escape(str(label)), *(str(n) for n in counts))
+    console.print(grid)
+
+
+def predicted(rows: int, out: Path | None, bad: Sequence[Bad]) -> None:
+    """How many rows were predicted, on standard error: standard output may be the table."""
+    console = Console(stderr=True)
+    _bad(console, bad)
+    if out is not None:
+        console.print(f"{rows:,} predictions are in {escape(str(out))}", highlight=False)
+
+
+def schema(model: Model) -> None:
+    """What each column is read as, and by which parts."""
+    console, prep = Console(), model.preprocessor
+    grid = Table(box=None)
+    for name in ("column", "kind", "sure", "why"):
+        grid.add_column(name)
+    for c in prep.schema.columns.values():
+        grid.add_row(escape(c.name), c.kind, f"{c.confidence:.0%}", escape(c.reason))
+    console.print(grid)
+    parts: Mapping[str, Any] = dict(model.learner.encoders.items())
+    for m, codec in prep.codecs.items():
+        console.print(f"{escape(m)}: {type(codec).__name__} -> {type(parts[m]).__name__}", highlight=False)
+    console.print(f"fusion: {type(model.learner.fusion).__name__}; {_target(model)}: {model.task.name}")
+
+
+def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> None:
+    """What the cache holds."""
+    console = Console()
+    if freed is not None:
+        console.print(f"freed {freed / 2**20:,.1f} MB", highlight=False)
+    if not entries:
+        console.print(f"the cache in {escape(str(folder))} is empty", highlight=False)
+        return
+    grid = Table(title=escape(str(folder)), title_justify="left", box=None)
+    grid.add_column("codec and settings")
+    grid.add_column("cells", justify="right")
+    grid.add_column("MB", justify="right")
+    for e in entries:
+        grid.add_row(e.name, f"{e.records:,}", f"{e.bytes / 2**20:,.1f}")
+    console.print(grid)
+
+
+def _bad(console: Console, bad: Sequence[Bad]) -> None:
+    if not bad:
+        return
+    console.print(f"[yellow]{len(bad):,} unreadable cells were treated as absent:[/]")
+    for b in bad[:SHOWN]:
+        console.print(f"  {escape(str(b))}", highlight=False)
+    if len(bad) > SHOWN:
+        console.print(f"  and {len(bad) - SHOWN:,} more; --json lists them all", highlight=False)
+
+
+def _target(model: Model) -> str:
+    return ", ".join(model.preprocessor.schema.target)
+
+
+def _modalities(model: Model) -> list[str]:
+    return [
+        f"{m} ({', '.join(columns)})" if kind == "tabular" else f"{m} ({kind})"
+        for m, (kind, columns) in model.preprocessor.schema.modalities().items()
+    ]

@@ -1,0 +1,110 @@
+"""Which task a target column asks for, and why."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from polymodal.errors import InputError
+from polymodal.tasks.base import Task
+from polymodal.tasks.classify import Binary, MultiClass, MultiLabel
+from polymodal.tasks.labels import count, is_json_list, key, listed, missing, number, plain, several, shown
+from polymodal.tasks.regress import Regression
+
+FEW = 20  # whole numbers with no more distinct values than this are classes
+MANY = 100  # and with more than this they are a quantity
+SHARE = 0.05  # between the two they are classes if each value comes back in a table of such a size
+REPEATS = 1.5  # text whose values come back less often than this is no set of classes
+
+
+def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]:
+    """The task for these target cells, not yet fitted, and the reason in words; any of them may be missing.
+
+    columns: the names of the target columns; where there are several, each cell is a mapping of them to
+    values. Raises InputError where there is no label, the target is constant, or is text that no two rows
+    share.
+    """
+    known = [c for c in cells if not missing(c)]
+    if len(columns) > 1 or (known and all(isinstance(c, Mapping) for c in known)):
+        return _several_columns(known, list(columns) or list(known[0]))
+    if not known:
+        raise InputError(
+            f"none of the {len(cells):,} rows has a label in {_name(columns)}, so there is nothing to learn; "
+            "name another target column"
+        )
+    if found := _sets(known):
+        return found
+    labels, counts = count(plain(c) for c in known)
+    rows, distinct = len(known), len(labels)
+    if distinct == 1:
+        raise InputError(
+            f"{_name(columns)} is constant: {shown(labels[0])} in all {rows:,} labelled rows; there is "
+            "nothing to learn from it, so name another target column"
+        )
+    if distinct == 2:
+        return Binary(), f"2 different labels, {listed(labels)}, in {rows:,} rows"
+    numbers = [number(x) for x in labels]
+    if all(x is not None and not isinstance(raw, bool) for x, raw in zip(numbers, labels, strict=True)):
+        return _numeric(np.array(numbers, dtype=np.float64), rows)
+    if rows > FEW and rows / distinct < REPEATS:
+        raise InputError(
+            f"{_name(columns)} looks like free text or an id, and not like classes: {distinct:,} different "
+            f"values in {rows:,} rows, for example {listed(labels, 2)}; name another target column"
+        )
+    return (
+        MultiClass(),
+        f"{distinct:,} different labels in {rows:,} rows, the commonest {_commonest(labels, counts)}",
+    )
+
+
+def _numeric(values: np.ndarray, rows: int) -> tuple[Task, str]:
+    distinct = len(values)
+    if (fractions := int((values != np.round(values)).sum())) > 0:
+        return Regression(), f"numbers, {fractions:,} of the {distinct:,} different ones with a fraction"
+    unlike = distinct > FEW and distinct > SHARE * rows
+    if unlike or distinct > MANY or distinct > rows / REPEATS:
+        return Regression(), f"{distinct:,} different whole numbers in {rows:,} rows: a quantity"
+    return MultiClass(), (
+        f"only {distinct} different whole numbers in {rows:,} rows: classes (if their order matters, use the "
+        "task ordinal; if they are a quantity, regression)"
+    )
+
+
+def _sets(known: Sequence[Any]) -> tuple[Task, str] | None:
+    """Multi-label where the cells are lists, or texts that join a few labels in many ways."""
+    lists = sum(isinstance(c, list | tuple | set | np.ndarray) or is_json_list(c) for c in known)
+    if lists > len(known) / 2:
+        return MultiLabel(), f"{lists:,} of {len(known):,} cells are lists of labels"
+    texts = [c for c in known if isinstance(c, str)]
+    for separator in "|;":
+        joined = sum(separator in c for c in texts)
+        parts = {key(x) for c in texts for x in several(c, separator)} if joined else set()
+        if joined >= 0.1 * len(known) and len(parts) < len(set(texts)):
+            return MultiLabel(), (
+                f"{joined:,} of {len(known):,} cells join labels with {separator!r}, "
+                f"{len(parts):,} different ones in all"
+            )
+    return None
+
+
+def _several_columns(known: Sequence[Mapping[str, Any]], columns: list[str]) -> tuple[Task, str]:
+    for name in columns:
+        values = [cell.get(name) for cell in known]
+        if all(missing(v) for v in values):
+            raise InputError(f"no row has a label in the target {name!r}, so leave it out or name another")
+        for value in values:
+            if not missing(value) and number(value) is None:
+                raise InputError(
+                    f"several target columns are learned together only where all are numbers, but {name!r} "
+                    f"holds {shown(value)}; name one target column, or numeric ones"
+                )
+    return Regression(columns), f"{len(columns)} numeric target columns: {', '.join(columns)}"
+
+
+def _name(columns: Sequence[str]) -> str:
+    return f"the target {columns[0]!r}" if columns else "the target"
+
+
+def _commonest(labels: Sequence[Any], counts: Sequence[int]) -> str:
+    n, label = max(zip(counts, labels, strict=True), key=lambda pair: pair[0])
+    return f"{shown(label, 30)} ({n:,} rows)"

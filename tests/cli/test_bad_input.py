@@ -1,0 +1,160 @@
+"""Bad input: one clear line naming what was seen and the way out, exit code 2, no traceback."""
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Run, make_shop
+from PIL import Image
+
+FAST = ["--epochs", 2, "--size", "tiny", "--no-baselines"]
+
+
+def refused(done, *said: str) -> None:
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    error = done.stderr[done.stderr.index("error: ") :]
+    assert "Traceback" not in done.stderr
+    for pattern in said:
+        assert re.search(pattern, error), (pattern, error)
+
+
+def write(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", ["empty"]),
+        ("a,b\n", ["no rows|0 rows"]),
+        ("a,b\nx y z,1\n", ["1 row; training needs at least 4"]),
+        ("a,a,b\nx,y,1\n" * 1, ["column", "'a'", "twice|duplicate|more than once"]),
+        ("a,b\n" + "\n".join(f"word{i} more text,1" for i in range(9)), ["'b'", "constant|only one|one value|same"]),
+        ("a,b\n" + "\n".join(f"word{i} more text," for i in range(9)), ["'b'|label"]),
+        (b"a,b\n\xff\xfe\x81,1\nzz,2\n", ["UTF-8"]),
+    ],
+    ids=["empty", "header", "one row", "twice", "constant", "no label", "encoding"],
+)  # fmt: skip
+def test_tables_that_cannot_be_learned_from(tmp_path, run: Run, text, said):
+    refused(run("fit", write(tmp_path, text), "--target", "b", "--out", tmp_path / "m", *FAST), *said)
+
+
+def test_no_such_things(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    fit = ["fit", table, "--out", tmp_path / "m", *FAST]
+    refused(run("fit", tmp_path / "shop" / "shap.csv", "-t", "kind"), r"shap\.csv", "shop.csv")
+    refused(run(*fit, "-t", "kynd"), "'kynd'", "kind")
+    refused(run(*fit), "--target", "photo")
+    refused(run(*fit, "-t", "kind", "--fusion", "gatde"), "gatde", "gated")
+    refused(run(*fit, "-t", "kind", "--size", "huge"), "huge", "tiny, small")
+    refused(run(*fit, "-t", "kind", "--encoder", "note=transfromer"), "transfromer", "transformer")
+    refused(run(*fit, "-t", "kind", "--encoder", "noet=gru"), "no modality 'noet'", "note")
+    refused(run(*fit, "-t", "kind", "--encoder", "note"), "COLUMN=VALUE")
+    refused(run(*fit, "-t", "kind", "--tune", "note"), "--encoder note=")
+    refused(run(*fit, "-t", "kind", "--modality", "note=smell"), "smell", "text")
+    refused(run(*fit, "-t", "kind", "--ignore", "nothing"), "nothing")
+    refused(run(*fit, "-t", "kind", "--group", "sellar"), "sellar", "seller")
+    refused(run(*fit, "-t", "kind", "--time-limit", "soon"), "soon", "10m")
+    refused(run(*fit, "-t", "kind", "--task", "guessing"), "guessing", "binary")
+    refused(run("evaluate", tmp_path, table), "is not a polymodal model")
+    refused(run("predict", tmp_path / "none", table), "is not a polymodal model", "does not exist")
+
+
+def png_bomb() -> bytes:
+    """A PNG header of 60,000 x 60,000 pixels, and no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+def test_unreadable_cells_among_many_are_absent_and_listed(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 60)
+    photos, frame = table.parent / "photos", pd.read_csv(table, dtype=str)
+    frame.loc[0, "photo"] = "photos/nowhere.png"
+    frame.loc[1, "photo"] = "photos"
+    write(photos, b"", "2.png")
+    whole = (photos / "3.png").read_bytes()
+    write(photos, whole[: len(whole) // 2], "3.png")
+    write(photos, "I am text", "4.png")
+    write(photos, png_bomb(), "5.png")
+    frame.loc[6, "price"], frame.loc[7, "price"], frame.loc[8, "price"] = "inf", "NaN", "a lot"
+    frame.loc[9, "note"] = "word " * 2_000_000
+    frame.to_csv(table, index=False)
+    done = run("fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST)
+    assert done.returncode == 0, done.stderr
+    assert "8 unreadable cells were treated as absent" in done.stdout
+    for n, reason in [(1, "does not exist|no such file"), (2, "director|folder"), (3, "empty|zero"), (4, "truncated"),
+                      (5, "not an image|image"), (6, "bomb|pixels"), (7, "inf"), (9, "'a lot'")]:  # fmt: skip
+        (line,) = [x for x in done.stdout.splitlines() if re.search(rf"^\s+row {n}, column", x)]
+        assert re.search(reason, line), line
+    assert "row 8," not in done.stdout
+    predicted = run("predict", tmp_path / "m", table, "--out", tmp_path / "p.csv")
+    assert predicted.returncode == 0 and "8 unreadable" in predicted.stderr
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 60
+
+
+def test_column_in_which_nothing_opens(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    for photo in (table.parent / "photos").iterdir():
+        photo.write_text("no image")
+    fit = ["fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST]
+    refused(run(*fit, "--modality", "photo=image"), "none of the 20 cells of column 'photo' can be read as image", "--ignore photo")
+
+
+def test_column_that_is_empty_throughout(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    pd.read_csv(table).assign(photo=None).to_csv(table, index=False)
+    fit = ["fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST]
+    assert run(*fit).returncode == 0
+    refused(run(*fit, "--overwrite", "--modality", "photo=image"), "photo", "--ignore photo")
+
+
+def test_out_folder_is_never_written_over_unasked(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    fit = ["fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST]
+    assert run(*fit).returncode == 0
+    refused(run(*fit), "holds a model", "--overwrite")
+    assert run(*fit, "--overwrite").returncode == 0
+    refused(run("fit", table, "-t", "kind", "--out", table, *FAST), "is a file")
+
+
+def test_prediction_with_another_table(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    model = tmp_path / "m"
+    assert run("fit", table, "-t", "kind", "--out", model, *FAST).returncode == 0
+    frame = pd.read_csv(table)
+    bad = table.parent / "bad.csv"
+    frame.drop(columns="note").to_csv(bad, index=False)
+    refused(run("predict", model, bad), "no column 'note'", "--without")
+    frame.assign(price="dear").to_csv(bad, index=False)
+    refused(run("predict", model, bad), "none of the 20 cells of column 'price' can be read as number")
+    frame.drop(columns="kind").to_csv(bad, index=False)
+    refused(run("evaluate", model, bad), "no column 'kind'")
+    refused(run("predict", model, table, "--out", tmp_path / "no" / "such" / "p.csv"), "can't be written")
+    for column in ("photo", "note", "price", "seller"):
+        frame[column] = np.nan
+    frame.to_csv(bad, index=False)
+    assert len(run("predict", model, bad).stdout.splitlines()) == 21
+
+
+def test_group_of_one(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    pd.read_csv(table).assign(seller="only").to_csv(table, index=False)
+    refused(run("fit", table, "-t", "kind", "--group", "seller", "--out", tmp_path / "m", *FAST), "seller|group")
+
+
+def test_picture_modes_all_read(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 24)
+    for i, mode in enumerate(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]):
+        Image.new(mode, (20 + i, 9), 0).save(table.parent / "photos" / f"{i}.png")
+    done = run("fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST)
+    assert done.returncode == 0 and "unreadable" not in done.stdout, done.stdout + done.stderr

@@ -1,0 +1,82 @@
+"""Small real tables that tests make: files on disk, as a user has them."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+COLOURS = {"red": (200, 40, 40), "blue": (40, 40, 200)}
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads what another run left in the user's cache."""
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """shop.csv: a photo, a note and a price; the kind is told by the photo's colour and the note together."""
+    return make_shop(tmp_path / "shop", 120)
+
+
+def make_shop(folder: Path, rows: int, seed: int = 0) -> Path:
+    """A table of `rows` rows. kind = "good" when the photo is red and the note praises, or neither; a tenth is noise."""
+    g = np.random.default_rng(seed)
+    (folder / "photos").mkdir(parents=True)
+    with (folder / "shop.csv").open("w", newline="", encoding="utf-8") as f:
+        write = csv.writer(f)
+        write.writerow(["id", "photo", "note", "price", "seller", "kind"])
+        for i in range(rows):
+            red, praise = bool(g.integers(2)), bool(g.integers(2))
+            pixels = np.full((12, 16, 3), COLOURS["red" if red else "blue"]) + g.normal(0, 20, (12, 16, 3))
+            name = f"photos/{i}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name)
+            words = ["really", "very", "this", "it", "was", "box", "came", "today", "well", "hm"]
+            note = " ".join([*g.choice(words, 4), "lovely" if praise else "awful", *g.choice(words, 2)])
+            good = (red and praise) if g.random() > 0.1 else bool(g.integers(2))
+            price = round(float(g.lognormal(3, 0.5)) * (2 if good else 1), 2)
+            write.writerow([f"item-{i}", name, note, price, f"s{i % 9}", "good" if good else "poor"])
+    return folder / "shop.csv"
+
+
+def make_tones(folder: Path, rows: int, seed: int = 0) -> Path:
+    """tones.csv: a short WAV, high or low, and its class."""
+    g = np.random.default_rng(seed)
+    (folder / "wav").mkdir(parents=True)
+    lines: list[Sequence[str]] = [("sound", "pitch")]
+    for i in range(rows):
+        high = bool(g.integers(2))
+        t = np.arange(int(8000 * g.uniform(0.1, 0.3))) / 8000
+        wave = 0.3 * np.sin(2 * np.pi * (1500 if high else 300) * g.uniform(0.8, 1.2) * t) + g.normal(0, 0.02, t.shape)
+        soundfile.write(folder / f"wav/{i}.wav", wave, 8000)
+        lines.append((f"wav/{i}.wav", "high" if high else "low"))
+    with (folder / "tones.csv").open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows(lines)
+    return folder / "tones.csv"
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """The command line as a user runs it: a process of its own."""
+
+    def run(*args: object, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "polymodal", *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", **env},
+            check=False,
+        )
+
+    return run

