@@ -75,6 +75,7 @@ def fit(
     """
     began = time.monotonic()
     dial = _size(size)
+    fusions.find(fusion)  # a wrong name is told before any work is done
     table = Table.read(table)
     schema = Schema.infer(table, target, group, kinds, ignore)
     _check_rows(table)
@@ -272,7 +273,7 @@ def _parts(
 
 def _prepare(folder: Path, resume: bool, overwrite: bool) -> Model | None:
     """The finished model, where there is nothing left to resume. Raises InputError rather than write over anything."""
-    finished, begun = (folder / "manifest.json").exists(), (folder / "training").exists()
+    finished, begun = (folder / "manifest.json").exists(), any(folder.glob("training/*.safetensors"))
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; name a folder")
     if resume:

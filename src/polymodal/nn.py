@@ -43,15 +43,12 @@ class Named(nn.Module):
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.names = tuple(modules)
+        self._at = {name: "at_" + quote(name, safe="").replace(".", "%2E") for name in modules}
         for name, module in modules.items():
-            self.add_module(self._key(name), module)
-
-    @staticmethod
-    def _key(name: str) -> str:
-        return "at_" + quote(name, safe="").replace(".", "%2E")
+            self.add_module(self._at[name], module)
 
     def __getitem__(self, name: str) -> nn.Module:
-        module: nn.Module = getattr(self, self._key(name))
+        module: nn.Module = getattr(self, self._at[name])
         return module
 
     def items(self) -> Iterator[tuple[str, nn.Module]]:

@@ -104,15 +104,14 @@ def train(
     model, optimizer = accelerator.prepare(learner, _optimizer(learner, settings))
     state, best = _load(checkpoint, learner, optimizer) if checkpoint else (_State(), {})
     labelled = np.flatnonzero(rows.labelled()).tolist()
-    epochs = [order(labelled, settings.batch_size, settings.seed, e) for e in range(settings.epochs)]
-    total = sum(map(len, epochs))
+    total = settings.epochs * math.ceil(len(labelled) / settings.batch_size)
     started = time.monotonic() - state.seconds
     keep = _Keeper(checkpoint if accelerator.is_main_process else None)
     note = ""
     with progress(title, 1.0, quiet or not accelerator.is_main_process) as tick, _interrupts() as stop:
         while not state.done:
             learner.train()
-            batches = epochs[state.epoch]
+            batches = order(labelled, settings.batch_size, settings.seed, state.epoch)
             while state.step < len(batches) and not state.out_of_time:
                 chosen = batches[state.step]
                 part = chosen[rank::world] or chosen[:1]  # each process needs a row
@@ -309,9 +308,12 @@ def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[st
 
     learner.load_state_dict(part("now/"))
     slots: dict[int, dict[str, Tensor]] = {}
+    params = [p for group in optimizer.param_groups for p in group["params"]]
     for k, v in part("optimizer/").items():
         i, slot = k.split("/")
-        slots.setdefault(int(i), {})[slot] = v
+        # moments in their parameter's memory format: the fused kernel walks both by raw address
+        like = params[int(i)].detach()
+        slots.setdefault(int(i), {})[slot] = torch.empty_like(like).copy_(v) if v.shape == like.shape else v
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors and torch.cuda.is_available():

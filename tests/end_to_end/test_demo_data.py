@@ -64,7 +64,7 @@ def test_digits_are_balanced_and_crossed_with_speakers(tables: demo.DemoTables) 
 def test_a_few_cells_are_empty_but_never_a_whole_row(tables: demo.DemoTables) -> None:
     for table in tables:
         rows = read(table)
-        few = round(0.03 * len(rows))
+        few = round(demo.ABSENT * len(rows))
         assert [sum(not r[c] for r in rows) for c in ("picture", "sound")] == [few, few]
         assert all(r["picture"] or r["sound"] for r in rows)
 
@@ -85,7 +85,7 @@ def test_unseen_handwriting_never_occurs_in_training(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(demo, "draw", draw)
     demo.make_table(tmp_path, rows=200, unseen=100)
-    assert len(drawn) == len(set(drawn)) == 194 + 97
+    assert len(drawn) == len(set(drawn)) == 188 + 94
 
 
 def test_one_seed_gives_one_table_and_another_seed_another(tables: demo.DemoTables, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     args = ["fit", table, "--target", "kind", "--out", out, "--epochs", "60", "--batch-size", "8", "--size", "tiny", "--no-baselines"]
     return subprocess.Popen(
         [sys.executable, "-m", "polymodal", *map(str, args), *more],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
 def test_interrupted_run_resumes_to_the_same_weights(tmp_path, how):
     table = make_shop(tmp_path / "shop", 300)
     whole = start(table, tmp_path / "whole")
-    assert whole.wait(200) == 0, whole.stderr.read()
+    assert whole.wait(200) == 0
     cut = start(table, tmp_path / "cut")
     checkpoint = tmp_path / "cut" / "training" / "0.safetensors"
     until = time.monotonic() + 120
@@ -58,20 +58,20 @@ def test_interrupted_run_resumes_to_the_same_weights(tmp_path, how):
     assert code == (130 if how == signal.SIGINT else -9), "the run ended before it could be interrupted"
     assert checkpoint.exists() and not (tmp_path / "cut" / "manifest.json").exists()
     again = start(table, tmp_path / "cut", "--resume")
-    assert again.wait(200) == 0, again.stderr.read()
+    assert again.wait(200) == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert not checkpoint.exists()
 
 
 def test_resume_refuses_another_run(shop, tmp_path):
     cut = start(shop, tmp_path / "m")
-    while not (tmp_path / "m" / "training" / "plan.json").exists():
+    while not (tmp_path / "m" / "training" / "0.safetensors").exists():
         assert cut.poll() is None
         time.sleep(0.02)
     cut.kill()
     cut.wait(60)
     settings = dict(epochs=60, batch_size=8, size="tiny", baselines=False, out=tmp_path / "m")
-    with pytest.raises(InputError, match=r"can't be resumed: seed changed .* --overwrite"):
+    with pytest.raises(InputError, match=r"can't be resumed: .*seed changed .* --overwrite"):
         polymodal.fit(shop, "kind", seed=7, resume=True, **settings)
     with pytest.raises(InputError, match=r"holds an unfinished run; add --resume"):
         polymodal.fit(shop, "kind", **settings)
@@ -90,8 +90,8 @@ def test_time_limit_ends_in_time(tmp_path):
     assert model.report["comparison"]["candidates"][0]["epochs"] >= 1
 
 
-def test_early_stopping_keeps_the_best_epoch(shop):
-    model = polymodal.fit(shop, "kind", **{**FIT, "epochs": 60})
+def test_early_stopping_keeps_the_best_epoch(tmp_path):
+    model = polymodal.fit(make_shop(tmp_path / "shop", 300), "kind", **{**FIT, "epochs": 60})
     history = model.report["history"]
     assert len(history) < 60
     best = max(history, key=lambda h: (h["accuracy"], -h["valid_loss"]))

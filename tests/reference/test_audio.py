@@ -16,16 +16,17 @@ from polymodal.modalities.audio import (
     AudioConv,
     AudioTransformer,
     LogMel,
-    centred,
     geometry,
     halved,
     hertz,
+    levelled,
     log_mel,
     mel,
     mel_matrix,
 )
 from polymodal.modalities.files import read
 from polymodal.nn import SIZES
+from polymodal.ops import masked_mean
 
 TINY = SIZES["tiny"]
 
@@ -148,7 +149,7 @@ def test_length() -> None:
     codec.rate_ = 8000
     shapes = {n: codec.encode((np.ones(n), 8000)).shape for n in (1, 79, 80, 81, 3999, 4000, 9000)}
     assert {n: s[0] for n, s in shapes.items()} == {1: 1, 79: 1, 80: 1, 81: 2, 3999: 50, 4000: 50, 9000: 50}
-    assert codec.encode((np.ones(1), 48000)).shape == (1, 64)
+    assert codec.encode((np.ones(1), 48000)).shape == (1, 32)
     assert codec.encode(None) is None
     long = wav(np.zeros(80_000), 8000)
     assert len(read(long, 16000, 0.5)) == 8000
@@ -162,7 +163,7 @@ def test_fit_learns_rate_and_bands() -> None:
     frames = torch.cat([codec.encode(c).double() for c in cells])
     assert frames.mean(0).abs().max() < 0.01 and (frames.std(0) - 1).abs().max() < 0.01
     assert LogMel().fit([wav(np.zeros(99), 44100)], TINY).rate_ == 16000
-    assert LogMel().fit([None], TINY).collate([None]).values.shape == (1, 1, 64)
+    assert LogMel().fit([None], TINY).collate([None]).values.shape == (1, 1, 32)
 
 
 @pytest.mark.parametrize(
@@ -221,11 +222,12 @@ def test_any_of_two_frames() -> None:
     assert halved(mask).tolist() == [[True, True, False], [False, False, True], [False, True, False]]
 
 
-def test_centred_takes_each_clips_own_mean_off() -> None:
-    x = torch.randn(2, 5, 3, dtype=torch.float64)
+def test_levelled_takes_each_clips_own_mean_and_spread_off() -> None:
+    x = torch.randn(2, 5, 3, dtype=torch.float64) * 4
     mask = torch.tensor([[True] * 3 + [False] * 2, [False] * 5])
-    y = centred(Masked(x, mask), torch.float64)
-    assert torch.allclose(y[0, :3], x[0, :3] - x[0, :3].mean(0))
+    y = levelled(Masked(x, mask))
+    want = x[0, :3] - x[0, :3].mean(0)
+    assert torch.allclose(y[0, :3], want / (want.square().mean() + 0.01).sqrt())
     assert not y[0, 3:].any() and not y[1].any()
 
 
@@ -245,11 +247,34 @@ def test_padding_never_matters(encoder: type) -> None:
 
 
 @pytest.mark.parametrize("encoder", [AudioConv, AudioTransformer])
-def test_the_loudness_and_colour_of_a_recording_do_not_matter(encoder: type) -> None:
+def test_the_colour_of_a_recording_matters_only_by_its_own_map(encoder: type) -> None:
     """A microphone multiplies each band by a constant: a constant added to the log-mel of every frame."""
     torch.manual_seed(0)
     net = encoder.for_codec(LogMel(mels=20), TINY).eval()
-    x, mask = torch.randn(1, 30, 20), torch.ones(1, 30, dtype=torch.bool)
-    assert torch.allclose(
-        net(Masked(x, mask)).values, net(Masked(x + torch.randn(20), mask)).values, atol=1e-4
-    )
+    x, mask, colour = torch.randn(1, 30, 20), torch.ones(1, 30, dtype=torch.bool), torch.randn(20)
+    plain, coloured = Masked(x, mask), Masked(x + colour, mask)
+    assert torch.allclose(net(plain).values, net(coloured).values, atol=1e-4)
+    torch.nn.init.normal_(net.front.colour.weight)
+    assert (net(plain).values - net(coloured).values).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("encoder", [AudioConv, AudioTransformer])
+def test_steady_sounds_can_be_told_apart(encoder: type) -> None:
+    """They have nothing but colour: taking the clip's mean off must not make them alike."""
+    torch.manual_seed(0)
+    g = np.random.default_rng(0)
+    cells = [
+        (tone((300, 1500)[i % 2] * g.uniform(0.8, 1.2), 8000, g.uniform(0.1, 0.3)), 8000) for i in range(40)
+    ]
+    codec = LogMel().fit(cells, TINY)
+    x, y = codec.collate([codec.encode(c) for c in cells]), torch.arange(40) % 2
+    net = encoder.for_codec(codec, TINY)
+    head = torch.nn.Linear(TINY.dim, 2)
+    learn = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=3e-3)
+    train, test = torch.arange(20), torch.arange(20, 40)
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(head(masked_mean(net(x.take(train)))), y[train])
+        learn.zero_grad()
+        loss.backward()
+        learn.step()
+    assert (head(masked_mean(net.eval()(x.take(test)))).argmax(1) == y[test]).float().mean() >= 0.95

@@ -56,7 +56,7 @@ def test_a_ten_megabyte_cell_costs_no_more_than_a_page(codec: Text) -> None:
             ids = codec.encode(cell)
             took.append(time.process_time() - start)
             assert ids is not None and 1 <= len(ids) <= codec.length_
-        assert min(took) < 0.025  # finding the end of ten megabytes of blanks takes 10 ms
+        assert min(took) < 0.05  # finding the end of ten megabytes of blanks takes 10 ms
 
 
 @pytest.mark.parametrize("codec", [Words(), Bytes(), Pieces()], ids=lambda c: type(c).__name__)

@@ -1,11 +1,11 @@
 """How large each cell is, and which can't be read: every cell is opened once, files by several threads."""
 
-import math
 import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,27 +13,27 @@ import numpy as np
 
 from polymodal.data.cache import key
 from polymodal.data.encode import Bad
-from polymodal.data.schema import CELLS, MEDIA, Schema
+from polymodal.data.schema import Schema
 from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
 from polymodal.modalities import MODALITIES, files
-from polymodal.modalities.columns import NOTHING
+from polymodal.modalities.columns import NOTHING, READ
 from polymodal.modalities.series import TABLES
 from polymodal.modalities.series import table as numbers_of
 from polymodal.modalities.tabular import Cells
 from polymodal.modalities.vectors import array
 from polymodal.nn import SIZES
-from polymodal.progress import progress
+from polymodal.progress import Ticker, progress
 
-SECONDS = 30.0  # of a recording that are decoded: as many as a codec reads
+SECONDS = 30.0  # of a recording that are decoded: as many as the codec reads
 Sizes = tuple[float, ...]
 
 
 class Measured(NamedTuple):
     """What opening every cell told.
 
-    sizes: by column, the summary that `inspect` documents. absent: by column, positions that hold nothing. bad: cells
-    that can't be read. content: by column, one value a row, equal where the cells hold the same.
+    sizes: by column, the summary that `inspect` documents. absent: by column, positions that hold nothing.
+    bad: cells that can't be read. content: by column, one value a row, equal where the cells hold the same.
     """
 
     sizes: dict[str, dict[str, Any]]
@@ -45,26 +45,28 @@ class Measured(NamedTuple):
 def measure(table: Table, schema: Schema, quiet: bool = False) -> Measured:
     """Open every cell of every column."""
     found = Measured({}, {c: _empty(table.cells(c)) for c in table.columns}, [], {})
-    media = [c for c in schema.columns.values() if c.kind in MEDIA]
+    media = [c for c in schema.columns.values() if c.kind in SIZE]
     with progress("opening", len(media) * table.rows, quiet) as tick, warnings.catch_warnings():
         # threads can't each have filters of their own; what matters comes as an Unreadable
         warnings.simplefilter("ignore")
         for done, column in enumerate(media):
             start = done * table.rows
-            _media(table, column.name, column.kind, found, lambda n, s=start, c=column.name: tick(s + n, c))  # type: ignore[misc]
-    _cells(table, {c.name: c.kind for c in schema.columns.values() if c.kind in CELLS}, found)
+            _media(table, column.name, column.kind, found, partial(_tick, tick, start, column.name))
+    _cells(table, {c.name: c.kind for c in schema.columns.values() if c.kind in READ}, found)
     for c in table.columns:
         found.content.setdefault(c, [_content(x) for x in table.cells(c)])
     return found
+
+
+def _tick(tick: Ticker, start: int, note: str, done: int) -> None:
+    tick(start + done, note)
 
 
 def _empty(cells: Sequence[Any]) -> set[int]:
     return {i for i, c in enumerate(cells) if c is None}
 
 
-def _media(
-    table: Table, column: str, kind: str, found: Measured, tick: Callable[[int], object]
-) -> None:
+def _media(table: Table, column: str, kind: str, found: Measured, tick: Callable[[int], object]) -> None:
     raw = table.cells(column)
     codec = next(iter(MODALITIES[kind].codecs.values()))
     cells = [resolve(c, table.folder) for c in raw] if codec.takes_files else raw
@@ -120,14 +122,16 @@ def image(cell: Any) -> Sizes:
 
 def audio(cell: Any) -> Sizes:
     """(seconds, rate, channels)."""
-    rate = files.rate_of(cell)
-    x_nc, came = files.samples(cell, SECONDS)
-    files.read(cell if isinstance(cell, tuple) else (x_nc, came), rate or came, SECONDS)
-    if isinstance(cell, tuple) or len(x_nc) < math.ceil(SECONDS * came):
-        return len(x_nc) / came, came, x_nc.shape[1]
+    rate = files.rate_of(cell) or 16_000
+    x_n = files.read(cell, rate, SECONDS)
+    if isinstance(cell, tuple):
+        samples, rate = files.from_pair(*cell)
+        return len(samples) / rate, rate, samples.shape[1]
     import soundfile
 
-    return soundfile.info(files.playable(cell)).duration, came, x_nc.shape[1]
+    about = soundfile.info(files.playable(cell))
+    known = about.frames < 2**62  # a stream may not say how long it is
+    return (about.duration if known else len(x_n) / rate), rate, about.channels
 
 
 def series(cell: Any) -> Sizes:
@@ -196,9 +200,7 @@ def _cells(table: Table, kinds: Mapping[str, str], found: Measured) -> None:
     for c, kind in kinds.items():
         if kind != "category":
             found.absent[c] |= {
-                i
-                for i, x in enumerate(table.cells(c))
-                if isinstance(x, str) and x.strip().lower() in NOTHING
+                i for i, x in enumerate(table.cells(c)) if isinstance(x, str) and x.strip().lower() in NOTHING
             }
 
 

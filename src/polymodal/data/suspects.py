@@ -1,4 +1,4 @@
-"""What in a table would fool a person: doubled rows, ids among the features, groups, columns that give the target away."""
+"""What in a table would fool a person: doubled rows, ids among the features, groups, leaks of the target."""
 
 import re
 from collections import Counter, defaultdict
@@ -7,22 +7,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polymodal.data.schema import CELLS, Schema, names_rows, words
+from polymodal.data.schema import Schema
 from polymodal.data.splits import folds
 from polymodal.data.table import Table
 from polymodal.errors import Unreadable
-from polymodal.modalities.columns import category, number, shown
+from polymodal.modalities.columns import READ, category, number
 
 ENOUGH = 20  # labelled rows below which nothing is said of leaks
 ROWS = 20_000  # rows that are looked at for leaks
 SURE = 0.99
 OWNERS = set(
-    "speaker patient subject user person participant author session video movie film scene site household group "
-    "family writer singer actor customer client device driver student teacher school hospital clinic donor animal "
-    "dog cat plant well plate batch slide case visit recording episode conversation dialogue document article book "
-    "page url location city station camera sensor machine player team worker annotator rater respondent".split()
+    """
+    speaker patient subject user person participant author session video movie film scene site
+    household group family writer singer actor customer client device driver student teacher school
+    hospital clinic donor animal dog cat plant well plate batch slide case visit recording episode
+    conversation dialogue document article book page url location city station camera sensor machine
+    player team worker annotator rater respondent
+    """.split()
 )
-IDS = {"id", "ids", "uuid", "guid", "key", "identifier", "name"}
+IDS = {"id", "ids", "uid", "uuid", "guid", "key", "identifier", "index", "idx", "row", "unnamed"}
 
 
 class Warned(NamedTuple):
@@ -42,7 +45,9 @@ class Group(NamedTuple):
     reason: str
 
 
-def duplicates(content: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> tuple[int, list[tuple[int, int]]]:
+def duplicates(
+    content: Mapping[str, Sequence[Any]], numbers: Sequence[int]
+) -> tuple[int, list[tuple[int, int]]]:
     """How many rows repeat an earlier one, and each with the first like it, by row number."""
     first: dict[tuple[Any, ...], int] = {}
     pairs = []
@@ -64,7 +69,7 @@ def conflicts(features: Mapping[str, Sequence[Any]], labels: Sequence[Any]) -> i
 
 
 def groups(table: Table, schema: Schema, content: Mapping[str, Sequence[Any]]) -> list[Group]:
-    """Columns to split by: named like somebody or something that owns several rows, or one file in several rows.
+    """Columns to split by: named like an owner of several rows, or one file that stands in several rows.
 
     With a group chosen already, only those whose values cross it.
     """
@@ -78,8 +83,8 @@ def groups(table: Table, schema: Schema, content: Mapping[str, Sequence[Any]]) -
         largest = max(times.values())
         if c.kind in ("image", "audio", "series"):
             reason = (
-                f"one {c.kind} stands in up to {largest} rows; parted between training and validation, it is known "
-                "before it is asked for"
+                f"the same {c.kind} stands in up to {largest} rows; split apart, validation would hold "
+                "what was trained on"
             )
         elif c.kind in ("category", "number") and (OWNERS | IDS) & set(words(c.name)):
             owner = next((w for w in words(c.name) if w in OWNERS), c.name)
@@ -101,20 +106,24 @@ def ids(table: Table, schema: Schema) -> list[Warned]:
     out = []
     for c in schema.columns.values():
         there = [x for x in table.cells(c.name) if x is not None]
-        if c.kind not in (*CELLS, "text") or len(there) < 3:
+        if c.kind not in (*READ, "text") or len(there) < 3:
             continue
         why = names_rows(c.name, table.cells(c.name))
         if not why and c.kind == "category" and len(there) > ENOUGH:
             distinct = len(set(map(str, there)))
             why = f"{distinct} of {len(there)} values are distinct" if distinct > 0.5 * len(there) else ""
         if why:
-            out.append(Warned("id", c.name, f"{c.name!r} is used as a {c.kind}, but {why}; --ignore {c.name}"))
+            out.append(
+                Warned("id", c.name, f"{c.name!r} is used as a {c.kind}, but {why}; --ignore {c.name}")
+            )
     return out
 
 
 def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], numeric: bool) -> list[Warned]:
-    """Columns from which alone the target can be told in rows that were not seen: by looking its value up, by the
-    cuts of a small tree, or because the label's word stands in the text."""
+    """Columns from which alone the target can be told in rows that were not seen.
+
+    By looking the value up, by the cuts of a tree, or because the label's word stands in the text.
+    """
     known = [i for i, y in enumerate(labels) if y is not None]
     if len(known) > ROWS:
         known = sorted(np.random.default_rng(0).permutation(known)[:ROWS].tolist())
@@ -135,14 +144,18 @@ def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], nume
         else:
             continue
         if score >= SURE and (1 - score) <= 0.1 * (1 - base):
-            how = f"R2 {score:.3f}" if numeric else f"{score:.1%} right, where always the commonest gives {base:.1%}"
+            how = (
+                f"R2 {score:.3f}"
+                if numeric
+                else f"{score:.1%} right, where always the commonest gives {base:.1%}"
+            )
             what = "its text names the label" if c.kind == "text" else "it alone tells the target"
             out.append(
                 Warned(
                     "leak",
                     c.name,
-                    f"{c.name!r} gives {target!r} away: {what} ({how}). If it won't be known when you predict: "
-                    f"--ignore {c.name}",
+                    f"{c.name!r} gives {target!r} away: {what} ({how}). If it won't be known when you "
+                    f"predict: --ignore {c.name}",
                 )
             )
     return out
@@ -186,7 +199,9 @@ def _cut(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.n
     x = np.where(np.isnan(x), -1e30, x.clip(-1e29, 1e29))
     guess = np.zeros(len(y), dtype=np.float64)
     for kept, held in parts:
-        tree = (DecisionTreeRegressor if numeric else DecisionTreeClassifier)(min_samples_leaf=2, random_state=0)
+        tree = (DecisionTreeRegressor if numeric else DecisionTreeClassifier)(
+            min_samples_leaf=2, random_state=0
+        )
         guess[held] = tree.fit(x[kept], y[kept]).predict(x[held])
     return guess
 
@@ -205,7 +220,9 @@ def _said(cells: Sequence[Any], labels: Sequence[Any]) -> float:
     if len(names) > 50 or len(names) < 2:
         return 0.0
     # the longest first, so that "not good" is not taken for "good"
-    either = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")(?!\w)")
+    either = re.compile(
+        r"(?<!\w)(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")(?!\w)"
+    )
     right = 0
     for cell, label in zip(cells, labels, strict=True):
         found = {names[w] for w in either.findall(str(cell).casefold())}
@@ -213,4 +230,34 @@ def _said(cells: Sequence[Any], labels: Sequence[Any]) -> float:
     return right / len(labels)
 
 
-__all__ = ["Group", "Warned", "conflicts", "duplicates", "groups", "ids", "leaks", "shown"]
+def names_rows(name: str, cells: Sequence[Any]) -> str:
+    """Why a column looks like the name of its row, "" where it doesn't.
+
+    Strings: nearly all distinct, of one word that holds a digit or the like. Whole numbers: all distinct, and
+    either the column is named like an id or they count the rows. Other numbers never: they measure something.
+    """
+    there = [c for c in cells if c is not None]
+    if any(isinstance(c, bool) or not isinstance(c, str | int) for c in there):
+        return ""
+    texts = [str(c).strip() for c in there]
+    distinct = len(set(texts))
+    if len(texts) < 3 or distinct < 0.95 * len(texts):
+        return ""
+    every = f"{distinct} of {len(texts)} values are distinct"
+    hinted = bool(IDS & set(words(name)))
+    if all(re.fullmatch(r"[+-]?\d{1,18}", t) for t in texts):
+        low, high = (f(int(t) for t in texts) for f in (min, max))
+        counts = distinct == len(cells) >= ENOUGH and high - low + 1 == distinct
+        return f"{every}, whole numbers that count the rows" if counts else every * hinted
+    single = sum(len(t) <= 100 and not re.search(r"\s", t) for t in texts)
+    coded = sum(re.search(r"[\d_@/]", t) is not None and not re.fullmatch(r"[-+.\de]+", t) for t in texts)
+    return every if single >= 0.95 * len(texts) and (hinted or coded >= 0.5 * len(texts)) else ""
+
+
+def words(name: str) -> list[str]:
+    """The words of a column's name.
+
+    >>> words("videoId"), words("Unnamed: 0")
+    (['video', 'id'], ['unnamed'])
+    """
+    return [w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]

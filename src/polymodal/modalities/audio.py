@@ -9,18 +9,20 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, pad
+from torch.nn.functional import pad, relu
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, Encoder, Guess
 from polymodal.modalities.base import pad as pad_cells
 from polymodal.modalities.files import RECORDINGS, count_opening, rate_of, read, spread
+from polymodal.modalities.image import ChannelNorm, doubling
 from polymodal.nn import Block, Size, positions
 from polymodal.ops import masked_mean, zeroed
 
@@ -43,7 +45,7 @@ class LogMel(Codec):
     takes_files: ClassVar[bool] = True
     costly: ClassVar[bool] = True
 
-    def __init__(self, mels: int = 64, seconds: float = 30.0) -> None:
+    def __init__(self, mels: int = 32, seconds: float = 30.0) -> None:
         self.mels, self.seconds = mels, seconds
         self.rate_ = 16_000
         self.mean_, self.std_ = [0.0] * mels, [1.0] * mels
@@ -149,111 +151,125 @@ def hertz(m: Any) -> Any:
 class AudioConv(Encoder):
     """2-D convolutions over (time, band), both halved at each stage; then one token a step of time.
 
-    The clip's own mean of each band is taken off first (the channel and the voice's colour; Atal 1974), and
-    the bands of the last stage are joined: token[t] = W norm(mean over f of x[:, t, f]). In training random
-    bands and frames are hidden (SpecAugment, Park et al. 2019).
+    token[t] = W norm(bands and channels of the last stage at t) + V colour: see `Front`.
     """
 
     def __init__(self, mels: int, dim: int, widths: list[int], blocks: int = 1, dropout: float = 0.1) -> None:
         super().__init__()
         self.mels, self.dim, self.widths, self.blocks, self.dropout = mels, dim, widths, blocks, dropout
-        self.stages = nn.ModuleList()
-        for a, b in zip([1, *widths], widths, strict=False):
-            self.stages.append(Stage(a, b, blocks, dropout))
-        bands = mels
-        for _ in widths:
-            bands = -(-bands // 2)
-        self.out = nn.Sequential(
-            nn.LayerNorm(widths[-1] * bands), nn.Dropout(dropout), nn.Linear(widths[-1] * bands, dim)
-        )
+        self.front = Front(mels, dim, widths, blocks, dropout)
 
     @classmethod
     def for_codec(cls, codec: Any, size: Size) -> Self:
         """Three stages: a token each 80 ms."""
-        return cls(
-            codec.mels, size.dim, [max(16, size.dim // 2), size.dim, size.dim], max(1, size.layers // 2)
-        )
+        widths = doubling(size.dim, 3)
+        return cls(codec.mels, size.dim, widths, max(1, size.layers // 2))
 
     def forward(self, x: Masked) -> Masked:
         """(B, T, mels) -> (B, ceil(T / 8), dim) tokens."""
-        y, mask = centred(x, self.out[2].weight.dtype), x.mask
-        y_bcft = y.transpose(1, 2)[:, None]
-        for stage in self.stages:
-            y_bcft, mask = stage(y_bcft, mask)
-        y_btd = self.out(y_bcft.permute(0, 3, 1, 2).flatten(2))
-        return Masked(torch.where(mask[..., None], y_btd, 0), mask)
-
-
-class Stage(nn.Module):
-    """Halve time and band, then residual blocks; masked frames are 0 before each convolution."""
-
-    def __init__(self, a: int, b: int, blocks: int, dropout: float) -> None:
-        super().__init__()
-        self.halve = nn.Conv2d(a, b, 3, stride=2, padding=1)
-        self.norms = nn.ModuleList([Norm(b) for _ in range(blocks)])
-        self.convs = nn.ModuleList([nn.Conv2d(b, b, 3, padding=1) for _ in range(blocks)])
-        self.drop = nn.Dropout(dropout)
-        self.norm = Norm(b)
-
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, a, F, T) and (B, T) -> (B, b, ceil(F / 2), ceil(T / 2)) and its mask."""
-        x, mask = self.halve(x), halved(mask)
-        keep = mask[:, None, None]
-        for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = x + self.drop(conv(torch.where(keep, gelu(norm(x)), 0)))
-        return torch.where(keep, gelu(self.norm(x)), 0), mask
-
-
-class Norm(nn.Module):
-    """LayerNorm over the channels of each position of (B, C, F, T)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
-        return layer_norm(x.permute(0, 2, 3, 1), (self.channels,), self.weight, self.bias).permute(0, 3, 1, 2)
+        y: Masked = self.front(x)
+        return y
 
 
 class AudioTransformer(Encoder):
-    """Patches of `patch` frames -> linear map + sinusoids of their position -> transformer blocks."""
+    """Two halving convolutions -> tokens each 40 ms + sinusoids of their place -> transformer blocks.
+
+    Convolutions in place of one linear map of a patch: 0.75 against 0.61 on spoken digits of a new speaker.
+    """
 
     def __init__(
-        self, mels: int, dim: int, patch: int = 4, layers: int = 2, heads: int = 4, dropout: float = 0.1
+        self, mels: int, dim: int, widths: list[int], layers: int = 2, heads: int = 4, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        self.mels, self.dim, self.patch = mels, dim, patch
+        self.mels, self.dim, self.widths = mels, dim, widths
         self.layers, self.heads, self.dropout = layers, heads, dropout
-        self.patches = nn.Linear(patch * mels, dim)
+        self.front = Front(mels, dim, widths, 0, dropout)
         self.stack = nn.ModuleList([Block(dim, heads, dropout) for _ in range(layers)])
         self.norm = nn.LayerNorm(dim)
 
     @classmethod
     def for_codec(cls, codec: Any, size: Size) -> Self:
-        """A token each 40 ms."""
-        return cls(codec.mels, size.dim, 4, max(2, size.layers), size.heads)
+        """Two stages: a token each 40 ms."""
+        widths = doubling(size.dim // 2, 2)
+        return cls(codec.mels, size.dim, widths, max(2, size.layers), size.heads)
 
     def forward(self, x: Masked) -> Masked:
-        """(B, T, mels) -> (B, ceil(T / patch), dim) tokens."""
-        y, mask = centred(x, self.norm.weight.dtype), x.mask
-        short = -y.shape[1] % self.patch
-        y, mask = pad(y, (0, 0, 0, short)), pad(mask, (0, short))
-        y_btd = self.patches(y.unflatten(1, (-1, self.patch)).flatten(2))
-        mask = mask.unflatten(1, (-1, self.patch)).any(2)
-        tokens = Masked(y_btd + positions(y_btd.shape[1], self.dim, y_btd), mask)
+        """(B, T, mels) -> (B, ceil(T / 4), dim) tokens."""
+        y = self.front(x)
+        tokens = Masked(y.values + positions(y.values.shape[1], self.dim, y.values), y.mask)
         for block in self.stack:
             tokens = block(tokens)
-        return Masked(self.norm(tokens.values), mask)
+        return Masked(self.norm(tokens.values), tokens.mask)
 
 
-def centred(x: Masked, dtype: torch.dtype) -> Tensor:
-    """(B, T, F) with each clip's own mean over its real frames taken off; 0 at masked frames."""
-    y = zeroed(Masked(x.values.to(dtype), x.mask))
-    return torch.where(x.mask[..., None], y - masked_mean(Masked(y, x.mask))[:, None], 0)
+class Front(nn.Module):
+    """Log-mel frames -> tokens: the clip levelled, stages of convolutions, the bands of the last one joined.
+
+    token[t] = W norm(join over f of x[:, t, f]) + V colour. `levelled` takes off what the voice and the
+    microphone add to every frame; that part, the colour, comes back by a map that begins at 0, since a steady
+    sound is nothing else.
+    """
+
+    def __init__(self, mels: int, dim: int, widths: list[int], blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        for i, (a, b) in enumerate(pairwise([1, *widths])):
+            self.stages.append(
+                Stage(a, b, blocks if i else 0, dropout)
+            )  # most of the time would go into the first
+        joined = widths[-1] * -(-mels // 2 ** len(widths))
+        self.out = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(dropout), nn.Linear(joined, dim))
+        self.colour = nn.Linear(mels, dim, bias=False)
+        nn.init.zeros_(self.colour.weight)
+
+    def forward(self, x: Masked) -> Masked:
+        """(B, T, mels) -> (B, ceil(T / 2 ** stages), dim)."""
+        frames = Masked(x.values.to(self.colour.weight.dtype), x.mask)
+        y_bctf, mask = levelled(frames)[:, None].contiguous(memory_format=torch.channels_last), x.mask
+        for stage in self.stages:
+            y_bctf, mask = stage(y_bctf, mask)
+        y_btd = self.out(y_bctf.permute(0, 2, 3, 1).flatten(2)) + self.colour(masked_mean(frames))[:, None]
+        return Masked(zeroed(Masked(y_btd, mask)), mask)
+
+
+class Stage(nn.Module):
+    """Halve time and band, then residual blocks, norm, ReLU; masked frames are 0 before each convolution."""
+
+    def __init__(self, a: int, b: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.halve = nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.norms = nn.ModuleList([ChannelNorm(b) for _ in range(2 * blocks + 1)])
+        self.convs = nn.ModuleList([nn.Conv2d(b, b, 3, padding=1) for _ in range(2 * blocks)])
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask_bt: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, a, T, F) and (B, T) -> (B, b, ceil(T / 2), ceil(F / 2)) and its mask."""
+        x, mask_bt = self.halve(x), halved(mask_bt)
+        keep = mask_bt[:, None, :, None]
+        inside = x
+        for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=False)):
+            inside = torch.where(keep, relu(norm(inside)), 0)
+            inside = conv(self.drop(inside) if i % 2 else inside)
+            if i % 2:
+                x = inside = x + inside
+        return torch.where(keep, relu(self.norms[-1](x)), 0), mask_bt
+
+
+def levelled(x: Masked) -> Tensor:
+    """(B, T, F): each band less its mean over the clip's real frames, over the clip's spread; 0 where masked.
+
+    out = (x - mean_t x) / sqrt(mean_tf (x - mean_t x)^2 + 0.01). A microphone adds a constant to each band of
+    the log-mel, and so, roughly, does a voice (Atal 1974). On spoken digits of a new speaker the mean was
+    worth 0.08, the spread another 0.09.
+    """
+    y = zeroed(x)
+    y = torch.where(x.mask[..., None], y - masked_mean(x)[:, None], 0)
+    spread = masked_mean(Masked(y.square(), x.mask)).mean(1)
+    scaled: Tensor = y / (spread + 0.01).sqrt()[:, None, None]
+    return scaled
 
 
 def halved(mask_bt: Tensor) -> Tensor:
     """(B, T) -> (B, ceil(T / 2)): whether any of each two is real."""
-    return pad(mask_bt, (0, mask_bt.shape[1] % 2)).unflatten(1, (-1, 2)).any(2)
+    pairs: Tensor = pad(mask_bt, (0, mask_bt.shape[1] % 2)).unflatten(1, (-1, 2))
+    return pairs.any(2)

@@ -88,8 +88,9 @@ class ConvNet(Encoder):
     """A small residual convolution net; one token per position of its last grid.
 
     Each stage halves the grid (3 x 3, stride 2) to `widths[i]` channels, then adds `blocks` residual blocks;
-    the first of three or more has none, since most of the time would go there. He et al. 2016 (pre-activation),
-    with the norm over the channels of each position in place of batch norm: so rows never see each other.
+    the first of three or more has none, since most of the time would go there. He et al. 2016
+    (pre-activation), with the norm over the channels of each position in place of batch norm: so rows never
+    see each other.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class ConvNet(Encoder):
     @classmethod
     def for_codec(cls, codec: Any, size: Size) -> Self:
         """Halve until the shorter side has 7 to 13 positions: a coarser grid lost 1 % on digits."""
-        widths = [min(2 * size.dim, max(16, size.dim // 2) * 2**i) for i in range(halvings(codec))]
+        widths = doubling(size.dim, halvings(codec))
         return cls(size.dim, codec.mean_, codec.std_, widths, max(1, size.layers // 2))
 
     def forward(self, x: Masked) -> Masked:
@@ -127,8 +128,8 @@ class ConvNet(Encoder):
 class ViT(Encoder):
     """Vision transformer: a few convolutions -> tokens + position of their row and column -> blocks.
 
-    token[i, j] = conv(x)[i, j] + row[i] + column[j]. Dosovitskiy et al. 2021; halving convolutions in place of
-    one large patch learn from far fewer images (Xiao et al. 2021).
+    token[i, j] = conv(x)[i, j] + row[i] + column[j]. Dosovitskiy et al. 2021; halving convolutions in place
+    of one large patch learn from far fewer images (Xiao et al. 2021).
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class ViT(Encoder):
         super().__init__()
         self.height, self.width, self.dim, self.mean, self.std = height, width, dim, mean, std
         self.halvings, self.layers, self.heads, self.dropout = halvings, layers, heads, dropout
-        widths = [max(8, dim >> (halvings - 1 - i)) for i in range(halvings - 1)] + [dim]
+        widths = doubling(dim, halvings)
         stem: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, stride=2, padding=1)]
         for a, b in pairwise(widths):
             stem += [nn.ReLU(), Halve(a, b)]
@@ -225,6 +226,15 @@ def channels_last(net: nn.Module) -> nn.Module:
 def halvings(codec: Pixels) -> int:
     """How often the grid is halved until its shorter side is 7 to 13 positions."""
     return max(1, int(math.log2(min(codec.height_, codec.width_) / 7)))
+
+
+def doubling(last: int, count: int) -> list[int]:
+    """Channels of each stage, twice as many from one to the next, as the grid gets coarser.
+
+    >>> doubling(64, 3), doubling(32, 4)
+    ([16, 32, 64], [16, 16, 16, 32])
+    """
+    return [max(min(16, last), last >> (count - 1 - i)) for i in range(count)]
 
 
 def normalised(x: Masked, mean: list[float], std: list[float], dtype: torch.dtype) -> Tensor:

@@ -1,0 +1,201 @@
+"""A table, looked at before training: what it holds, what is missing, and what would mislead."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polymodal.data import suspects
+from polymodal.data.encode import Bad
+from polymodal.data.measure import Measured, measure
+from polymodal.data.schema import Schema
+from polymodal.data.suspects import Group, Warned
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.tasks.infer import guess as guess_task
+from polymodal.tasks.labels import count, key, missing, number, plain, separator_of, several
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PAIRS = 10  # pairs of equal rows that are named
+CLASSES = 100  # labels whose rows are counted one by one
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found. Rows are numbered as in the file: 1 is the first below the header.
+
+    sizes: by column; image {width, height}, audio {seconds, rates, channels}, series {length, channels},
+    vector {length, width}, text {words}; each {min, median, max}, but rates {rate: cells}.
+    missing: {column: cells}. patterns: the absent modalities (nothing there, or not to be read) and how many
+    rows lack just these, most frequent first. unreadable: every cell that can't be read.
+    duplicates: how many rows repeat an earlier one, ids and ignored columns aside, and the pairs (the earlier
+    row, the later one). target: one entry for each target column. groups: columns to split by.
+    warnings: of kind "leak", "id", "conflict" or "target".
+    """
+
+    table: str
+    rows: int
+    schema: Schema
+    sizes: dict[str, dict[str, Any]]
+    missing: dict[str, int]
+    patterns: list[tuple[list[str], int]]
+    unreadable: list[Bad]
+    duplicates: tuple[int, list[tuple[int, int]]]
+    target: list[dict[str, Any]]
+    groups: list[Group]
+    warnings: list[Warned]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers.
+
+        ``{"table", "rows", "schema": Schema.to_json(), "sizes": {column: {...}},
+        "missing": {"columns": {column: cells}, "patterns": [{"absent": [modality], "rows"}]},
+        "unreadable": [{"row", "column", "cell", "reason"}], "duplicates": {"rows", "pairs": [[row, row]]},
+        "target": [{"column", "task", "reason", "missing", "distinct", "classes": [{"label", "rows"}] or null,
+        "numbers": {"min", "median", "mean", "max"} or null}],
+        "groups": [{"column", "groups", "largest", "reason"}], "warnings": [{"kind", "column", "message"}]}``
+        """
+        count, pairs = self.duplicates
+        return {
+            "table": self.table,
+            "rows": self.rows,
+            "schema": self.schema.to_json(),
+            "sizes": self.sizes,
+            "missing": {
+                "columns": self.missing,
+                "patterns": [{"absent": absent, "rows": n} for absent, n in self.patterns],
+            },
+            "unreadable": [b._asdict() for b in self.unreadable],
+            "duplicates": {"rows": count, "pairs": [list(p) for p in pairs[:PAIRS]]},
+            "target": self.target,
+            "groups": [g._asdict() for g in self.groups],
+            "warnings": [w._asdict() for w in self.warnings],
+        }
+
+    def render(self, console: "Console") -> None:
+        """Print it for a person."""
+        from polymodal.data.portray import portray
+
+        portray(self, console)
+
+
+def inspect(
+    table: Any,
+    target: str | Sequence[str] | None = None,
+    group: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    quiet: bool = False,
+) -> Inspection:
+    """Look at a table: every cell is opened once. Arguments as `Table.read` and `Schema.infer` take them."""
+    table = Table.read(table)
+    schema = Schema.infer(table, target, group, kinds, ignore)
+    found = measure(table, schema, quiet)
+    numbers = [table.row_number(i) for i in range(table.rows)]
+    told = {
+        c.name: found.content[c.name]
+        for c in schema.columns.values()
+        if c.kind not in ("id", "ignored", "group")
+    }
+    goals = [_target(table, t) for t in schema.target]
+    return Inspection(
+        table=table.name,
+        rows=table.rows,
+        schema=schema,
+        sizes=found.sizes,
+        missing={c: len(found.absent[c]) for c in table.columns},
+        patterns=_patterns(table, schema, found),
+        unreadable=sorted(found.bad),
+        duplicates=suspects.duplicates(told, numbers),
+        target=goals,
+        groups=suspects.groups(table, schema, found.content),
+        warnings=[
+            *(Warned("target", g["column"], g["reason"]) for g in goals if g["task"] is None),
+            *(w for g in goals for w in _leaks(table, schema, g)),
+            *_conflicts(schema, told, goals),
+            *suspects.ids(table, schema),
+        ],
+    )
+
+
+def _patterns(table: Table, schema: Schema, found: Measured) -> list[tuple[list[str], int]]:
+    """How many rows lack which modalities; the table of plain cells is absent where all of them are."""
+    place = {table.row_number(i): i for i in range(table.rows)}
+    gone = {c: set(absent) for c, absent in found.absent.items()}
+    for b in found.bad:
+        gone[b.column].add(place[b.row])
+    absent = {
+        m: set.intersection(*(gone[c] for c in columns)) for m, (_, columns) in schema.modalities().items()
+    }
+    patterns = Counter(tuple(m for m, rows in absent.items() if i in rows) for i in range(table.rows))
+    return [(list(p), n) for p, n in patterns.most_common()]
+
+
+def _target(table: Table, column: str) -> dict[str, Any]:
+    """The task that a target asks for, and how its labels are spread."""
+    cells = table.cells(column)
+    known = [c for c in cells if not missing(c)]
+    out: dict[str, Any] = {"column": column, "task": None, "reason": "", "missing": len(cells) - len(known)}
+    try:
+        task, out["reason"] = guess_task(cells, [column])
+        out["task"] = task.name
+    except InputError as e:
+        out["reason"] = str(e)
+    out |= {"distinct": 0, "classes": None, "numbers": None}
+    if out["task"] == "regression":
+        x = np.array([y for c in known if (y := number(c)) is not None])
+        out["distinct"] = len(np.unique(x))
+        out["numbers"] = {
+            "min": float(x.min()),
+            "median": float(np.median(x)),
+            "mean": float(x.mean()),
+            "max": float(x.max()),
+        }
+        return out
+    if out["task"] == "multilabel":
+        separator = separator_of(known)
+        known = [label for c in known for label in several(c, separator)]
+    try:
+        labels, counts = count(plain(c) for c in known)
+    except InputError:  # cells that are no labels: the reason says so
+        return out
+    ranked = sorted(zip(labels, counts, strict=True), key=lambda pair: -pair[1])
+    classes = [{"label": label, "rows": n} for label, n in ranked[:CLASSES]]
+    return out | {"distinct": len(labels), "classes": classes}
+
+
+def _labels(table: Table, goal: Mapping[str, Any]) -> list[Any]:
+    """One plain label a row, None where it is missing; none at all where a row may have several."""
+    cells = table.cells(goal["column"])
+    if goal["task"] == "regression":
+        return [None if missing(c) else number(c) for c in cells]
+    return [None if missing(c) else key(plain(c)) for c in cells]
+
+
+def _leaks(table: Table, schema: Schema, goal: Mapping[str, Any]) -> list[Warned]:
+    if goal["task"] not in ("binary", "multiclass", "regression"):
+        return []
+    labels = _labels(table, goal)
+    return suspects.leaks(table, schema, goal["column"], labels, goal["task"] == "regression")
+
+
+def _conflicts(
+    schema: Schema, told: Mapping[str, Sequence[Any]], goals: Sequence[Mapping[str, Any]]
+) -> list[Warned]:
+    """Rows that no model can tell apart, and that have different labels."""
+    features = {c: v for c, v in told.items() if c not in schema.target}
+    out = []
+    for goal in goals:
+        if goal["task"] in ("binary", "multiclass") and (
+            n := suspects.conflicts(features, told[goal["column"]])
+        ):
+            message = (
+                f"{n} rows equal another in every feature, but have another {goal['column']!r}: "
+                "no model can be right on all of them"
+            )
+            out.append(Warned("conflict", goal["column"], message))
+    return out
