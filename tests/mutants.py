@@ -292,18 +292,12 @@ def survives(mutant: Mutant, copy: Path) -> str | None:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {mutant.tests}"
-        ended = subprocess.run(
-            command, shell=True, cwd=copy, env=env, capture_output=True, text=True, check=False
-        )
+        ended = subprocess.run(command, shell=True, cwd=copy, env=env, capture_output=True, text=True, check=False)
     finally:
         path.write_text(text, encoding="utf-8")
     if ended.returncode == 1:
         return None
-    return (
-        "no test failed"
-        if ended.returncode == 0
-        else f"pytest ended with {ended.returncode}: {ended.stdout[-500:]}"
-    )
+    return "no test failed" if ended.returncode == 0 else f"pytest ended with {ended.returncode}: {ended.stdout[-500:]}"
 
 
 def main(words: list[str]) -> int:
@@ -313,9 +307,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("src", "tests"):
-            shutil.copytree(
-                ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-            )
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         for mutant in chosen:
             began = time.monotonic()

@@ -25,8 +25,8 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "data",
     "train",
     "evaluate",
-    "model",
     "folder",
+    "model",
     "fitting",
     "estimators render",
     "polymodal",  # the public names
@@ -71,9 +71,7 @@ def test_imports_run_downward_only(path: Path) -> None:
     if here == "polymodal":
         return  # names of the public interface, from everywhere, and only when they are used
     above = {m for m in imported(path.read_text(encoding="utf-8")) if m != here and LEVEL[m] >= LEVEL[here]}
-    assert not above, (
-        f"{path.relative_to(ROOT)} imports {sorted(above)}, which stand at or above its own level"
-    )
+    assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}, which stand at or above its own level"
 
 
 def test_the_parser_of_imports_sees_every_form() -> None:
@@ -85,18 +83,12 @@ def test_the_parser_of_imports_sees_every_form() -> None:
 def concrete(folder: str, base: type) -> set[type]:
     """Subclasses of `base` that are defined in a folder of the package and can be made."""
     package = importlib.import_module(f"polymodal.{folder}")
-    modules = [
-        importlib.import_module(f"polymodal.{folder}.{m.name}")
-        for m in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = [importlib.import_module(f"polymodal.{folder}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
     return {
         c
         for module in modules
         for c in vars(module).values()
-        if inspect.isclass(c)
-        and issubclass(c, base)
-        and not inspect.isabstract(c)
-        and c.__module__ == module.__name__
+        if inspect.isclass(c) and issubclass(c, base) and not inspect.isabstract(c) and c.__module__ == module.__name__
     }
 
 
@@ -150,17 +142,13 @@ def test_public_names_are_true_and_few() -> None:
 
 def test_type_checkers_see_the_names_that_are_loaded_when_used() -> None:
     (block,) = [n for n in ast.parse((ROOT / "__init__.py").read_text()).body if isinstance(n, ast.If)]
-    seen = {
-        (a.asname or a.name): n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names
-    }
+    seen = {(a.asname or a.name): n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
     assert sorted(seen) == sorted(polymodal.__all__)
     for name, module in seen.items():
         assert getattr(importlib.import_module(str(module)), name) is getattr(polymodal, name)
 
 
-@pytest.mark.parametrize(
-    "action", ["import polymodal", "import polymodal.cli", "help", "help fit", "version"]
-)
+@pytest.mark.parametrize("action", ["import polymodal", "import polymodal.cli", "help", "help fit", "version"])
 def test_import_and_help_are_light(action: str) -> None:
     words = {"help": ["--help"], "help fit": ["fit", "--help"], "version": ["--version"]}.get(action)
     code = action if words is None else f"sys.argv[1:] = {words}\nfrom polymodal.cli import main\n{MAIN}"
@@ -186,10 +174,6 @@ def test_nothing_is_pickled(path: Path) -> None:
             names = {a.name for a in node.names} | {getattr(node, "module", None)}
             assert not names & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}, (
-                f"line {node.lineno}"
-            )
+            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}, f"line {node.lineno}"
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            assert isinstance(node.value, ast.Constant) and node.value.value is False, (
-                f"line {node.value.lineno}"
-            )
+            assert isinstance(node.value, ast.Constant) and node.value.value is False, f"line {node.value.lineno}"

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from polymodal.estimators import MultimodalClassifier as MultimodalClassifier
     from polymodal.estimators import MultimodalRegressor as MultimodalRegressor
     from polymodal.fitting import fit as fit
-    from polymodal.folder import load as load
     from polymodal.learners.predictor import Predictor as Predictor
     from polymodal.model import Evaluation as Evaluation
     from polymodal.model import Model as Model
+    from polymodal.model import load as load
 
 __version__ = "0.1.0"
 
@@ -47,7 +47,7 @@ _HOMES = {
     "Unreadable": "polymodal.errors",
     "fit": "polymodal.fitting",
     "inspect": "polymodal.data.inspect",
-    "load": "polymodal.folder",
+    "load": "polymodal.model",
 }
 
 __all__ = [

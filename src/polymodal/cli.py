@@ -26,7 +26,8 @@ app = typer.Typer(
 )
 
 TableArg = Annotated[
-    str, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL or Parquet file; paths in it are relative to its folder.")
+    str,
+    typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL or Parquet file; paths in it are relative to its folder."),
 ]
 ModelArg = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `polymodal fit --out` wrote.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")]
@@ -39,20 +40,32 @@ PartOpt = Annotated[
     typer.Option("--part", metavar="MODULE:CLASS", help="A fusion of your own that the model was fitted with."),
 ]
 WithoutOpt = Annotated[
-    list[str] | None, typer.Option("--without", metavar="COLUMN", help="Hide this modality, as if it were absent; repeatable.")
+    list[str] | None,
+    typer.Option("--without", metavar="COLUMN", help="Hide this modality, as if it were absent; repeatable."),
 ]
 TargetOpt = Annotated[
-    list[str] | None, typer.Option("--target", "-t", metavar="COLUMN", help="What to predict; repeat for several numbers.")
+    list[str] | None,
+    typer.Option("--target", "-t", metavar="COLUMN", help="What to predict; repeat for several numbers."),
 ]
 GroupOpt = Annotated[
     str | None,
-    typer.Option("--group", metavar="COLUMN", help="Rows of one group (speaker, patient) never part between training and validation."),
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="Rows of one group (speaker, patient) never part between training and validation.",
+    ),
 ]
 ModalityOpt = Annotated[
     list[str] | None,
-    typer.Option("--modality", metavar="COLUMN=KIND", help="Read a column as this kind: text, image, audio, series, vector, number, category, boolean, date."),
+    typer.Option(
+        "--modality",
+        metavar="COLUMN=KIND",
+        help="Read a column as this kind: text, image, audio, series, vector, number, category, boolean, date.",
+    ),
 ]
-IgnoreOpt = Annotated[list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.")]
+IgnoreOpt = Annotated[
+    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.")
+]
 
 
 def main() -> None:
@@ -74,24 +87,48 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def fit(
     table: TableArg,
     target: TargetOpt = None,
-    valid: Annotated[str | None, typer.Option(help="Table to choose the best epoch by [default: a fifth of TABLE is held out].")] = None,
+    valid: Annotated[
+        str | None, typer.Option(help="Table to choose the best epoch by [default: a fifth of TABLE is held out].")
+    ] = None,
     test: Annotated[str | None, typer.Option(help="Table to score once, at the end.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the model [default: TABLE's name and -model].")] = None,
-    fusion: Annotated[str | None, typer.Option(help="How modalities are joined: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, attention, cross-attention, late-mean, late-weighted, late-vote; or mypackage.mymodule:MyFusion.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the model [default: TABLE's name and -model].")
+    ] = None,
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            help="How modalities are joined: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, attention, cross-attention, late-mean, late-weighted, late-vote; or mypackage.mymodule:MyFusion."
+        ),
+    ] = None,
     size: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "small",
-    encoder: Annotated[list[str] | None, typer.Option(metavar="COLUMN=NAME", help="Encoder of a column: transformer, gru, vit ...; or a Hugging Face name or folder of a pretrained network (frozen).")] = None,
-    tune: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Fine-tune this column's pretrained network.")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=NAME",
+            help="Encoder of a column: transformer, gru, vit ...; or a Hugging Face name or folder of a pretrained network (frozen).",
+        ),
+    ] = None,
+    tune: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Fine-tune this column's pretrained network.")
+    ] = None,
     modality: ModalityOpt = None,
     ignore: IgnoreOpt = None,
     group: GroupOpt = None,
-    task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal or regression [default: from the target's cells].")] = None,
-    time_limit: Annotated[str | None, typer.Option(metavar="TIME", help="For everything, comparison included: 90s, 10m, 1h30m.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="binary, multiclass, multilabel, ordinal or regression [default: from the target's cells]."),
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="For everything, comparison included: 90s, 10m, 1h30m.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes [default: from the rows].")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step [default: from the rows].")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate [default: 0.001].")] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
     seed: Annotated[int, typer.Option(help="Decides splits, weights and the order of rows.")] = 0,
-    baselines: Annotated[bool, typer.Option(help="Also train each modality alone, and concat, to compare with.")] = True,
+    baselines: Annotated[
+        bool, typer.Option(help="Also train each modality alone, and concat, to compare with.")
+    ] = True,
     resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Write over the model in --out.")] = False,
     cache: CacheOpt = None,
@@ -161,7 +198,9 @@ def evaluate(
 def predict(
     model: ModelArg,
     table: TableArg,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV file to write [default: standard output].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV file to write [default: standard output].")
+    ] = None,
     without: WithoutOpt = None,
     cache: CacheOpt = None,
     part: PartOpt = None,
@@ -237,7 +276,9 @@ def cache(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the table and the model.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the table and the model.")] = Path(
+        "demo"
+    ),
 ) -> None:
     """Make a small audio-visual table (written and spoken digits), then inspect, fit, evaluate and predict it."""
     from polymodal.demo import run
@@ -283,8 +324,8 @@ def _seconds(text: str | None) -> float | None:
 def _load(folder: Path, names: Sequence[str] | None) -> "Model":
     import torch
 
-    from polymodal.folder import load
     from polymodal.fusion import find
+    from polymodal.model import load
 
     model = load(folder, [find(name) for name in names or ()])
     return model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from polymodal import fusion as fusions
@@ -23,10 +22,10 @@ from polymodal.data.splits import holdout
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, Result, compare
-from polymodal.folder import load
 from polymodal.learners.predictor import Predictor
-from polymodal.modalities import Codec, Encoder, choose
-from polymodal.model import BATCH, Model
+from polymodal.modalities import choose
+from polymodal.modalities.base import Codec, Encoder
+from polymodal.model import BATCH, Model, load
 from polymodal.nn import SIZES, Size
 from polymodal.tasks.base import Task
 from polymodal.train import Settings, Trained, predict, train
@@ -93,7 +92,9 @@ def fit(
     encode = partial(prep.encode, task=goal, cache=where, need_target=True, quiet=quiet)
     whole = encode(table)
     rows = whole.take(train_at)
-    held_table, held = (Table.read(valid), encode(Table.read(valid))) if given else (table.take(valid_at), whole.take(valid_at))
+    held_table, held = (
+        (Table.read(valid), encode(Table.read(valid))) if given else (table.take(valid_at), whole.take(valid_at))
+    )
     if not held.labelled().any():
         raise InputError(f"no validation row has a label in {', '.join(schema.target)!r}; give other rows with --valid")
     chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "seed": seed}
@@ -191,7 +192,12 @@ class _Run(NamedTuple):
 
 
 def _test(
-    model: Model, run: _Run, trained: Sequence[tuple[Predictor, Result, Trained]], table: Table, encode: Any, group: str | None
+    model: Model,
+    run: _Run,
+    trained: Sequence[tuple[Predictor, Result, Trained]],
+    table: Table,
+    encode: Any,
+    group: str | None,
 ) -> dict[str, Any]:
     """The model, and what it is compared with, on rows that nothing was chosen by."""
     rows = encode(table)
@@ -251,9 +257,7 @@ def _split(table: Table, schema: Schema, task: Task, seed: int) -> tuple[list[in
     return [i for i in range(table.rows) if i not in valid], sorted(valid)
 
 
-def _parts(
-    schema: Schema, encoders: Mapping[str, str], tune: Sequence[str]
-) -> dict[str, tuple[Codec, type[Encoder]]]:
+def _parts(schema: Schema, encoders: Mapping[str, str], tune: Sequence[str]) -> dict[str, tuple[Codec, type[Encoder]]]:
     """Each modality's codec and encoder class."""
     found = schema.modalities()
     for name in [*encoders, *tune]:

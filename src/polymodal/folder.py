@@ -1,16 +1,16 @@
 """The folder of a saved model: JSON and safetensors, never pickle.
 
-    model.json            schema, codecs and learner as specifications (see `spec`), what training had to say
-    weights.safetensors   the learner's parameters and buffers
-    pretrained/NAME/      configuration (and weights, where frozen) of a pretrained network, so that nothing is fetched
-    manifest.json         format version, and the SHA-256 of every other file
+model.json            schema, codecs and learner as specifications (see `spec`), what training had to say
+weights.safetensors   the learner's parameters and buffers
+pretrained/NAME/      configuration (and weights, where frozen) of a pretrained network, so that nothing is fetched
+manifest.json         format version, and the SHA-256 of every other file
 """
 
 import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
 from polymodal.errors import InputError
 from polymodal.learners.predictor import Predictor
-from polymodal.model import Model
 from polymodal.spec import build, spec, table
 
 VERSION = 1
@@ -44,12 +43,15 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
     )
 
 
-def save(model: Model, folder: Path) -> Path:
-    """Write the folder in one step: it is made beside its place, then moved there."""
+def write(folder: Path, preprocessor: Preprocessor, learner: Predictor, report: Mapping[str, Any]) -> Path:
+    """Write the folder: it is made beside its place, then moved there file by file, the manifest last.
+
+    Raises InputError where it can't be written.
+    """
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         temporary.mkdir(parents=True)
-        _write(model, temporary)
+        _fill(temporary, preprocessor, learner, report)
         folder.mkdir(exist_ok=True)
         for name in ("model.json", "weights.safetensors", "pretrained", MANIFEST):
             old, new = folder / name, temporary / name
@@ -64,24 +66,24 @@ def save(model: Model, folder: Path) -> Path:
     return folder
 
 
-def _write(model: Model, folder: Path) -> None:
-    codecs = {m: spec(c) for m, c in model.preprocessor.codecs.items()}
-    learner = spec(model.learner)
-    holders = [(codecs[m], c) for m, c in model.preprocessor.codecs.items()]
-    holders += [(learner["args"]["encoders"]["items"][m], e) for m, e in model.learner.encoders.items()]
-    for i, (form, part) in enumerate(holders):
+def _fill(folder: Path, preprocessor: Preprocessor, learner: Predictor, report: Mapping[str, Any]) -> None:
+    codecs = {m: spec(c) for m, c in preprocessor.codecs.items()}
+    form = spec(learner)
+    holders: list[tuple[Any, Any]] = [(codecs[m], c) for m, c in preprocessor.codecs.items()]
+    holders += [(form["args"]["encoders"]["items"][m], e) for m, e in learner.encoders.items()]
+    for i, (part_form, part) in enumerate(holders):
         if hasattr(part, "save_source"):
             name = f"pretrained/{i}"
             part.save_source(folder / name)
-            _relocate(form, name)
-    form = {
-        "schema": model.preprocessor.schema.to_json(),
+            _relocate(part_form, name)
+    whole = {
+        "schema": preprocessor.schema.to_json(),
         "codecs": codecs,
-        "learner": learner,
-        "report": model.report,
+        "learner": form,
+        "report": dict(report),
     }
-    (folder / "model.json").write_text(json.dumps(form, indent=1, ensure_ascii=False), encoding="utf-8")
-    weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.learner.state_dict().items()}
+    (folder / "model.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
+    weights = {k: v.detach().cpu().clone().contiguous() for k, v in learner.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     sums = {str(p.relative_to(folder)): _sum(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {"format": "polymodal", "version": VERSION, "sha256": sums}
@@ -98,12 +100,11 @@ def _relocate(form: Any, source: str) -> None:
                 _relocate(v, source)
 
 
-def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
-    """Read a model folder. parts: your own classes, where the model was built with any.
+def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Predictor, dict[str, Any]]:
+    """What `write` was given. parts: the user's own classes, where the model was built with any.
 
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
-    folder = Path(folder)
     _check(folder)
     form = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     _absolute(form["codecs"], folder)
@@ -117,7 +118,7 @@ def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
     except (RuntimeError, SafetensorError) as e:
         raise InputError(f"the weights in {folder} do not fit the model ({e}); it was altered: fit it again") from None
     learner.eval()
-    return Model(Preprocessor(schema, codecs), learner, form["report"])
+    return Preprocessor(schema, codecs), learner, form["report"]
 
 
 def _absolute(form: Any, folder: Path) -> None:
@@ -133,8 +134,10 @@ def _check(folder: Path) -> None:
     """Is it a whole, untouched folder of this version of the format?"""
     path = folder / MANIFEST
     if not folder.is_dir() or not path.is_file():
-        seen = "is not a folder" if folder.exists() and not folder.is_dir() else (
-            f"has no {MANIFEST}" if folder.exists() else "does not exist"
+        seen = (
+            "is not a folder"
+            if folder.exists() and not folder.is_dir()
+            else (f"has no {MANIFEST}" if folder.exists() else "does not exist")
         )
         raise InputError(f"{folder} is not a polymodal model: it {seen}; give the folder that fit wrote (--out)")
     try:
@@ -144,9 +147,7 @@ def _check(folder: Path) -> None:
         raise InputError(f"{path} can't be read: the model folder is damaged; restore it, or fit it again") from None
     if version != VERSION:
         way = "fit it again with this version" if version < VERSION else "update polymodal"
-        raise InputError(
-            f"{folder} has format version {version}, and this polymodal reads version {VERSION}; {way}"
-        )
+        raise InputError(f"{folder} has format version {version}, and this polymodal reads version {VERSION}; {way}")
     for name, expected in sums:
         file = folder / name
         if not file.is_file():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from polymodal import folder as folder_format
 from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.table import Table, chunks
@@ -77,9 +78,7 @@ class Model:
         """(N, outputs) of encoded rows, float32, on the CPU."""
         return predict(self.learner, rows, BATCH)
 
-    def predict(
-        self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None
-    ) -> "pd.DataFrame":
+    def predict(self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None) -> "pd.DataFrame":
         """One row for each row of the table, in order: "prediction", and the probabilities where there are any.
 
         table: a path, a DataFrame, a list of dicts. The target need not be there. Modalities in `without` are
@@ -140,9 +139,15 @@ class Model:
 
     def save(self, folder: Path | str) -> Path:
         """Write the model folder (JSON and safetensors). Raises InputError where the folder can't be written."""
-        from polymodal.folder import save
+        return folder_format.write(Path(folder), self.preprocessor, self.learner, self.report)
 
-        return save(self, Path(folder))
+
+def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
+    """Read a model folder. parts: your own classes, where the model was built with any.
+
+    Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
+    """
+    return Model(*folder_format.read(Path(folder), parts))
 
 
 def _folder(cache: Path | str | None) -> Path | None:

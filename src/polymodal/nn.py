@@ -69,8 +69,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., widths[0]) -> (..., widths[-1])."""
-        y: Tensor = self.layers(x)
-        return y
+        out: Tensor = self.layers(x)
+        return out
 
 
 class Attention(nn.Module):
@@ -86,8 +86,8 @@ class Attention(nn.Module):
         q = self._split(self.q(query_bqd))
         k, v = (self._split(x) for x in self.kv(zeroed(context)).chunk(2, dim=-1))
         y = attend(q, k, v, context.mask, self.dropout if self.training else 0.0)
-        y = self.out(y.transpose(1, 2).flatten(2))
-        return y  # type: ignore[no-any-return]
+        out: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return out
 
     def _split(self, x_btd: Tensor) -> Tensor:
         return x_btd.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -138,8 +138,6 @@ def positions(length: int, dim: int, like: Tensor) -> Tensor:
     Even columns sin(p / 10000^(2i/dim)), odd ones cos of the same. Vaswani et al. 2017, sec. 3.5.
     """
     p = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]
-    rate = torch.exp(
-        torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) * (-math.log(10_000.0) / dim)
-    )
+    rate = torch.exp(torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) * (-math.log(10_000.0) / dim))
     table = torch.stack([(p * rate).sin(), (p * rate).cos()], dim=-1).flatten(1)[:, :dim]
     return table.to(like.dtype)

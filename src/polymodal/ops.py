@@ -54,9 +54,7 @@ def attend(q_bhqd: Tensor, k_bhkd: Tensor, v_bhkd: Tensor, mask_bk: Tensor, drop
     zero = k_bhkd.new_zeros(())
     k_bhkd, v_bhkd = torch.where(keep, k_bhkd, zero), torch.where(keep, v_bhkd, zero)
     open_bk = mask_bk | ~mask_bk.any(1, keepdim=True)
-    return scaled_dot_product_attention(
-        q_bhqd, k_bhkd, v_bhkd, attn_mask=open_bk[:, None, None, :], dropout_p=dropout
-    )
+    return scaled_dot_product_attention(q_bhqd, k_bhkd, v_bhkd, attn_mask=open_bk[:, None, None, :], dropout_p=dropout)
 
 
 def extended(x_bd: Tensor) -> Tensor:

@@ -52,8 +52,6 @@ class _Lines:
             return
         self.last = now
         left = (now - self.start) * (self.total - done) / max(done, 1e-9)
-        print(
-            f"{self.title}: {done / max(self.total, 1e-9):.0%}, about {left:.0f} s left  {note}",
-            file=sys.stderr,
-            flush=True,
-        )
+        share = done / max(self.total, 1e-9)
+        sys.stderr.write(f"{self.title}: {share:.0%}, about {left:.0f} s left  {note}\n")
+        sys.stderr.flush()

@@ -67,9 +67,7 @@ def evaluation(answer: Evaluation) -> None:
     by = f", intervals over {escape(answer.group)}" if answer.group else ""
     hidden = f", without {escape(', '.join(answer.without))}" if answer.without else ""
     left_out = f" ({answer.unlabelled:,} without a label left out)" if answer.unlabelled else ""
-    grid = Table(
-        title=f"{answer.task} on {answer.rows:,} rows{left_out}{by}{hidden}", title_justify="left", box=None
-    )
+    grid = Table(title=f"{answer.task} on {answer.rows:,} rows{left_out}{by}{hidden}", title_justify="left", box=None)
     grid.add_column("metric")
     grid.add_column("value", justify="right")
     grid.add_column("95% interval")

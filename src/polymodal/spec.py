@@ -53,7 +53,7 @@ def build(form: Any, classes: Mapping[str, type]) -> Any:
         return float(form["float"])
     if "items" in form:
         return {k: build(v, classes) for k, v in form["items"].items()}
-    name = form.get("class")
+    name = str(form.get("class"))
     if name not in classes:
         raise InputError(
             f"the saved model uses a class {name!r} that polymodal does not have; load it with the class at hand: "

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
 from polymodal.learners.base import Learner
@@ -48,9 +47,7 @@ class Settings(NamedTuple):
         """Defaults for a table of so many rows: about 4,000 steps, in 8 to 60 epochs; anything may be chosen."""
         size = chosen.get("batch_size") or (16 if rows < 300 else 32 if rows < 2_000 else 64)
         epochs = min(60, max(8, round(4_000 * size / max(rows, 1))))
-        return cls(
-            **{"epochs": epochs, "batch_size": size, **{k: v for k, v in chosen.items() if v is not None}}
-        )
+        return cls(**{"epochs": epochs, "batch_size": size, **{k: v for k, v in chosen.items() if v is not None}})
 
 
 class Trained(NamedTuple):
@@ -103,7 +100,7 @@ def train(
     rank, world = accelerator.process_index, accelerator.num_processes
     model, optimizer = accelerator.prepare(learner, _optimizer(learner, settings))
     state, best = _load(checkpoint, learner, optimizer) if checkpoint else (_State(), {})
-    labelled = np.flatnonzero(rows.labelled()).tolist()
+    labelled, sizes = np.flatnonzero(rows.labelled()).tolist(), rows.sizes()
     total = settings.epochs * math.ceil(len(labelled) / settings.batch_size)
     started = time.monotonic() - state.seconds
     keep = _Keeper(checkpoint if accelerator.is_main_process else None)
@@ -111,7 +108,7 @@ def train(
     with progress(title, 1.0, quiet or not accelerator.is_main_process) as tick, _interrupts() as stop:
         while not state.done:
             learner.train()
-            batches = order(labelled, settings.batch_size, settings.seed, state.epoch)
+            batches = order(labelled, sizes, settings.batch_size, settings.seed, state.epoch)
             while state.step < len(batches) and not state.out_of_time:
                 chosen = batches[state.step]
                 part = chosen[rank::world] or chosen[:1]  # each process needs a row
@@ -258,9 +255,7 @@ class _Keeper:
     def __init__(self, path: Path | None) -> None:
         self.path, self.last, self.pause = path, time.monotonic(), 1.0
 
-    def __call__(
-        self, state: _State, learner: Learner, optimizer: Any, best: Mapping[str, Tensor], now: bool
-    ) -> None:
+    def __call__(self, state: _State, learner: Learner, optimizer: Any, best: Mapping[str, Tensor], now: bool) -> None:
         """Write if it is time to, or at once."""
         began = time.monotonic()
         if self.path is None or not (now or began - self.last > self.pause):
@@ -298,7 +293,7 @@ def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[st
     try:
         with safe_open(path, "pt") as f:
             form = json.loads(f.metadata()["state"])
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118  # not a dict
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # not a dict
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
         raise InputError(f"the checkpoint {path} can't be read ({e}); remove it to begin anew") from None
     device = next(learner.parameters()).device

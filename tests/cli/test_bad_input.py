@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Run, make_shop
 from PIL import Image
+
+from conftest import Run, make_shop
 
 FAST = ["--epochs", 2, "--size", "tiny", "--no-baselines"]
 
@@ -107,7 +108,11 @@ def test_column_in_which_nothing_opens(tmp_path, run: Run):
     for photo in (table.parent / "photos").iterdir():
         photo.write_text("no image")
     fit = ["fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST]
-    refused(run(*fit, "--modality", "photo=image"), "none of the 20 cells of column 'photo' can be read as image", "--ignore photo")
+    refused(
+        run(*fit, "--modality", "photo=image"),
+        "none of the 20 cells of column 'photo' can be read as image",
+        "--ignore photo",
+    )
 
 
 def test_column_that_is_empty_throughout(tmp_path, run: Run):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Run, make_shop
 
+from conftest import Run, make_shop
 from polymodal import cli, fusion
 
 FAST = ["--epochs", 6, "--size", "tiny"]
@@ -69,7 +69,12 @@ def test_predict(fitted, run, tmp_path):
     done = run("predict", model, new, "--out", tmp_path / "p.csv")
     assert done.returncode == 0 and done.stdout == "" and "160 predictions" in done.stderr
     got = pd.read_csv(tmp_path / "p.csv")
-    assert len(got) == 160 and list(got.columns) == ["prediction", "probability", "probability[good]", "probability[poor]"]
+    assert len(got) == 160 and list(got.columns) == [
+        "prediction",
+        "probability",
+        "probability[good]",
+        "probability[poor]",
+    ]
     to_stdout = run("predict", model, new)
     assert to_stdout.stdout == (tmp_path / "p.csv").read_text()
     form = json.loads(run("predict", model, new, "--json").stdout)

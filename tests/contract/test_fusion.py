@@ -184,13 +184,7 @@ def loose_tensors(module: torch.nn.Module) -> list[str]:
         for k, v in vars(part).items():
             if k.startswith("_"):
                 continue
-            inner = (
-                list(v.values())
-                if isinstance(v, Mapping)
-                else list(v)
-                if isinstance(v, list | tuple)
-                else [v]
-            )
+            inner = list(v.values()) if isinstance(v, Mapping) else list(v) if isinstance(v, list | tuple) else [v]
             found += [f"{path}.{k}" for x in inner if isinstance(x, Tensor | torch.nn.Module)]
     return found
 
@@ -282,11 +276,7 @@ def test_the_fusion_of_the_others_comes_out(name: str) -> None:
         torch.nn.init.normal_(f.constants[2])  # type: ignore[index, arg-type]
     x = tokens(f)
     names = list(f.dims)
-    few = (
-        type(f)({m: f.dims[m] for m in names[:2]}, f.dim, **{k: v for k, v in settings(f).items()})
-        .double()
-        .eval()
-    )
+    few = type(f)({m: f.dims[m] for m in names[:2]}, f.dim, **{k: v for k, v in settings(f).items()}).double().eval()
     state = {k: v for k, v in f.state_dict().items() if k in few.state_dict()}
     if name == "tensor":
         state["weight"] = f.weight[:, :, 0]

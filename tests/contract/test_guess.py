@@ -21,6 +21,7 @@ from polymodal.tasks import Regression, guess
         ([float(i % 5) for i in range(60)], "multiclass", "only 5 different whole numbers"),
         ([i % 80 for i in range(4000)], "multiclass", "only 80"),
         ([i % 80 for i in range(400)], "regression", "80 different whole numbers in 400 rows: a quantity"),
+        ([i % 27 for i in range(323)], "multiclass", "only 27"),
         ([i % 150 for i in range(40000)], "regression", "150 different"),
         (["1.5", "2.5", "3", "1.5"], "regression", "2 of the 3 different ones with a fraction"),
         ([1, 2, 3, 4, 5], "regression", "5 different whole numbers in 5 rows"),
@@ -38,9 +39,7 @@ def test_guess(cells: list[Any], task: str, said: str) -> None:
 def test_guess_of_several_columns() -> None:
     cells = [{"x": "1.5", "y": 2}, {"x": None, "y": 3}, {"x": "7", "y": 4}]
     got, why = guess(cells, ["x", "y"])
-    assert (
-        isinstance(got, Regression) and got.columns == ["x", "y"] and why == "2 numeric target columns: x, y"
-    )
+    assert isinstance(got, Regression) and got.columns == ["x", "y"] and why == "2 numeric target columns: x, y"
     with pytest.raises(InputError, match="only where all are numbers, but 'x' holds 'red'"):
         guess([*cells, {"x": "red", "y": 1}], ["x", "y"])
     with pytest.raises(InputError, match="no row has a label in the target 'x'"):

@@ -20,9 +20,7 @@ from polymodal.ops import zeroed
 from polymodal.spec import build, spec, table
 
 SIZE = SIZES["tiny"]
-CLASSES = table(
-    *(part.values() for m in MODALITIES.values() for part in (m.codecs, m.encoders)), [nn.Identity]
-)
+CLASSES = table(*(part.values() for m in MODALITIES.values() for part in (m.codecs, m.encoders)), [nn.Identity])
 CODECS = [(kind, name) for kind, m in MODALITIES.items() for name in m.codecs]
 ENCODERS = [(kind, codec, name) for kind, codec in CODECS for name in MODALITIES[kind].encoders]
 FIRST = [(kind, next(iter(m.codecs)), name) for kind, m in MODALITIES.items() for name in m.encoders]

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
-from polymodal.modalities import pretrained, source
-from polymodal.modalities.pretrained import Frozen, Hub, HubAudio, HubImage, HubText, reduced
+from polymodal.modalities import source
+from polymodal.modalities.network import receptive, reduced
+from polymodal.modalities.pretrained import Frozen, Hub, HubAudio, HubImage, HubText
 from polymodal.nn import SIZES
 from polymodal.spec import build, spec, table
 
@@ -55,9 +56,7 @@ def vit(folder: Path) -> None:
 def mobilenet(folder: Path) -> None:
     from transformers import MobileNetV2Config, MobileNetV2Model
 
-    MobileNetV2Model(MobileNetV2Config(image_size=48, depth_multiplier=0.35, min_depth=4)).save_pretrained(
-        folder
-    )
+    MobileNetV2Model(MobileNetV2Config(image_size=48, depth_multiplier=0.35, min_depth=4)).save_pretrained(folder)
     picture(folder, "MobileNetV2ImageProcessor", 48)
 
 
@@ -98,9 +97,9 @@ def clip(folder: Path) -> None:
 
     part = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     text = part | {"vocab_size": len(WORDS), "max_position_embeddings": 40, "eos_token_id": 3}
-    CLIPModel(
-        CLIPConfig(text_config=text, vision_config=part | {"image_size": 16, "patch_size": 8})
-    ).save_pretrained(folder)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=part | {"image_size": 16, "patch_size": 8})).save_pretrained(
+        folder
+    )
     picture(folder, "CLIPImageProcessor", 16)
 
 
@@ -233,11 +232,7 @@ def test_spec_round_trip_and_pickling(codec: Any) -> None:
     assert len(pickle.dumps(frozen)) < 2000
     cell = CELLS[codec.kind][1]
     for other in (again, moved):
-        assert (
-            other.width_ == frozen.width_
-            and other.kind == codec.kind
-            and other.takes_files == codec.takes_files
-        )
+        assert other.width_ == frozen.width_ and other.kind == codec.kind and other.takes_files == codec.takes_files
         assert other.fingerprint() == frozen.fingerprint()
         assert torch.equal(other.encode(cell), frozen.encode(cell))
 
@@ -284,9 +279,7 @@ def test_frozen_reports_what_it_cannot_read(folders: dict[str, Path], tmp_path: 
         frozen.encode(tmp_path / "no.png")
 
 
-def test_pooling_is_the_mean_of_real_tokens_and_as_the_folder_says(
-    folders: dict[str, Path], tmp_path: Path
-) -> None:
+def test_pooling_is_the_mean_of_real_tokens_and_as_the_folder_says(folders: dict[str, Path], tmp_path: Path) -> None:
     frozen = Frozen(HubText(str(folders["bert"]))).fit([], TINY)
     net = source.network(frozen.source, "text").module
     ids = frozen.inner.encode("the cat sat")
@@ -373,9 +366,7 @@ def test_a_random_pooler_is_not_used(folders: dict[str, Path], tmp_path: Path) -
     assert source.network(str(tmp_path), "image").pooler
     source.shared.cache_clear()
     file = tmp_path / "model.safetensors"
-    save_file(
-        {k: v for k, v in load_file(file).items() if "pooler" not in k}, file, metadata={"format": "pt"}
-    )
+    save_file({k: v for k, v in load_file(file).items() if "pooler" not in k}, file, metadata={"format": "pt"})
     assert not source.network(str(tmp_path), "image").pooler
     frozen = Frozen(HubImage(str(tmp_path))).fit([], TINY)
     first = frozen.encode(CELLS["image"][0])
@@ -392,9 +383,7 @@ def test_an_unknown_name_is_an_error_at_once(name: str, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     start = time.perf_counter()
-    with pytest.raises(
-        InputError, match=r"no pretrained network '.*(?s:.*)no route(?s:.*)Give the path of a folder"
-    ):
+    with pytest.raises(InputError, match=r"no pretrained network '.*(?s:.*)no route(?s:.*)Give the path of a folder"):
         HubText(name).fit([], TINY)
     assert time.perf_counter() - start < 5
 
@@ -412,9 +401,7 @@ def test_a_package_that_carries_a_network(folders: dict[str, Path], tmp_path: Pa
     assert source.resolve("tiny-bert-model") == str(inside)
 
 
-def test_missing_transformers_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]
-) -> None:
+def test_missing_transformers_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "transformers", None)
@@ -446,4 +433,4 @@ def test_padding_group_norm_would_be_seen(folders: dict[str, Path]) -> None:
     x = torch.randn(1, 900)
     a, b = net(x).last_hidden_state, net(nn.functional.pad(x, (0, 900))).last_hidden_state
     assert (a - b[:, : a.shape[1]]).abs().max() > 1e-3
-    assert pretrained.receptive(net) == 10 + 2 * 5 + 2 * 10
+    assert receptive(net) == 10 + 2 * 5 + 2 * 10

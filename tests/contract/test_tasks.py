@@ -38,9 +38,7 @@ CLASSES = table(TASKS.values())
 
 def fitted(case: str) -> tuple[Task, list[Any], Masked]:
     form, cells = CASES[case]
-    task: Task = build(spec(type(form)(**{k: getattr(form, k) for k in spec(form)["args"]})), CLASSES).fit(
-        cells
-    )
+    task: Task = build(spec(type(form)(**{k: getattr(form, k) for k in spec(form)["args"]})), CLASSES).fit(cells)
     return task, cells, task.collate([task.encode(c) for c in cells])
 
 
@@ -113,9 +111,7 @@ def test_the_loss_is_a_mean_over_labelled_rows(case: str) -> None:
 def test_gradcheck(case: str) -> None:
     task, _, target = fitted(case)
     x = logits_of(task, len(target.mask)).requires_grad_()
-    exact = Masked(
-        target.values.double() if target.values.is_floating_point() else target.values, target.mask
-    )
+    exact = Masked(target.values.double() if target.values.is_floating_point() else target.values, target.mask)
     assert torch.autograd.gradcheck(lambda v: task.loss(v, exact), [x])
 
 
@@ -145,8 +141,7 @@ def test_the_loss_leads_to_the_labels(case: str) -> None:
             want = [cell] if task.columns is None else [cell[c] for c in task.columns]
             got = [column[i] for column in told.values()]
             assert all(
-                w is None or abs(g - float(w)) < 1e-2 * max(1, abs(float(w)))
-                for g, w in zip(got, want, strict=True)
+                w is None or abs(g - float(w)) < 1e-2 * max(1, abs(float(w))) for g, w in zip(got, want, strict=True)
             )
         else:
             again = task.encode(told["prediction"][i])
@@ -229,9 +224,7 @@ def test_nothing_to_learn_from(task: Task) -> None:
     for cells in ([], [None, math.nan, ""]):
         with pytest.raises(InputError, match=r"no row has a label.*name another target column"):
             task.fit(cells)
-    with pytest.raises(
-        InputError, match=r"constant.* in all 3 labelled rows|constant: all 3 labelled rows have '7'"
-    ):
+    with pytest.raises(InputError, match=r"constant.* in all 3 labelled rows|constant: all 3 labelled rows have '7'"):
         task.fit(["7", "7", None, "7"])
 
 

@@ -155,9 +155,7 @@ def test_more_rows_than_there_are_digits(name: str, n: int, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_synthesiser_the_package_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_the_synthesiser_the_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(ImportError, match=r"pip install polymodal\[demo\]"):
         demo.make_table(tmp_path)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import make_shop, make_tones
 
 import polymodal
+from conftest import make_shop, make_tones
 from polymodal import fusion
 from polymodal.batch import Masked
 from polymodal.errors import InputError
@@ -115,7 +115,9 @@ def test_own_class_is_loaded_only_when_it_is_handed_in(saved, tmp_path, monkeypa
     with pytest.raises(InputError, match=r"a class 'First' that polymodal does not have.*parts="):
         polymodal.load(tmp_path / "m")
     again = polymodal.load(tmp_path / "m", parts=[First])
-    x = {m: Masked(torch.ones(1, 1, d), torch.ones(1, 1, dtype=torch.bool)) for m, d in again.learner.fusion.dims.items()}
+    x = {
+        m: Masked(torch.ones(1, 1, d), torch.ones(1, 1, dtype=torch.bool)) for m, d in again.learner.fusion.dims.items()
+    }
     assert again.learner.fusion(x).values.shape == (1, 1, 32)
 
 

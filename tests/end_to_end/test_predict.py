@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import make_shop
 
 import polymodal
+from conftest import make_shop
 from polymodal import model as model_file
 from polymodal.errors import InputError
 from polymodal.model import Model
@@ -68,7 +68,9 @@ def test_missing_column_is_named_with_the_way_out(shop_and_model):
 
 def test_column_of_another_kind_is_refused(shop_and_model):
     frame, folder, model = shop_and_model
-    with pytest.raises(InputError, match=r"none of the 160 cells of column 'price' can be read as number; the first: row 1"):
+    with pytest.raises(
+        InputError, match=r"none of the 160 cells of column 'price' can be read as number; the first: row 1"
+    ):
         model.predict(read(frame.assign(price="dear"), folder))
     with pytest.raises(InputError, match=r"none of the 160 cells of column 'photo' can be read as image"):
         model.predict(read(frame.assign(photo="a red box"), folder))

@@ -9,12 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import make_shop
 from safetensors.torch import load_file
 
 import polymodal
+from conftest import make_shop
 from polymodal.data.preprocess import order
 from polymodal.errors import InputError
 
@@ -36,7 +37,21 @@ def test_same_seed_same_weights_other_seed_others(shop, tmp_path):
 
 
 def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    args = ["fit", table, "--target", "kind", "--out", out, "--epochs", "60", "--batch-size", "8", "--size", "tiny", "--no-baselines"]
+    args = [
+        "fit",
+        table,
+        "--target",
+        "kind",
+        "--out",
+        out,
+        "--epochs",
+        "60",
+        "--batch-size",
+        "8",
+        "--size",
+        "tiny",
+        "--no-baselines",
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "polymodal", *map(str, args), *more],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -99,15 +114,32 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
 
 
 def test_order_is_a_permutation_decided_by_seed_and_epoch():
-    rows = list(range(5, 55))
-    a = order(rows, 8, seed=1, epoch=2)
-    assert sorted(sum(a, [])) == rows and a == order(rows, 8, seed=1, epoch=2) != order(rows, 8, seed=1, epoch=3)
+    rows, sizes = list(range(5, 55)), np.arange(60) % 7
+    a = order(rows, sizes, 8, seed=1, epoch=2)
+    assert sorted(sum(a, [])) == rows and a == order(rows, sizes, 8, seed=1, epoch=2) != order(
+        rows, sizes, 8, seed=1, epoch=3
+    )
     assert len(a) == math.ceil(50 / 8)
+    spread = [np.ptp(sizes[batch]) for batch in a]
+    assert np.mean(spread) < 2.5  # 6 in batches of rows at random
 
 
 def test_two_processes_train_one_model(tmp_path):
     table = make_shop(tmp_path / "shop", 80)
-    args = ["fit", str(table), "--target", "kind", "--out", str(tmp_path / "m"), "--epochs", "2", "--size", "tiny", "--no-baselines", "--json"]
+    args = [
+        "fit",
+        str(table),
+        "--target",
+        "kind",
+        "--out",
+        str(tmp_path / "m"),
+        "--epochs",
+        "2",
+        "--size",
+        "tiny",
+        "--no-baselines",
+        "--json",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0", "-m", "polymodal", *args],
         capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,

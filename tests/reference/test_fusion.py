@@ -26,9 +26,7 @@ class Answer:
 def inputs(dims: dict[str, int], rows: int = 3) -> dict[str, Masked]:
     g = torch.Generator().manual_seed(0)
     mask = torch.ones(rows, 2, dtype=torch.bool)
-    return {
-        m: Masked(torch.randn(rows, 2, d, generator=g, dtype=torch.float64), mask) for m, d in dims.items()
-    }
+    return {m: Masked(torch.randn(rows, 2, d, generator=g, dtype=torch.float64), mask) for m, d in dims.items()}
 
 
 def test_tensor_is_the_explicit_sum_over_the_cube() -> None:
@@ -92,9 +90,7 @@ def test_majority_and_its_ties() -> None:
         torch.tensor([[[1.0, -1], [1, -1], [-9, -9]]]), torch.ones(1, 3).bool(), torch.zeros(1, 2), "sigmoid"
     )
     assert each[0, 0] > 0 > each[0, 1]
-    middle = majority(
-        torch.tensor([[[1.0], [2.0], [90.0]]]), torch.ones(1, 3).bool(), torch.zeros(1, 1), "identity"
-    )
+    middle = majority(torch.tensor([[[1.0], [2.0], [90.0]]]), torch.ones(1, 3).bool(), torch.zeros(1, 1), "identity")
     assert middle.item() == 2
 
 
@@ -113,9 +109,7 @@ def learn_xor(name: str, steps: int = 400) -> float:
     y = bits[:, 0] ^ bits[:, 1]
     g = torch.randn(2, 4)
     tokens = (bits.T[..., None] * 2 - 1) * g[:, None] + 0.1 * torch.randn(2, 256, 4)
-    x = {
-        m: Masked(t[:, None], torch.ones(256, 1, dtype=torch.bool)) for m, t in zip("ab", tokens, strict=True)
-    }
+    x = {m: Masked(t[:, None], torch.ones(256, 1, dtype=torch.bool)) for m, t in zip("ab", tokens, strict=True)}
     f = make(name, {"a": 4, "b": 4}, Size(16, 2, 2, 8, 8), Answer())
     late = name.startswith("late")
     head = nn.Identity() if late else nn.Linear(16, 2)

@@ -18,9 +18,7 @@ def weights(n: int = N, seed: int = 0, real: bool = False) -> NDArray[np.float64
     g = np.random.default_rng(seed)
     if real:
         return g.random((R, n))
-    return np.stack(
-        [np.ones(n), *(np.bincount(g.integers(0, n, n), minlength=n) for _ in range(R - 1))]
-    ).astype(float)
+    return np.stack([np.ones(n), *(np.bincount(g.integers(0, n, n), minlength=n) for _ in range(R - 1))]).astype(float)
 
 
 def probabilities(
@@ -61,9 +59,7 @@ def test_classes_equal_scikit_learn(classes: int, grid: int | None, real: bool) 
     if classes == 2:
         close(got["f1"], [sk.f1_score(truth, guess, sample_weight=v) for v in w])
         close(got["roc_auc"], [sk.roc_auc_score(truth, p[:, 1], sample_weight=v) for v in w])
-        close(
-            got["average_precision"], [sk.average_precision_score(truth, p[:, 1], sample_weight=v) for v in w]
-        )
+        close(got["average_precision"], [sk.average_precision_score(truth, p[:, 1], sample_weight=v) for v in w])
     else:
         drawn = [[c for c in range(classes) if v[truth == c].any()] for v in w]
         auc = [
@@ -118,9 +114,7 @@ def test_ranks_equal_scikit_learn() -> None:
     w, guess = weights(), p.argmax(1)
     got = metrics.of_ranks(truth, guess, w, 5)
     close(got["mae"], [sk.mean_absolute_error(truth, guess, sample_weight=v) for v in w])
-    kappa = [
-        sk.cohen_kappa_score(truth, guess, labels=range(5), weights="quadratic", sample_weight=v) for v in w
-    ]
+    kappa = [sk.cohen_kappa_score(truth, guess, labels=range(5), weights="quadratic", sample_weight=v) for v in w]
     close(got["quadratic_kappa"], kappa)
     close(got["accuracy"], [sk.accuracy_score(truth, guess, sample_weight=v) for v in w])
 
@@ -140,9 +134,7 @@ def test_numbers_equal_scikit_learn_and_scipy(shift: float, ties: bool) -> None:
     close(got["rmse"], [sk.root_mean_squared_error(truth, guess, sample_weight=v) for v in w])
     close(got["r2"], [sk.r2_score(truth, guess, sample_weight=v) for v in w])
     drawn = [np.repeat(np.arange(N), v.astype(int)) for v in w]
-    np.testing.assert_allclose(
-        got["pearson"], [scipy.stats.pearsonr(truth[i], guess[i])[0] for i in drawn], atol=1e-9
-    )
+    np.testing.assert_allclose(got["pearson"], [scipy.stats.pearsonr(truth[i], guess[i])[0] for i in drawn], atol=1e-9)
     close(got["spearman"], [scipy.stats.spearmanr(truth[i], guess[i])[0] for i in drawn])
 
 

@@ -22,9 +22,7 @@ def some(*shape: int, seed: int = 1) -> Tensor:
 
 
 def test_zeroed_keeps_what_is_real_and_drops_nan() -> None:
-    x = Masked(
-        torch.tensor([[1.0, torch_nan], [math.inf, 2.0]]), torch.tensor([[True, False], [False, True]])
-    )
+    x = Masked(torch.tensor([[1.0, torch_nan], [math.inf, 2.0]]), torch.tensor([[True, False], [False, True]]))
     assert ops.zeroed(x).tolist() == [[1, 0], [0, 2]]
     row = Masked(torch.full((2, 3), torch_nan), torch.tensor([False, False]))
     assert ops.zeroed(row).tolist() == [[0, 0, 0]] * 2
@@ -80,9 +78,7 @@ def test_tensor_linear_of_an_absent_modality_is_that_of_the_others(absent: int) 
     weight = noise(4, 3, 5, 3)
     xs[absent] = torch.zeros_like(xs[absent])
     others = [x for i, x in enumerate(xs) if i != absent]
-    torch.testing.assert_close(
-        ops.tensor_linear(xs, weight), ops.tensor_linear(others, weight.select(absent, 0))
-    )
+    torch.testing.assert_close(ops.tensor_linear(xs, weight), ops.tensor_linear(others, weight.select(absent, 0)))
 
 
 def test_tensor_linear_never_builds_the_cube() -> None:

@@ -72,9 +72,7 @@ def test_every_form_of_a_cell_reads_the_same(form: str, tmp_path: Path) -> None:
         ("absent.csv", None, "absent.csv can't be read"),
     ],
 )
-def test_what_is_unreadable_says_what_was_seen(
-    name: str, content: str | None, says: str, tmp_path: Path
-) -> None:
+def test_what_is_unreadable_says_what_was_seen(name: str, content: str | None, says: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(Unreadable) as e:

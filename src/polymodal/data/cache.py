@@ -27,9 +27,7 @@ SEGMENT = 64 << 20  # bytes held in memory before a segment is written
 DTYPES = {"u1": torch.uint8, "i8": torch.int64, "f2": torch.float16, "f4": torch.float32}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 AXES = 4
-INDEX = np.dtype(
-    [("key", "V16"), ("start", "<i8"), ("dtype", "S2"), ("ndim", "<i4"), ("shape", "<i8", (AXES,))]
-)
+INDEX = np.dtype([("key", "V16"), ("start", "<i8"), ("dtype", "S2"), ("ndim", "<i4"), ("shape", "<i8", (AXES,))])
 
 
 class Place(NamedTuple):
@@ -147,7 +145,7 @@ def key(cell: Any) -> bytes | None:
             digest.update(cell.tobytes())
         else:
             return None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path with a NUL
         return None
     digest.update(type(cell).__name__.encode() if not isinstance(cell, Path) else b"file")
     return digest.digest()

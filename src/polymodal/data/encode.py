@@ -59,6 +59,11 @@ class Encoded:
         part.store, part._kinds, part._where = self.store, self._kinds, self._where[list(rows)].reshape(-1, 3)
         return part
 
+    def sizes(self) -> np.ndarray:
+        """(N,) how many values each cell has; 0 where it is absent."""
+        counts = np.array([*(int(np.prod(shape)) for _, shape in self._kinds), 0])
+        return counts[np.where(self._where[:, 0] < 0, -1, self._where[:, 2])]
+
     def present(self) -> np.ndarray:
         """(N,) True where the row has this modality."""
         return self._where[:, 0] >= 0
@@ -75,9 +80,7 @@ def encode(
     Returns the column and, by position, the reason why a cell could not be read. `tick` is called with the number
     of rows done. What was decoded before an interruption stays in the cache.
     """
-    store = Store(
-        None if cache is None or not codec.costly else cache / f"{codec.kind}-{codec.fingerprint()}"
-    )
+    store = Store(None if cache is None or not codec.costly else cache / f"{codec.kind}-{codec.fingerprint()}")
     places: list[Place | None] = []
     bad: dict[int, str] = {}
     try:

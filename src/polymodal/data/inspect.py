@@ -96,11 +96,7 @@ def inspect(
     schema = Schema.infer(table, target, group, kinds, ignore)
     found = measure(table, schema, quiet)
     numbers = [table.row_number(i) for i in range(table.rows)]
-    told = {
-        c.name: found.content[c.name]
-        for c in schema.columns.values()
-        if c.kind not in ("id", "ignored", "group")
-    }
+    told = {c.name: found.content[c.name] for c in schema.columns.values() if c.kind not in ("id", "ignored", "group")}
     goals = [_target(table, t) for t in schema.target]
     return Inspection(
         table=table.name,
@@ -128,9 +124,7 @@ def _patterns(table: Table, schema: Schema, found: Measured) -> list[tuple[list[
     gone = {c: set(absent) for c, absent in found.absent.items()}
     for b in found.bad:
         gone[b.column].add(place[b.row])
-    absent = {
-        m: set.intersection(*(gone[c] for c in columns)) for m, (_, columns) in schema.modalities().items()
-    }
+    absent = {m: set.intersection(*(gone[c] for c in columns)) for m, (_, columns) in schema.modalities().items()}
     patterns = Counter(tuple(m for m, rows in absent.items() if i in rows) for i in range(table.rows))
     return [(list(p), n) for p, n in patterns.most_common()]
 
@@ -183,16 +177,12 @@ def _leaks(table: Table, schema: Schema, goal: Mapping[str, Any]) -> list[Warned
     return suspects.leaks(table, schema, goal["column"], labels, goal["task"] == "regression")
 
 
-def _conflicts(
-    schema: Schema, told: Mapping[str, Sequence[Any]], goals: Sequence[Mapping[str, Any]]
-) -> list[Warned]:
+def _conflicts(schema: Schema, told: Mapping[str, Sequence[Any]], goals: Sequence[Mapping[str, Any]]) -> list[Warned]:
     """Rows that no model can tell apart, and that have different labels."""
     features = {c: v for c, v in told.items() if c not in schema.target}
     out = []
     for goal in goals:
-        if goal["task"] in ("binary", "multiclass") and (
-            n := suspects.conflicts(features, told[goal["column"]])
-        ):
+        if goal["task"] in ("binary", "multiclass") and (n := suspects.conflicts(features, told[goal["column"]])):
             message = (
                 f"{n} rows equal another in every feature, but have another {goal['column']!r}: "
                 "no model can be right on all of them"

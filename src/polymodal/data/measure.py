@@ -85,7 +85,7 @@ def _media(table: Table, column: str, kind: str, found: Measured, tick: Callable
         if n not in sizes:
             continue
         size = sizes[n]
-        if not isinstance(size, Unreadable) and usual is not None and size[1] != usual:
+        if not isinstance(size, Unreadable) and size and usual is not None and size[1] != usual:
             noun = "channels" if kind == "series" else "numbers"
             size = Unreadable(f"a {kind} of {size[1]:.0f} {noun}, but most have {usual:.0f}")
         if isinstance(size, Unreadable):
@@ -115,8 +115,8 @@ def _try(kind: str, cell: Any) -> Sizes | Unreadable:
 
 def image(cell: Any) -> Sizes:
     """(width, height); decoded to the end, JPEGs at an eighth of their size."""
-    with files.opened(cell, (8, 8)):
-        h, w = files.shape(cell) or (0, 0)
+    files.picture(cell, (8, 8))
+    h, w = files.shape(cell) or (0, 0)
     return w, h
 
 
@@ -208,5 +208,8 @@ def _content(cell: Any) -> Any:
     """Something hashable that is equal for cells that hold the same: files with the same bytes, 1 and 1.0."""
     if cell is None or isinstance(cell, str | int | float):
         return cell
-    found = key(cell)
+    try:
+        found = key(cell)
+    except ValueError:  # a NUL in a path
+        found = None
     return str(cell) if found is None else found

@@ -68,6 +68,11 @@ class Rows:
         inputs = {m: self.inputs[m] for m in modalities}
         return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad)
 
+    def sizes(self) -> np.ndarray:
+        """(N,) how many values each row has, over all modalities."""
+        total: np.ndarray = np.sum([x.sizes() for x in self.inputs.values()], axis=0)
+        return total
+
     def labelled(self) -> np.ndarray:
         """(N,) True where the row has a label."""
         return np.array([y is not None for y in self.labels], dtype=bool)
@@ -143,7 +148,7 @@ class Preprocessor:
 
     def labels(self, table: Table, task: Task | None, need: bool = False) -> list[Tensor | None]:
         """Each row's encoded label; None throughout for a table without the target, unless it is needed."""
-        if task is None or not need and any(t not in table.columns for t in self.schema.target):
+        if task is None or (not need and any(t not in table.columns for t in self.schema.target)):
             return [None] * table.rows
         out = []
         for i, cell in enumerate(target_cells(table, self.schema)):
@@ -204,8 +209,20 @@ def target_cells(table: Table, schema: Schema) -> list[Any]:
     return [dict(zip(schema.target, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def order(rows: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
-    """The batches of an epoch: `rows` shuffled by (seed, epoch) alone, so that a resumed run sees the same ones."""
+WINDOW = 16  # batches within which rows of like size are put together
+
+
+def order(rows: Sequence[int], sizes: np.ndarray, size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch, decided by (seed, epoch) alone, so that a resumed run sees the same ones.
+
+    Rows are shuffled, those of like `sizes` put together within a window of batches, so that little of a batch is
+    padding, and the batches are shuffled again.
+    """
     g = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    shuffled = [rows[i] for i in torch.randperm(len(rows), generator=g).tolist()]
-    return [shuffled[i : i + size] for i in range(0, len(shuffled), size)]
+    shuffled = np.asarray(rows)[torch.randperm(len(rows), generator=g).numpy()]
+    batches: list[list[int]] = []
+    for start in range(0, len(shuffled), WINDOW * size):
+        window = shuffled[start : start + WINDOW * size]
+        window = window[np.argsort(sizes[window], kind="stable")]
+        batches += [window[i : i + size].tolist() for i in range(0, len(window), size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=g).tolist()]

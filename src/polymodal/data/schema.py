@@ -1,16 +1,17 @@
 """What each column of a table is, how sure that is, and why: guessed, readable, and overruled with one word."""
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polymodal.data.table import Table, unknown
+from polymodal.data.table import Table, resolve, unknown
 from polymodal.errors import InputError
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Guess
-from polymodal.modalities.tabular import column_kind
 from polymodal.modalities.files import PICTURES, RECORDINGS
+from polymodal.modalities.tabular import column_kind
 
 SAMPLE = 200  # cells that a guess is made from
 TABULAR = ("number", "category", "boolean", "date")
@@ -62,27 +63,18 @@ class Schema(NamedTuple):
                 raise InputError(f"{table.name} {unknown('column', name, table.columns)}")
         for name, kind in kinds.items():
             if kind not in (*FEATURES, "id"):
-                raise InputError(
-                    f"column {name!r} can't be of kind {kind!r}; the kinds are {', '.join(FEATURES)}, id"
-                )
+                raise InputError(f"column {name!r} can't be of kind {kind!r}; the kinds are {', '.join(FEATURES)}, id")
         for name in targets:
             if name in ignore or name == group or name in kinds:
-                raise InputError(
-                    f"{name!r} is the target; it can't be ignored, the group, or of another kind too"
-                )
+                raise InputError(f"{name!r} is the target; it can't be ignored, the group, or of another kind too")
         told = {c: ("ignored", "left out by you") for c in ignore}
         told |= {c: (k, "set by you") for c, k in kinds.items()}
         told |= {group: ("group", "rows of one group stay together")} if group is not None else {}
         told |= {t: ("target", "what is predicted") for t in targets}
-        columns = {
-            c: Column(c, told[c][0], 1.0, told[c][1]) if c in told else _guess(table, c)
-            for c in table.columns
-        }
+        columns = {c: Column(c, told[c][0], 1.0, told[c][1]) if c in told else _guess(table, c) for c in table.columns}
         schema = cls(columns, targets, group)
         if targets and not schema.modalities():
-            seen = "; ".join(
-                f"{c.name}: {c.kind} ({c.reason})" for c in columns.values() if c.name not in targets
-            )
+            seen = "; ".join(f"{c.name}: {c.kind} ({c.reason})" for c in columns.values() if c.name not in targets)
             raise InputError(
                 f"{table.name} has no column to predict {', '.join(targets)} from. {seen or 'It has no other column'}. "
                 "Say what a column holds with --modality COLUMN=KIND"
@@ -137,7 +129,7 @@ def _guess(table: Table, name: str) -> Column:
         return Column(name, "ignored", 1.0, f"all {table.rows:,} cells are empty")
     texts = [str(c) for c in every]
     distinct = len(set(texts))
-    if distinct == 1 and len(every) > 1:
+    if distinct == 1 and len(every) == table.rows > 1:  # with gaps, being there may tell something
         return Column(name, "ignored", 1.0, f"all {len(every):,} cells are the same: {texts[0][:40]!r}")
     # drawn, not every n-th: tables are often in an order with a period
     chosen = sorted(random.Random(0).sample(range(len(every)), min(SAMPLE, len(every))))
@@ -177,7 +169,7 @@ def _path(cell: Any, folder: Path) -> Any:
     """A text cell as a path where it names a file, or ends like a media file."""
     if not isinstance(cell, str) or len(cell) > 1024 or "\n" in cell or "\0" in cell or cell.startswith("["):
         return cell
-    path = folder / Path(cell.strip()).expanduser()
+    path = resolve(cell, folder)
     if path.suffix.lower() in MEDIA:
         return path
     try:
@@ -190,8 +182,8 @@ def _identifies(name: str, kind: str, cells: Sequence[Any], distinct: int) -> st
     """Why the column only names its rows; None where it does not."""
     if kind not in (*TABULAR, "text") or kind == "date" or len(cells) < 10:
         return None
-    words = name.lower().replace("-", "_").split("_")
-    named = any(w in ID_NAMES for w in words) or name.lower().endswith("id")
+    words = re.findall(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*", name)  # item_id, videoId, ID; not "paid"
+    named = any(w.lower() in ID_NAMES for w in words)
     whole = all(not isinstance(c, float) and str(c).lstrip("-").isdigit() for c in cells)
     if kind == "number" and not whole:
         return None  # a measurement

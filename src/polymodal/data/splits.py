@@ -25,10 +25,15 @@ def holdout(
     stratify: a class a row, kept in proportion; a class of one row stays in training. groups: a group a row; None is
     a group of its own. Raises InputError where there are too few groups to hold one out.
     """
-    k = max(2, round(1 / fraction))
+    if not 0 < fraction < 1:
+        raise InputError(f"the held-out fraction must lie between 0 and 1, but it is {fraction}")
+    k = max(2, round(1 / min(fraction, 1 - fraction)))
     if groups is not None:
         k = min(k, len(set(_own(groups))))
-    return folds(n, min(k, n), stratify, groups, seed)[0]
+    parts = folds(n, min(k, n), stratify, groups, seed)
+    # groups differ in size: take the part that is nearest to what was asked for
+    train, held = min(parts, key=lambda part: abs(len(part[1]) - min(fraction, 1 - fraction) * n))
+    return (train, held) if fraction <= 0.5 else (held, train)
 
 
 def folds(
@@ -53,12 +58,8 @@ def folds(
     rows = np.array([i for i in range(n) if i not in single])
     if len(rows) < k:
         single, rows = set(), np.arange(n)
-    labels = (
-        None if classes is None else np.array([classes[i] if counts[classes[i]] >= k else "" for i in rows])
-    )
-    strata = (
-        labels is not None and min(Counter(labels.tolist()).values()) >= k and len(set(labels.tolist())) > 1
-    )
+    labels = None if classes is None else np.array([classes[i] if counts[classes[i]] >= k else "" for i in rows])
+    strata = labels is not None and min(Counter(labels.tolist()).values()) >= k and len(set(labels.tolist())) > 1
     if groups is not None:
         of = np.array(_own(groups))[rows]
         how: Any = StratifiedGroupKFold if strata else GroupKFold

@@ -45,9 +45,7 @@ class Group(NamedTuple):
     reason: str
 
 
-def duplicates(
-    content: Mapping[str, Sequence[Any]], numbers: Sequence[int]
-) -> tuple[int, list[tuple[int, int]]]:
+def duplicates(content: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> tuple[int, list[tuple[int, int]]]:
     """How many rows repeat an earlier one, and each with the first like it, by row number."""
     first: dict[tuple[Any, ...], int] = {}
     pairs = []
@@ -86,7 +84,7 @@ def groups(table: Table, schema: Schema, content: Mapping[str, Sequence[Any]]) -
                 f"the same {c.kind} stands in up to {largest} rows; split apart, validation would hold "
                 "what was trained on"
             )
-        elif c.kind in ("category", "number") and (OWNERS | IDS) & set(words(c.name)):
+        elif c.kind in ("category", "number", "id") and (OWNERS | IDS) & set(words(c.name)):
             owner = next((w for w in words(c.name) if w in OWNERS), c.name)
             reason = f"rows of one {owner} resemble each other"
         else:
@@ -113,9 +111,7 @@ def ids(table: Table, schema: Schema) -> list[Warned]:
             distinct = len(set(map(str, there)))
             why = f"{distinct} of {len(there)} values are distinct" if distinct > 0.5 * len(there) else ""
         if why:
-            out.append(
-                Warned("id", c.name, f"{c.name!r} is used as a {c.kind}, but {why}; --ignore {c.name}")
-            )
+            out.append(Warned("id", c.name, f"{c.name!r} is used as a {c.kind}, but {why}; --ignore {c.name}"))
     return out
 
 
@@ -144,11 +140,7 @@ def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], nume
         else:
             continue
         if score >= SURE and (1 - score) <= 0.1 * (1 - base):
-            how = (
-                f"R2 {score:.3f}"
-                if numeric
-                else f"{score:.1%} right, where always the commonest gives {base:.1%}"
-            )
+            how = f"R2 {score:.3f}" if numeric else f"{score:.1%} right, where always the commonest gives {base:.1%}"
             what = "its text names the label" if c.kind == "text" else "it alone tells the target"
             out.append(
                 Warned(
@@ -199,9 +191,7 @@ def _cut(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.n
     x = np.where(np.isnan(x), -1e30, x.clip(-1e29, 1e29))
     guess = np.zeros(len(y), dtype=np.float64)
     for kept, held in parts:
-        tree = (DecisionTreeRegressor if numeric else DecisionTreeClassifier)(
-            min_samples_leaf=2, random_state=0
-        )
+        tree = (DecisionTreeRegressor if numeric else DecisionTreeClassifier)(min_samples_leaf=2, random_state=0)
         guess[held] = tree.fit(x[kept], y[kept]).predict(x[held])
     return guess
 
@@ -220,9 +210,7 @@ def _said(cells: Sequence[Any], labels: Sequence[Any]) -> float:
     if len(names) > 50 or len(names) < 2:
         return 0.0
     # the longest first, so that "not good" is not taken for "good"
-    either = re.compile(
-        r"(?<!\w)(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")(?!\w)"
-    )
+    either = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")(?!\w)")
     right = 0
     for cell, label in zip(cells, labels, strict=True):
         found = {names[w] for w in either.findall(str(cell).casefold())}

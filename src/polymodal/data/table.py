@@ -1,59 +1,61 @@
-"""Tables of raw cells: files, DataFrames and lists of dicts, read alike.
+"""A table of cells: what a person has, in the form that the rest of the library reads.
 
-A cell is as its source has it, None where it is missing. The cells of CSV and TSV files are text ("007" stays "007"): what a
-column means is the schema's business. Rows are numbered from 1, the first below the header, and keep their number when
-some of them are taken, so that messages name the row that a person finds in the file.
+A cell is None where nothing is there (an empty string, NaN, NaT, pandas' NA), otherwise a Python object: a
+string, a number, a list, an array, a picture, bytes. What a cell means is the schema's question.
 """
 
-import csv
 import difflib
-import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from polymodal.data import formats, readers
 from polymodal.errors import InputError
+from polymodal.modalities.columns import missing
 
-# pandas' words for a missing value, less those that are likelier to be a value ("None", "n/a" stay missing there too)
-MISSING = frozenset(
-    {"", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "<NA>", "#N/A", "NaT", "None"}
-)
-DELIMITED = {".csv": ",", ".tsv": "\t"}
-LINES = (".jsonl", ".ndjson")
-ARROW = (".parquet", ".arrow", ".feather")
-READS = (*DELIMITED, *LINES, ".json", *ARROW)
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Table:
-    """Columns of cells. `Table.read` makes one; `folder` is what paths in cells are relative to."""
+    """Columns of cells, all of one length.
 
-    def __init__(
-        self, name: str, folder: Path, data: Mapping[str, list[Any]], numbers: Sequence[int]
-    ) -> None:
-        self.name, self.folder, self._data, self._numbers = name, folder, dict(data), numbers
+    name: for messages. folder: what relative paths in cells are relative to. numbers: each row's number in the
+    source that it came from, 1 for the first below the header; it is kept when rows are taken out.
+    """
+
+    def __init__(self, name: str, folder: Path, cells: Mapping[str, list[Any]], numbers: Sequence[int]) -> None:
+        self.name, self.folder, self._cells, self._numbers = name, folder, dict(cells), numbers
 
     @classmethod
-    def read(cls, source: Any, folder: Path | str | None = None) -> "Table":
-        """A table from a path (CSV, TSV, JSONL, JSON, Parquet, Arrow), a pandas or polars DataFrame, a list of dicts, a
-        dict of columns, or another Table, which is returned as it is.
+    def read(cls, source: Any, folder: str | Path | None = None, name: str = "the table") -> "Table":
+        """The table in a file or in memory.
 
-        folder: what paths in cells are relative to [default: the file's folder, else the working folder].
-        Raises InputError for a source that can't be read as a table, saying where and what to do.
+        source: the path of a .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .arrow or .feather file; a pandas or
+        polars frame, an Arrow table, a list of dicts, a dict of columns; or a Table, returned as it is.
+        folder: where relative paths in cells start [default: the file's folder, else the current one].
+
+        Raises InputError, saying what was seen, where, and the way out, for anything else.
         """
         if isinstance(source, Table):
             return source
-        parts = list(_parts(source, None, folder))
-        if not parts:
-            name = Path(source).name if isinstance(source, str | Path) else "the table"
-            raise InputError(f"{name} has no rows: it holds column names, or nothing at all; add some rows")
-        return parts[0]
+        if isinstance(source, str | Path):
+            path = expanded(Path(source))
+            (part,) = formats.parts(path)
+            name, folder = path.name, path.parent if folder is None else folder
+        else:
+            part = _columns(source, name)
+        rows = max(map(len, part.values()), default=0)
+        if rows == 0:
+            raise InputError(f"{name} has no rows; a table needs at least one")
+        return cls(name, Path("." if folder is None else folder), _clean(part), range(1, rows + 1))
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns, in order."""
-        return list(self._data)
+        return list(self._cells)
 
     @property
     def rows(self) -> int:
@@ -61,258 +63,162 @@ class Table:
         return len(self._numbers)
 
     def cells(self, column: str) -> list[Any]:
-        """The cells of a column, one a row. Raises InputError, offering the nearest name, where there is none."""
-        if column not in self._data:
+        """The column's cells, one a row. Raises InputError, with the closest name, where there is none."""
+        if column not in self._cells:
             raise InputError(f"{self.name} {unknown('column', column, self.columns)}")
-        return self._data[column]
-
-    def row_number(self, row: int) -> int:
-        """The number of the row in its source: 1 is the first below the header."""
-        return self._numbers[row]
+        return self._cells[column]
 
     def take(self, rows: Sequence[int]) -> "Table":
-        """These rows, in this order."""
-        data = {c: [cells[r] for r in rows] for c, cells in self._data.items()}
-        return Table(self.name, self.folder, data, [self._numbers[r] for r in rows])
+        """The rows at these positions, in this order."""
+        cells = {c: [v[i] for i in rows] for c, v in self._cells.items()}
+        return Table(self.name, self.folder, cells, [self._numbers[i] for i in rows])
 
-    def frame(self) -> Any:
-        """A new pandas DataFrame of the same cells."""
+    def select(self, columns: Sequence[str]) -> "Table":
+        """These columns, in this order."""
+        return Table(self.name, self.folder, {c: self.cells(c) for c in columns}, self._numbers)
+
+    def row_number(self, row: int) -> int:
+        """The number, in the source, of the row at this position: 1 is the first below the header."""
+        return self._numbers[row]
+
+    def frame(self) -> "pd.DataFrame":
+        """The same cells as a DataFrame of object columns."""
         import pandas as pd
 
-        return pd.DataFrame({c: pd.Series(cells, dtype=object) for c, cells in self._data.items()})
+        return pd.DataFrame({c: pd.Series(v, dtype=object) for c, v in self._cells.items()})
 
     def __repr__(self) -> str:
         return f"<Table {self.name}: {self.rows:,} rows of {', '.join(self.columns)}>"
 
 
-def chunks(source: Any, rows: int = 1024, folder: Path | str | None = None) -> Iterator[Table]:
-    """The table by parts of `rows` rows. Files are streamed, so that memory does not grow with them."""
-    if isinstance(source, Table):
-        for start in range(0, source.rows, rows):
-            yield source.take(range(start, min(start + rows, source.rows)))
+def chunks(source: Any, rows: int = 1024, folder: str | Path | None = None) -> Iterator[Table]:
+    """The table by parts of at most `rows` rows, so that memory does not grow with a file; row numbers go on.
+
+    Reads what `Table.read` reads. A .json file, which has to be read at once, and what is in memory is sliced.
+    """
+    if not isinstance(source, str | Path):
+        whole = Table.read(source, folder)
+        for start in range(0, whole.rows, rows):
+            yield whole.take(range(start, min(start + rows, whole.rows)))
         return
-    some = False
-    for part in _parts(source, rows, folder):
-        some = True
-        yield part
-    if not some:
-        Table.read(source, folder)  # raises
+    path, done = expanded(Path(source)), 0
+    for part in formats.parts(path, rows):
+        count = len(next(iter(part.values())))
+        home = path.parent if folder is None else Path(folder)
+        yield Table(path.name, home, _clean(part), range(done + 1, done + count + 1))
+        done += count
 
 
 def resolve(cell: Any, folder: Path) -> Any:
-    """A text cell as a path below `folder`; any other cell as it is."""
-    if not isinstance(cell, str):
+    """A string as the path of a file, relative to the table's folder; anything else as it is.
+
+    >>> resolve("photos/1.jpg", Path("/data")).as_posix(), resolve(None, Path("/data"))
+    ('/data/photos/1.jpg', None)
+    """
+    if not isinstance(cell, str | Path):
         return cell
-    path = Path(cell.strip())
-    return path.expanduser() if cell.startswith("~") else folder / path
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """'has no column 'stras'; did you mean 'stars'? It has: ...'."""
-    known = list(known)
-    near = difflib.get_close_matches(str(name), known, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"has no {what} {name!r}; {hint}It has: {', '.join(known)}"
-
-
-def _parts(source: Any, rows: int | None, folder: Path | str | None) -> Iterator[Table]:
-    """The source as tables of at most `rows` rows, or one of all."""
-    if isinstance(source, str | Path):
-        path = _existing(Path(source).expanduser())
-        name, home = path.name, Path(folder) if folder is not None else path.parent
-        records = _records(path)
-    else:
-        name, home = "the table", Path(folder) if folder is not None else Path()
-        records = _objects(source)
-    number = 1
-    header = next(records)
-    _check_header(name, header)
-    while part := list(islice(records, rows)):
-        data = {c: [_cell(row[i]) for row in part] for i, c in enumerate(header)}
-        yield Table(name, home, data, range(number, number + len(part)))
-        number += len(part)
-
-
-def _records(path: Path) -> Iterator[list[Any]]:
-    """The header, then each row as a list of its cells."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    suffix = suffix.lower()
-    if suffix in DELIMITED:
-        return _delimited(path, DELIMITED[suffix])
-    if suffix in LINES:
-        return _from_dicts(path.name, _lines(path))
-    if suffix == ".json":
-        return _from_dicts(path.name, _json(path))
-    if suffix in ARROW:
-        return _arrow(path, suffix)
-    raise InputError(f"{path}: tables are read from {', '.join(READS)}, but this ends in {path.suffix!r}")
-
-
-def _existing(path: Path) -> Path:
-    if path.is_dir():
-        found = sorted(p.name for p in path.iterdir() if p.suffix in READS)[:5]
-        inside = f"; it holds {', '.join(found)}" if found else ""
-        raise InputError(f"{path} is a folder, not a table{inside}")
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, 1)
-        hint = f"did you mean {near[0]}?" if near else "check the path"
-        raise InputError(f"no such table: {path}; {hint}")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); a table has a line of column names, then rows")
+    path = folder / expanded(Path(cell.strip() if isinstance(cell, str) else cell))
+    if isinstance(cell, str) and "\\" in cell and os.sep == "/" and not is_file(path):
+        other = folder / cell.strip().replace("\\", "/")  # the table was written on Windows
+        return other if is_file(other) else path
     return path
 
 
-def _text(path: Path) -> Iterator[str]:
-    """Lines of a text file, UTF-8 (or UTF-16 with its mark), line ends kept."""
-    import gzip
-
-    open_ = gzip.open if path.suffix == ".gz" else open
-    with open_(path, "rb") as f:
-        encoding = "utf-16" if f.read(2) in UTF16 else "utf-8-sig"
-    with open_(path, "rt", encoding=encoding, newline="") as f:
-        try:
-            yield from f
-        except UnicodeDecodeError as e:
-            raise InputError(
-                f"{path.name} is not {encoding.removesuffix('-sig').upper()} text: byte {e.object[e.start]:#04x} "
-                f"can't be decoded ({e.reason}). Save it again as UTF-8, for example with "
-                f"iconv -f latin1 -t utf-8 {path.name}"
-            ) from None
-        except (OSError, EOFError) as e:
-            raise InputError(f"{path.name} can't be read: {e}") from None
-
-
-def _delimited(path: Path, delimiter: str) -> Iterator[list[Any]]:
-    csv.field_size_limit(2**31 - 1)  # a cell may hold a whole document
-    reader = csv.reader(_text(path), delimiter=delimiter)
-    header: list[str] | None = None
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; never raises, whatever the name."""
     try:
-        for row in reader:
-            if not row:
-                continue  # an empty line
-            if header is None:
-                header = row
-            elif len(row) != len(header):
-                raise InputError(
-                    f"{path.name}, line {reader.line_num}: {len(row)} cells where the header has {len(header)}; quote a "
-                    f"cell that holds {delimiter!r} or a line break"
-                )
-            yield row
-    except csv.Error as e:
-        raise InputError(f"{path.name}, line {reader.line_num}: {e}") from None
-    if header is None:
-        raise InputError(f"{path.name} is empty: it has no line of column names")
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a NUL in it
+        return False
 
 
-def _lines(path: Path) -> Iterator[Any]:
-    for number, line in enumerate(_text(path), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as e:
-            raise InputError(
-                f"{path.name}, line {number}: not JSON ({e}); expected one object a line"
-            ) from None
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{path.name}, line {number}: {type(record).__name__} where an object is expected"
-            )
-        yield record
-
-
-def _json(path: Path) -> list[Any]:
+def expanded(path: Path) -> Path:
+    """The path with ~ replaced by the home folder, where there is one."""
     try:
-        records = json.loads("".join(_text(path)))
-    except json.JSONDecodeError as e:
-        raise InputError(f"{path.name} is not JSON: {e}; for one object a line use .jsonl") from None
-    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        raise InputError(f"{path.name}: expected a list of objects, one a row")
-    return records
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
-def _arrow(path: Path, suffix: str) -> Iterator[list[Any]]:
-    try:
-        import pyarrow as pa
-        import pyarrow.feather
-        import pyarrow.parquet as pq
-    except ImportError as e:
-        raise ImportError(f"reading {suffix} needs pyarrow: pip install 'polymodal[table]'") from e
-    try:
-        if suffix == ".parquet":
-            file = pq.ParquetFile(path)
-            batches, names = file.iter_batches(1024), file.schema_arrow.names
-        else:
-            table = pyarrow.feather.read_table(path)
-            batches, names = table.to_batches(1024), table.column_names
-        yield list(names)
-        for batch in batches:
-            yield from (list(row) for row in zip(*(c.to_pylist() for c in batch.columns), strict=True))
-    except (pa.ArrowException, OSError) as e:
-        raise InputError(f"{path.name} can't be read as {suffix[1:]}: {e}") from None
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about something that has no such part.
+
+    >>> unknown("column", "stras", ["text", "stars"])
+    "has no column 'stras'; did you mean 'stars'? It has: text, stars"
+    """
+    names = list(known)
+    folded = {n.strip().casefold(): n for n in names}
+    near = difflib.get_close_matches(str(name).strip().casefold(), folded, 1)
+    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
+    more = f" and {len(names) - 30} more" if len(names) > 30 else ""
+    return f"has no {what} {name!r}; {hint}It has: {', '.join(names[:30])}{more}"
 
 
-def _objects(source: Any) -> Iterator[list[Any]]:
-    """A DataFrame, a list of dicts or a dict of columns as a header and rows."""
-    if hasattr(source, "collect") and hasattr(source, "lazy"):  # polars, lazy
-        source = source.collect()
-    if hasattr(source, "iter_rows") and hasattr(source, "columns"):  # polars
-        return iter([list(map(str, source.columns)), *(list(r) for r in source.iter_rows())])
-    if hasattr(source, "itertuples") and hasattr(source, "columns"):  # pandas
-        rows = (
-            list(r) for r in zip(*(source.iloc[:, i].tolist() for i in range(source.shape[1])), strict=True)
-        )
-        return iter([list(map(str, source.columns)), *rows])
+def _columns(source: Any, name: str) -> readers.Part:
+    """Columns of what is in memory, their names as strings."""
+    package = type(source).__module__.split(".")[0]
+    if package == "polars":
+        frame = source.collect() if hasattr(source, "collect") else source
+        if hasattr(frame, "get_columns"):
+            return {c.name: c.to_list() for c in frame.get_columns()}
+    if hasattr(source, "iloc") and getattr(source, "ndim", 0) == 2:  # pandas, or a class made from its
+        names = readers.unique([str(c) for c in source.columns], name)
+        return {c: source.iloc[:, i].tolist() for i, c in enumerate(names)}
+    if package == "pyarrow" and hasattr(source, "schema"):
+        readers.unique([str(c) for c in source.schema.names], name)
+        return readers.arrow_part(source)
     if isinstance(source, Mapping):
-        lengths = {c: len(v) for c, v in source.items()}
-        if len(set(lengths.values())) > 1:
-            raise InputError(f"the table's columns differ in length: {lengths}")
-        return iter([list(map(str, source)), *(list(r) for r in zip(*source.values(), strict=True))])
-    if isinstance(source, Sequence) and all(isinstance(r, Mapping) for r in source):
-        return _from_dicts("the table", source)
+        return _by_column(source, name)
+    if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
+        return _by_row(source, name)
     raise InputError(
-        f"a table can't be made of {type(source).__name__}; give a path, a DataFrame, a list of dicts or a dict of columns"
+        f"a {type(source).__name__} is not a table; give a path, a pandas or polars DataFrame, a list of dicts "
+        "or a dict of columns"
     )
 
 
-def _from_dicts(name: str, records: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
-    """Columns are all those that any row has, in order of appearance; for a stream, those of its first 1,000 rows."""
-    rows = iter(records)
-    first = list(islice(rows, 1000))
-    header = list(dict.fromkeys(str(k) for r in first for k in r))
-    if not header:
-        raise InputError(f"{name} is empty: it has no rows")
-    yield header
-    known = set(header)
-    for i, record in enumerate(first):
-        yield [record.get(c) for c in header]
-    for i, record in enumerate(rows, len(first) + 1):
-        if late := record.keys() - known:
-            raise InputError(
-                f"{name}, row {i}: column {min(late)!r} is not in the first 1,000 rows; give it there too (null will do)"
-            )
-        yield [record.get(c) for c in header]
+def _by_column(source: Mapping[Any, Any], name: str) -> readers.Part:
+    names = readers.unique([str(c) for c in source], name)
+    for c, v in source.items():
+        if isinstance(v, str | bytes | Mapping) or not hasattr(v, "__len__") or not hasattr(v, "__iter__"):
+            raise InputError(f"{name}: column {c!r} is a {type(v).__name__}, expected a list of cells")
+    if len({len(v) for v in source.values()}) > 1:
+        lengths = ", ".join(f"{c!r} has {len(v)}" for c, v in source.items())
+        raise InputError(f"{name}: its columns have unequal lengths: {lengths}")
+    return {c: list(v) for c, v in zip(names, source.values(), strict=True)}
 
 
-def _check_header(name: str, header: Sequence[str]) -> None:
-    twice = [c for c in dict.fromkeys(header) if list(header).count(c) > 1]
-    if twice:
-        raise InputError(
-            f"{name}: the column name {twice[0]!r} stands there more than once; rename one of them"
-        )
+def _by_row(source: Sequence[Any], name: str) -> readers.Part:
+    for i, row in enumerate(source, 1):
+        if not isinstance(row, Mapping):
+            raise InputError(f"{name}: row {i} is a {type(row).__name__}, expected a dict of column to cell")
+    keys = list(dict.fromkeys(k for row in source for k in row))
+    names = readers.unique([str(k) for k in keys], name)
+    return {c: [row.get(k) for row in source] for c, k in zip(names, keys, strict=True)}
+
+
+def _clean(part: readers.Part) -> readers.Part:
+    return {c: [_cell(x) for x in v] for c, v in part.items()}
 
 
 def _cell(x: Any) -> Any:
-    """None for what is missing; numpy scalars as Python's own."""
-    if x is None:
-        return None
+    """None for what is missing, a Python scalar for numpy's and torch's, otherwise the object itself.
+
+    >>> import numpy as np
+    >>> _cell(np.float32(0.5)), _cell(float("nan")), _cell("  ")
+    (0.5, None, None)
+    """
     if isinstance(x, str):
-        return None if x in MISSING or x.isspace() else x
-    if getattr(x, "shape", None) == () and hasattr(x, "item"):
-        x = x.item()
-    if isinstance(x, float):
-        return None if x != x else x
-    if type(x).__name__ in ("NAType", "NaTType"):  # pandas.NA, pandas.NaT
+        return str(x) if x and not x.isspace() else None
+    if missing(x):
         return None
+    if isinstance(x, dict) and x.keys() == {"bytes", "path"}:  # how Hugging Face keeps a picture or a recording
+        return x["path"] if x["bytes"] is None else x["bytes"]
+    if getattr(x, "shape", None) == () and hasattr(x, "item"):
+        kind = getattr(getattr(x, "dtype", None), "kind", "")
+        if kind in ("m", "M"):  # nanoseconds would become an integer
+            x = x.astype(f"{'datetime' if kind == 'M' else 'timedelta'}64[us]")
+        return _cell(x.item())
+    if isinstance(x, date) and hasattr(x, "to_pydatetime"):
+        return x.to_pydatetime(warn=False)
     return x

@@ -62,9 +62,7 @@ class Result(NamedTuple):
     seconds: float
 
 
-def compare(
-    task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None
-) -> Comparison:
+def compare(task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None) -> Comparison:
     """Score each candidate, and test the first one's gain over the best single modality and over concat.
 
     Intervals are 95% bootstrap intervals over the rows, or over whole groups where `groups` is given; a gain is
@@ -73,9 +71,7 @@ def compare(
     metric = task.metric
     sign = 1.0 if metric.higher else -1.0
     candidates = [
-        Candidate(
-            r.name, intervals(task, r.logits, target, groups)[metric.name], r.parameters, r.epochs, r.seconds
-        )
+        Candidate(r.name, intervals(task, r.logits, target, groups)[metric.name], r.parameters, r.epochs, r.seconds)
         for r in results
     ]
     rivals: dict[str, Result] = {}

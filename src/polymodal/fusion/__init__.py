@@ -39,9 +39,7 @@ __all__ = [
     "make",
 ]
 
-ROOM = (
-    2**22
-)  # weights of a tensor fusion that is made by name: what an optimiser multiplies stays below 64 MiB
+ROOM = 2**22  # weights of a tensor fusion that is made by name: what an optimiser multiplies stays below 64 MiB
 
 
 class Answers(Protocol):
@@ -74,11 +72,7 @@ def make(name: str, dims: dict[str, int], size: Size, task: Answers) -> Fusion:
     if cls is Tensor:
         given["rank"] = tensor_rank(len(dims), size.dim)
     args = {k: v for k, v in given.items() if k in known}
-    needed = [
-        k
-        for k, p in known.items()
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
+    needed = [k for k, p in known.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if missing := [k for k in needed if k not in args]:
         raise InputError(
             f"{name} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}, which can't be given "
@@ -99,8 +93,7 @@ def find(name: str) -> type[Fusion]:
         near = difflib.get_close_matches(name, FUSIONS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(
-            f"unknown fusion {name!r}; {hint}It is one of {', '.join(FUSIONS)}, "
-            "or your own as package.module:Class"
+            f"unknown fusion {name!r}; {hint}It is one of {', '.join(FUSIONS)}, or your own as package.module:Class"
         )
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())

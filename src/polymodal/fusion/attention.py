@@ -106,9 +106,7 @@ class Exchange(nn.Module):
 
     def forward(self, tokens: list[Masked]) -> list[Masked]:
         """Tokens of each modality -> the same, each having looked at all the others."""
-        normed = [
-            Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), tokens, strict=True)
-        ]
+        normed = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), tokens, strict=True)]
         out = []
         for i, (block, x) in enumerate(zip(self.blocks.children(), tokens, strict=True)):
             others = normed[:i] + normed[i + 1 :] or normed

@@ -24,9 +24,7 @@ class Predictor(Learner):
     Raises InputError where they do not fit together.
     """
 
-    def __init__(
-        self, encoders: Mapping[str, Encoder], fusion: Fusion, task: Task, *, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, encoders: Mapping[str, Encoder], fusion: Fusion, task: Task, *, dropout: float = 0.1) -> None:
         super().__init__()
         if {m: e.dim for m, e in encoders.items()} != dict(fusion.dims):
             raise InputError(
@@ -40,9 +38,7 @@ class Predictor(Learner):
             )
         self.encoders, self.fusion, self.task, self.dropout = Named(encoders), fusion, task, dropout
         late = isinstance(fusion, Late)
-        self.head = (
-            nn.Identity() if late else nn.Sequential(nn.Dropout(dropout), nn.Linear(fusion.dim, task.outputs))
-        )
+        self.head = nn.Identity() if late else nn.Sequential(nn.Dropout(dropout), nn.Linear(fusion.dim, task.outputs))
 
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
         """(B, outputs) logits; `task.decode` turns them into words. Rows with nothing present get a prior."""

@@ -23,13 +23,13 @@ class Modality(NamedTuple):
 
     codecs: dict[str, type[Codec]]
     encoders: dict[str, type[Encoder]]
-    hub: type[Codec] | None = None  # prepares cells for a pretrained network that is fine-tuned
+    hub: type[HubText | HubImage | HubAudio] | None = None  # prepares cells for a pretrained network that is fine-tuned
 
 
 MODALITIES = {
     "text": Modality(
         {"words": Words, "pieces": Pieces, "bytes": Bytes},
-        {"conv": TextConv, "bag": TextBag, "gru": TextGRU, "transformer": TextTransformer},
+        {"transformer": TextTransformer, "conv": TextConv, "bag": TextBag, "gru": TextGRU},
         HubText,
     ),
     "image": Modality({"pixels": Pixels}, {"convnet": ConvNet, "vit": ViT}, HubImage),
@@ -63,5 +63,5 @@ def choose(
         hint = f"did you mean {close[0]!r}? " if close else ""
         also = ", or the name or folder of a pretrained network" if modality.hub else ""
         raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(known)}{also}")
-    prepared = modality.hub(source=name)  # type: ignore[call-arg]  # every hub codec takes a source
+    prepared = modality.hub(str(name))
     return (prepared, Hub) if tune else (Frozen(prepared), Projection)

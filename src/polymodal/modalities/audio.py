@@ -38,6 +38,9 @@ class LogMel(Codec):
     or (N, C). Channels are averaged; the part after `seconds` is cut off. A clip of one sample gives one
     frame; one without any sample, or with NaN or infinite ones, is Unreadable.
 
+    Bands are few, so that a voice's pitch does not show: on digits of a new speaker 64, 40, 32 and 20 bands
+    gave 0.67, 0.74, 0.76 and 0.77 (one run each).
+
     fit: `rate_` = min(16000, the median rate of the training clips); `mean_`, `std_` of each band.
     """
 
@@ -174,7 +177,7 @@ class AudioConv(Encoder):
 class AudioTransformer(Encoder):
     """Two halving convolutions -> tokens each 40 ms + sinusoids of their place -> transformer blocks.
 
-    Convolutions in place of one linear map of a patch: 0.75 against 0.61 on spoken digits of a new speaker.
+    Convolutions in place of one linear map of a patch: 0.75 against 0.61 on a new speaker's digits, one run.
     """
 
     def __init__(
@@ -214,9 +217,7 @@ class Front(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList()
         for i, (a, b) in enumerate(pairwise([1, *widths])):
-            self.stages.append(
-                Stage(a, b, blocks if i else 0, dropout)
-            )  # most of the time would go into the first
+            self.stages.append(Stage(a, b, blocks if i else 0, dropout))  # most of the time would go into the first
         joined = widths[-1] * -(-mels // 2 ** len(widths))
         self.out = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(dropout), nn.Linear(joined, dim))
         self.colour = nn.Linear(mels, dim, bias=False)
@@ -259,8 +260,8 @@ def levelled(x: Masked) -> Tensor:
     """(B, T, F): each band less its mean over the clip's real frames, over the clip's spread; 0 where masked.
 
     out = (x - mean_t x) / sqrt(mean_tf (x - mean_t x)^2 + 0.01). A microphone adds a constant to each band of
-    the log-mel, and so, roughly, does a voice (Atal 1974). On spoken digits of a new speaker the mean was
-    worth 0.08, the spread another 0.09.
+    the log-mel, and so, roughly, does a voice (Atal 1974). On spoken digits of a new speaker dividing by the
+    spread was worth 0.07 of accuracy (0.68 -> 0.75, means of four seeds).
     """
     y = zeroed(x)
     y = torch.where(x.mask[..., None], y - masked_mean(x)[:, None], 0)

@@ -6,11 +6,11 @@ Axes: h height, w width, c channel, n sample.
 import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Guess
 
-PICTURES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .avif .jp2 .ico".split()
-)
+PICTURES = frozenset(".jpg .jpeg .jpe .jfif .png .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .avif .jp2 .ico".split())
 FORMATS = "JPEG PNG GIF BMP DIB WEBP TIFF PPM AVIF JPEG2000 ICO TGA PCX".split()  # none that runs a program
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap height and width
 RECORDINGS = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64".split())
@@ -51,11 +49,7 @@ def named(cell: Any) -> str:
     """The cell in an error's text."""
     if isinstance(cell, str | Path):
         return str(cell)
-    return (
-        f"{len(cell)} bytes"
-        if isinstance(cell, bytes | bytearray | memoryview)
-        else f"a {type(cell).__name__}"
-    )
+    return f"{len(cell)} bytes" if isinstance(cell, bytes | bytearray | memoryview) else f"a {type(cell).__name__}"
 
 
 def reason(e: BaseException) -> str:
@@ -75,8 +69,7 @@ def count_opening(cells: Sequence[Any], test: Any, suffixes: frozenset[str], nou
         return Guess(0.0, "no cells")
     good = [test(c) for c in cells]
     named_so = sum(
-        not g and isinstance(c, Path) and c.suffix.lower() in suffixes
-        for c, g in zip(cells, good, strict=True)
+        not g and isinstance(c, Path) and c.suffix.lower() in suffixes for c, g in zip(cells, good, strict=True)
     )
     what = "paths" if all(isinstance(c, Path) for c, g in zip(cells, good, strict=True) if g) else "cells"
     reason = f"{sum(good)} of {len(cells)} cells are {what} that open as {noun}"
@@ -88,29 +81,49 @@ def count_opening(cells: Sequence[Any], test: Any, suffixes: frozenset[str], nou
 # --- images -------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def opened(cell: Any, at_least: tuple[int, int] | None = None) -> Iterator[Image.Image]:
-    """The cell as an upright PIL image, its pixels readable; everything that goes wrong is an Unreadable.
+def picture(cell: Any, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """The cell as an upright RGB image; everything that goes wrong is an Unreadable.
 
     `at_least` (height, width) lets a JPEG be decoded at a fraction of its size that is still at least this
     large.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Pillow warns of bombs, odd EXIF and palettes; what matters is raised below
-        with header(cell) as image:
-            try:
-                turned = sideways(image)
-                if at_least is not None:
-                    h, w = at_least
-                    image.draft("RGB", (h, w) if turned else (w, h))
-                image.load()
-            except (
-                Exception
-            ) as e:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ... by format
-                raise Unreadable(f"{named(cell)} is damaged: {reason(e)}") from e
-            yield upright(image)
+    with silence, header(cell) as image:
+        try:
+            if at_least is not None:
+                h, w = at_least
+                image.draft("RGB", (h, w) if sideways(image) else (w, h))
+            image.load()
+            return rgb(upright(image))
+        except Exception as e:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ... by format
+            raise Unreadable(f"{named(cell)} is damaged: {reason(e)}") from e
+
+
+class Silence:
+    """While any thread is inside, no Python warning is shown in any.
+
+    Pillow warns of large images, odd EXIF and odd palettes; what matters of it is raised here. By itself
+    `catch_warnings` would mix up the filters of threads that decode side by side.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.filters = Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.simplefilter("ignore")
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.filters.__exit__(None, None, None)
+
+
+silence = Silence()
 
 
 def header(cell: Any) -> Image.Image:
@@ -159,9 +172,7 @@ def from_array(x: NDArray) -> Image.Image:
         or (x.ndim == 3 and x.shape[2] not in (2, 3, 4))
         or x.dtype.kind not in "biuf"
     ):
-        raise Unreadable(
-            f"an array {x.shape} of {x.dtype} is not an image: expected (H, W) or (H, W, 1 to 4) numbers"
-        )
+        raise Unreadable(f"an array {x.shape} of {x.dtype} is not an image: expected (H, W) or (H, W, 1 to 4) numbers")
     return Image.fromarray(eight_bit(x))
 
 
@@ -177,13 +188,7 @@ def eight_bit(x: NDArray) -> NDArray[np.uint8]:
         return x.astype(np.uint8) * np.uint8(255)
     y = np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
     top = float(y.max(initial=0.0))
-    steps = (
-        (65535.0,)
-        if x.dtype == np.uint16
-        else (1.0, 255.0, 65535.0)
-        if x.dtype.kind == "f"
-        else (255.0, 65535.0)
-    )
+    steps = (65535.0,) if x.dtype == np.uint16 else (1.0, 255.0, 65535.0) if x.dtype.kind == "f" else (255.0, 65535.0)
     full = next((s for s in steps if top <= s), top)
     return (y * (255.0 / full)).round().astype(np.uint8)
 
@@ -216,13 +221,11 @@ def upright(image: Image.Image) -> Image.Image:
 
 def shape(cell: Any) -> tuple[int, int] | None:
     """(height, width) of the upright image, from its header; None if it does not open."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with header(cell) as image:
-                return image.size if sideways(image) else image.size[::-1]
-        except Unreadable:
-            return None
+    try:
+        with silence, header(cell) as image:
+            return image.size if sideways(image) else image.size[::-1]
+    except Unreadable:
+        return None
 
 
 def opens(cell: Any) -> bool:
@@ -256,9 +259,8 @@ def resampled(x: NDArray[np.float32], came: int, rate: int) -> NDArray[np.float3
         return x
     from scipy.signal import resample_poly
 
-    ratio = Fraction(rate, came).limit_denominator(
-        1000
-    )  # odd rates: a filter of bounded length, off by < 1e-3
+    # odd rates are met to within 1e-3, so that the filter's length is bounded
+    ratio = Fraction(rate, came).limit_denominator(1000)
     y: NDArray = resample_poly(x, ratio.numerator, ratio.denominator)
     return y.astype(np.float32)
 
@@ -288,9 +290,7 @@ def from_pair(x: Any, rate: Any) -> tuple[NDArray, int]:
     except (TypeError, ValueError, OverflowError) as e:
         raise Unreadable(f"a pair that is not (samples, rate): {reason(e)}") from e
     if x.ndim not in (1, 2) or x.dtype.kind not in "iuf":
-        raise Unreadable(
-            f"samples of shape {x.shape} and type {x.dtype}: expected numbers (N,) or (N, channels)"
-        )
+        raise Unreadable(f"samples of shape {x.shape} and type {x.dtype}: expected numbers (N,) or (N, channels)")
     x = x[:, None] if x.ndim == 1 else x
     if x.dtype == np.uint8:
         return (x.astype(np.float32) - 128) / 128, rate

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate, layer_norm, relu
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, Encoder, Guess, stack
-from polymodal.modalities.files import PICTURES, count_opening, opened, opens, rgb, shape, spread
+from polymodal.modalities.files import PICTURES, count_opening, opens, picture, shape, spread
 from polymodal.nn import SIZES, Block, Size
 from polymodal.ops import zeroed
 
@@ -72,8 +72,7 @@ class Pixels(Codec):
         """uint8 (3, height_, width_)."""
         if cell is None:
             return None
-        with opened(cell, (self.height_, self.width_)) as image:
-            x_hwc = torch.from_numpy(np.array(rgb(image)))
+        x_hwc = torch.from_numpy(np.array(picture(cell, (self.height_, self.width_))))
         x = x_hwc.permute(2, 0, 1)[None]
         if x.shape[2:] != (self.height_, self.width_):
             x = interpolate(x, (self.height_, self.width_), mode="bilinear", antialias=True)
@@ -253,6 +252,4 @@ def common_size(sides: list[tuple[int, int]], area: int) -> tuple[int, int]:
     ratio = math.exp(statistics.median(math.log(w / h) for h, w in sides))
     ratio = min(max(ratio, 1 / FLATTEST), FLATTEST)
     area = min(area, int(statistics.median(h * w for h, w in sides)))
-    return max(SMALLEST, int(math.sqrt(area / ratio) + 1e-6)), max(
-        SMALLEST, int(math.sqrt(area * ratio) + 1e-6)
-    )
+    return max(SMALLEST, int(math.sqrt(area / ratio) + 1e-6)), max(SMALLEST, int(math.sqrt(area * ratio) + 1e-6))

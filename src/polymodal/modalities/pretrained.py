@@ -11,32 +11,28 @@ Axes: b batch, t token, n sample, c channel, h height, w width, d width of a tok
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, interpolate, normalize
-from torch.nn.functional import pad as pad_end
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import interpolate, normalize
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, Encoder, Guess, pad, stack
-from polymodal.modalities.files import opened, read, rgb
-from polymodal.modalities.source import config, copy, digest, network, pooling, processor, written
+from polymodal.modalities.files import picture, read
+from polymodal.modalities.network import look, reduced, width
+from polymodal.modalities.source import LOCK, config, copy, digest, network, pooling, processor, written
 from polymodal.nn import Size
 from polymodal.ops import masked_mean, zeroed
 from polymodal.spec import spec
 
 CHARACTERS = 32  # read of a text for each token that is kept: so that a 10 MB cell costs no more than a page
-BATCH = (
-    8  # larger batches of images are slower on a CPU: the C library hands their memory back after every layer
-)
+BATCH = 8  # larger batches of images are slower on a CPU: the C library hands their memory back after every layer
 
 
 class HubText(Codec):
@@ -66,7 +62,9 @@ class HubText(Codec):
         text = "" if cell is None else str(cell)[: CHARACTERS * self.length_].strip()
         if not text:
             return None
-        ids = processor(self.source, "text")(text, truncation=True, max_length=self.length_)["input_ids"]
+        tokenizer = processor(self.source, "text")
+        with LOCK:  # the length is a state of the tokenizer
+            ids = tokenizer(text, truncation=True, max_length=self.length_)["input_ids"]
         return torch.tensor(ids, dtype=torch.int64) if ids else None
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
@@ -107,8 +105,7 @@ class HubImage(Codec):
         """float32 (3, height_, width_)."""
         if cell is None:
             return None
-        with opened(cell) as image:
-            x = self._prepared(rgb(image))
+        x = self._prepared(picture(cell))
         if x.shape[1:] != (self.height_, self.width_):  # a processor that keeps the aspect ratio
             x = interpolate(x[None], (self.height_, self.width_), mode="bilinear", antialias=True)[0]
         return x
@@ -193,6 +190,7 @@ class Frozen(Codec):
     kind: str  # type: ignore[misc]  # of the codec inside
     takes_files: bool  # type: ignore[misc]
     costly: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
 
     def __init__(self, inner: HubText | HubImage | HubAudio, tokens: int = 1) -> None:
         self.inner, self.tokens = inner, tokens
@@ -240,9 +238,7 @@ class Frozen(Codec):
                 order = sorted(ready, key=lambda k: len(ready[k]))  # by length: less padding
                 for start in range(0, len(order), BATCH):
                     rows = order[start : start + BATCH]
-                    for k, y in zip(
-                        rows, self._run(self.inner.collate([ready[k] for k in rows])), strict=True
-                    ):
+                    for k, y in zip(rows, self._run(self.inner.collate([ready[k] for k in rows])), strict=True):
                         out[k] = y
                 ready = {}
         return out
@@ -254,9 +250,7 @@ class Frozen(Codec):
             x = Masked(x.values.contiguous(memory_format=torch.channels_last), x.mask)
         seen = look(loaded.module, x)
         if self.tokens > 1:
-            rows = [
-                reduced(y_td[m_t], seen.grid, self.tokens) for y_td, m_t in zip(*seen.tokens, strict=True)
-            ]
+            rows = [reduced(y_td[m_t], seen.grid, self.tokens) for y_td, m_t in zip(*seen.tokens, strict=True)]
         else:
             how = pooling(self.source)
             pooled = seen.pooled if loaded.pooler and seen.pooled is not None else masked_mean(seen.tokens)
@@ -321,100 +315,6 @@ class Hub(Encoder):
 
 
 ASKED = Guess(0.0, "a pretrained network is asked for by name")
-
-
-class Seen(NamedTuple):
-    """What a network returns: tokens (B, T, D), the (h, w) of their grid if any, its own pooled (B, D)."""
-
-    tokens: Masked
-    grid: tuple[int, int] | None
-    pooled: Tensor | None
-
-
-def look(net: nn.Module, x: Masked) -> Seen:
-    """Run a network by the law: no value under a False mask reaches it, and rows don't see each other."""
-    if x.values.ndim == 2 and x.values.is_floating_point():
-        return Seen(listen(net, x), None, None)
-    if x.values.ndim == 2:
-        return Seen(recite(net, x), None, None)
-    name = "pixel_values" if x.values.ndim == 4 else str(net.main_input_name)
-    y = net(**{name: zeroed(x)})
-    last, pooled = y.last_hidden_state, y.get("pooler_output")
-    grid = tuple(last.shape[2:]) if last.ndim == 4 else None
-    last = last.flatten(2).transpose(1, 2) if grid else last
-    tokens = Masked(last, x.mask[:, None].expand(last.shape[:2]))
-    return Seen(tokens, grid, None if pooled is None else pooled.flatten(1))
-
-
-def recite(net: nn.Module, x: Masked) -> Masked:
-    """Ids (B, T) -> tokens (B, T, D) through the network's attention mask."""
-    blank = getattr(net.config, "pad_token_id", None) or 0
-    ids = torch.where(x.mask, x.values, blank)
-    open_bt = x.mask.clone()
-    open_bt[:, 0] |= ~x.mask.any(1)  # a row with nothing to attend to gives NaN
-    y = net(input_ids=ids, attention_mask=open_bt.long()).last_hidden_state
-    return zeroed_tokens(y, x.mask)
-
-
-def listen(net: nn.Module, x: Masked) -> Masked:
-    """Samples (B, N) -> tokens (B, T, D), clips of one length together and without padding.
-
-    Many of these networks normalise over the whole clip, padding and all (wav2vec 2.0 base), and say that a
-    mask must not be given; the others are only as fast this way, but exact.
-    """
-    samples, shortest = zeroed(x), receptive(net)
-    places = torch.arange(1, x.mask.shape[1] + 1, device=x.mask.device)
-    lengths = (x.mask * places).amax(1)
-    rows: list[Tensor] = [samples.new_zeros(0)] * len(samples)
-    for n in lengths.unique().tolist():
-        group = (lengths == n).nonzero()[:, 0]
-        clips = samples[group, :n]
-        y_btd = net(pad_end(clips, (0, max(0, shortest - n)))).last_hidden_state
-        for i, y_td in zip(group.tolist(), y_btd, strict=True):
-            rows[i] = y_td
-    y = pad_sequence(rows, batch_first=True)
-    count = torch.tensor([len(r) for r in rows], device=y.device) * (lengths > 0)
-    return zeroed_tokens(y, torch.arange(y.shape[1], device=y.device) < count[:, None])
-
-
-def zeroed_tokens(y_btd: Tensor, mask_bt: Tensor) -> Masked:
-    """Tokens and mask, 0 where the mask is False."""
-    return Masked(zeroed(Masked(y_btd, mask_bt)), mask_bt)
-
-
-def receptive(net: nn.Module) -> int:
-    """Samples that one token of a convolutional front end needs."""
-    n = 1
-    kernels, strides = (list(getattr(net.config, k, [])) for k in ("conv_kernel", "conv_stride"))
-    for k, s in zip(reversed(kernels), reversed(strides), strict=True):
-        n = (n - 1) * s + k
-    return n
-
-
-def reduced(y_td: Tensor, grid: tuple[int, int] | None, tokens: int) -> Tensor:
-    """(T, D) -> at most `tokens` means over neighbours, of the grid or of the sequence."""
-    if len(y_td) <= tokens:
-        return y_td
-    if grid is None:
-        return adaptive_avg_pool1d(y_td.T[None], tokens)[0].T
-    h = min(grid[0], max(1, math.isqrt(tokens * grid[0] // grid[1])))
-    w = min(grid[1], tokens // h)
-    return adaptive_avg_pool2d(y_td.T.unflatten(1, grid)[None], (h, w))[0].flatten(1).T
-
-
-def width(net: nn.Module) -> int:
-    """D of the network's tokens: from its config, else from one blank image."""
-    for name in ("hidden_size", "d_model"):
-        if isinstance(d := getattr(net.config, name, None), int):
-            return d
-    side = getattr(net.config, "image_size", 224)
-    h, w = side if isinstance(side, list | tuple) else (side, side)
-    blank = next(net.parameters()).new_zeros(1, int(getattr(net.config, "num_channels", 3)), h, w)
-    was = net.training
-    with torch.no_grad():
-        y = look(net.eval(), Masked(blank, torch.ones(1, dtype=torch.bool, device=blank.device)))
-    net.train(was)
-    return y.tokens.values.shape[-1]
 
 
 def longest(source: str) -> int:

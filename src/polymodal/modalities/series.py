@@ -104,9 +104,7 @@ class TCN(Encoder):
     time or batch, so that neither padding nor other rows show. After Bai et al. 2018, here not causal.
     """
 
-    def __init__(
-        self, channels: int, dim: int, *, layers: int = 3, stride: int = 1, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, channels: int, dim: int, *, layers: int = 3, stride: int = 1, dropout: float = 0.1) -> None:
         super().__init__()
         self.channels, self.dim, self.layers = channels, dim, layers
         self.stride, self.dropout = stride, dropout
@@ -233,9 +231,7 @@ def table(path: Path) -> Array | None:
         first = text.split("\n", 1)[0]
         sign = max("\t;,", key=first.count)
         options: dict[str, Any] = {"sep": sign if sign in first else r"\s+"}
-        header = (
-            None if all(is_number(v) for v in (first.split(sign) if sign in first else first.split())) else 0
-        )
+        header = None if all(is_number(v) for v in (first.split(sign) if sign in first else first.split())) else 0
         if sign == ";" and "," in text:
             options["decimal"] = ","
         frame = pd.read_csv(io.StringIO(text), header=header, **options)

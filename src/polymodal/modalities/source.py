@@ -3,22 +3,24 @@
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from threading import RLock
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from polymodal.errors import InputError
+from polymodal.modalities.files import silence
 from polymodal.modalities.image import channels_last
 
 SETTINGS = frozenset(".json .txt .model .jinja .bpe .tiktoken .vocab .spm".split())
 ELSEWHERE = "weights_are_elsewhere.json"  # in a folder whose weights lie in the learner's own file
+LOCK = RLock()  # cells are encoded in threads: transformers' lazy imports and its tokenizers take one at a time
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 
 
@@ -78,9 +80,7 @@ def downloaded(name: str) -> str:
                 ignore_patterns=["onnx/*", "openvino/*", "*/*.safetensors"],
                 etag_timeout=5,
             )
-    except (
-        Exception
-    ) as e:  # huggingface_hub raises many: no network, offline, no such name, a gated one, a bad name
+    except Exception as e:  # huggingface_hub raises many: no network, offline, no such name, a gated one, a bad name
         why = " ".join(str(e).split())[:200]
         raise InputError(
             f"no pretrained network {name!r}: there is no such folder, no installed package of that name "
@@ -100,7 +100,8 @@ class Loaded(NamedTuple):
 
 def network(source: str, kind: str, fresh: bool = False) -> Loaded:
     """The network in eval(); one shared, frozen instance unless it is `fresh`, to be trained."""
-    return load(resolve(source), kind) if fresh else shared(resolve(source), kind)
+    with LOCK:
+        return load(resolve(source), kind) if fresh else shared(resolve(source), kind)
 
 
 @lru_cache(maxsize=3)
@@ -160,9 +161,7 @@ def config(source: str) -> Any:
     """The network's config, with the noise of its pretraining (masked spans, dropped layers) turned off."""
     folder = resolve(source)
     with quiet(), explained(folder):
-        form = transformers().AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
+        form = transformers().AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     for name in ("mask_time_prob", "mask_feature_prob", "layerdrop"):
         if hasattr(form, name):
             setattr(form, name, 0.0)
@@ -171,7 +170,8 @@ def config(source: str) -> Any:
 
 def processor(source: str, kind: str) -> Any:
     """The network's tokenizer, image processor or feature extractor."""
-    return _processor(resolve(source), kind)
+    with LOCK:
+        return _processor(resolve(source), kind)
 
 
 @lru_cache(maxsize=16)
@@ -220,8 +220,7 @@ def quiet() -> Iterator[None]:
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silence:
             yield
     finally:
         log.set_verbosity(verbosity)

@@ -54,9 +54,7 @@ class Cells(Codec):
 
     def __init__(self, columns: dict[str, str]) -> None:
         if wrong := {c: k for c, k in columns.items() if k not in READ}:
-            raise InputError(
-                f"Cells was given columns of kinds it does not know, {wrong}; it knows: {', '.join(READ)}"
-            )
+            raise InputError(f"Cells was given columns of kinds it does not know, {wrong}; it knows: {', '.join(READ)}")
         self.columns = columns
 
     @classmethod
@@ -144,9 +142,7 @@ class TabularMLP(Encoder):
     def forward(self, x: Masked) -> Masked:
         """(B, F) -> (B, 1, dim)."""
         numbers_bn, categories_bcd = self.split(x)
-        y_bd = self.enter(
-            torch.cat([numbers_bn, x.mask.to(numbers_bn.dtype), categories_bcd.flatten(1)], dim=1)
-        )
+        y_bd = self.enter(torch.cat([numbers_bn, x.mask.to(numbers_bn.dtype), categories_bcd.flatten(1)], dim=1))
         for block in self.blocks:
             y_bd = y_bd + dropped(block(y_bd), self.dropout, self.training)
         mask = x.mask.any(1, keepdim=True)
@@ -160,9 +156,7 @@ class FTTransformer(Encoder):
     one gives no token.
     """
 
-    def __init__(
-        self, fields: list[int], dim: int, *, layers: int = 2, heads: int = 4, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, fields: list[int], dim: int, *, layers: int = 2, heads: int = 4, dropout: float = 0.1) -> None:
         super().__init__()
         self.fields, self.dim, self.layers, self.heads, self.dropout = fields, dim, layers, heads, dropout
         self.split = Fields(fields, dim)
@@ -244,9 +238,7 @@ def column_kind(cells: Sequence[Any]) -> tuple[str, Guess]:
     numbers = list(read(number, cells))
     if len(numbers) >= 0.9 * n:
         return numeric_kind(numbers, n)
-    dated = [
-        c for c in cells if not isinstance(c, str) or (any(x.isdigit() for x in c[:40]) and len(c) <= 40)
-    ]
+    dated = [c for c in cells if not isinstance(c, str) or (any(x.isdigit() for x in c[:40]) and len(c) <= 40)]
     if len(dated) >= 0.9 * n and (days := len(list(read(moment, dated)))) >= 0.9 * n:
         return "date", Guess(0.95 * days / n, f"{share(days, n)} cells are dates")
     names = list(read(category, cells))

@@ -328,9 +328,7 @@ class Recurrence(nn.Module):
 class TextTransformer(Encoder):
     """Embedding and positions, `layers` transformer blocks, a norm. Vaswani et al. 2017, pre-norm."""
 
-    def __init__(
-        self, vocabulary: int, dim: int, *, layers: int = 2, heads: int = 4, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, vocabulary: int, dim: int, *, layers: int = 2, heads: int = 4, dropout: float = 0.1) -> None:
         super().__init__()
         self.vocabulary, self.dim, self.dropout = vocabulary, dim, dropout
         self.layers, self.heads = layers, heads

@@ -80,9 +80,7 @@ class Vectors(Codec):
         if x is None or not np.isfinite(x).any():
             return None
         if x.ndim not in (1, 2):
-            raise Unreadable(
-                f"numbers of shape {x.shape}; expected a vector (D,) or a sequence of them (T, D)"
-            )
+            raise Unreadable(f"numbers of shape {x.shape}; expected a vector (D,) or a sequence of them (T, D)")
         return np.where(np.isfinite(x), x, np.nan).reshape(-1, x.shape[-1])
 
 
@@ -95,9 +93,12 @@ class Projection(Encoder):
     def __init__(self, width: int, dim: int, *, dropout: float = 0.3) -> None:
         super().__init__()
         self.width, self.dim, self.dropout = width, dim, dropout
+        first = nn.Linear(width, dim)
         self.layers = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(width, dim), nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout)
+            nn.Dropout(dropout), first, nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout)
         )
+        # before the norm a bias would drown vectors of small length, as unit embeddings of many dimensions are
+        nn.init.zeros_(first.bias)
 
     @classmethod
     def for_codec(cls, codec: Any, size: Size) -> Self:

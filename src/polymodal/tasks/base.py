@@ -59,9 +59,7 @@ class Task(ABC):
         "probability[label]" a class where the task has them."""
 
     @abstractmethod
-    def scores(
-        self, logits: Tensor, target: Masked, weights: NDArray[np.floating]
-    ) -> dict[str, NDArray[np.floating]]:
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values have shape (R,),
         NaN where a metric is undefined. Rows without a label are left out."""
 

@@ -65,8 +65,7 @@ class Labelled(Task):
         label = plain(cell)
         if (i := self._index.get(key(label))) is None:
             raise InputError(
-                f"the label {shown(label)} was never seen in training; the known ones are "
-                f"{listed(self.labels_)}"
+                f"the label {shown(label)} was never seen in training; the known ones are {listed(self.labels_)}"
             )
         return torch.tensor(i)
 
@@ -101,6 +100,10 @@ class Single(Labelled):
 
     link = "softmax"
 
+    @abstractmethod
+    def __init__(self, balance: float = 0.5) -> None:
+        """Each task of this kind says its own."""
+
     @property
     def outputs(self) -> int:
         """One logit a class."""
@@ -129,9 +132,7 @@ class Single(Labelled):
         skewed = max(self.counts_) > SKEWED * min(self.counts_)
         return Metric("macro_f1" if skewed else "accuracy", higher=True)
 
-    def scores(
-        self, logits: Tensor, target: Masked, weights: NDArray[np.floating]
-    ) -> dict[str, NDArray[np.floating]]:
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
         truth, p = truth_and(target, logits.double().softmax(1))
         return metrics.of_classes(truth, p, weights[:, numpy(target.mask)])
@@ -149,8 +150,7 @@ class Binary(Single):
         super()._check(labels, counts)
         if len(labels) > 2:
             raise InputError(
-                f"a binary task has two labels, but there are {len(labels)}: {listed(labels)}; use the task "
-                "multiclass"
+                f"a binary task has two labels, but there are {len(labels)}: {listed(labels)}; use the task multiclass"
             )
 
 
@@ -215,8 +215,7 @@ class MultiLabel(Task):
         for label in several(cell, self.separator_):
             if (i := self._index.get(key(label))) is None:
                 raise InputError(
-                    f"the label {shown(label)} was never seen in training; the known ones are "
-                    f"{listed(self.labels_)}"
+                    f"the label {shown(label)} was never seen in training; the known ones are {listed(self.labels_)}"
                 )
             out[i] = 1
         return out
@@ -242,9 +241,7 @@ class MultiLabel(Task):
         each = {f"probability[{label}]": p_bk[:, i].tolist() for i, label in enumerate(self.labels_)}
         return {"prediction": chosen, **each}
 
-    def scores(
-        self, logits: Tensor, target: Masked, weights: NDArray[np.floating]
-    ) -> dict[str, NDArray[np.floating]]:
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_label_sets`."""
         truth, score = truth_and(target, logits.double())
         return metrics.of_label_sets(truth > 0.5, score, weights[:, numpy(target.mask)])

@@ -12,6 +12,7 @@ from polymodal.tasks.labels import count, is_json_list, key, listed, missing, nu
 from polymodal.tasks.regress import Regression
 
 FEW = 20  # whole numbers with no more distinct values than this are classes
+CODES = 50  # so many, without a gap from 0 or 1 and alike in frequency, are the codes of classes
 MANY = 100  # and with more than this they are a quantity
 SHARE = 0.05  # between the two they are classes if each value comes back in a table of such a size
 REPEATS = 1.5  # text whose values come back less often than this is no set of classes
@@ -45,7 +46,7 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
         return Binary(), f"2 different labels, {listed(labels)}, in {rows:,} rows"
     numbers = [number(x) for x in labels]
     if all(x is not None and not isinstance(raw, bool) for x, raw in zip(numbers, labels, strict=True)):
-        return _numeric(np.array(numbers, dtype=np.float64), rows)
+        return _numeric(np.array(numbers, dtype=np.float64), counts)
     if rows > FEW and rows / distinct < REPEATS:
         raise InputError(
             f"{_name(columns)} looks like free text or an id, and not like classes: {distinct:,} different "
@@ -57,11 +58,18 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
     )
 
 
-def _numeric(values: np.ndarray, rows: int) -> tuple[Task, str]:
-    distinct = len(values)
+def _numeric(values: np.ndarray, counts: Sequence[int]) -> tuple[Task, str]:
+    distinct, rows = len(values), sum(counts)
     if (fractions := int((values != np.round(values)).sum())) > 0:
         return Regression(), f"numbers, {fractions:,} of the {distinct:,} different ones with a fraction"
-    unlike = distinct > FEW and distinct > SHARE * rows
+    # 0 to K - 1, or 1 to K, without a gap, all about as frequent: codes of classes, however few rows there are
+    codes = (
+        distinct <= CODES
+        and values[0] in (0, 1)
+        and values[-1] - values[0] == distinct - 1
+        and min(counts) >= max(3, rows / distinct / 3)
+    )
+    unlike = distinct > FEW and distinct > SHARE * rows and not codes
     if unlike or distinct > MANY or distinct > rows / REPEATS:
         return Regression(), f"{distinct:,} different whole numbers in {rows:,} rows: a quantity"
     return MultiClass(), (

@@ -73,9 +73,7 @@ class Ordinal(Labelled):
         one, zero = above.new_ones(len(above), 1), above.new_zeros(len(above), 1)
         return decoded(self.labels_, self.classes(logits), -torch.cat([one, above, zero], 1).diff(dim=1))
 
-    def scores(
-        self, logits: Tensor, target: Masked, weights: NDArray[np.floating]
-    ) -> dict[str, NDArray[np.floating]]:
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_ranks`."""
         truth, guess = truth_and(target, self.classes(logits))
         return metrics.of_ranks(truth, guess, weights[:, numpy(target.mask)], len(self.labels_))

@@ -105,9 +105,7 @@ class Regression(Task):
         y: NDArray[np.float64] = np.asarray(x, dtype=np.float64) * self.scale_ + self.center_
         return y
 
-    def scores(
-        self, logits: Tensor, target: Masked, weights: NDArray[np.floating]
-    ) -> dict[str, NDArray[np.floating]]:
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """mae, rmse, r2, pearson and spearman; of several targets their mean over targets, and name[target]
         each.
 
@@ -119,9 +117,7 @@ class Regression(Task):
         each = [metrics.of_numbers(truth[m, k], guess[m, k], weights[:, m]) for k, m in enumerate(mask.T)]
         out = {name: np.mean([s[name] for s in each], axis=0) for name in each[0]}
         if self.columns is not None:
-            out |= {
-                f"{name}[{c}]": s[name] for name in each[0] for c, s in zip(self.columns, each, strict=True)
-            }
+            out |= {f"{name}[{c}]": s[name] for name in each[0] for c, s in zip(self.columns, each, strict=True)}
         return out
 
     def strata(self, cells: Sequence[Any]) -> list[Any] | None:
@@ -148,8 +144,7 @@ def parse(cell: Any, name: str) -> float:
         x = float(cell)
     except (TypeError, ValueError):
         raise InputError(
-            f"{shown(cell)} in {name} is no number; mend the cell or empty it, or use a task with classes "
-            "(multiclass)"
+            f"{shown(cell)} in {name} is no number; mend the cell or empty it, or use a task with classes (multiclass)"
         ) from None
     if math.isinf(x):
         raise InputError(f"{shown(cell)} in {name} is infinite; mend the cell or empty it")
@@ -158,9 +153,7 @@ def parse(cell: Any, name: str) -> float:
 
 def _center_scale(x: NDArray[np.float64], name: str) -> tuple[float, float]:
     if not len(x):
-        raise InputError(
-            f"no row has a label in {name}, so there is nothing to learn; name another target column"
-        )
+        raise InputError(f"no row has a label in {name}, so there is nothing to learn; name another target column")
     low, middle, high = (float(q) for q in np.quantile(x, [0.25, 0.5, 0.75]))
     scale = (high - low) / IQR
     if scale == 0:

@@ -1,0 +1,183 @@
+"""What columns are taken for, how that is overruled, and what is refused."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+
+N = 60
+WORDS = "lamp river stone cloud paper grass metal candle window garden".split()
+
+
+def columns() -> dict[str, list[Any]]:
+    r = random.Random(0)
+    return {
+        "id": [f"k-{i}" for i in range(N)],
+        "text": [" ".join(r.choices(WORDS, k=7)) for _ in range(N)],
+        "price": [f"{r.lognormvariate(3, 1):.2f}" for _ in range(N)],
+        "city": [r.choice(["Oslo", "Bergen", "Alta"]) for _ in range(N)],
+        "sold": [r.choice(["yes", "no"]) for _ in range(N)],
+        "day": [f"2024-{r.randint(1, 12):02}-{r.randint(1, 28):02}" for _ in range(N)],
+        "vector": [[r.random() for _ in range(8)] for _ in range(N)],
+        "series": [np.zeros((r.randint(5, 9), 3)) + r.random() for _ in range(N)],
+        "constant": ["dev"] * N,
+        "empty": [None] * N,
+        "y": [r.randint(0, 1) for _ in range(N)],
+    }
+
+
+def kinds(schema: Schema) -> dict[str, str]:
+    return {c.name: c.kind for c in schema.columns.values()}
+
+
+def test_each_kind_of_column_is_known() -> None:
+    schema = Schema.infer(Table.read(columns()), "y")
+    assert kinds(schema) == {
+        "id": "id",
+        "text": "text",
+        "price": "number",
+        "city": "category",
+        "sold": "boolean",
+        "day": "date",
+        "vector": "vector",
+        "series": "series",
+        "constant": "ignored",
+        "empty": "ignored",
+        "y": "target",
+    }
+    assert all(0 < c.confidence <= 1 and c.reason for c in schema.columns.values())
+    assert "the same: 'dev'" in schema.columns["constant"].reason
+    assert "all 60 cells are empty" in schema.columns["empty"].reason
+
+
+def test_files_are_known_by_opening_them(tmp_path: Path) -> None:
+    lines = ["photo,sound,film,cloud,gone,y"]
+    for i in range(12):
+        Image.new("RGB", (8, 8), (9 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        soundfile.write(tmp_path / f"{i}.wav", np.full(800, i / 20), 8000)
+        lines.append(f"{i}.png,{i}.wav,{i}.mp4,{i}.ply,no/{i}.jpg,{i % 2}")
+    (tmp_path / "4.png").write_text("no picture")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    schema = Schema.infer(Table.read(tmp_path / "t.csv"), "y")
+    found = schema.columns
+    assert (found["photo"].kind, found["sound"].kind) == ("image", "audio")
+    assert "11 of 12 cells are paths that open as images" in found["photo"].reason
+    assert (found["film"].kind, found["cloud"].kind) == ("ignored", "ignored")
+    assert "12 of 12 cells are video files, which are not read yet" in found["film"].reason
+    assert "points" in found["cloud"].reason
+    assert found["gone"].kind == "image"
+    assert "0 of 12 cells are paths that open as images" in found["gone"].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("userId", [str(i // 2) for i in range(N)], "id"),
+        ("x", list(range(N)), "id"),  # counts the rows
+        ("x", [float(i) for i in range(N)], "number"),
+        ("x", [3 * i + i % 2 for i in range(N)], "number"),
+        ("price_id", [i / 7 for i in range(N)], "number"),  # floats are never ids
+        ("uuid", [f"{i * 7919 % 65536:04x}-{i}" for i in range(N)], "id"),
+    ],
+)
+def test_ids(name: str, cells: list[Any], kind: str) -> None:
+    table = Table.read({name: cells, "text": columns()["text"]})
+    assert kinds(Schema.infer(table))[name] == kind
+
+
+def test_the_guess_is_the_same_each_time_and_not_fooled_by_a_period() -> None:
+    cells = {"which": [i % 5 for i in range(1000)], "text": columns()["text"] * 16 + ["last one"] * 40}
+    table = Table.read(cells)
+    assert Schema.infer(table) == Schema.infer(table)
+    assert kinds(Schema.infer(table))["which"] == "category"
+
+
+def test_the_user_has_the_last_word() -> None:
+    table = Table.read(columns())
+    schema = Schema.infer(table, "y", "city", {"id": "text", "price": "category"}, ["day"])
+    found = schema.columns
+    assert (found["id"].kind, found["price"].kind, found["day"].kind) == ("text", "category", "ignored")
+    assert (found["id"].confidence, found["id"].reason) == (1.0, "set by you")
+    assert (found["city"].kind, schema.group, schema.target) == ("group", "city", ["y"])
+
+
+def test_modalities() -> None:
+    cells = columns()
+    found = Schema.infer(Table.read(cells), "y").modalities()
+    assert found == {
+        "text": ("text", ["text"]),
+        "vector": ("vector", ["vector"]),
+        "series": ("series", ["series"]),
+        "table": ("tabular", ["price", "city", "sold", "day"]),
+    }
+    cells["table"] = cells.pop("text")
+    assert set(Schema.infer(Table.read(cells), "y").modalities()) == {"table", "vector", "series", "table_"}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (dict(target="sodl"), r"no column 'sodl'; did you mean 'sold'\?"),
+        (dict(group="citi"), r"no column 'citi'; did you mean 'city'\?"),
+        (dict(ignore=["prize"]), r"no column 'prize'; did you mean 'price'\?"),
+        (dict(kinds={"tex": "text"}), r"no column 'tex'; did you mean 'text'\?"),
+        (dict(kinds={"text": "imge"}), r"'imge'; the kinds are text, image"),
+        (dict(kinds={"text": "video"}), r"'video'; the kinds are"),
+        (dict(target="y", ignore=["y"]), r"'y' is the target; it can't be ignored"),
+        (dict(target="y", group="y"), r"'y' is the target"),
+        (dict(target="y", kinds={"y": "text"}), r"'y' is the target"),
+    ],
+)
+def test_what_is_refused(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Schema.infer(Table.read(columns()), **args)
+
+
+def test_nothing_to_learn_from_says_what_became_of_each_column() -> None:
+    table = Table.read({k: columns()[k] for k in ("id", "constant", "empty", "y")})
+    with pytest.raises(InputError, match=r"no column to predict y from.*id: id.*constant: ignored.*--modality"):
+        Schema.infer(table, "y")
+
+
+def test_json_round_trip_is_readable() -> None:
+    schema = Schema.infer(Table.read(columns()), "y", "city")
+    form = json.loads(json.dumps(schema.to_json()))
+    back = Schema.from_json(form)
+    assert kinds(back) == kinds(schema)
+    assert list(back.columns) == list(schema.columns)
+    assert (back.target, back.group, back.modalities()) == (["y"], "city", schema.modalities())
+    assert form["columns"]["text"]["kind"] == "text"
+
+
+@pytest.mark.parametrize("form", [3, {}, {"columns": {}}, {"columns": [], "target": [], "group": None}])
+def test_json_of_another_shape_is_refused(form: Any) -> None:
+    with pytest.raises(InputError, match="schema can't be read"):
+        Schema.from_json(form)
+
+
+@pytest.mark.parametrize("change", [{"kind": "spell"}, {"confidence": "high"}, {"kind": None}])
+def test_json_of_an_altered_column_is_refused(change: dict[str, Any]) -> None:
+    form = Schema.infer(Table.read(columns()), "y").to_json()
+    form["columns"]["text"] |= change
+    with pytest.raises(InputError, match="schema"):
+        Schema.from_json(form)
+
+
+def test_names_that_only_end_like_an_identifier_are_kept() -> None:
+    rows = [{"paid": str(i * 7919 % 4999), "itemId": str(i * 7919 % 4999), "y": str(i % 2)} for i in range(60)]
+    columns = Schema.infer(Table.read(rows), "y").columns
+    assert columns["paid"].kind == "number" and columns["itemId"].kind == "id"
+
+
+def test_a_cell_of_an_unknown_home_folder_is_text() -> None:
+    rows = [{"a": "~nobody/at all", "b": str(i), "y": str(i % 2)} for i in range(20)]
+    Schema.infer(Table.read(rows), "y")
