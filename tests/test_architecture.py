@@ -22,7 +22,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "spec",
     "modalities fusion tasks",
     "learners",
-    "data",
+    "data colearn",
     "train",
     "evaluate",
     "folder",

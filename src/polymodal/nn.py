@@ -90,7 +90,8 @@ class Attention(nn.Module):
         return out
 
     def _split(self, x_btd: Tensor) -> Tensor:
-        return x_btd.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x_bhtd: Tensor = x_btd.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x_bhtd
 
 
 class Block(nn.Module):

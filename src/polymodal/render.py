@@ -147,7 +147,7 @@ def _bad(console: Console, bad: Sequence[Bad]) -> None:
         return
     console.print(f"[yellow]{len(bad):,} unreadable cells were treated as absent:[/]")
     for b in bad[:SHOWN]:
-        console.print(f"  {escape(str(b))}", highlight=False)
+        console.print(f"  {escape(str(b))}", highlight=False, soft_wrap=True)
     if len(bad) > SHOWN:
         console.print(f"  and {len(bad) - SHOWN:,} more; --json lists them all", highlight=False)
 

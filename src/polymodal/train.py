@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polymodal.colearn import modality_dropout
 from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
 from polymodal.learners.base import Learner
@@ -38,6 +39,7 @@ class Settings(NamedTuple):
     weight_decay: float = 0.01
     clip: float = 1.0  # gradient norm
     warmup: float = 0.05  # share of the steps
+    modality_dropout: float = 0.3  # chance that a modality of a row is hidden in training
     patience: int = 8  # epochs without a better validation metric before training stops
     precision: str = "no"  # "no", "bf16" or "fp16": accelerate's mixed precision
     seed: int = 0
@@ -114,8 +116,9 @@ def train(
                 part = chosen[rank::world] or chosen[:1]  # each process needs a row
                 share = _share(state.steps / total, time.monotonic() - started, time_limit)
                 _set_rate(optimizer, settings, share)
+                batch = modality_dropout(rows.batch(part).to(accelerator.device), settings.modality_dropout)
                 with accelerator.autocast():
-                    loss = model(rows.batch(part).to(accelerator.device)).total
+                    loss = model(batch).total
                 value = loss.item()
                 if not math.isfinite(value):
                     raise InputError(_not_finite(value, [rows.numbers[r] for r in part], settings))

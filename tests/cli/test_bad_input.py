@@ -35,7 +35,7 @@ def write(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
         ("", ["empty"]),
         ("a,b\n", ["no rows|0 rows"]),
         ("a,b\nx y z,1\n", ["1 row; training needs at least 4"]),
-        ("a,a,b\nx,y,1\n" * 1, ["column", "'a'", "twice|duplicate|more than once"]),
+        ("a,a,b\nx,y,1\n" * 1, ["column", "'a'", "2 columns named"]),
         ("a,b\n" + "\n".join(f"word{i} more text,1" for i in range(9)), ["'b'", "constant|only one|one value|same"]),
         ("a,b\n" + "\n".join(f"word{i} more text," for i in range(9)), ["'b'|label"]),
         (b"a,b\n\xff\xfe\x81,1\nzz,2\n", ["UTF-8"]),

@@ -92,7 +92,14 @@ class Preprocessor:
         with progress("reading", len(self.codecs), quiet) as tick:
             for done, (m, codec) in enumerate(self.codecs.items()):
                 tick(done, m)
-                codec.fit(self._cells(table, m), size)
+                cells = self._cells(table, m)
+                if not any(any(v is not None for v in c.values()) if isinstance(c, dict) else c is not None for c in cells):
+                    columns = self.schema.modalities()[m][1]
+                    raise InputError(
+                        f"{table.name}: column {columns[0]!r} is empty in all {table.rows:,} training rows, so nothing can "
+                        f"be learned from it; leave it out with --ignore {columns[0]}"
+                    )
+                codec.fit(cells, size)
         return self
 
     def check(self, table: Table, without: Sequence[str] = ()) -> None:

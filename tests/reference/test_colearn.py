@@ -1,0 +1,34 @@
+"""Modality dropout hides what it says, and never all of a row."""
+
+import torch
+
+from polymodal.batch import Batch, Masked
+from polymodal.colearn import modality_dropout
+
+
+def make(rows: int) -> Batch:
+    some = torch.arange(rows) % 4 > 0
+    return Batch(
+        {"a": Masked(torch.randn(rows, 3), some), "b": Masked(torch.randn(rows, 5, 2), torch.ones(rows, 5) > 0)},
+        {"y": Masked(torch.zeros(rows), some)},
+    )
+
+
+def test_rates_and_what_stays():
+    torch.manual_seed(0)
+    batch = make(20_000)
+    out = modality_dropout(batch, 0.3)
+    a, b = (out.inputs[m].present() for m in "ab")
+    both = batch.inputs["a"].present()
+    assert (a | b).all(), "a row lost all that it had"
+    assert not (a & ~both).any(), "what was absent came back"
+    assert torch.equal(b[~both], torch.ones_like(b[~both])), "the only modality of a row was hidden"
+    # of rows with both: P(a hidden) = p (1 - p), since rows that would lose both lose none
+    assert abs((~a[both]).float().mean() - 0.21) < 0.015 and abs((~b[both]).float().mean() - 0.21) < 0.015
+    assert torch.equal(out.inputs["a"].values, batch.inputs["a"].values) and out.targets is batch.targets
+
+
+def test_zero_changes_nothing():
+    batch = make(50)
+    for m, x in modality_dropout(batch, 0.0).inputs.items():
+        assert torch.equal(x.mask, batch.inputs[m].mask)
