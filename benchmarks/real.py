@@ -83,7 +83,7 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     if not DATA.is_dir():
         raise SystemExit(f"no data in {DATA}; set POLYMODAL_DATA to the folder of the real data sets")
-    head = ["# Results on real data", "", "Made by `make bench-real` (2 cores, no GPU). Intervals are 95% bootstrap intervals.",
+    head = ["# Results on real data", "", "Made by `make bench-real` (no GPU). Intervals are 95% bootstrap intervals.",
             "Figures are of validation rows, which also chose the best epoch and the fusion shown.", ""]  # fmt: skip
     body = []
     for name in chosen.sets or SETS:

@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -79,8 +80,4 @@ def _bare(model: Clocked, rows: Rows) -> None:
 def _steps(times: list[float]) -> list[float]:
     """Milliseconds of each step after the first epoch, without those that hold the end of an epoch."""
     an_epoch = len(times) // EPOCHS
-    return [
-        1000 * (b - a)
-        for i, (a, b) in enumerate(zip(times, times[1:], strict=False))
-        if i >= an_epoch and (i + 1) % an_epoch
-    ]
+    return [1000 * (b - a) for i, (a, b) in enumerate(pairwise(times)) if i >= an_epoch and (i + 1) % an_epoch]

@@ -63,10 +63,10 @@ def fit(
 ) -> Model:
     """Train a model that predicts `target` from every other usable column of the table.
 
-    table: a path (CSV, TSV, JSONL, Parquet), a DataFrame, or a list of dicts. valid: rows to choose the best epoch by; without
-    them a fifth is held out, stratified, or by whole groups with `group`. test: scored once, at the end.
-    encoders: by column, the name of an encoder ("transformer", "bytes+gru"), or a Hugging Face name or folder of a pretrained
-    network, which stays frozen unless the column is in `tune`. kinds: by column, what to read it as.
+    table: a path (CSV, TSV, JSONL, Parquet), a DataFrame, or a list of dicts. valid: rows to choose the best epoch by;
+    without them a fifth is held out, stratified, or by whole groups with `group`. test: scored once, at the end.
+    encoders: by column, the name of an encoder ("transformer", "bytes+gru"), or a Hugging Face name or folder of a
+    pretrained network, which stays frozen unless the column is in `tune`. kinds: by column, what to read it as.
     time_limit: seconds, for everything. baselines: also train each modality alone, and concat, and compare.
     out: folder for checkpoints and the model; with `resume`, go on from what is there.
 
@@ -247,13 +247,13 @@ def _split(table: Table, schema: Schema, task: Task, seed: int) -> tuple[list[in
             "training needs at least 4"
         )
     groups = table.cells(schema.group) if schema.group else None
-    part_a, part_b = holdout(
+    _, held = holdout(
         len(labelled),
         stratify=task.strata([cells[i] for i in labelled]),
         groups=[groups[i] for i in labelled] if groups else None,
         seed=seed,
     )
-    valid = {labelled[i] for i in part_b}
+    valid = {labelled[i] for i in held}
     return [i for i in range(table.rows) if i not in valid], sorted(valid)
 
 
@@ -286,7 +286,8 @@ def _prepare(folder: Path, resume: bool, overwrite: bool) -> Model | None:
         if not overwrite:
             what = "a model" if finished else "an unfinished run"
             raise InputError(
-                f"{folder} holds {what}; add --resume to go on with it, --overwrite to begin anew, or name another --out"
+                f"{folder} holds {what}; add --resume to go on with it, --overwrite to begin anew, or name another "
+                "folder with --out"
             )
         shutil.rmtree(folder / "training", ignore_errors=True)
     return None

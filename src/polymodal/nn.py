@@ -5,6 +5,7 @@ Axes: b batch, t token, q query, k key, h head, d width.
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -63,7 +64,7 @@ class MLP(nn.Module):
         super().__init__()
         self.widths, self.dropout = widths, dropout
         layers: list[nn.Module] = [nn.LayerNorm(widths[0])]
-        for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (a, b) in enumerate(pairwise(widths)):
             layers += ([nn.GELU(), nn.Dropout(dropout)] if i else []) + [nn.Linear(a, b)]
         self.layers = nn.Sequential(*layers)
 

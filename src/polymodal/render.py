@@ -33,7 +33,8 @@ def fitted(model: Model, out: Path, table: str) -> None:
     if "test" in report:
         _comparison(console, comparison_of(report, "test"), "test rows")
     console.print(
-        f"\n{report['seconds']:.0f} s, at most {report['peak_memory_mb']:,.0f} MB. The model is in {escape(str(out))}; next:\n"
+        f"\n{report['seconds']:.0f} s, at most {report['peak_memory_mb']:,.0f} MB. "
+        f"The model is in {escape(str(out))}; next:\n"
         f"  polymodal evaluate {escape(str(out))} TABLE      score it on other rows\n"
         f"  polymodal predict {escape(str(out))} TABLE       predict rows without a label",
         highlight=False,

@@ -2,7 +2,7 @@
 
     for each epoch: for each batch: loss -> gradients -> clip -> AdamW -> schedule; then validate, keep the best weights
 
-Devices, precision and several processes are accelerate's. A checkpoint holds everything that the next step depends on, so
+Devices, precision and several processes are accelerate's. A checkpoint holds all that the next step depends on, so
 that a run resumed after an interruption ends in the same weights as one that was not interrupted.
 """
 
@@ -95,9 +95,12 @@ def train(
     Raises InputError when the loss is not finite, naming the batch's rows.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     _keep_freed_memory()
     torch.manual_seed(settings.seed)
+    if AcceleratorState._shared_state.get("_mixed_precision", settings.precision) != settings.precision:
+        AcceleratorState._reset_state()  # of an earlier fit in this process, whose precision was another
     accelerator = Accelerator(mixed_precision=settings.precision)
     rank, world = accelerator.process_index, accelerator.num_processes
     model, optimizer = accelerator.prepare(learner, _optimizer(learner, settings))

@@ -282,7 +282,7 @@ def test_columns_of_unequal_length() -> None:
 
 
 def test_a_quote_that_is_never_closed_swallows_nothing(write: Write) -> None:
-    text = "a,b\n1,\"x\n" + "2,y\n" * 50
+    text = 'a,b\n1,"x\n' + "2,y\n" * 50
     assert "quote" in error(write("t.csv", text))
 
 

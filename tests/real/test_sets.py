@@ -66,7 +66,9 @@ def test_flickr8k_matching_with_pretrained_networks(tmp_path):
     model, answer = fit(train, valid, "label", 2500, None, encoders=encoders, fusion="product", epochs=15)
     folder = model.save(tmp_path / "m")
     # a model folder holds its networks, and needs nothing else
-    assert not [line for line in json.dumps(json.loads((folder / "model.json").read_text())).split() if str(DATA) in line]
+    assert not [
+        line for line in json.dumps(json.loads((folder / "model.json").read_text())).split() if str(DATA) in line
+    ]
     assert polymodal.load(folder).predict(part(valid, 20)).shape[0] == 20
     assert answer.metrics["roc_auc"].low > 0.5 and answer.metrics["accuracy"].value > FLOOR
 

@@ -137,3 +137,10 @@ def test_projection_maps_each_vector_by_itself() -> None:
     drop, linear, norm, gelu, _ = net.layers
     torch.testing.assert_close(y.values[1, 3], gelu(norm(x[1, 3] @ linear.weight.T + linear.bias)))
     assert isinstance(drop, torch.nn.Dropout)
+
+
+def test_projection_reads_what_a_frozen_network_keeps() -> None:
+    x = torch.randn(3, 2, 5).half()
+    net = Projection(5, 4).eval()
+    y = net(Masked(x, torch.ones(3, 2, dtype=torch.bool)))
+    assert y.values.dtype == torch.float32 and torch.isfinite(y.values).all()

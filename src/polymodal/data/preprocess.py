@@ -92,14 +92,13 @@ class Preprocessor:
         with progress("reading", len(self.codecs), quiet) as tick:
             for done, (m, codec) in enumerate(self.codecs.items()):
                 tick(done, m)
-                cells = self._cells(table, m)
-                if not any(any(v is not None for v in c.values()) if isinstance(c, dict) else c is not None for c in cells):
-                    columns = self.schema.modalities()[m][1]
-                    raise InputError(
-                        f"{table.name}: column {columns[0]!r} is empty in all {table.rows:,} training rows, so nothing can "
-                        f"be learned from it; leave it out with --ignore {columns[0]}"
-                    )
-                codec.fit(cells, size)
+                for column in self.schema.modalities()[m][1]:
+                    if all(c is None for c in table.cells(column)):
+                        raise InputError(
+                            f"{table.name}: column {column!r} is empty in all {table.rows:,} training rows, so nothing "
+                            f"can be learned from it; leave it out with --ignore {column}"
+                        )
+                codec.fit(self._cells(table, m), size)
         return self
 
     def check(self, table: Table, without: Sequence[str] = ()) -> None:

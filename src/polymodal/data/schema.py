@@ -53,8 +53,8 @@ class Schema(NamedTuple):
     ) -> "Schema":
         """Guess each column's kind from a sample of its cells.
 
-        Every codec is asked whether the column is its own, and the surest wins. kinds: by column, what it is, whatever the
-        cells say. Raises InputError for names that are not there, and where nothing is left to learn from.
+        Every codec is asked whether the column is its own, and the surest wins. kinds: by column, what it is,
+        whatever the cells say. Raises InputError for names that are not there, and where nothing is left to learn from.
         """
         targets = [target] if isinstance(target, str) else list(target or ())
         kinds = dict(kinds or {})

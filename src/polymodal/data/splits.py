@@ -1,6 +1,6 @@
 """Parts of a table's rows: a held-out part, and folds. Groups never part; classes keep their shares.
 
-scikit-learn's splitters, made safe for what tables hold: classes of one row, labels that are missing, groups that are not there.
+scikit-learn's splitters, made safe for what tables hold: classes of one row, missing labels, groups that are not there.
 """
 
 from collections import Counter
@@ -46,8 +46,8 @@ def folds(
     """
     if groups is not None and len(set(_own(groups))) < max(2, k):
         raise InputError(
-            f"the group column has {len(set(_own(groups)))} distinct values, and at least {max(2, k)} are needed to hold "
-            "some out; leave --group out, or give rows to validate on with --valid"
+            f"the group column has {len(set(_own(groups)))} distinct values, and at least {max(2, k)} are needed to "
+            "hold some out; leave --group out, or give rows to validate on with --valid"
         )
     if n < max(2, k):
         raise InputError(f"{n} rows can't be parted into {k}")

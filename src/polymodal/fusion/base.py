@@ -37,7 +37,7 @@ class Fusion(nn.Module, ABC):
         """Fuse; `inputs` holds each modality of `dims` by name."""
 
     def ordered(self, inputs: Mapping[str, Masked]) -> list[Masked]:
-        """The inputs in the order of `dims`. Raises InputError where a name is missing or unknown, or a width is off."""
+        """The inputs in the order of `dims`. Raises InputError where a name is missing or unknown, or a width off."""
         if inputs.keys() != self.dims.keys():
             raise InputError(
                 f"{type(self).__name__} was built for {sorted(self.dims)} but got {sorted(inputs)}; "

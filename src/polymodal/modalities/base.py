@@ -32,8 +32,8 @@ class Codec(ABC):
     """One cell of a table -> one tensor, the same in training and in prediction.
 
     A cell arrives as the table holds it: None where it is missing, a `pathlib.Path` (already resolved) where the
-    codec `takes_files` and the cell was a string, otherwise the object itself. Constructor arguments are settings and are kept under
-    their own names; what `fit` learns is kept in attributes whose names end in "_", as JSON values only.
+    codec `takes_files` and the cell was a string, otherwise the object itself. Constructor arguments are settings and
+    are kept under their own names; what `fit` learns is kept in attributes whose names end in "_", as JSON values only.
     """
 
     kind: ClassVar[str]  # the schema's word for such a column: "text", "image" ...

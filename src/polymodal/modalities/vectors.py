@@ -94,9 +94,7 @@ class Projection(Encoder):
         super().__init__()
         self.width, self.dim, self.dropout = width, dim, dropout
         first = nn.Linear(width, dim)
-        self.layers = nn.Sequential(
-            nn.Dropout(dropout), first, nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout)
-        )
+        self.layers = nn.Sequential(nn.Dropout(dropout), first, nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout))
         # before the norm a bias would drown vectors of small length, as unit embeddings of many dimensions are
         nn.init.zeros_(first.bias)
 
@@ -107,7 +105,8 @@ class Projection(Encoder):
 
     def forward(self, x: Masked) -> Masked:
         """(B, T, width) -> (B, T, dim)."""
-        return Masked(zeroed(Masked(self.layers(zeroed(x)), x.mask)), x.mask)
+        y = self.layers(zeroed(x).to(self.layers[2].weight.dtype))  # a frozen network's outputs are kept in half
+        return Masked(zeroed(Masked(y, x.mask)), x.mask)
 
 
 SAMPLE = 30  # cells that a guess looks at: each may be a file

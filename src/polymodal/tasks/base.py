@@ -43,7 +43,7 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, cell: Any) -> Tensor | None:
-        """The label as a tensor; None where it is missing. Raises InputError for one that was never seen in training."""
+        """The label as a tensor; None where it is missing. Raises InputError for one never seen in training."""
 
     @abstractmethod
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
@@ -60,7 +60,7 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
-        """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values have shape (R,),
+        """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values are (R,),
         NaN where a metric is undefined. Rows without a label are left out."""
 
     def confusion(self, logits: Tensor, target: Masked) -> tuple[list[Any], list[list[int]]] | None:
