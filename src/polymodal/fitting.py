@@ -31,7 +31,6 @@ from polymodal.tasks.base import Task
 from polymodal.train import Settings, Trained, predict, train
 
 DEFAULT_FUSION = "gated"
-MAIN_SHARE = 0.5  # of a time limit; the candidates that it is compared with share the rest
 
 
 def fit(
@@ -166,12 +165,12 @@ class _Run(NamedTuple):
     def train(
         self, number: int, name: str, fusion: str, modalities: Sequence[str], left: int
     ) -> tuple[Predictor, Result, Trained]:
-        """Train one candidate; of a time limit, the model gets half and the others share what is left."""
+        """Train one candidate; it gets an equal share of the time that is left, or the comparison would be unfair."""
         learner = self.learner(fusion, modalities)
         limit = None
         if self.time_limit is not None:
             remaining = max(1.0, self.time_limit - (time.monotonic() - self.began))
-            limit = remaining if left == 1 else remaining * MAIN_SHARE if number == 0 else remaining / left
+            limit = remaining / left
         checkpoint = self.folder / "training" / f"{number}.safetensors" if self.folder else None
         rows, valid = self.rows.only(modalities), self.valid.only(modalities)
         told = train(

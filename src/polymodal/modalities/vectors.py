@@ -105,7 +105,8 @@ class Projection(Encoder):
 
     def forward(self, x: Masked) -> Masked:
         """(B, T, width) -> (B, T, dim)."""
-        y = self.layers(zeroed(x).to(self.layers[2].weight.dtype))  # a frozen network's outputs are kept in half
+        # a frozen network's outputs are kept in half precision
+        y = self.layers(zeroed(x).to(next(self.parameters()).dtype))
         return Masked(zeroed(Masked(y, x.mask)), x.mask)
 
 
