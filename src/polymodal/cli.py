@@ -1,6 +1,7 @@
 """The command line. Commands import what they need when they run, so that `--help` answers at once."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -143,32 +144,36 @@ def fit(
     from polymodal import fitting, render
 
     out = out or Path(f"{Path(table).stem}-model")
-    model = fitting.fit(
-        table,
-        _target(table, target),
-        valid=valid,
-        test=test,
-        out=out,
-        fusion=fusion or fitting.DEFAULT_FUSION,
-        size=size,
-        encoders=_pairs(encoder, "--encoder"),
-        tune=tune or (),
-        kinds=_pairs(modality, "--modality"),
-        ignore=ignore or (),
-        group=group,
-        task=task,
-        time_limit=_seconds(time_limit),
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        precision=precision,
-        seed=seed,
-        baselines=baselines,
-        resume=resume,
-        overwrite=overwrite,
-        cache=cache,
-        quiet=False,
-    )
+    try:
+        model = fitting.fit(
+            table,
+            _target(table, target),
+            valid=valid,
+            test=test,
+            out=out,
+            fusion=fusion or fitting.DEFAULT_FUSION,
+            size=size,
+            encoders=_pairs(encoder, "--encoder"),
+            tune=tune or (),
+            kinds=_pairs(modality, "--modality"),
+            ignore=ignore or (),
+            group=group,
+            task=task,
+            time_limit=_seconds(time_limit),
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            precision=precision,
+            seed=seed,
+            baselines=baselines,
+            resume=resume,
+            overwrite=overwrite,
+            cache=cache,
+            quiet=False,
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was done so far is kept: add --resume to go on\n")
+        raise SystemExit(130) from None
     from accelerate import PartialState
 
     if PartialState().is_main_process:
@@ -220,6 +225,8 @@ def predict(
     with _output(out) as file:
         count = 0
         for frame in frames:
+            for column in frame.select_dtypes("object"):  # sets of labels, in a form that can be read again
+                frame[column] = [json.dumps(x, ensure_ascii=False) if isinstance(x, list) else x for x in frame[column]]
             frame.to_csv(file, index=False, header=count == 0)
             count += len(frame)
     render.predicted(count, out, bad)
@@ -360,7 +367,12 @@ def _say(text: str) -> None:
 def _output(path: Path | None) -> Iterator[Any]:
     """The file to write, put in place only when it is whole; or standard output."""
     if path is None:
-        yield sys.stdout
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:  # `polymodal predict ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
         return
     temporary = path.with_name(path.name + ".part")
     try:
@@ -380,12 +392,9 @@ def _errors() -> Iterator[None]:
     except InputError as e:
         sys.stderr.write(f"error: {e}\n")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was done so far is kept: add --resume to go on\n")
-        raise SystemExit(130) from None
-    except BrokenPipeError:  # `polymodal predict ... | head`
-        sys.stderr.close()
-        raise SystemExit(0) from None
+    except ImportError as e:  # an extra that is not installed; the message says how to get it
+        sys.stderr.write(f"error: {e}\n")
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from polymodal.errors import InputError
 from polymodal.fitting import DEFAULT_FUSION, fit
 from polymodal.model import Model
 from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Binary, MultiClass
+from polymodal.tasks.classify import Binary, Labelled, MultiClass
+from polymodal.tasks.labels import key, missing, plain
 from polymodal.tasks.regress import Regression
 
 TARGET = "target of the estimator"
@@ -51,6 +52,10 @@ class _Estimator(BaseEstimator):
         labels = np.asarray(y)
         if labels.ndim != 1 or len(labels) != table.rows:
             raise InputError(f"y must hold one label for each of the {table.rows} rows, but has shape {labels.shape}")
+        if lacking := [i for i, label in enumerate(labels.tolist()) if missing(label)]:
+            raise InputError(
+                f"y has no label in {len(lacking)} rows, the first at position {lacking[0]}; leave them out"
+            )
         settings = {k: v for k, v in self.get_params(deep=False).items() if k != "folder"}
         frame = table.frame()
         frame[TARGET] = labels
@@ -82,7 +87,7 @@ class MultimodalClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on a DataFrame and its labels."""
-        self.classes_ = np.unique(np.asarray(y))
+        self.classes_ = np.unique([label for label in np.asarray(y).ravel() if not missing(label)])
         return self._fit(X, y, Binary() if len(self.classes_) == 2 else MultiClass())
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -92,8 +97,11 @@ class MultimodalClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> NDArray[np.floating]:
         """(N, classes) probabilities, in the order of `classes_`; 0 for a class that training did not hold."""
         decoded = self._decoded(X)
-        columns = [f"probability[{c}]" for c in self.classes_]
-        return decoded.reindex(columns=columns, fill_value=0.0).to_numpy(float)
+        task = self.model_.task
+        assert isinstance(task, Labelled)
+        own = {key(label): decoded[f"probability[{label}]"].to_numpy(float) for label in task.labels_}
+        none = np.zeros(len(decoded))
+        return np.stack([own.get(key(plain(c)), none) for c in self.classes_], axis=1)
 
 
 class MultimodalRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]

@@ -6,7 +6,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,33 +74,35 @@ def fit(
     began = time.monotonic()
     dial = _size(size)
     fusions.find(fusion)  # a wrong name is told before any work is done
+    chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "seed": seed}
+    _check_settings(chosen)
     table = Table.read(table)
     schema = Schema.infer(table, target, group, kinds, ignore)
     _check_rows(table)
     goal, why = _task(task, table, schema)
     given = valid is not None
     folder = Path(out) if out is not None else None
-    if folder is not None and (done := _prepare(folder, resume, overwrite)):
-        return done
+    if folder is not None:
+        _prepare(folder, resume, overwrite)
     train_at, valid_at = (list(range(table.rows)), []) if given else _split(table, schema, goal, seed)
+    if not given:
+        train_at, valid_at = _keep_rare_labels(table, schema, goal, train_at, valid_at)
     learn = table.take(train_at)
     goal.fit(target_cells(learn, schema))
     parts = _parts(schema, encoders or {}, tune)
     prep = Preprocessor(schema, {m: codec for m, (codec, _) in parts.items()}).fit(learn, dial, quiet)
     where = Path(cache) if cache is not None else default_folder()
     encode = partial(prep.encode, task=goal, cache=where, need_target=True, quiet=quiet)
-    whole = encode(table)
+    whole = encode(table, fitting=True)
     rows = whole.take(train_at)
-    held_table, held = (
-        (Table.read(valid), encode(Table.read(valid))) if given else (table.take(valid_at), whole.take(valid_at))
-    )
+    held_table = Table.read(valid) if given else table.take(valid_at)
+    held = encode(held_table) if given else whole.take(valid_at)
     if not held.labelled().any():
         raise InputError(f"no validation row has a label in {', '.join(schema.target)!r}; give other rows with --valid")
-    chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "seed": seed}
     settings = Settings.for_rows(int(rows.labelled().sum()), **chosen)
     plan = _plan(table, held_table, schema, parts, goal, settings, fusion, size)
-    if folder is not None:
-        _remember(folder, plan, resume)
+    if folder is not None and (done := _remember(folder, plan, resume)):
+        return done
 
     run = _Run(parts, goal, dial, settings, rows, held, folder, time_limit, began, quiet)
     candidates = run.candidates(fusion, baselines)
@@ -116,7 +118,8 @@ def fit(
         "valid_given": given,
         "comparison": comparison.to_json(),
         "history": trained[0][2].history,
-        "bad": [b._asdict() for b in whole.bad],
+        "bad": [b._asdict() for b in (*whole.bad, *(held.bad if given else ()))],
+        "plan": plan,
     }
     model = Model(prep, learner, report)
     report["valid"] = model.score(held, groups).to_json()
@@ -256,6 +259,41 @@ def _split(table: Table, schema: Schema, task: Task, seed: int) -> tuple[list[in
     return [i for i in range(table.rows) if i not in valid], sorted(valid)
 
 
+def _keep_rare_labels(
+    table: Table, schema: Schema, task: Task, train: list[int], valid: list[int]
+) -> tuple[list[int], list[int]]:
+    """The same parts, with held-out rows (and their groups) moved to training where a label of theirs is not there."""
+    cells = target_cells(table, schema)
+    groups = table.cells(schema.group) if schema.group else [None] * table.rows
+    task.fit([cells[i] for i in train])
+    moved = set()
+    for i in valid:
+        try:
+            task.encode(cells[i])
+        except InputError:
+            moved |= {i} if groups[i] is None else {j for j in valid if groups[j] == groups[i]}
+    if len(moved) == len(valid):
+        raise InputError(
+            f"no rows can be held out of {table.name}: each candidate has a label that no other row has; give rows to "
+            "validate on with --valid"
+        )
+    return sorted([*train, *moved]), [i for i in valid if i not in moved]
+
+
+def _check_settings(chosen: Mapping[str, Any]) -> None:
+    """Raises InputError for a setting that no training can have."""
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "epochs": (lambda x: x >= 1, "a whole number from 1"),
+        "batch_size": (lambda x: x >= 1, "a whole number from 1"),
+        "lr": (lambda x: 0 < x < float("inf"), "a finite number above 0, such as 0.001"),
+        "precision": (lambda x: x in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
+        "seed": (lambda x: 0 <= x < 2**32, "a whole number from 0 to 4294967295"),
+    }
+    for name, (good, expected) in rules.items():
+        if chosen[name] is not None and not good(chosen[name]):
+            raise InputError(f"{name.replace('_', '-')} can't be {chosen[name]!r}; it must be {expected}")
+
+
 def _parts(schema: Schema, encoders: Mapping[str, str], tune: Sequence[str]) -> dict[str, tuple[Codec, type[Encoder]]]:
     """Each modality's codec and encoder class."""
     found = schema.modalities()
@@ -274,14 +312,12 @@ def _parts(schema: Schema, encoders: Mapping[str, str], tune: Sequence[str]) -> 
     return parts
 
 
-def _prepare(folder: Path, resume: bool, overwrite: bool) -> Model | None:
-    """The finished model, where there is nothing left to resume. Raises InputError rather than write over anything."""
+def _prepare(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Make room for a run. Raises InputError rather than write over anything unasked."""
     finished, begun = (folder / "manifest.json").exists(), any(folder.glob("training/*.safetensors"))
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; name a folder")
-    if resume:
-        return load(folder) if finished and not begun else None
-    if finished or begun:
+    if (finished or begun) and not resume:
         if not overwrite:
             what = "a model" if finished else "an unfinished run"
             raise InputError(
@@ -289,7 +325,6 @@ def _prepare(folder: Path, resume: bool, overwrite: bool) -> Model | None:
                 "folder with --out"
             )
         shutil.rmtree(folder / "training", ignore_errors=True)
-    return None
 
 
 def _plan(
@@ -327,23 +362,28 @@ def _digest(table: Table) -> str:
     return digest.hexdigest()
 
 
-def _remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> None:
-    """Write the plan beside the checkpoints; refuse to resume a run that was another."""
+def _remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | None:
+    """Write the plan beside the checkpoints; to resume, see that it is the same; return what is finished already."""
     path = folder / "training" / "plan.json"
-    if resume and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+    if resume and (path.exists() or (folder / "manifest.json").exists()):
+        done = None if path.exists() else load(folder)
+        try:
+            before = json.loads(path.read_text(encoding="utf-8")) if done is None else done.report["plan"]
+        except (ValueError, KeyError):
+            raise InputError(f"{path} can't be read; begin anew with --overwrite") from None
         changed = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
         if changed:
             raise InputError(
                 f"the run in {folder} can't be resumed: {', '.join(changed)} changed since it began; give the same "
                 "input and options, or begin anew with --overwrite"
             )
-        return
+        return done
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
     except OSError as e:
         raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
+    return None
 
 
 def _is_main() -> bool:

@@ -106,17 +106,21 @@ def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Predic
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
     _check(folder)
-    form = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    _absolute(form["codecs"], folder)
-    _absolute(form["learner"], folder)
     known = classes(parts)
-    schema = Schema.from_json(form["schema"])
-    codecs = {m: build(c, known) for m, c in form["codecs"].items()}
-    learner: Predictor = build(form["learner"], known)
     try:
+        form = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        _absolute(form["codecs"], folder)
+        _absolute(form["learner"], folder)
+        schema = Schema.from_json(form["schema"])
+        codecs = {m: build(c, known) for m, c in form["codecs"].items()}
+        learner: Predictor = build(form["learner"], known)
         learner.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (RuntimeError, SafetensorError) as e:
-        raise InputError(f"the weights in {folder} do not fit the model ({e}); it was altered: fit it again") from None
+    except InputError:
+        raise
+    except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise InputError(
+            f"{folder} is no whole model ({type(e).__name__}: {e}); it was altered: fit it again"
+        ) from None
     learner.eval()
     return Preprocessor(schema, codecs), learner, form["report"]
 
@@ -142,12 +146,14 @@ def _check(folder: Path) -> None:
         raise InputError(f"{folder} is not a polymodal model: it {seen}; give the folder that fit wrote (--out)")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        version, sums = manifest["version"], manifest["sha256"].items()
+        version, sums = int(manifest["version"]), manifest["sha256"].items()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} can't be read: the model folder is damaged; restore it, or fit it again") from None
     if version != VERSION:
         way = "fit it again with this version" if version < VERSION else "update polymodal"
         raise InputError(f"{folder} has format version {version}, and this polymodal reads version {VERSION}; {way}")
+    for name in {"model.json", "weights.safetensors"} - {name for name, _ in sums}:
+        raise InputError(f"{folder} is damaged: its manifest does not list {name}; restore it, or fit the model again")
     for name, expected in sums:
         file = folder / name
         if not file.is_file():

@@ -123,7 +123,7 @@ def schema(model: Model) -> None:
     parts: Mapping[str, Any] = dict(model.learner.encoders.items())
     for m, codec in prep.codecs.items():
         console.print(f"{escape(m)}: {type(codec).__name__} -> {type(parts[m]).__name__}", highlight=False)
-    console.print(f"fusion: {type(model.learner.fusion).__name__}; {_target(model)}: {model.task.name}")
+    console.print(f"fusion: {type(model.learner.fusion).__name__}; {escape(_target(model))}: {model.task.name}")
 
 
 def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> None:

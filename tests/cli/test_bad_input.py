@@ -163,3 +163,56 @@ def test_picture_modes_all_read(tmp_path, run: Run):
         Image.new(mode, (20 + i, 9), 0).save(table.parent / "photos" / f"{i}.png")
     done = run("fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST)
     assert done.returncode == 0 and "unreadable" not in done.stdout, done.stdout + done.stderr
+
+
+def test_settings_that_no_training_can_have(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    fit = ["fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST]
+    refused(run(*fit, "--precision", "fp8"), "precision can't be 'fp8'", "bf16")
+    refused(run(*fit, "--seed", "-1"), "seed can't be -1")
+    refused(run(*fit, "--lr", "nan"), "lr can't be nan")
+    refused(run(*fit, "--lr", "-1"), "lr can't be -1")
+
+
+def test_resume_of_a_finished_run(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    fit = ["fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST]
+    assert run(*fit).returncode == 0
+    assert run(*fit, "--resume").returncode == 0
+    refused(run(*fit, "--resume", "--seed", 3), "can't be resumed: .*seed changed")
+
+
+def test_one_unreadable_cell_alone_is_absent_in_prediction(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 20)
+    assert run("fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST).returncode == 0
+    one = table.parent / "one.csv"
+    pd.read_csv(table).head(1).assign(photo="nowhere.png").to_csv(one, index=False)
+    done = run("predict", tmp_path / "m", one)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2 and "1 unreadable" in done.stderr
+
+
+def test_names_and_labels_with_markup(tmp_path, run: Run):
+    table = make_shop(tmp_path / "shop", 30)
+    frame = pd.read_csv(table).rename(columns={"kind": "[/red]", "note": "[/img]"})
+    frame["[/red]"] = frame["[/red]"].map({"good": "[bold]good[/bold]", "poor": "[poor]"})
+    frame.to_csv(table, index=False)
+    done = run("fit", table, "-t", "[/red]", "--out", tmp_path / "m", *FAST)
+    assert done.returncode == 0 and "[/red]: binary" in done.stdout, done.stderr
+    for command in (
+        ["schema", tmp_path / "m"],
+        ["evaluate", tmp_path / "m", table],
+        ["inspect", table, "-t", "[/red]"],
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+
+
+def test_reading_half_of_a_prediction_is_no_error(tmp_path, run: Run):
+    import subprocess
+    import sys
+
+    table = make_shop(tmp_path / "shop", 20)
+    assert run("fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST).returncode == 0
+    script = f"{sys.executable} -m polymodal predict {tmp_path / 'm'} {table} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

@@ -61,9 +61,18 @@ def test_regressor(frame):
     assert got.shape == (90,) and np.isfinite(got).all() and abs(got.mean() - y.mean()) < 1
 
 
+def test_labels_are_found_whatever_their_spelling(frame):
+    (x, folder) = frame
+    y = np.where(x["kind"] == "good", " good", "poor ")
+    p = make(folder, ignore=["photo"]).fit(x.drop(columns="kind"), y).predict_proba(x)
+    assert np.allclose(p.sum(1), 1, atol=1e-5)
+
+
 def test_errors(frame):
     (x, folder) = frame
     with pytest.raises(InputError, match="give a DataFrame"):
         make(folder).fit(np.zeros((4, 2)), [0, 1, 0, 1])
+    with pytest.raises(InputError, match="no label in 1 rows, the first at position 2"):
+        make(folder).fit(x, ["a", "b", None, *"ab" * 43, "a"])
     with pytest.raises(InputError, match="one label for each of the 90 rows"):
         make(folder).fit(x, [0, 1])

@@ -178,3 +178,19 @@ def test_too_few_labels_and_groups():
         polymodal.fit([{**r, "owner": "me"} for r in rows()], "grade", group="owner", **FAST)
     with pytest.raises(InputError, match=r"no validation row has a label"):
         fit("grade", valid=[{**r, "grade": None} for r in rows(10)])
+
+
+def test_rare_labels_stay_in_training():
+    table = [{**r, "tags": [*r["tags"], f"rare{i}"] if i % 10 == 0 else r["tags"]} for i, r in enumerate(rows())]
+    for seed in range(3):
+        polymodal.fit(table, "tags", ignore=["height", "width", "grade"], seed=seed, **{**FAST, "epochs": 1})
+
+
+def test_label_sets_are_written_so_that_they_can_be_read_again(tmp_path, run):
+    fit("tags").save(tmp_path / "m")
+    pd.DataFrame(rows(12)).drop(columns=["height", "width", "grade"]).to_json(
+        tmp_path / "t.jsonl", orient="records", lines=True
+    )
+    done = run("predict", tmp_path / "m", tmp_path / "t.jsonl", "--out", tmp_path / "p.csv")
+    assert done.returncode == 0, done.stderr
+    assert all(isinstance(json.loads(cell), list) for cell in pd.read_csv(tmp_path / "p.csv")["prediction"])

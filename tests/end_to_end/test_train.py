@@ -54,7 +54,7 @@ def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     ]
     return subprocess.Popen(
         [sys.executable, "-m", "polymodal", *map(str, args), *more],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -62,18 +62,20 @@ def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
 def test_interrupted_run_resumes_to_the_same_weights(tmp_path, how):
     table = make_shop(tmp_path / "shop", 300)
     whole = start(table, tmp_path / "whole")
-    assert whole.wait(200) == 0
+    assert whole.communicate(timeout=200) and whole.returncode == 0
     cut = start(table, tmp_path / "cut")
     checkpoint = tmp_path / "cut" / "training" / "0.safetensors"
     until = time.monotonic() + 120
     while not checkpoint.exists() and cut.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     cut.send_signal(how)
-    code = cut.wait(60)
+    said = cut.communicate(timeout=60)[1]
+    code = cut.returncode
+    assert how == signal.SIGKILL or ("interrupted" in said and "--resume" in said)
     assert code == (130 if how == signal.SIGINT else -9), "the run ended before it could be interrupted"
     assert checkpoint.exists() and not (tmp_path / "cut" / "manifest.json").exists()
     again = start(table, tmp_path / "cut", "--resume")
-    assert again.wait(200) == 0
+    assert again.communicate(timeout=200) and again.returncode == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert not checkpoint.exists()
 
@@ -84,7 +86,7 @@ def test_resume_refuses_another_run(shop, tmp_path):
         assert cut.poll() is None
         time.sleep(0.02)
     cut.kill()
-    cut.wait(60)
+    cut.communicate(timeout=60)
     settings = dict(epochs=60, batch_size=8, size="tiny", baselines=False, out=tmp_path / "m")
     with pytest.raises(InputError, match=r"can't be resumed: .*seed changed .* --overwrite"):
         polymodal.fit(shop, "kind", seed=7, resume=True, **settings)

@@ -21,6 +21,8 @@ from polymodal.modalities.tabular import Cells
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 
+FEW = 10  # cells; that none of so many can be read is no accident
+
 
 class Rows:
     """A table as a learner reads it: encoded modalities and labels, cut into batches on demand."""
@@ -60,7 +62,7 @@ class Rows:
             [self.labels[r] for r in rows],
             self.task,
             [self.numbers[r] for r in rows],
-            self.bad,
+            [b for b in self.bad if b.row in {self.numbers[r] for r in rows}],
         )
 
     def only(self, modalities: Sequence[str]) -> "Rows":
@@ -125,6 +127,7 @@ class Preprocessor:
         cache: Path | None = None,
         without: Sequence[str] = (),
         need_target: bool = False,
+        fitting: bool = False,
         quiet: bool = False,
     ) -> Rows:
         """Read a table. Unreadable cells are absent, and listed in `Rows.bad`; a modality in `without` is absent
@@ -141,7 +144,7 @@ class Preprocessor:
                 done = i * table.rows
                 inputs[m], reasons = encode(cells, codec, cache, lambda n, m=m, d=done: tick(d + n, m))  # type: ignore[misc]
                 found = self._bad(table, m, cells, codec, reasons)
-                self._refuse_all_bad(table, m, cells, inputs[m], found)
+                self._refuse_all_bad(table, m, cells, found, fitting)
                 bad += found
         return Rows(
             inputs,
@@ -191,19 +194,25 @@ class Preprocessor:
         return [Bad(table.row_number(i), c, str(cell)[:200], why) for i, c, cell, why in found]
 
     def _refuse_all_bad(
-        self, table: Table, modality: str, cells: Sequence[Any], encoded: Encoded, bad: Sequence[Bad]
+        self, table: Table, modality: str, cells: Sequence[Any], bad: Sequence[Bad], fitting: bool
     ) -> None:
-        """A column of which nothing can be read is of another kind, or its paths lead nowhere: no missing data."""
-        _, columns = self.schema.modalities()[modality]
-        for column in columns:
+        """A column of which nothing can be read is of another kind, or its paths lead nowhere: no missing data.
+
+        Later rows may come one at a time, so there a few bad cells are just that.
+        """
+        for column in self.schema.modalities()[modality][1]:
             of_column = [b for b in bad if b.column == column]
             there = sum((c.get(column) if isinstance(c, dict) else c) is not None for c in cells)
-            if there and len(of_column) == there:
+            if there >= (1 if fitting else FEW) and len(of_column) == there:
                 kind = self.schema.columns[column].kind
+                way = (
+                    f"say --modality {column}=KIND if it holds something else, or --ignore {column}"
+                    if fitting
+                    else f"or leave the modality out with --without {modality}"
+                )
                 raise InputError(
                     f"{table.name}: none of the {there} cells of column {column!r} can be read as {kind}; the first: "
-                    f"{of_column[0]}. Mend the column, say --modality {column}=KIND if it holds something else, or "
-                    f"--ignore {column}"
+                    f"{of_column[0]}. Mend the column, {way}"
                 )
 
 

@@ -56,7 +56,7 @@ class Schema(NamedTuple):
         Every codec is asked whether the column is its own, and the surest wins. kinds: by column, what it is,
         whatever the cells say. Raises InputError for names that are not there, and where nothing is left to learn from.
         """
-        targets = [target] if isinstance(target, str) else list(target or ())
+        targets = [target] if isinstance(target, str) else list(dict.fromkeys(target or ()))
         kinds = dict(kinds or {})
         for name in [*targets, *([group] if group is not None else []), *kinds, *ignore]:
             if name not in table.columns:

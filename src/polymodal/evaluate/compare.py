@@ -104,10 +104,13 @@ def verdict(name: str, metric: str, gains: Mapping[str, Interval]) -> str:
     said = []
     for rival, gain in gains.items():
         value, low, high = (f"{scale * x:.{1 if scale == 100 else 3}f}" for x in gain)
-        if gain.low > 0:
+        if gain.value != gain.value:
+            said.append(f"{metric} is undefined on these rows, so nothing can be said of {rival}: give more of them.")
+        elif gain.low > 0:
             said.append(f"{name} beats {rival} by {value}{unit} [{low}, {high}].")
         elif gain.high < 0:
-            said.append(f"{name} is worse than {rival} by {value.lstrip('-')}{unit} [{low}, {high}]: use {rival}.")
+            size = f"{value.lstrip('-')}{unit} [{high.lstrip('-')}, {low.lstrip('-')}]"
+            said.append(f"{name} is worse than {rival} by {size}: use {rival}.")
         else:
             said.append(
                 f"Against {rival} the difference of {value}{unit} [{low}, {high}] is within noise: "

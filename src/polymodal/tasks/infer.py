@@ -1,5 +1,6 @@
 """Which task a target column asks for, and why."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def _numeric(values: np.ndarray, counts: Sequence[int]) -> tuple[Task, str]:
 
 def _sets(known: Sequence[Any]) -> tuple[Task, str] | None:
     """Multi-label where the cells are lists, or texts that join a few labels in many ways."""
-    lists = sum(isinstance(c, list | tuple | set | np.ndarray) or is_json_list(c) for c in known)
+    lists = sum(isinstance(c, list | tuple | set | np.ndarray) or _parses(c) for c in known)
     if lists > len(known) / 2:
         return MultiLabel(), f"{lists:,} of {len(known):,} cells are lists of labels"
     texts = [c for c in known if isinstance(c, str)]
@@ -93,6 +94,14 @@ def _sets(known: Sequence[Any]) -> tuple[Task, str] | None:
                 f"{len(parts):,} different ones in all"
             )
     return None
+
+
+def _parses(cell: Any) -> bool:
+    """Text that is a JSON list, and not a label in brackets."""
+    try:
+        return is_json_list(cell) and isinstance(json.loads(cell), list)
+    except ValueError:
+        return False
 
 
 def _several_columns(known: Sequence[Mapping[str, Any]], columns: list[str]) -> tuple[Task, str]:
