@@ -151,7 +151,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name).strip().casefold(), folded, 1)
     hint = f"did you mean {folded[near[0]]!r}? " if near else ""
     more = f" and {len(names) - 30} more" if len(names) > 30 else ""
-    return f"has no {what} {name!r}; {hint}It has: {', '.join(names[:30])}{more}"
+    return f"has no {what} {name!r}; {hint}{'It' if hint else 'it'} has: {', '.join(names[:30])}{more}"
 
 
 def _columns(source: Any, name: str) -> readers.Part:
