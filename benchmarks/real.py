@@ -88,7 +88,7 @@ if __name__ == "__main__":
     head = [
         "# Results on real data",
         "",
-        "Made by `python -m benchmarks.real` (two cores, one thread each, no GPU). Intervals are 95% bootstrap intervals.",
+        "Made by `python -m benchmarks.real` (one thread, no GPU). Intervals are 95% bootstrap intervals.",
         "Figures are of validation rows, which also chose the best epoch and the fusion shown.",
         "",
     ]
