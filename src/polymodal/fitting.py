@@ -78,6 +78,7 @@ def fit(
     _check_settings(chosen)
     table = Table.read(table)
     schema = Schema.infer(table, target, group, kinds, ignore)
+    schema.check(table.name)
     _check_rows(table)
     goal, why = _task(task, table, schema)
     given = valid is not None

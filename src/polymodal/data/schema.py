@@ -54,7 +54,7 @@ class Schema(NamedTuple):
         """Guess each column's kind from a sample of its cells.
 
         Every codec is asked whether the column is its own, and the surest wins. kinds: by column, what it is,
-        whatever the cells say. Raises InputError for names that are not there, and where nothing is left to learn from.
+        whatever the cells say. Raises InputError for names that are not there.
         """
         targets = [target] if isinstance(target, str) else list(dict.fromkeys(target or ()))
         kinds = dict(kinds or {})
@@ -72,14 +72,16 @@ class Schema(NamedTuple):
         told |= {group: ("group", "rows of one group stay together")} if group is not None else {}
         told |= {t: ("target", "what is predicted") for t in targets}
         columns = {c: Column(c, told[c][0], 1.0, told[c][1]) if c in told else _guess(table, c) for c in table.columns}
-        schema = cls(columns, targets, group)
-        if targets and not schema.modalities():
-            seen = "; ".join(f"{c.name}: {c.kind} ({c.reason})" for c in columns.values() if c.name not in targets)
+        return cls(columns, targets, group)
+
+    def check(self, name: str) -> None:
+        """Raises InputError where the table of this name has nothing to learn from."""
+        if not self.modalities():
+            seen = "; ".join(f"{c.name}: {c.kind} ({c.reason})" for c in self.columns.values() if c.kind != "target")
             raise InputError(
-                f"{table.name} has no column to predict {', '.join(targets)} from. {seen or 'It has no other column'}. "
+                f"{name} has no column to predict {', '.join(self.target)} from. {seen or 'It has no other column'}. "
                 "Say what a column holds with --modality COLUMN=KIND"
             )
-        return schema
 
     def modalities(self) -> dict[str, tuple[str, list[str]]]:
         """Each modality's kind and columns, by its name.

@@ -32,13 +32,15 @@ def weights(
     """Counts of each of n rows in `replicates` bootstrap samples, in chunks (r, n); the chunks add up to
     (replicates, n).
 
-    groups: one label a row; as many groups as there are drawn with replacement, and all rows of each go
-    together. The same seed gives the same samples, however they are chunked.
+    groups: one label a row, None for a row that is a group of its own; as many groups as there are
+    drawn with replacement, and all rows of each go together. The same seed gives the same samples, however they are chunked.
     """
     if groups is None:
         code, size = None, n
     else:
-        code = np.unique(np.array([repr(g) for g in groups]), return_inverse=True)[1].reshape(-1)
+        code = np.unique(
+            np.array([f"missing {i}" if g is None else repr(g) for i, g in enumerate(groups)]), return_inverse=True
+        )[1].reshape(-1)
         size = int(code.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
     replicates = replicates if size else 0  # nothing to draw from
