@@ -33,7 +33,8 @@ def weights(
     (replicates, n).
 
     groups: one label a row, None for a row that is a group of its own; as many groups as there are
-    drawn with replacement, and all rows of each go together. The same seed gives the same samples, however they are chunked.
+    drawn with replacement, and all rows of each go together. The same seed gives the same samples, however
+    they are chunked.
     """
     if groups is None:
         code, size = None, n
