@@ -1,4 +1,4 @@
-"""Objects <-> JSON through constructor signatures, so that saving and cloning are free.
+"""Objects <-> JSON through constructor signatures, so that saving is free.
 
 An object's specification is ``{"class": name, "args": {...}, "fitted": {...}}``: each constructor argument, kept by
 the object under its own name, and each attribute whose name ends in "_" (what `fit` learned, JSON values only).
@@ -10,8 +10,6 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-from torch import nn
 
 from polymodal.errors import InputError
 from polymodal.nn import Named
@@ -85,8 +83,3 @@ def arguments(cls: type) -> list[str]:
 def table(*parts: Iterable[type]) -> dict[str, type]:
     """Classes by their own name, for `build`."""
     return {cls.__name__: cls for part in parts for cls in part}
-
-
-def clone(x: nn.Module, classes: Mapping[str, type]) -> Any:
-    """A new object of the same specification: same architecture, fresh parameters."""
-    return build(spec(x), classes)

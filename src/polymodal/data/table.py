@@ -73,10 +73,6 @@ class Table:
         cells = {c: [v[i] for i in rows] for c, v in self._cells.items()}
         return Table(self.name, self.folder, cells, [self._numbers[i] for i in rows])
 
-    def select(self, columns: Sequence[str]) -> "Table":
-        """These columns, in this order."""
-        return Table(self.name, self.folder, {c: self.cells(c) for c in columns}, self._numbers)
-
     def row_number(self, row: int) -> int:
         """The number, in the source, of the row at this position: 1 is the first below the header."""
         return self._numbers[row]
