@@ -21,6 +21,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "nn metrics",
     "spec",
     "modalities fusion tasks",
+    "features",
     "learners",
     "data colearn",
     "train",

@@ -1,0 +1,42 @@
+"""The command line. Commands import what they need when they run, so that `--help` answers at once."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from polymodal.cli import fit, look, use  # each registers its commands, in the order of --help
+from polymodal.cli.app import app
+from polymodal.cli.options import say
+from polymodal.errors import InputError
+
+__all__ = ["app", "fit", "look", "main", "use"]
+
+
+def main() -> None:
+    """Entry point: input errors exit with 2 and one line, an interruption with 130."""
+    with errors():
+        app()
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from polymodal import __version__
+
+        say(__version__)
+        raise typer.Exit
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    try:
+        yield
+    except InputError as e:
+        sys.stderr.write(f"error: {e}\n")
+        raise SystemExit(2) from None
+    except ImportError as e:  # an extra that is not installed; the message says how to get it
+        sys.stderr.write(f"error: {e}\n")
+        raise SystemExit(2) from None

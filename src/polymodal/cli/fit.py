@@ -1,0 +1,121 @@
+"""`polymodal fit`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polymodal.cli.app import app
+from polymodal.cli.options import (
+    CacheOpt,
+    GroupOpt,
+    IgnoreOpt,
+    JsonOpt,
+    ModalityOpt,
+    TableArg,
+    TargetOpt,
+    pairs,
+    print_json,
+    seconds,
+    targets,
+)
+
+
+@app.command()
+def fit(
+    table: TableArg,
+    target: TargetOpt = None,
+    valid: Annotated[
+        str | None, typer.Option(help="Table to choose the best epoch by [default: a fifth of TABLE is held out].")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="Table to score once, at the end.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the model [default: TABLE's name and -model].")
+    ] = None,
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            help="How modalities are joined: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, attention, cross-attention, late-mean, late-weighted, late-vote; or mypackage.mymodule:MyFusion."
+        ),
+    ] = None,
+    size: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "small",
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=NAME",
+            help="Encoder of a column: transformer, gru, vit ...; or a Hugging Face name or folder of a pretrained network (frozen).",
+        ),
+    ] = None,
+    tune: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Fine-tune this column's pretrained network.")
+    ] = None,
+    modality: ModalityOpt = None,
+    ignore: IgnoreOpt = None,
+    group: GroupOpt = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="binary, multiclass, multilabel, ordinal or regression [default: from the target's cells]."),
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="For everything, comparison included: 90s, 10m, 1h30m.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes [default: from the rows].")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step [default: from the rows].")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate [default: 0.001].")] = None,
+    precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides splits, weights and the order of rows.")] = 0,
+    baselines: Annotated[
+        bool, typer.Option(help="Also train each modality alone, and concat, to compare with.")
+    ] = True,
+    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Write over the model in --out.")] = False,
+    cache: CacheOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Train a model on a table, compare it with each modality alone, and save it.
+
+    Each column's kind is inferred; see it first with `polymodal inspect`. Example:
+
+        polymodal fit reviews.csv --target stars --group author --out model --time-limit 10m
+    """
+    from polymodal import fitting, render
+
+    out = out or Path(f"{Path(table).stem}-model")
+    try:
+        model = fitting.fit(
+            table,
+            targets(table, target),
+            valid=valid,
+            test=test,
+            out=out,
+            fusion=fusion or fitting.DEFAULT_FUSION,
+            size=size,
+            encoders=pairs(encoder, "--encoder"),
+            tune=tune or (),
+            kinds=pairs(modality, "--modality"),
+            ignore=ignore or (),
+            group=group,
+            task=task,
+            time_limit=seconds(time_limit),
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            precision=precision,
+            seed=seed,
+            baselines=baselines,
+            resume=resume,
+            overwrite=overwrite,
+            cache=cache,
+            quiet=False,
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was done so far is kept: add --resume to go on\n")
+        raise SystemExit(130) from None
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        if as_json:
+            print_json({"model": str(out), **model.report})
+        else:
+            render.fitted(model, out, table)

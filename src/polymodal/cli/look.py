@@ -1,0 +1,69 @@
+"""Commands that need no model: inspect, cache, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polymodal.cli.app import app
+from polymodal.cli.options import (
+    CacheOpt,
+    GroupOpt,
+    IgnoreOpt,
+    JsonOpt,
+    ModalityOpt,
+    TableArg,
+    TargetOpt,
+    cache_folder,
+    pairs,
+    print_json,
+)
+
+
+@app.command()
+def inspect(
+    table: TableArg,
+    target: TargetOpt = None,
+    modality: ModalityOpt = None,
+    ignore: IgnoreOpt = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Look at a table before training: what each column is and why, what is missing, unreadable, doubled or suspicious."""
+    from rich.console import Console
+
+    from polymodal.data.inspect import inspect as look
+
+    found = look(table, target or None, group, pairs(modality, "--modality"), ignore or ())
+    print_json(found.to_json()) if as_json else found.render(Console())
+
+
+@app.command()
+def cache(
+    folder: CacheOpt = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all that it holds.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Show the cache of decoded cells and outputs of frozen networks, or clear it."""
+    from polymodal import render
+    from polymodal.data import cache as store
+
+    where = cache_folder(folder)
+    freed = store.clear(where) if clear else None
+    entries = store.usage(where)
+    if as_json:
+        print_json({"folder": str(where), "freed": freed, "entries": [e._asdict() for e in entries]})
+    else:
+        render.cache(where, entries, freed)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the table and the model.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Make a small audio-visual table (written and spoken digits), then inspect, fit, evaluate and predict it."""
+    from polymodal.demo import run
+
+    run(folder)

@@ -1,0 +1,156 @@
+"""What several commands share: options, the reading of their values, and how answers are printed."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polymodal.errors import InputError
+
+if TYPE_CHECKING:
+    from polymodal.model import Model
+
+TableArg = Annotated[
+    str,
+    typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL or Parquet file; paths in it are relative to its folder."),
+]
+ModelArg = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `polymodal fit --out` wrote.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")]
+CacheOpt = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="Where decoded cells are kept [default: the user's cache folder]."),
+]
+PartOpt = Annotated[
+    list[str] | None,
+    typer.Option("--part", metavar="MODULE:CLASS", help="A fusion of your own that the model was fitted with."),
+]
+WithoutOpt = Annotated[
+    list[str] | None,
+    typer.Option("--without", metavar="COLUMN", help="Hide this modality, as if it were absent; repeatable."),
+]
+TargetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", metavar="COLUMN", help="What to predict; repeat for several numbers."),
+]
+GroupOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="Rows of one group (speaker, patient) never part between training and validation.",
+    ),
+]
+ModalityOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--modality",
+        metavar="COLUMN=KIND",
+        help="Read a column as this kind: text, image, audio, series, vector, number, category, boolean, date.",
+    ),
+]
+IgnoreOpt = Annotated[
+    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.")
+]
+
+
+def targets(table: str, target: Sequence[str] | None) -> list[str]:
+    """The target columns, or an error that names the table's columns."""
+    if target:
+        return list(target)
+    from polymodal.data.table import Table
+
+    columns = ", ".join(Table.read(table).columns)
+    raise InputError(f"what should be predicted? Name a column with --target; {table} has: {columns}")
+
+
+def pairs(values: Sequence[str] | None, option: str) -> dict[str, str]:
+    """COLUMN=VALUE options as a dict; the last "=" parts them, since a column's name may hold one."""
+    out = {}
+    for value in values or ():
+        column, equals, name = value.rpartition("=")
+        if not (equals and column and name):
+            raise InputError(f"{option} {value!r} is not of the form COLUMN=VALUE")
+        out[column] = name
+    return out
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds of "90", "90s", "10m" or "1h30m".
+
+    >>> seconds("1h30m")
+    5400.0
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    parts = [float(x or 0) for x in found.groups()] if found else []
+    if not any(parts):
+        raise InputError(f"--time-limit {text!r} is no time; write 90s, 10m or 1h30m")
+    return parts[0] * 3600 + parts[1] * 60 + parts[2]
+
+
+def open_model(folder: Path, names: Sequence[str] | None) -> "Model":
+    """The model in a folder, on the GPU where there is one."""
+    import torch
+
+    from polymodal.fusion import find
+    from polymodal.model import load
+
+    model = load(folder, [find(name) for name in names or ()])
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cache_folder(folder: Path | None) -> Path:
+    """The cache that was named, or the user's own."""
+    from polymodal.data.cache import default_folder
+
+    return folder or default_folder()
+
+
+def print_json(form: Any) -> None:
+    """One JSON object on standard output."""
+    say(json.dumps(_finite(form), indent=1, ensure_ascii=False, default=str))
+
+
+def _finite(form: Any) -> Any:
+    """NaN and infinity as null, since JSON has no word for them."""
+    if isinstance(form, dict):
+        return {str(k): _finite(v) for k, v in form.items()}
+    if isinstance(form, list | tuple):
+        return [_finite(v) for v in form]
+    if isinstance(form, float):
+        return form if form - form == 0 else None
+    return form
+
+
+def say(text: str) -> None:
+    """One line on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+@contextmanager
+def output(path: Path | None) -> Iterator[Any]:
+    """The file to write, put in place only when it is whole; or standard output."""
+    if path is None:
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:  # `polymodal predict ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        return
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as e:
+        raise InputError(f"{path} can't be written: {e.strerror or e}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""Commands that use a model: evaluate, predict, schema."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polymodal.cli.app import app
+from polymodal.cli.options import (
+    CacheOpt,
+    JsonOpt,
+    ModelArg,
+    PartOpt,
+    TableArg,
+    WithoutOpt,
+    cache_folder,
+    open_model,
+    output,
+    print_json,
+)
+
+
+@app.command()
+def evaluate(
+    model: ModelArg,
+    table: TableArg,
+    without: WithoutOpt = None,
+    cache: CacheOpt = None,
+    part: PartOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Score a model on a table that has the target, with 95% bootstrap intervals."""
+    from polymodal import render
+
+    answer = open_model(model, part).evaluate(table, without=without or (), cache=cache_folder(cache), quiet=False)
+    print_json(answer.to_json()) if as_json else render.evaluation(answer)
+
+
+@app.command()
+def predict(
+    model: ModelArg,
+    table: TableArg,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV file to write [default: standard output].")
+    ] = None,
+    without: WithoutOpt = None,
+    cache: CacheOpt = None,
+    part: PartOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Predict each row of a table, in order; the target need not be there, and any cell may be empty."""
+    from polymodal import render
+    from polymodal.data.encode import Bad
+
+    reader = open_model(model, part)
+    bad: list[Bad] = []
+    frames = reader.predictions(table, without=without or (), cache=cache, bad=bad)
+    if as_json:
+        rows = [r for frame in frames for r in frame.to_dict("records")]
+        print_json({"rows": len(rows), "predictions": rows, "bad": [b._asdict() for b in bad]})
+        return
+    with output(out) as file:
+        count = 0
+        for frame in frames:
+            for column in frame.select_dtypes("object"):  # sets of labels, in a form that can be read again
+                frame[column] = [json.dumps(x, ensure_ascii=False) if isinstance(x, list) else x for x in frame[column]]
+            frame.to_csv(file, index=False, header=count == 0)
+            count += len(frame)
+    render.predicted(count, out, bad)
+
+
+@app.command()
+def schema(model: ModelArg, part: PartOpt = None, as_json: JsonOpt = False) -> None:
+    """Show what a model reads: each column's kind and why, encoders, fusion, task."""
+    from polymodal import render
+
+    reader = open_model(model, part)
+    if as_json:
+        print_json(reader.preprocessor.schema.to_json())
+    else:
+        render.schema(reader)
