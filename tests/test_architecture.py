@@ -28,6 +28,8 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "evaluate",
     "folder",
     "model",
+    "problem candidates",
+    "auto",
     "fitting",
     "estimators render",
     "polymodal",  # the public names

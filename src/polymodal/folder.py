@@ -2,6 +2,7 @@
 
 model.json            schema, codecs and learner as specifications (see `spec`), what training had to say
 weights.safetensors   the learner's parameters and buffers
+fitted/N.skops        estimators of the small-data path: JSON and arrays in one archive
 pretrained/NAME/      configuration (and weights, where frozen) of a pretrained network, so that nothing is fetched
 manifest.json         format version, and the SHA-256 of every other file
 """
@@ -21,10 +22,15 @@ from polymodal import fusion, modalities, tasks
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
 from polymodal.errors import InputError
+from polymodal.features import EXTRACTORS
+from polymodal.features.codec import Features
+from polymodal.learners.base import Learner
+from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
+from polymodal.learners.stacked import Stacked
 from polymodal.spec import build, spec, table
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 
 
@@ -36,14 +42,16 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         *(m.encoders.values() for m in kinds),
         (m.hub for m in kinds if m.hub),
         modalities.PRETRAINED,
+        (e for kind in EXTRACTORS.values() for e in kind.values()),
+        (Features,),
         fusion.FUSIONS.values(),
         tasks.TASKS.values(),
-        (Predictor,),
+        (Predictor, Stacked, Ensemble),
         parts,
     )
 
 
-def write(folder: Path, preprocessor: Preprocessor, learner: Predictor, report: Mapping[str, Any]) -> Path:
+def write(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Mapping[str, Any]) -> Path:
     """Write the folder: it is made beside its place, then moved there file by file, the manifest last.
 
     Raises InputError where it can't be written.
@@ -53,7 +61,7 @@ def write(folder: Path, preprocessor: Preprocessor, learner: Predictor, report: 
         temporary.mkdir(parents=True)
         _fill(temporary, preprocessor, learner, report)
         folder.mkdir(exist_ok=True)
-        for name in ("model.json", "weights.safetensors", "pretrained", MANIFEST):
+        for name in ("model.json", "weights.safetensors", "pretrained", "fitted", MANIFEST):
             old, new = folder / name, temporary / name
             if old.is_dir():
                 shutil.rmtree(old)
@@ -66,19 +74,26 @@ def write(folder: Path, preprocessor: Preprocessor, learner: Predictor, report: 
     return folder
 
 
-def _fill(folder: Path, preprocessor: Preprocessor, learner: Predictor, report: Mapping[str, Any]) -> None:
+def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Mapping[str, Any]) -> None:
     codecs = {m: spec(c) for m, c in preprocessor.codecs.items()}
     form = spec(learner)
     holders: list[tuple[Any, Any]] = [(codecs[m], c) for m, c in preprocessor.codecs.items()]
-    holders += [(form["args"]["encoders"]["items"][m], e) for m, e in learner.encoders.items()]
+    for f, part in _parts(form, learner):
+        if isinstance(part, Predictor):
+            holders += [(f["args"]["encoders"]["items"][m], e) for m, e in part.encoders.items()]
     for i, (part_form, part) in enumerate(holders):
         if hasattr(part, "save_source"):
             name = f"pretrained/{i}"
             part.save_source(folder / name)
             _relocate(part_form, name)
+    for i, (_, part) in enumerate(_parts(form, learner)):
+        if isinstance(part, Stacked):
+            (folder / "fitted").mkdir(exist_ok=True)
+            part.save_fitted(folder / f"fitted/{i}.skops")
     whole = {
         "schema": preprocessor.schema.to_json(),
         "codecs": codecs,
+        "views": preprocessor.views,
         "learner": form,
         "report": dict(report),
     }
@@ -88,6 +103,13 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Predictor, report: 
     sums = {str(p.relative_to(folder)): _sum(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {"format": "polymodal", "version": VERSION, "sha256": sums}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _parts(form: Any, learner: Learner) -> list[tuple[Any, Learner]]:
+    """A learner with its specification; of an ensemble, those of its members."""
+    if not isinstance(learner, Ensemble):
+        return [(form, learner)]
+    return [p for k, m in learner.members.items() for p in _parts(form["args"]["members"]["items"][k], m)]  # type: ignore[arg-type]
 
 
 def _relocate(form: Any, source: str) -> None:
@@ -100,7 +122,7 @@ def _relocate(form: Any, source: str) -> None:
                 _relocate(v, source)
 
 
-def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Predictor, dict[str, Any]]:
+def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learner, dict[str, Any]]:
     """What `write` was given. parts: the user's own classes, where the model was built with any.
 
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
@@ -113,8 +135,11 @@ def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Predic
         _absolute(form["learner"], folder)
         schema = Schema.from_json(form["schema"])
         codecs = {m: build(c, known) for m, c in form["codecs"].items()}
-        learner: Predictor = build(form["learner"], known)
+        learner: Learner = build(form["learner"], known)
         learner.load_state_dict(load_file(folder / "weights.safetensors"))
+        for i, (_, part) in enumerate(_parts(form["learner"], learner)):
+            if isinstance(part, Stacked):
+                part.load_fitted(folder / f"fitted/{i}.skops", [e for k in EXTRACTORS.values() for e in k.values()])
     except InputError:
         raise
     except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
@@ -122,7 +147,7 @@ def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Predic
             f"{folder} is no whole model ({type(e).__name__}: {e}); it was altered: fit it again"
         ) from None
     learner.eval()
-    return Preprocessor(schema, codecs), learner, form["report"]
+    return Preprocessor(schema, codecs, form["views"]), learner, form["report"]
 
 
 def _absolute(form: Any, folder: Path) -> None:

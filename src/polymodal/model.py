@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.table import Table, chunks
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, intervals
-from polymodal.learners.predictor import Predictor
+from polymodal.learners.base import Learner
 from polymodal.tasks.base import Task
 from polymodal.train import predict
 
@@ -56,7 +57,7 @@ class Evaluation(NamedTuple):
 class Model:
     """What `fit` returns and `load` reads. `report` is what training had to say, as JSON values."""
 
-    def __init__(self, preprocessor: Preprocessor, learner: Predictor, report: Mapping[str, Any]) -> None:
+    def __init__(self, preprocessor: Preprocessor, learner: Learner, report: Mapping[str, Any]) -> None:
         self.preprocessor, self.learner, self.report = preprocessor, learner, dict(report)
 
     @property
@@ -67,7 +68,7 @@ class Model:
     @property
     def modalities(self) -> list[str]:
         """Names of the modalities that the model reads."""
-        return list(self.preprocessor.codecs)
+        return self.preprocessor.modalities
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the learner."""
@@ -76,7 +77,7 @@ class Model:
 
     def logits(self, rows: Rows) -> Tensor:
         """(N, outputs) of encoded rows, float32, on the CPU."""
-        return predict(self.learner, rows, BATCH)
+        return predict(self.learner, rows.only(self.learner.reads), BATCH)
 
     def predict(self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None) -> "pd.DataFrame":
         """One row for each row of the table, in order: "prediction", and the probabilities where there are any.
@@ -115,15 +116,22 @@ class Model:
         group = self.preprocessor.schema.group
         return self.score(rows, table.cells(group) if group in table.columns else None, without)
 
-    def score(self, rows: Rows, groups: Sequence[Any] | None = None, without: Sequence[str] = ()) -> Evaluation:
-        """`evaluate` on rows that are encoded already."""
+    def score(
+        self,
+        rows: Rows,
+        groups: Sequence[Any] | None = None,
+        without: Sequence[str] = (),
+        logits: Tensor | None = None,
+    ) -> Evaluation:
+        """`evaluate` on rows that are encoded already, or, with `logits`, answered already."""
         unlabelled = int((~rows.labelled()).sum())
         if unlabelled == len(rows):
             raise InputError(
                 f"none of the {len(rows)} rows has a label in {', '.join(self.preprocessor.schema.target)!r}, so "
                 "there is nothing to score; use predict"
             )
-        logits, target = self.logits(rows), rows.target(range(len(rows)))
+        logits = self.logits(rows) if logits is None else logits
+        target = rows.target(range(len(rows)))
         return Evaluation(
             task=self.task.name,
             rows=len(rows),
@@ -132,10 +140,19 @@ class Model:
             metric=self.task.metric.name,
             group=self.preprocessor.schema.group if groups is not None else None,
             without=list(without),
-            absent={m: int((~x.present()).sum()) for m, x in rows.inputs.items()},
+            absent=self._absent(rows),
             confusion=self.task.confusion(logits, target),
             bad=list(rows.bad),
         )
+
+    def _absent(self, rows: Rows) -> dict[str, int]:
+        """By modality, rows in which none of its views has anything."""
+        views = self.preprocessor.views
+        out = {}
+        for m in self.modalities:
+            here = np.any([x.present() for v, x in rows.inputs.items() if views.get(v) == m], axis=0)
+            out[m] = int((~here).sum())
+        return out
 
     def save(self, folder: Path | str) -> Path:
         """Write the model folder (JSON and safetensors). Raises InputError where the folder can't be written."""

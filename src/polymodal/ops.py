@@ -96,19 +96,65 @@ def low_rank(xs: Sequence[Tensor], factors: Sequence[Tensor], constants: Sequenc
     return out
 
 
-def pairwise(x_bmd: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """A bilinear form for each pair of modalities, summed: (B, M, D) -> (B, O).
+def pairwise(xs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """A bilinear form for each pair of modalities, summed: M vectors (B, D_m) -> (B, O).
 
-    out[b, o] = sum over m < n, i, j of weights[m][i, n - m - 1, j, o] x[b, m, i] x[b, n, j], with weights[m]
-    of shape (D, M - 1 - m, D, O). One GEMM a modality contracts the weight, one batched product sums over all
-    its partners; the outer product of two modalities is never built. Tenenbaum & Freeman 2000; Jayakumar et
-    al. 2020.
+    out[b, o] = sum over m < n, i, j of weights[m][i, at_n + j, o] x_m[b, i] x_n[b, j], with weights[m] of shape
+    (D_m, D_m+1 + ... + D_M, O), whose middle axis runs through the later modalities one after another (at_n is
+    where n begins). One GEMM a modality contracts the weight, one batched product sums over all its partners; the
+    outer product of two modalities is never built. Tenenbaum & Freeman 2000; Jayakumar et al. 2020.
     """
     terms = []
     for m, weight in enumerate(weights):
-        left_bko = (x_bmd[:, m] @ weight.flatten(1)).unflatten(1, (-1, weight.shape[-1]))
-        terms.append(torch.bmm(x_bmd[:, m + 1 :].flatten(1)[:, None], left_bko)[:, 0])
+        left_bko = (xs[m] @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+        terms.append(torch.bmm(torch.cat(list(xs[m + 1 :]), dim=1)[:, None], left_bko)[:, 0])
     return torch.stack(terms).sum(0)
+
+
+def product_of_present(xs: Sequence[Tensor], present_bm: Tensor) -> Tensor:
+    """(B, ...) elementwise product of the (B, ...) factors of the modalities that are present, 1 where none is.
+
+    >>> product_of_present([torch.tensor([[2.0]]), torch.tensor([[7.0]])], torch.tensor([[True, False]]))
+    tensor([[2.]])
+    """
+    out = torch.ones_like(xs[0])
+    for m, x in enumerate(xs):
+        out = out * torch.where(widened(present_bm[:, m], x.ndim), x, 1.0)
+    return out
+
+
+def signed_root(x: Tensor) -> Tensor:
+    """sign(x) sqrt(|x|), smoothed so that its slope at 0 is 1e3 and not infinite: x / sqrt(|x| + 1e-6).
+
+    Perronnin, Sanchez & Mensink 2010, with exponent 1/2.
+    """
+    return x * (x.abs() + 1e-6).rsqrt()
+
+
+def count_sketch(x_bd: Tensor, h_d: Tensor, s_d: Tensor, size: int) -> Tensor:
+    """Project (B, D) to (B, size): out[b, k] = sum of s[d] x[b, d] over d with h[d] == k.
+
+    Inner products survive in expectation over h and s: E <sketch(x), sketch(y)> = <x, y>.
+    Charikar, Chen & Farach-Colton 2002.
+    >>> count_sketch(torch.tensor([[1., 2., 3.]]), torch.tensor([0, 1, 0]), torch.tensor([1., 1., -1.]), 2)
+    tensor([[-2.,  2.]])
+    """
+    return x_bd.new_zeros(x_bd.shape[0], size).index_add(1, h_d, x_bd * s_d)
+
+
+def convolved(xs: Sequence[Tensor]) -> Tensor:
+    """Circular convolution of M vectors (B, K) -> (B, K): out[b, k] = sum of x_1[b, i] x_2[b, j] ... over all
+    i + j + ... = k modulo K.
+
+    Of count sketches it is the count sketch of the outer product, with h = h_1 + h_2 + ... modulo K and
+    s = s_1 s_2 ...; in K log K by Fourier transforms. Pham & Pagh 2013.
+    """
+    waves = torch.fft.rfft(torch.stack([x.to(torch.promote_types(x.dtype, torch.float32)) for x in xs]))
+    out = waves[0]
+    for wave in waves[1:]:
+        out = out * wave
+    result: Tensor = torch.fft.irfft(out, n=xs[0].shape[1])
+    return result
 
 
 def mixture(logit_bmc: Tensor, weight_bm: Tensor, link: str) -> Tensor:
@@ -128,6 +174,39 @@ def mixture(logit_bmc: Tensor, weight_bm: Tensor, link: str) -> Tensor:
         return (log_w + logit_bmc.log_softmax(-1)).logsumexp(1)
     yes, no = log_w + logsigmoid(logit_bmc), log_w + logsigmoid(-logit_bmc)
     return yes.logsumexp(1) - no.logsumexp(1)
+
+
+def agreement(logit_bmc: Tensor, weight_bmc: Tensor, link: str) -> Tensor:
+    """The logits of the product of answers: (B, M, C) -> (B, C) with f(out) in proportion to prod_m f(logit[m]) ^
+    weight[m].
+
+    f is the link: softmax over C; sigmoid, with the products of f and 1 - f in proportion; or identity, where the
+    product of normal densities with means logit[m] and precisions weight[m] has the mean sum_m weight[m] logit[m]
+    / sum_m weight[m]. A weight of 0 leaves its modality out. Hinton 2002, eq. 1.
+    """
+    if link == "identity":
+        return (weight_bmc * logit_bmc).sum(1) / weight_bmc.sum(1)
+    if link == "softmax":
+        return (weight_bmc * logit_bmc.log_softmax(-1)).sum(1).log_softmax(-1)
+    return (weight_bmc * logit_bmc).sum(1)  # log f - log(1 - f) is the logit itself
+
+
+def surest(logit_bmc: Tensor, mask_bm: Tensor, link: str) -> Tensor:
+    """The logits of the greatest answers: (B, M, C) -> (B, C) with f(out)_c in proportion to max_m f(logit[m])_c.
+
+    The maximum is over the True places of m. f is the link: softmax over C; sigmoid, with the maxima of f and of 1 - f in proportion; or identity, where
+    out is the maximum itself. At least one place of each row is True. The max rule of Kittler et al. 1998.
+    """
+    low = torch.finfo(logit_bmc.dtype).min
+
+    def most(x_bmc: Tensor) -> Tensor:
+        return torch.where(mask_bm[..., None], x_bmc, low).amax(1)
+
+    if link == "identity":
+        return most(logit_bmc)
+    if link == "softmax":
+        return most(logit_bmc.log_softmax(-1)).log_softmax(-1)
+    return most(logsigmoid(logit_bmc)) - most(logsigmoid(-logit_bmc))
 
 
 def masked_median(x_bmc: Tensor, mask_bm: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What a person reads at the end of a command. Each function prints one result to standard output."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,12 @@ from rich.table import Table
 from polymodal.data.cache import Usage
 from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
+from polymodal.features.codec import Features
 from polymodal.fitting import comparison_of
+from polymodal.learners.base import Learner
+from polymodal.learners.ensemble import Ensemble
+from polymodal.learners.predictor import Predictor
+from polymodal.learners.stacked import Stacked
 from polymodal.model import Evaluation, Model
 
 SHOWN = 10  # rows of a list before the rest is counted
@@ -29,6 +34,8 @@ def fitted(model: Model, out: Path, table: str) -> None:
     if rows["unlabelled"]:
         console.print(f"{rows['unlabelled']:,} rows without a label were left out of the loss")
     _bad(console, bad)
+    for line in report["story"]:
+        console.print(escape(line), highlight=False)
     _comparison(console, comparison_of(report), "validation rows")
     if "test" in report:
         _comparison(console, comparison_of(report, "test"), "test rows")
@@ -120,10 +127,30 @@ def schema(model: Model) -> None:
     for c in prep.schema.columns.values():
         grid.add_row(escape(c.name), c.kind, f"{c.confidence:.0%}", escape(c.reason))
     console.print(grid)
-    parts: Mapping[str, Any] = dict(model.learner.encoders.items())
-    for m, codec in prep.codecs.items():
-        console.print(f"{escape(m)}: {type(codec).__name__} -> {type(parts[m]).__name__}", highlight=False)
-    console.print(f"fusion: {type(model.learner.fusion).__name__}; {escape(_target(model))}: {model.task.name}")
+    for view, codec in prep.codecs.items():
+        of = f" (of {prep.views[view]})" if prep.views[view] != view else ""
+        inner = f"({type(codec.extractor).__name__})" if isinstance(codec, Features) else ""
+        console.print(f"{escape(view)}{escape(of)}: {type(codec).__name__}{inner}", highlight=False)
+    for line in _learner(model.learner):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    console.print(f"{escape(_target(model))}: {model.task.name}")
+
+
+def _learner(learner: Learner, name: str = "learner") -> list[str]:
+    """What answers, and how it is put together, a line a part."""
+    if isinstance(learner, Ensemble):
+        out = [f"{name}: the average of {len(learner.weights)}"]
+        for member, part in learner.members.items():
+            assert isinstance(part, Learner)
+            out += ["  " + line for line in _learner(part, f"{learner.weights[member]:.2f} {member}")]
+        return out
+    if isinstance(learner, Stacked):
+        how = "stacked" if learner.stacked else "averaged"
+        parts = [f"{m['weight']:.2f} {m['kind']} on {' + '.join(m['modalities'])}" for m in learner.members]
+        return [f"{name}: {len(parts)} estimators, {how}", *(f"  {p}" for p in parts)]
+    assert isinstance(learner, Predictor)
+    encoders = ", ".join(f"{m}: {type(e).__name__}" for m, e in learner.encoders.items())
+    return [f"{name}: {encoders}; fusion: {type(learner.fusion).__name__}"]
 
 
 def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from polymodal.colearn import modality_dropout
 from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Learner, Trainable
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 
@@ -86,7 +86,7 @@ class _State(NamedTuple):
 
 
 def train(
-    learner: Learner,
+    learner: Trainable,
     task: Task,
     rows: Rows,
     valid: Rows,
@@ -191,7 +191,7 @@ def predict(learner: Learner, rows: Rows, batch_size: int, accelerator: Any = No
     """(N, outputs) logits of all rows, in order, in float32 on the CPU. Several processes share the work."""
     was = learner.training
     learner.eval()
-    device = next(learner.parameters()).device
+    device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     starts = list(range(0, len(rows), batch_size))
     out = {}

@@ -36,9 +36,10 @@ def fit(
     fusion: Annotated[
         str | None,
         typer.Option(
-            help="How modalities are joined: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, attention, cross-attention, late-mean, late-weighted, late-vote; or mypackage.mymodule:MyFusion."
+            help="auto (tries both paths and chooses), features (estimators on features alone), or how networks join modalities: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, attention, cross-attention, late-mean, late-weighted, late-vote; or mypackage.mymodule:MyFusion. `polymodal fusions` tells them apart. [default: auto]",
         ),
     ] = None,
+    preset: Annotated[str, typer.Option(help="How hard auto and features try: fast, balanced or best.")] = "balanced",
     size: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "small",
     encoder: Annotated[
         list[str] | None,
@@ -58,7 +59,11 @@ def fit(
         typer.Option(help="binary, multiclass, multilabel, ordinal or regression [default: from the target's cells]."),
     ] = None,
     time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For everything, comparison included: 90s, 10m, 1h30m.")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="For everything, comparison included: 90s, 10m, 1h30m [default: none for a fusion by name; for auto by the rows].",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes [default: from the rows].")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step [default: from the rows].")] = None,
@@ -90,6 +95,7 @@ def fit(
             test=test,
             out=out,
             fusion=fusion or fitting.DEFAULT_FUSION,
+            preset=preset,
             size=size,
             encoders=pairs(encoder, "--encoder"),
             tune=tune or (),

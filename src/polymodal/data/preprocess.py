@@ -81,38 +81,49 @@ class Rows:
 
 
 class Preprocessor:
-    """A schema with the fitted codec of each modality: tables in, `Rows` out.
+    """A schema with fitted codecs: tables in, `Rows` out.
 
-    codecs: by modality name, as `schema.modalities()` names them.
+    codecs: by the name of a view. views: the modality that each is a view of, as `schema.modalities()` names them; a
+    modality may be read in several ways at once (pixels, gradients, a frozen network). By default each is one view.
     """
 
-    def __init__(self, schema: Schema, codecs: Mapping[str, Codec]) -> None:
+    def __init__(self, schema: Schema, codecs: Mapping[str, Codec], views: Mapping[str, str] | None = None) -> None:
         self.schema, self.codecs = schema, dict(codecs)
+        self.views = {v: v if views is None else views[v] for v in codecs}
+
+    @property
+    def modalities(self) -> list[str]:
+        """Names of the modalities that are read, each once."""
+        return list(dict.fromkeys(self.views.values()))
+
+    def only(self, views: Sequence[str]) -> "Preprocessor":
+        """The same, of these views alone."""
+        return Preprocessor(self.schema, {v: self.codecs[v] for v in views}, self.views)
 
     def fit(self, table: Table, size: Any, quiet: bool = False) -> "Preprocessor":
         """Fit each codec on the cells of a training table."""
         with progress("reading", len(self.codecs), quiet) as tick:
-            for done, (m, codec) in enumerate(self.codecs.items()):
-                tick(done, m)
-                for column in self.schema.modalities()[m][1]:
+            for done, (view, codec) in enumerate(self.codecs.items()):
+                tick(done, view)
+                for column in self._columns(view):
                     if all(c is None for c in table.cells(column)):
                         raise InputError(
                             f"{table.name}: column {column!r} is empty in all {table.rows:,} training rows, so nothing "
                             f"can be learned from it; leave it out with --ignore {column}"
                         )
-                codec.fit(self._cells(table, m), size)
+                codec.fit(self._cells(table, view), size)
         return self
 
     def check(self, table: Table, without: Sequence[str] = ()) -> None:
         """Raises InputError where the table lacks a column of a modality that is not hidden anyway."""
         for m in without:
-            if m not in self.codecs:
-                raise InputError(f"the model has no modality {m!r}; it has: {', '.join(self.codecs)}")
-        if len(set(without)) == len(self.codecs):
+            if m not in self.modalities:
+                raise InputError(f"the model has no modality {m!r}; it has: {', '.join(self.modalities)}")
+        if len(set(without)) == len(self.modalities):
             raise InputError("every modality would be hidden; leave at least one")
         for m, (_, columns) in self.schema.modalities().items():
             lacking = [c for c in columns if c not in table.columns]
-            if m not in without and lacking:
+            if m in self.modalities and m not in without and lacking:
                 raise InputError(
                     f"{table.name} has no column {lacking[0]!r}, which the model reads as {m!r}; it has: "
                     f"{', '.join(table.columns)}. Rename a column, add an empty one, or leave the modality out "
@@ -139,12 +150,12 @@ class Preprocessor:
         bad: list[Bad] = []
         inputs: dict[str, Encoded] = {}
         with progress("decoding", table.rows * len(self.codecs), quiet) as tick:
-            for i, (m, codec) in enumerate(self.codecs.items()):
-                cells = [None] * table.rows if m in without else self._cells(table, m)
+            for i, (v, codec) in enumerate(self.codecs.items()):
+                cells = [None] * table.rows if self.views[v] in without else self._cells(table, v)
                 done = i * table.rows
-                inputs[m], reasons = encode(cells, codec, cache, lambda n, m=m, d=done: tick(d + n, m))  # type: ignore[misc]
-                found = self._bad(table, m, cells, codec, reasons)
-                self._refuse_all_bad(table, m, cells, found, fitting)
+                inputs[v], reasons = encode(cells, codec, cache, lambda n, v=v, d=done: tick(d + n, v))  # type: ignore[misc]
+                found = self._bad(table, v, cells, codec, reasons)
+                self._refuse_all_bad(table, v, cells, found, fitting)
                 bad += found
         return Rows(
             inputs,
@@ -152,7 +163,7 @@ class Preprocessor:
             self.labels(table, task, need_target),
             task,
             [table.row_number(i) for i in range(table.rows)],
-            bad,
+            list({(b.row, b.column): b for b in bad}.values()),  # once a cell, whatever the number of views
         )
 
     def labels(self, table: Table, task: Task | None, need: bool = False) -> list[Tensor | None]:
@@ -169,17 +180,20 @@ class Preprocessor:
                 ) from None
         return out
 
-    def _cells(self, table: Table, modality: str) -> list[Any]:
-        """The modality's cells, one a row: paths resolved, several columns as one mapping."""
-        kind, columns = self.schema.modalities()[modality]
+    def _columns(self, view: str) -> list[str]:
+        return self.schema.modalities()[self.views[view]][1]
+
+    def _cells(self, table: Table, view: str) -> list[Any]:
+        """The cells of a view, one a row: paths resolved, several columns as one mapping."""
+        kind, columns = self.schema.modalities()[self.views[view]]
         if kind == "tabular":
             named = [table.cells(c) for c in columns]
             return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
         cells = table.cells(columns[0])
-        return [resolve(c, table.folder) for c in cells] if self.codecs[modality].takes_files else cells
+        return [resolve(c, table.folder) for c in cells] if self.codecs[view].takes_files else cells
 
     def _bad(
-        self, table: Table, modality: str, cells: Sequence[Any], codec: Codec, reasons: Mapping[int, str]
+        self, table: Table, view: str, cells: Sequence[Any], codec: Codec, reasons: Mapping[int, str]
     ) -> list[Bad]:
         if isinstance(codec, Cells):
             found = (
@@ -189,18 +203,16 @@ class Preprocessor:
                 for c, why in codec.unreadable(cell).items()
             )
         else:
-            column = self.schema.modalities()[modality][1][0]
+            column = self._columns(view)[0]
             found = ((i, column, cells[i], why) for i, why in reasons.items())
         return [Bad(table.row_number(i), c, str(cell)[:200], why) for i, c, cell, why in found]
 
-    def _refuse_all_bad(
-        self, table: Table, modality: str, cells: Sequence[Any], bad: Sequence[Bad], fitting: bool
-    ) -> None:
+    def _refuse_all_bad(self, table: Table, view: str, cells: Sequence[Any], bad: Sequence[Bad], fitting: bool) -> None:
         """A column of which nothing can be read is of another kind, or its paths lead nowhere: no missing data.
 
         Later rows may come one at a time, so there a few bad cells are just that.
         """
-        for column in self.schema.modalities()[modality][1]:
+        for column in self._columns(view):
             of_column = [b for b in bad if b.column == column]
             there = sum((c.get(column) if isinstance(c, dict) else c) is not None for c in cells)
             if there >= (1 if fitting else FEW) and len(of_column) == there:
@@ -208,7 +220,7 @@ class Preprocessor:
                 way = (
                     f"say --modality {column}=KIND if it holds something else, or --ignore {column}"
                     if fitting
-                    else f"or leave the modality out with --without {modality}"
+                    else f"or leave the modality out with --without {self.views[view]}"
                 )
                 raise InputError(
                     f"{table.name}: none of the {there} cells of column {column!r} can be read as {kind}; the first: "

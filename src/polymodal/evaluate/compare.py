@@ -18,6 +18,7 @@ class Candidate(NamedTuple):
     parameters: int
     epochs: int
     seconds: float
+    memory_mb: float | None = None  # peak of the process while it was trained
 
 
 class Comparison(NamedTuple):
@@ -55,11 +56,12 @@ class Result(NamedTuple):
     """A candidate's logits on the rows that all candidates are scored on."""
 
     name: str
-    fused: bool  # of several modalities
+    family: str  # "single" (one modality), "concat", "late", "fusion", "hybrid" or "ensemble"
     logits: Tensor
     parameters: int
     epochs: int
     seconds: float
+    memory_mb: float | None = None
 
 
 def compare(task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None) -> Comparison:
@@ -71,15 +73,16 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
     metric = task.metric
     sign = 1.0 if metric.higher else -1.0
     candidates = [
-        Candidate(r.name, intervals(task, r.logits, target, groups)[metric.name], r.parameters, r.epochs, r.seconds)
+        Candidate(r.name, score, r.parameters, r.epochs, r.seconds, r.memory_mb)
         for r in results
+        for score in (intervals(task, r.logits, target, groups)[metric.name],)
     ]
     rivals: dict[str, Result] = {}
-    single = [(sign * c.score.value, i) for i, c in enumerate(candidates) if i and not results[i].fused]
-    if single:
-        best = results[max(single)[1]]
-        rivals[best.name] = best
-    rivals |= {r.name: r for r in results[1:] if r.fused}
+    for family in ("single", "concat"):  # the best of each
+        found = [(sign * c.score.value, i) for i, c in enumerate(candidates) if i and results[i].family == family]
+        if found:
+            best = results[max(found)[1]]
+            rivals[best.name] = best
     gains = {}
     for name, rival in rivals.items():
         gain = difference(task, results[0].logits, rival.logits, target, metric.name, groups)

@@ -1,23 +1,35 @@
-"""All that the trainer knows of a learner."""
+"""The contract of a learner: something that answers from inputs alone, and is trained by gradients or otherwise."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from polymodal.batch import Batch, Losses, Masked
+from polymodal.tasks.base import Task
 
 
 class Learner(nn.Module, ABC):
-    """A trainable whole: something that has a loss on a batch, and predicts from inputs alone."""
+    """Answers for the rows of a batch. `task` says what the answers mean."""
 
+    task: Task
+
+    @property
     @abstractmethod
-    def loss(self, batch: Batch) -> Losses:
-        """The loss to minimise on this batch; rows without a label are left out of it."""
+    def reads(self) -> Sequence[str]:
+        """Names of the inputs that `predict` wants."""
 
     @abstractmethod
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
         """What the task's `decode` reads."""
+
+
+class Trainable(Learner, ABC):
+    """A learner that has a loss: all that the trainer knows."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Losses:
+        """The loss to minimise on this batch; rows without a label are left out of it."""
 
     def forward(self, batch: Batch) -> Losses:
         """`loss`, under the name that wrappers for several processes call."""

@@ -1,20 +1,21 @@
 """Many modalities -> one target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from polymodal.batch import Batch, Losses, Masked
 from polymodal.errors import InputError
 from polymodal.fusion.base import Fusion, Late
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Trainable
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Named
-from polymodal.ops import masked_mean
+from polymodal.ops import masked_mean, widened
 from polymodal.tasks.base import Task
 
 
-class Predictor(Learner):
+class Predictor(Trainable):
     """Encoders, a fusion, and a linear head for the task.
 
     inputs --encoder of each--> tokens --fusion--> tokens --masked mean--> (B, dim) --dropout, linear--> (B, outputs)
@@ -40,14 +41,36 @@ class Predictor(Learner):
         late = isinstance(fusion, Late)
         self.head = nn.Identity() if late else nn.Sequential(nn.Dropout(dropout), nn.Linear(fusion.dim, task.outputs))
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The modalities that it has encoders for."""
+        return self.encoders.names
+
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
         """(B, outputs) logits; `task.decode` turns them into words. Rows with nothing present get a prior."""
-        tokens = {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
-        logits: Tensor = self.head(masked_mean(self.fusion(tokens)))
+        logits: Tensor = self.head(masked_mean(self.fusion(self._tokens(inputs))))
         return logits
 
     def loss(self, batch: Batch) -> Losses:
-        """The task's loss over the rows that have a label."""
+        """The task's loss over the rows that have a label, and what the fusion asks of its weights.
+
+        Where a late fusion has heads that learn to answer on their own, it is the mean of the losses of all its
+        answers, each over the rows in which what it reads is present.
+        """
         (target,) = batch.targets.values()
-        loss = self.task.loss(self.predict(batch.inputs), target)
-        return Losses(loss, {"loss": loss})
+        if isinstance(self.fusion, Late):
+            answers = self.fusion.opinions(self._tokens(batch.inputs))
+            losses = [self.task.loss(masked_mean(x), _asked(target, x.present())) for x in answers]
+            loss = torch.stack(losses).mean()
+        else:
+            loss = self.task.loss(self.predict(batch.inputs), target)
+        penalty = self.fusion.penalty()
+        return Losses(loss + penalty, {"loss": loss, "penalty": penalty})
+
+    def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
+        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+
+
+def _asked(target: Masked, rows: Tensor) -> Masked:
+    """The target, missing in all other rows."""
+    return Masked(target.values, target.mask & widened(rows, target.mask.ndim))

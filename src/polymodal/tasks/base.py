@@ -54,6 +54,11 @@ class Task(ABC):
         """Scalar mean loss over labelled rows; 0, with a gradient of 0, where none is labelled."""
 
     @abstractmethod
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """What a learner without a loss of its own is to answer: class positions (B,) where the link is softmax, else
+        (B, outputs) zeros and ones for sigmoid, numbers for identity, NaN where one is missing."""
+
+    @abstractmethod
     def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
         """(B, outputs) -> columns of the prediction table: "prediction", then "probability" and one
         "probability[label]" a class where the task has them."""

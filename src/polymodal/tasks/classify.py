@@ -115,6 +115,10 @@ class Single(Labelled):
         loss_b = cross_entropy(logits, y_b, reduction="none") * self.row_weight(y_b, logits)
         return labelled_mean(loss_b, target.mask)
 
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """(B,) positions in `labels_`."""
+        return numpy(target.values)
+
     def classes(self, logits: Tensor) -> Tensor:
         """The greatest logit."""
         return logits.argmax(1)
@@ -233,6 +237,10 @@ class MultiLabel(Task):
         weight = ((self.rows_ - counts).clamp(min=1) / counts) ** self.balance
         loss_bk = binary_cross_entropy_with_logits(logits, y_bk, pos_weight=weight, reduction="none")
         return labelled_mean(loss_bk.mean(1), target.mask)
+
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """(B, K) ones for the labels that the row has."""
+        return numpy(target.values)
 
     def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
         """prediction, a list of the labels more likely than not, and the probability of each."""

@@ -63,6 +63,10 @@ class Ordinal(Labelled):
         loss_bk = binary_cross_entropy_with_logits(logits, above_bk.to(logits.dtype), reduction="none")
         return labelled_mean(loss_bk.mean(1) * self.row_weight(y_b, logits), target.mask)
 
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """(B, K - 1): is it more than the k-th?"""
+        return (numpy(target.values)[:, None] > np.arange(self.outputs)).astype(np.float32)
+
     def classes(self, logits: Tensor) -> Tensor:
         """The median class."""
         return (logits.cummin(1).values > 0).sum(1)

@@ -94,6 +94,11 @@ class Regression(Task):
             loss_bk = huber_loss(logits, y_bk, reduction="none", delta=self.delta)
         return labelled_mean(loss_bk, mask_bk)
 
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """(B, K) numbers in standard units, NaN where missing."""
+        mask = numpy(target.mask).reshape(len(target.values), -1)
+        return np.where(mask, numpy(target.values), np.nan)
+
     def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
         """prediction; or prediction[name] for each of several targets."""
         y_bk = self._in_units(numpy(logits))

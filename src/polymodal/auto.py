@@ -1,0 +1,242 @@
+"""`--fusion auto`: try both paths within a time limit, and choose by validation, the simpler where it is as good.
+
+features: every kind of estimator, out of fold          }
+networks: fusions by successive halving                 }-> an average of what helps -> the choice, and why
+baselines: each modality alone, and concat              }
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.candidates import FeaturePath, Networks, Trial
+from polymodal.data.splits import folds
+from polymodal.errors import InputError
+from polymodal.evaluate.compare import Result
+from polymodal.evaluate.intervals import difference
+from polymodal.learners.base import Learner
+from polymodal.learners.ensemble import Ensemble, blend, kept, quality, select
+from polymodal.tasks.base import Task
+
+
+class Preset(NamedTuple):
+    """How hard to try. seconds: a constant, and so many for each cell of a modality, and at most."""
+
+    fusions: list[str]
+    kinds: list[str]
+    folds: int
+    seconds: tuple[float, float, float]
+    simple: bool  # prefer the simpler where the difference is noise
+    refit: bool  # fit what is chosen of the features path on the validation rows too
+
+    def limit(self, cells: int) -> float:
+        """The time limit in seconds for a table of so many cells (rows times modalities), unless one is given."""
+        base, each, most = self.seconds
+        return min(most, base + each * cells)
+
+
+LINEAR = ["linear", "linear-weak", "linear-strong"]
+PRESETS = {
+    "fast": Preset(["late-mean"], ["linear", "linear-weak", "boosted"], 3, (30, 0.01, 600), True, False),
+    "balanced": Preset(
+        ["gated", "late-mean", "product", "attention"],
+        [*LINEAR, "kernel", "boosted", "forest"],
+        5,
+        (120, 0.03, 1800),
+        True,
+        False,
+    ),
+    "best": Preset(
+        ["gated", "late-mean", "product", "attention", "film", "low-rank", "mbt", "hybrid"],
+        [*LINEAR, "kernel", "boosted", "forest", "knn"],
+        5,
+        (300, 0.1, 7200),
+        False,
+        True,
+    ),
+}
+SHARES = {"features": 0.35, "halving": 0.65}  # of the time; of what is left, the rest being for the baselines
+RANKS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}
+
+
+class Search(NamedTuple):
+    """What was tried and chosen. story: a sentence a step, for a person."""
+
+    chosen: Trial
+    trials: list[Trial]
+    story: list[str]
+
+
+class Judge(NamedTuple):
+    """The validation rows: their labels, and their groups, if any."""
+
+    task: Task
+    target: Masked
+    groups: Sequence[Any] | None
+
+    def quality(self, trial: Trial) -> tuple[float, float]:
+        """How good a trial is; see `ensemble.quality`."""
+        return quality(self.task, trial.result.logits, self.target)
+
+    def said(self, trial: Trial) -> str:
+        """The trial with its score."""
+        value = abs(self.quality(trial)[0])
+        return f"{trial.result.name} {value:.3f}"
+
+
+def search(
+    preset: Preset,
+    judge: Judge,
+    features: FeaturePath | None,
+    networks: Networks | None,
+    seconds: float,
+    *,
+    given: bool,
+    baselines: bool,
+) -> Search:
+    """Try both paths within `seconds`, and choose. given: whether validation rows came apart from training rows."""
+    end = time.monotonic() + seconds
+    trials: list[Trial] = []
+    story = [f"{seconds:.0f} s to search in"]
+    if features is not None:
+        share = SHARES["features"] if networks is not None else 1.0
+        whole = features.grow(preset.kinds, time.monotonic() + share * seconds, judge.groups, given)
+        found = features.trials()
+        trials += found
+        story += _of_features(features, found, judge, whole)
+    if networks is not None:
+        trials += _of_networks(networks, preset.fusions, judge, end, baselines, bool(trials), story)
+    if not trials:
+        raise AssertionError("no candidate was trained")
+    average = _average(trials, judge)
+    if average is not None:
+        trials.append(average)
+    chosen, why = _choose(trials, judge, preset.simple)
+    return Search(chosen, [chosen, *(t for t in trials if t is not chosen)], [*story, why])
+
+
+def _of_features(features: FeaturePath, found: Sequence[Trial], judge: Judge, whole: bool) -> list[str]:
+    n = len(features.library.answers)
+    story = [f"features: {n} estimators, cross-validated in {features.seconds:.0f} s"]
+    if not whole:
+        story[0] += "; time ran out before all were tried"
+    if found:
+        story[0] += ": " + ", ".join(judge.said(t) for t in found)
+    return story + ([features.warning] if features.warning else [])
+
+
+def _of_networks(
+    networks: Networks, fusions: Sequence[str], judge: Judge, end: float, baselines: bool, some: bool, story: list[str]
+) -> list[Trial]:
+    """Fusions by successive halving, then each modality alone and concat in as much time as the best fusion had."""
+    every = list(networks.encoders)
+    left = end - time.monotonic()
+    if left < 1 and some:
+        story.append("networks: no time was left for them")
+        return []
+    if len(every) == 1:
+        return [networks.train(f"{every[0]} alone", "concat", limit=max(left, 1.0))]
+    finalists = halve(
+        networks, fusions, judge, time.monotonic() + max(left, 1.0) * (SHARES["halving"] if baselines else 1), story
+    )
+    if not baselines:
+        return finalists
+    best = max(finalists, key=judge.quality)
+    rivals = [(f"{m} alone", [m]) for m in every] + [("concat", every)]
+    out = []
+    for i, (name, modalities) in enumerate(rivals):
+        share = max(1.0, (end - time.monotonic()) / (len(rivals) - i))
+        out.append(networks.train(name, "concat", modalities, limit=min(share, max(1.0, best.result.seconds))))
+    story.append("baselines: " + ", ".join(judge.said(t) for t in out))
+    return finalists + out
+
+
+def halve(networks: Networks, fusions: Sequence[str], judge: Judge, end: float, story: list[str]) -> list[Trial]:
+    """Successive halving: all train for a while, the better half goes on, until one is left or all are trained out.
+
+    Every step has the same time, so that it doubles for each survivor. Jamieson & Talwalkar 2016.
+    """
+    alive, steps = list(fusions), max(1, math.ceil(math.log2(max(2, len(fusions)))))
+    best: dict[str, Trial] = {}
+    spent = dict.fromkeys(fusions, 0.0)
+    for step in range(steps):
+        each = (end - time.monotonic()) / (steps - step) / len(alive)
+        going = [f for f in alive if step == 0 or not best[f].finished]
+        if each < 1 and step:
+            break
+        for f in going:
+            trial = networks.train(f, f, limit=max(1.0, each), step=step)
+            spent[f] += trial.result.seconds
+            if f not in best or judge.quality(trial) > judge.quality(best[f]):
+                best[f] = trial._replace(result=trial.result._replace(seconds=spent[f]))
+            else:
+                best[f] = best[f]._replace(finished=trial.finished)
+        if going:
+            story.append(f"networks, step {step + 1}: " + ", ".join(judge.said(best[f]) for f in alive))
+        alive = sorted(alive, key=lambda f: judge.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
+    return list(best.values())
+
+
+def _average(trials: Sequence[Trial], judge: Judge) -> Trial | None:
+    """The average of the trials that help each other; its logits are of weights that other validation rows chose."""
+    if len(trials) < 2:
+        return None
+    answers = [t.result.logits for t in trials]
+    weights = kept(dict(enumerate(select(judge.task, answers, judge.target))))
+    if len(weights) < 2:
+        return None
+    made = {trials[i].result.name: trials[i] for i in weights}
+    parts = {trials[i].result.name: w for i, w in weights.items()}
+
+    def learner(refit: bool) -> Learner:
+        return Ensemble({name: t.learner(refit) for name, t in made.items()}, parts, judge.task).eval()
+
+    seconds = sum(t.result.seconds for t in made.values())
+    parameters = sum(t.result.parameters for t in made.values())
+    modalities = list(dict.fromkeys(m for t in made.values() for m in t.modalities))
+    result = Result("ensemble", "ensemble", _outcome(answers, judge), parameters, 0, seconds)
+    return Trial(result, modalities, learner, [])
+
+
+def _outcome(answers: Sequence[Tensor], judge: Judge) -> Tensor:
+    """(N, outputs) logits of averages, each part's by weights that the other parts chose."""
+    n = len(answers[0])
+    stacked = torch.stack(list(answers), dim=1)
+    try:
+        parts = folds(n, 5 if judge.groups is None else min(5, len(set(map(str, judge.groups)))), None, judge.groups)
+    except InputError:  # too few rows to part
+        parts = [(list(range(n)), list(range(n)))]
+    out = torch.zeros_like(answers[0])
+    for by, held in parts:
+        rows = torch.tensor(by)
+        if not judge.target.present()[rows].any():
+            rows = torch.arange(n)
+        weights = select(judge.task, [a[rows] for a in answers], judge.target.take(rows))
+        out[held] = blend(stacked[held], torch.tensor(weights), None, judge.task.link)
+    return out
+
+
+def _choose(trials: Sequence[Trial], judge: Judge, simple: bool) -> tuple[Trial, str]:
+    """The best trial; or the simplest that is within one standard error of it (Breiman et al. 1984)."""
+    best = max(trials, key=judge.quality)
+    if not simple:
+        return best, f"chosen: {judge.said(best)}, the best on validation rows"
+    metric = judge.task.metric
+    by_rank = sorted({RANKS[t.result.family] for t in trials})
+    for rank in by_rank:
+        trial = max((t for t in trials if RANKS[t.result.family] == rank), key=judge.quality)
+        if trial is best:
+            break
+        gain = difference(judge.task, best.result.logits, trial.result.logits, judge.target, metric.name, judge.groups)
+        error = (gain.high - gain.low) / (2 * 1.96)
+        if abs(gain.value) <= error:
+            return trial, (
+                f"chosen: {judge.said(trial)}, since the gain of {judge.said(best)} is within one standard error "
+                f"({error:.3f}) of noise, and {trial.result.name} is simpler"
+            )
+    return best, f"chosen: {judge.said(best)}, better than anything simpler by more than one standard error"

@@ -1,0 +1,256 @@
+"""Candidates: what may become the model, trained on the same rows and scored on the same rows.
+
+There are two paths. `Networks` trains encoders and a fusion by gradients; `FeaturePath` fits ordinary estimators on
+features. Both give `Trial`s, which are compared, combined and chosen among without a thought of the path.
+"""
+
+import gc
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from polymodal import fusion as fusions
+from polymodal.batch import Masked
+from polymodal.data.preprocess import Rows
+from polymodal.data.splits import folds
+from polymodal.evaluate.compare import Result
+from polymodal.evaluate.intervals import intervals
+from polymodal.learners.base import Learner
+from polymodal.learners.library import Library, Member, Recipe
+from polymodal.learners.matrix import records
+from polymodal.learners.predictor import Predictor
+from polymodal.learners.stacked import Extract
+from polymodal.modalities.base import Encoder
+from polymodal.model import BATCH
+from polymodal.nn import Size
+from polymodal.progress import progress
+from polymodal.tasks.base import Task
+from polymodal.train import Settings, predict, train
+
+CHUNK = 1024  # rows in memory as tensors at a time
+
+
+class Trial(NamedTuple):
+    """A candidate that was trained. result: its logits on the validation rows, and what it cost.
+
+    learner: makes the learner; with True as its argument, one that is fitted on the validation rows too, where that can
+    be. history: of networks, one dict an epoch.
+    """
+
+    result: Result
+    modalities: list[str]
+    learner: Callable[[bool], Learner]
+    history: list[dict[str, float]]
+    finished: bool = True  # False where a time limit ended the training
+
+
+class Networks:
+    """Encoders and a fusion, trained on training rows, with the best epoch by validation rows."""
+
+    def __init__(
+        self, encoders: Mapping[str, type[Encoder]], task: Task, size: Size, settings: Settings,
+        rows: Rows, valid: Rows, *, folder: Path | None, quiet: bool,
+    ) -> None:  # fmt: skip
+        self.encoders, self.task, self.size, self.settings = encoders, task, size, settings
+        self.rows, self.valid, self.folder, self.quiet = rows, valid, folder, quiet
+        self.learners: dict[str, Predictor] = {}
+
+    def train(
+        self, name: str, fusion: str, modalities: Sequence[str] | None = None, limit: float | None = None, step: int = 0
+    ) -> Trial:
+        """Train a candidate for at most `limit` seconds; a later `step` goes on with the weights of the one before.
+
+        A step is training to its end, learning rate included (warm restarts, Loshchilov & Hutter 2017).
+        """
+        chosen = list(modalities or self.encoders)
+        learner = self.learners[name] if step else self._fresh(fusion, chosen)
+        self.learners[name] = learner
+        rows, valid = self.rows.only(chosen), self.valid.only(chosen)
+        checkpoint = self.folder / f"{step}-{_plain(name)}.safetensors" if self.folder else None
+        with memory() as peak:
+            told = train(
+                learner, self.task, rows, valid, self.settings, title=name, checkpoint=checkpoint, time_limit=limit,
+                quiet=self.quiet,
+            )  # fmt: skip
+        count = sum(p.numel() for p in learner.parameters())
+        family = "single" if len(chosen) == 1 else fusion if fusion == "concat" else "fusion"
+        weights = {k: v.clone() for k, v in learner.state_dict().items()}
+
+        def made(refit: bool) -> Learner:
+            learner.load_state_dict(weights)
+            return learner.eval()
+
+        logits = predict(learner, valid, BATCH)
+        result = Result(name, family, logits, count, len(told.history), told.seconds, peak())
+        return Trial(result, chosen, made, told.history, not told.out_of_time)
+
+    def _fresh(self, fusion: str, modalities: Sequence[str]) -> Predictor:
+        """A fresh predictor; its parameters are decided by the seed alone."""
+        torch.manual_seed(self.settings.seed)
+        views = {m: self.encoders[m].for_codec(self.rows.codecs[m], self.size) for m in modalities}
+        dims = {m: e.dim for m, e in views.items()}
+        return Predictor(views, fusions.make(fusion, dims, self.size, self.task), self.task)
+
+
+class FeaturePath:
+    """Estimators on features, fitted fold by fold on training rows, and judged out of fold.
+
+    groups, strata: of the training rows. given: whether the validation rows came apart from the training rows.
+    """
+
+    def __init__(
+        self, extractors: Mapping[str, Extract], views: Mapping[str, str], task: Task, rows: Rows, valid: Rows,
+        *, groups: Sequence[Any] | None, strata: Sequence[Any] | None, seed: int, folder: Path | None, quiet: bool,
+        parts: int = 5,
+    ) -> None:  # fmt: skip
+        self.task, self.quiet, self.valid = task, quiet, len(valid)
+        target = _joined(rows.target(range(len(rows))), valid.target(range(len(valid))))
+        views = {v: views[v] for v in extractors}
+        found = {v: _records(rows, v) + _records(valid, v) for v in extractors}
+        labelled = np.flatnonzero(rows.labelled())
+        at = labelled.tolist()
+        splits = folds(
+            len(at),
+            min(parts, len(at), *([len(set(map(str, groups)))] if groups is not None else [])),
+            None if strata is None else [strata[i] for i in at],
+            None if groups is None else [groups[i] for i in at],
+            seed,
+        )
+        places = [(labelled[a].tolist(), labelled[b].tolist()) for a, b in splits]
+        self.library = Library(task, extractors, views, found, target, places, len(valid), seed)
+        self.seconds = 0.0
+        self.path = folder / "features.safetensors" if folder else None
+        self.warning: str | None = None
+
+    def grow(self, kinds: Sequence[str], until: float | None, valid_groups: Sequence[Any] | None, given: bool) -> bool:
+        """Fit every kind of estimator; False where time ran out. What was fitted before an interruption is kept."""
+        began = time.monotonic()
+        self._remember()
+        try:
+            with progress("features", 1.0, self.quiet) as tick:
+                whole = self.library.grow(kinds, until, tick)
+        finally:
+            self._keep()
+        self.seconds += time.monotonic() - began
+        self.warning = misled(self.library, valid_groups) if given else None
+        if self.warning:
+            n = self.valid
+            k = min(5, n, *([len(set(map(str, valid_groups)))] if valid_groups is not None else []))
+            if k > 1:
+                self.library.judge_by_valid(folds(n, k, None, valid_groups))
+        return whole
+
+    def trials(self) -> list[Trial]:
+        """A trial a recipe; the cost of each is that of all members together."""
+        with memory() as peak:
+            recipes = self.library.recipes()
+        return [self._trial(name, recipe, peak()) for name, recipe in recipes.items()]
+
+    def _trial(self, name: str, recipe: Recipe, peak: float | None) -> Trial:
+        logits = recipe.outcome[self.library.valid]
+        result = Result(f"{name} (features)", recipe.family, logits, 0, 0, self.seconds, peak)
+
+        def made(refit: bool) -> Learner:
+            return self.library.learner(recipe, refit)
+
+        return Trial(result, recipe.modalities, made, [])
+
+    def _keep(self) -> None:
+        if self.path is None or not self.library.answers:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        found = {f"{m.kind}\t" + "\t".join(m.modalities): a.contiguous() for m, a in self.library.answers.items()}
+        save_file(found, temporary)
+        temporary.replace(self.path)
+
+    def _remember(self) -> None:
+        if self.path is None or not self.path.exists():
+            return
+        with safe_open(self.path, "pt") as f:
+            for k in f.keys():  # not a dict
+                kind, *modalities = k.split("\t")
+                self.library.answers[Member(tuple(modalities), kind)] = f.get_tensor(k)
+
+
+def misled(library: Library, groups: Sequence[Any] | None) -> str | None:
+    """Why out-of-fold answers can't be trusted, if they can't: the best member is far worse on validation rows.
+
+    Far is three standard errors of the difference, by the bootstrap, over groups where there are any.
+    """
+    rows = library.labelled(library.valid)
+    if not len(rows) or not library.answers:
+        return None
+    task = library.task
+    name, sign = task.metric.name, 1 if task.metric.higher else -1
+    best = max(library.answers, key=library.quality)
+    of = None if groups is None else [groups[i - len(library.train)] for i in rows.tolist()]
+    judge, answers = library.judge, library.answers[best]
+    seen = intervals(task, answers[judge], library.target.take(judge))[name]
+    new = intervals(task, answers[rows], library.target.take(rows), of)[name]
+    error = float(np.hypot(seen.high - seen.low, new.high - new.low)) / (2 * 1.96)
+    if not sign * (seen.value - new.value) > 3 * error:
+        return None
+    return (
+        f"{best.kind} on {' + '.join(best.modalities)} has a cross-validated {name} of {seen.value:.3f} on training "
+        f"rows, but {new.value:.3f} on validation rows. A feature may have seen the training labels, or the rows "
+        "differ; so estimators were chosen by the validation rows"
+    )
+
+
+@contextmanager
+def memory() -> Iterator[Callable[[], float | None]]:
+    """The peak of this process's memory since entering, in MB, where the system can tell (Linux); else None."""
+    gc.collect()
+    reset = Path("/proc/self/clear_refs")
+    try:
+        reset.write_text("5")
+        there = True
+    except OSError:
+        there = False
+
+    def peak() -> float | None:
+        if not there:
+            return None
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+    yield peak
+
+
+def peak_memory_mb() -> float:
+    """The greatest memory that this process has had, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _records(rows: Rows, view: str) -> list[Any]:
+    one = rows.only([view])
+    out = []
+    for start in range(0, len(rows), CHUNK):
+        out += records(one.batch(range(start, min(start + CHUNK, len(rows)))).inputs[view])
+    return out
+
+
+def _joined(a: Masked, b: Masked) -> Masked:
+    return Masked(torch.cat([a.values, b.values]), torch.cat([a.mask, b.mask]))
+
+
+def _plain(name: str) -> str:
+    """A name that any file system takes."""
+    return "".join(c if c.isalnum() or c in "-_ " else f"%{ord(c):x}" for c in name)
+
+
+def logits_of(learner: Learner, rows: Rows) -> Tensor:
+    """(N, outputs) of encoded rows."""
+    return predict(learner, rows.only(learner.reads), BATCH)

@@ -1,0 +1,47 @@
+"""Classical features on the one path from a table to a model: an extractor's reading of a cell, as a codec.
+
+cell --Features(Hog())--> record, cached --learners.matrix--> a row of numbers
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.features.base import Extractor
+from polymodal.modalities.base import Codec, Guess, pad
+from polymodal.nn import Size
+
+
+class Features(Codec):
+    """What an extractor reads of each cell; what it learns is the learner's, since it sees training rows only."""
+
+    kind: str  # type: ignore[misc]  # of the extractor
+    takes_files: bool  # type: ignore[misc]
+    costly: bool  # type: ignore[misc]
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor = extractor
+        self.kind, self.takes_files, self.costly = extractor.kind, extractor.takes_files, extractor.costly
+
+    @classmethod
+    def accepts(cls, cells: Sequence[Any]) -> Guess:
+        """Never by itself: the kind of a column is decided by the codecs of its modality."""
+        return Guess(0.0, "features are a second view of a column")
+
+    def fit(self, cells: Iterable[Any], size: Size) -> Self:
+        """Nothing is learned from the cells here."""
+        return self
+
+    def encode(self, cell: Any) -> Tensor | None:
+        """The record of a cell."""
+        record = None if cell is None else self.extractor.read(cell)
+        return None if record is None else torch.from_numpy(np.ascontiguousarray(record))
+
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """(B, N, ...) records with padding after the N of each, and the (B, N) mask."""
+        some = next((c for c in cells if c is not None), torch.zeros(1))
+        return pad(cells, some[:0])

@@ -1,0 +1,99 @@
+"""Ensembles of learners: their answers averaged, by weights that greedy selection finds.
+
+b batch, k member, c logit.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.learners.base import Learner
+from polymodal.nn import Named
+from polymodal.ops import mixture
+from polymodal.tasks.base import Task
+
+Name = TypeVar("Name")
+ROUNDS = 25
+SAMPLE = 4000  # rows that a selection is scored on
+
+
+class Ensemble(Learner):
+    """f(y) = sum_k w_k f(l_k) over members, f being the task's link: the average of their answers.
+
+    members: learners of one task, by name. weights: by name, non-negative, of sum 1.
+    """
+
+    def __init__(self, members: Mapping[str, Learner], weights: dict[str, float], task: Task) -> None:
+        super().__init__()
+        self.members, self.weights, self.task = Named(members), weights, task
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """All that any member reads."""
+        members: list[Learner] = [m for _, m in self.members.items()]  # type: ignore[misc]
+        return list(dict.fromkeys(v for m in members for v in m.reads))
+
+    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+        """(B, outputs) logits of the average answer."""
+        out = []
+        for _, member in self.members.items():
+            assert isinstance(member, Learner)
+            out.append(member.predict({v: inputs[v] for v in member.reads}).float())
+        l_bkc = torch.stack(out, dim=1)
+        w_k = l_bkc.new_tensor([self.weights[k] for k in self.members.names])
+        return blend(l_bkc, w_k, None, self.task.link)
+
+
+def blend(l_bkc: Tensor, w_k: Tensor, here_bk: Tensor | None, link: str) -> Tensor:
+    """(B, C) logits of the weighted average answer, over the members that see something in the row.
+
+    here: (B, K), None for everywhere. Weights are renormalised; where no member sees anything, all of them answer.
+    """
+    w_bk = w_k.expand(l_bkc.shape[:2])
+    if here_bk is not None:
+        seen = torch.where(here_bk, w_bk, 0)
+        w_bk = torch.where(seen.sum(1, keepdim=True) > 0, seen, w_bk)
+    return mixture(l_bkc, w_bk / w_bk.sum(1, keepdim=True), link)
+
+
+def select(
+    task: Task, answers: Sequence[Tensor], target: Masked, here_bk: Tensor | None = None, rounds: int = ROUNDS
+) -> list[float]:
+    """Weights of sum 1 for members with these (N, C) logits on rows that they did not see, by greedy selection.
+
+    Beginning with the best member, the one whose addition (again, possibly) makes the average best is added, `rounds`
+    times, and the best average on the way is kept. Caruana, Niculescu-Mizil, Crew & Ksikes 2004. Best is by the task's
+    metric, and among equals by its loss.
+    """
+    rows = torch.from_numpy(np.random.default_rng(0).permutation(np.flatnonzero(target.present().numpy()))[:SAMPLE])
+    l_bkc = torch.stack([a[rows] for a in answers], dim=1)
+    here = here_bk[rows] if here_bk is not None else None
+    target = target.take(rows)
+    counts = torch.zeros(len(answers))
+    best: tuple[tuple[float, float], Tensor] | None = None
+    for _ in range(rounds if len(answers) > 1 else 1):
+        tries = [counts + one for one in torch.eye(len(answers))]
+        scores = [quality(task, blend(l_bkc, w / w.sum(), here, task.link), target) for w in tries]
+        at = max(range(len(tries)), key=lambda i: scores[i])
+        counts = tries[at]
+        if best is None or scores[at] > best[0]:
+            best = scores[at], counts
+    assert best is not None
+    return (best[1] / best[1].sum()).tolist()
+
+
+def quality(task: Task, logits: Tensor, target: Masked) -> tuple[float, float]:
+    """The task's metric, greater being better and rounded to what is no noise, then minus the loss: to compare by."""
+    value = float(task.scores(logits, target, np.ones((1, len(logits))))[task.metric.name][0])
+    value = value if task.metric.higher else -value
+    return (-np.inf if np.isnan(value) else round(value, 4)), -float(task.loss(logits, target))
+
+
+def kept(weights: Mapping[Name, float], least: float = 0.02) -> dict[Name, float]:
+    """The weights that matter, of sum 1 again."""
+    large = {k: w for k, w in weights.items() if w >= least}
+    return {k: w / sum(large.values()) for k, w in large.items()}

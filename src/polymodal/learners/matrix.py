@@ -1,0 +1,223 @@
+"""From records of several views to one matrix, with imputation that knows absence.
+
+    records of a view --extractor--> (N, D), NaN where unknown --drop, standardise, gaps, reduce--> one block
+    blocks of all views, and one presence bit a modality, side by side: (N, sum of D)
+
+What is absent lies at the mean (0), and says so: a presence bit a modality, and a bit for each feature that is
+unknown in some rows where its modality is present (the pitch of a silent clip, an empty field).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA, TruncatedSVD
+
+from polymodal.batch import Masked
+from polymodal.features.base import Extractor, Record
+
+Matrix = Any  # (N, D) float32, dense or scipy.sparse.csr_matrix
+BOUND = 8.0  # standard deviations
+GAPS = 0.005  # a feature that is unknown in a larger share of the rows gets a bit of its own
+
+
+def records(x: Masked) -> list[Record | None]:
+    """The record of each row, None where it has none; a hole in a row of numbers is NaN."""
+    values, mask = x.values.cpu().numpy(), x.mask.cpu().numpy()
+    mask = mask.reshape(len(mask), -1) if mask.ndim > 1 else np.repeat(mask[:, None], values.shape[1], axis=1)
+    out: list[Record | None] = []
+    for v, m in zip(values, mask, strict=True):
+        if not m.any():
+            out.append(None)
+            continue
+        v = v[: len(m) - int(m[::-1].argmax())]  # padding lies at the end
+        holes = ~m[: len(v)]
+        if holes.any():
+            v = v.copy()
+            v[holes] = np.nan
+        out.append(v)
+    return out
+
+
+class Tokens(BaseEstimator):
+    """The mean over tokens of what a frozen network or a column of embeddings gives: (T, D) -> (D,)."""
+
+    def learn(self, rows: Sequence[Record | None]) -> Self:
+        """The width."""
+        self.width_ = next((r.shape[-1] for r in rows if r is not None), 1)
+        return self
+
+    def vectors(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
+        """(N, D), NaN for None."""
+        nothing = np.full(self.width_, np.nan, dtype=np.float32)
+        return np.stack([nothing if r is None else r.astype(np.float32).mean(0) for r in rows])
+
+    def names(self) -> list[str]:
+        """Places in the vector."""
+        return [str(i) for i in range(self.width_)]
+
+
+class Fields(BaseEstimator):
+    """Numbers and categories of a table's row: numbers as they are, one column a category that training rows hold.
+
+    fields: for each field 0 where it is a number, else its number of categories, as `modalities.tabular.Cells` has it.
+    """
+
+    LARGEST = 64  # categories of a field: the commonest have columns
+
+    def __init__(self, fields: list[int]) -> None:
+        self.fields = fields
+
+    def learn(self, rows: Sequence[Record | None]) -> Self:
+        """Which categories have a column."""
+        x = self._numbers(rows)
+        self.categories_: list[list[int]] = []
+        for i, n in enumerate(self.fields):
+            seen = np.bincount(x[~np.isnan(x[:, i]), i].astype(int), minlength=1) if n else np.zeros(0)
+            best = np.argsort(-seen, kind="stable")[: self.LARGEST]
+            self.categories_.append([int(c) for c in best if seen[c]])
+        return self
+
+    def vectors(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
+        """(N, D), NaN for what is missing."""
+        x = self._numbers(rows)
+        columns = []
+        for i, (n, categories) in enumerate(zip(self.fields, self.categories_, strict=True)):
+            if not n:
+                columns.append(x[:, i])
+            columns += [np.where(np.isnan(x[:, i]), np.nan, x[:, i] == c) for c in categories if n]
+        return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(rows), 0), np.float32)
+
+    def names(self) -> list[str]:
+        """Places of the fields, with the category where it is one."""
+        out = []
+        for i, (n, categories) in enumerate(zip(self.fields, self.categories_, strict=True)):
+            out += [f"{i}={c}" for c in categories] if n else [str(i)]
+        return out
+
+    def _numbers(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
+        out = np.full((len(rows), len(self.fields)), np.nan, dtype=np.float32)
+        for row, record in zip(out, rows, strict=True):
+            if record is not None:
+                row[: len(record)] = record
+        return out
+
+
+class Block(BaseEstimator):
+    """Records of one view -> (N, D), rows of unit length on average over the rows that have the view.
+
+    Constant and doubled features are dropped (`dropped_` of them), the others standardised over the rows in which they
+    are known and clipped to 8 standard deviations. With `reduce`, at most so many principal components are left.
+    Sparse features are not centred.
+    """
+
+    def __init__(self, extractor: "Extractor | Tokens | Fields", reduce: int | None = None, seed: int = 0) -> None:
+        self.extractor, self.reduce, self.seed = extractor, reduce, seed
+
+    def learn(self, rows: Sequence[Record | None]) -> Self:
+        """Fit the extractor, and what follows it, on the records of training rows."""
+        x: Any = self.extractor.learn(rows).vectors(rows)[self._here(rows)]
+        self.projection_: Any = None
+        self.length_ = 1.0
+        if sparse.issparse(x):
+            self.keep_ = np.flatnonzero(np.diff(x.tocsc().indptr))
+            self.dropped_ = x.shape[1] - len(self.keep_)
+        else:
+            self._learn_dense(x)
+        x = self._prepared(x)
+        if self.reduce is not None and x.shape[1] > self.reduce and x.shape[0] > self.reduce:
+            how = TruncatedSVD if sparse.issparse(x) else PCA
+            self.projection_ = how(self.reduce, random_state=self.seed).fit(x)
+            x = self.projection_.transform(x)
+        square = x.multiply(x).sum() if sparse.issparse(x) else np.square(x, dtype=np.float64).sum()
+        self.length_ = float(np.sqrt(square / max(1, x.shape[0]))) or 1.0
+        return self
+
+    def matrix(self, rows: Sequence[Record | None]) -> Matrix:
+        """(N, D), 0 in rows without the view."""
+        here = self._here(rows)
+        x = self._prepared(self.extractor.vectors(rows)[here])
+        if self.projection_ is not None:
+            x = self.projection_.transform(x) if x.shape[0] else np.zeros((0, self.reduce))  # type: ignore[arg-type]
+        x = x / self.length_
+        if sparse.issparse(x):
+            place = sparse.csr_matrix(
+                (np.ones(here.sum()), (np.flatnonzero(here), np.arange(here.sum()))), (len(rows), here.sum())
+            )
+            return (place @ x).astype(np.float32)
+        out = np.zeros((len(rows), x.shape[1]), dtype=np.float32)
+        out[here] = x
+        return out
+
+    def _learn_dense(self, x: NDArray[np.float32]) -> None:
+        x = np.where(np.isfinite(x), x, np.nan).astype(np.float64)
+        known = ~np.isnan(x)
+        count = known.sum(0)
+        filled = np.where(known, x, 0)
+        center = filled.sum(0) / np.maximum(count, 1)
+        scale = np.sqrt((np.where(known, x - center, 0) ** 2).sum(0) / np.maximum(count, 1))
+        varied = scale > 1e-6 * np.maximum(1e-6, np.abs(center))
+        z = np.where(known, (x - center) / np.where(varied, scale, 1), 0).astype(np.float32)
+        keep = [i for i in _first_of_each(z) if varied[i]]
+        self.keep_, self.dropped_ = np.array(keep, dtype=int), x.shape[1] - len(keep)
+        self.center_, self.scale_ = center[keep], scale[keep]
+        share = 1 - count / max(1, len(x))
+        gaps = [i for i in np.flatnonzero((share > GAPS) & (share < 1 - GAPS))]
+        self.gaps_ = np.array([gaps[i] for i in _first_of_each(known[:, gaps])], dtype=int)
+
+    def _prepared(self, x: Matrix) -> Matrix:
+        if sparse.issparse(x):
+            return x[:, self.keep_]
+        known = np.isfinite(x)
+        z = (np.where(known, x, 0)[:, self.keep_] - self.center_) / self.scale_
+        z = np.where(known[:, self.keep_], z, 0).clip(-BOUND, BOUND)
+        return np.concatenate([z, ~known[:, self.gaps_]], axis=1).astype(np.float32)
+
+    @staticmethod
+    def _here(rows: Sequence[Record | None]) -> NDArray[np.bool_]:
+        return np.array([r is not None for r in rows], dtype=bool)
+
+
+class Join(BaseEstimator):
+    """Blocks of several views side by side, and one presence bit for each of their modalities.
+
+    blocks: by view. views: the modality of each.
+    """
+
+    def __init__(self, blocks: dict[str, Block], views: dict[str, str]) -> None:
+        self.blocks, self.views = blocks, views
+
+    def learn(self, rows: Mapping[str, Sequence[Record | None]]) -> Self:
+        """Fit each block on training rows; views that say nothing (of constant features alone) are left out."""
+        for view, block in self.blocks.items():
+            block.learn(rows[view])
+        return self
+
+    def matrix(self, rows: Mapping[str, Sequence[Record | None]]) -> Matrix:
+        """(N, D), sparse where a block is."""
+        return self.joined([block.matrix(rows[view]) for view, block in self.blocks.items()], rows)
+
+    def joined(self, parts: Sequence[Matrix], rows: Mapping[str, Sequence[Record | None]]) -> Matrix:
+        """`matrix`, where the blocks' matrices are known."""
+        parts = [*parts, self.present(rows).astype(np.float32)]
+        if any(sparse.issparse(p) for p in parts):
+            return sparse.hstack([sparse.csr_matrix(p) for p in parts], format="csr", dtype=np.float32)
+        return np.concatenate(parts, axis=1)
+
+    def present(self, rows: Mapping[str, Sequence[Record | None]]) -> NDArray[np.bool_]:
+        """(N, M) True where a view of the modality is there, of modalities in the order of `views`."""
+        out = {m: np.zeros(len(next(iter(rows.values()))), dtype=bool) for m in self.views.values()}
+        for view in self.blocks:
+            out[self.views[view]] |= np.array([r is not None for r in rows[view]], dtype=bool)
+        return np.stack(list(out.values()), axis=1)
+
+
+def _first_of_each(x: NDArray[Any]) -> list[int]:
+    """Places of distinct columns, each at its first."""
+    seen: dict[bytes, int] = {}
+    for i, column in enumerate(np.ascontiguousarray(x.T)):
+        seen.setdefault(column.tobytes(), i)
+    return sorted(seen.values())

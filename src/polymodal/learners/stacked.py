@@ -1,0 +1,115 @@
+"""The small-data path: features of each modality, ordinary estimators on them, combined early, late or both.
+
+    records --Block of each view--> one matrix a set of modalities --estimators--> logits --weights--> the answer
+
+A **member** is one kind of estimator on one set of modalities: each alone, or all joined (early fusion). Members answer
+for rows that they did not see, fold by fold, and from these out-of-fold answers it is decided how they are combined.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.errors import InputError
+from polymodal.features.base import Extractor
+from polymodal.learners import estimators
+from polymodal.learners.base import Learner
+from polymodal.learners.ensemble import blend
+from polymodal.learners.estimators import KINDS, Fitted
+from polymodal.learners.matrix import Fields, Join, Tokens, records
+from polymodal.tasks.base import Task
+
+Extract = Extractor | Tokens | Fields
+
+
+class Stacked(Learner):
+    """Members, and how their answers are combined (Recipe). Answers renormalise over members that see something.
+
+    views: the modality that each input is a view of. members: [{"modalities", "kind", "weight"}]. stacked: whether a
+    linear estimator combines them (Wolpert 1992), else their weights do. What is fitted is kept beside the
+    specification, by `save_fitted`.
+    """
+
+    def __init__(self, task: Task, views: dict[str, str], members: list[dict[str, Any]], stacked: bool = False) -> None:
+        super().__init__()
+        self.task, self.views, self.members, self.stacked = task, views, members, stacked
+        self.joins: dict[str, Join] = {}
+        self.fitted: list[Fitted] = []
+        self.top: Fitted | None = None
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The views of all modalities that a member reads."""
+        used = {m for member in self.members for m in member["modalities"]}
+        return [v for v, m in self.views.items() if m in used]
+
+    @torch.no_grad()
+    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+        """(B, outputs) logits, on the device of the inputs."""
+        device = next(iter(inputs.values())).mask.device
+        rows = {v: records(x) for v, x in inputs.items()}
+        matrices = {k: join.matrix(rows) for k, join in self.joins.items()}
+        here = {k: torch.from_numpy(join.present(rows).any(1)) for k, join in self.joins.items()}
+        keys = [key(m["modalities"], KINDS[m["kind"]].reduce) for m in self.members]
+        answers = [torch.from_numpy(estimators.logits(f, matrices[k])) for f, k in zip(self.fitted, keys, strict=True)]
+        here_bk = torch.stack([here[k] for k in keys], dim=1)
+        if self.top is not None:
+            return torch.from_numpy(estimators.logits(self.top, meta(answers, here_bk))).to(device)
+        weights = torch.tensor([float(m["weight"]) for m in self.members])
+        return blend(torch.stack(answers, dim=1), weights, here_bk, self.task.link).to(device)
+
+    def save_fitted(self, path: Path) -> None:
+        """Write what is fitted: JSON and arrays in one archive (skops), never pickle."""
+        import skops.io as sio
+
+        state = {"joins": self.joins, "fitted": [tuple(f) for f in self.fitted]}
+        sio.dump({**state, "top": None if self.top is None else tuple(self.top)}, path)
+
+    def load_fitted(self, path: Path, classes: Sequence[type]) -> None:
+        """Read it. classes: the extractors that it may hold. Raises InputError for a file that holds other code."""
+        import skops.io as sio
+
+        trusted = {*TRUSTED, *(f"{c.__module__}.{c.__qualname__}" for c in classes)}
+        if strange := set(sio.get_untrusted_types(file=path)) - trusted:
+            raise InputError(f"{path} holds parts that polymodal does not write: {', '.join(sorted(strange))}")
+        state = sio.load(path, trusted=sorted(trusted))
+        self.joins = state["joins"]
+        self.fitted = [Fitted(*f) for f in state["fitted"]]
+        self.top = None if state["top"] is None else Fitted(*state["top"])
+
+    def size(self) -> int:
+        """How many numbers the estimators hold, counted where that means something: coefficients and tree nodes."""
+        fitted = [*self.fitted, *([self.top] if self.top is not None else [])]
+        return sum(estimators.count(e) for f in fitted for e in f.estimators)
+
+
+def key(modalities: Sequence[str], reduce: int | None) -> str:
+    """The name of the matrix that members of these modalities share."""
+    return f"{reduce} of {' + '.join(modalities)}"
+
+
+def meta(answers: Sequence[Tensor], here_bk: Tensor) -> NDArray[np.float32]:
+    """(N, K * C + K): the logits of each member, 0 where it sees nothing, and whether it sees anything."""
+    parts = [torch.where(h[:, None], a.clamp(-8, 8), 0) for a, h in zip(answers, here_bk.T, strict=True)]
+    return torch.cat([*parts, here_bk.float()], dim=1).numpy()
+
+
+TRUSTED = (
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "polymodal.learners.matrix.Block",
+    "polymodal.learners.matrix.Fields",
+    "polymodal.learners.matrix.Join",
+    "polymodal.learners.matrix.Tokens",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+)

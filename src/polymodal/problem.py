@@ -1,0 +1,216 @@
+"""What is to be learned: a table's schema, its task, and the ways in which each modality is read.
+
+table, target --state--> Problem --read(training rows)--> Reading: encoded rows, for both paths
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polymodal import tasks
+from polymodal.data.preprocess import Preprocessor, Rows, target_cells
+from polymodal.data.schema import Schema
+from polymodal.data.splits import holdout
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.features import DEFAULT, EXTRACTORS
+from polymodal.features.codec import Features
+from polymodal.learners.matrix import Fields, Tokens
+from polymodal.learners.stacked import Extract
+from polymodal.modalities import choose
+from polymodal.modalities.base import Codec, Encoder
+from polymodal.modalities.tabular import Cells
+from polymodal.nn import SIZES, Size
+from polymodal.tasks.base import Task
+
+
+class Problem(NamedTuple):
+    """A table with a target. encoders: by modality, the one asked for, if any. reason: why it is this task."""
+
+    table: Table
+    schema: Schema
+    task: Task
+    reason: str
+    size: Size
+    encoders: dict[str, str]
+    tune: list[str]
+
+    def split(self, seed: int) -> tuple[list[int], list[int]]:
+        """Training and validation rows; rows without a label stay in training, where they are left out and counted.
+
+        Held-out rows (and their groups) move to training where no training row has a label of theirs.
+        """
+        train, valid = _split(self.table, self.schema, self.task, seed)
+        return _keep_rare_labels(self.table, self.schema, self.task, train, valid)
+
+    def groups(self, table: Table) -> list[Any] | None:
+        """Each row's group, where there is a group column and the table has it."""
+        group = self.schema.group
+        return table.cells(group) if group is not None and group in table.columns else None
+
+    def parts(self) -> dict[str, tuple[Codec, type[Encoder]]]:
+        """Each modality's codec and encoder class, for networks."""
+        out = {}
+        for m, (kind, columns) in self.schema.modalities().items():
+            settings = {"columns": {c: self.schema.columns[c].kind for c in columns}} if kind == "tabular" else {}
+            out[m] = choose(kind, self.encoders.get(m), tune=m in self.tune, settings=settings)
+        return out
+
+    def read(
+        self,
+        train: Sequence[int],
+        *,
+        features: bool,
+        networks: bool = True,
+        cache: Path | None = None,
+        quiet: bool = True,
+    ) -> "Reading":
+        """Encode the table, by codecs that are fitted on its training rows. features: also as classical features."""
+        parts = self.parts()
+        codecs: dict[str, Codec] = {m: codec for m, (codec, _) in parts.items()}
+        views = {m: m for m in codecs}
+        if features:
+            for m, (kind, _) in self.schema.modalities().items():
+                for name in DEFAULT.get(kind, []):
+                    view = _unique(f"{m}/{name}", codecs)
+                    codecs[view], views[view] = Features(EXTRACTORS[kind][name]()), m
+                if not networks and not _vectors(codecs[m]):
+                    del codecs[m]
+        prep = Preprocessor(self.schema, codecs, views).fit(self.table.take(train), self.size, quiet)
+        encode = partial(prep.encode, task=self.task, cache=cache, need_target=True, quiet=quiet)
+        rows = encode(self.table, fitting=True)
+        return Reading(prep, {m: e for m, (_, e) in parts.items()}, rows, encode)
+
+
+class Reading(NamedTuple):
+    """An encoded table. encoders: the class of each modality's encoder. encode: reads other tables the same way."""
+
+    preprocessor: Preprocessor
+    encoders: dict[str, type[Encoder]]
+    rows: Rows
+    encode: Callable[[Table], Rows]
+
+    def extractors(self) -> dict[str, Extract]:
+        """How the small-data path reads each view that it can read."""
+        out: dict[str, Extract] = {}
+        for view, codec in self.preprocessor.codecs.items():
+            if isinstance(codec, Features):
+                out[view] = codec.extractor
+            elif isinstance(codec, Cells):
+                out[view] = Fields(codec.fields)
+            elif _vectors(codec):
+                out[view] = Tokens()
+        return out
+
+
+def state(
+    table: Any,
+    target: str | Sequence[str],
+    *,
+    group: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    task: str | Task | None = None,
+    size: str = "small",
+    encoders: Mapping[str, str] | None = None,
+    tune: Sequence[str] = (),
+) -> Problem:
+    """Infer the schema and the task. Raises InputError for what can't be learned from or is not there."""
+    dial = _size(size)
+    table = Table.read(table)
+    schema = Schema.infer(table, target, group, kinds, ignore)
+    schema.check(table.name)
+    _check_rows(table)
+    goal, why = _task(task, table, schema)
+    _check_encoders(schema, encoders or {}, tune)
+    return Problem(table, schema, goal, why, dial, dict(encoders or {}), list(tune))
+
+
+def _vectors(codec: Codec) -> bool:
+    """Is what the codec gives a vector of features already?"""
+    return isinstance(codec, Cells) or codec.kind == "vector" or hasattr(codec, "tokens")
+
+
+def _unique(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _check_encoders(schema: Schema, encoders: Mapping[str, str], tune: Sequence[str]) -> None:
+    found = schema.modalities()
+    for name in [*encoders, *tune]:
+        if name not in found:
+            raise InputError(f"no modality {name!r} to choose an encoder for; there are: {', '.join(found)}")
+    for name in tune:
+        if name not in encoders:
+            raise InputError(
+                f"--tune {name} fine-tunes a pretrained network, and none is named; add --encoder {name}=NAME"
+            )
+
+
+def _size(name: str) -> Size:
+    if name not in SIZES:
+        raise InputError(f"unknown size {name!r}; it is one of {', '.join(SIZES)}")
+    return SIZES[name]
+
+
+def _check_rows(table: Table) -> None:
+    if table.rows < 4:
+        raise InputError(
+            f"{table.name} has {table.rows} row{'s' * (table.rows != 1)}; training needs at least 4, and some "
+            "hundreds to learn anything"
+        )
+
+
+def _task(task: str | Task | None, table: Table, schema: Schema) -> tuple[Task, str]:
+    if isinstance(task, Task):
+        return task, "set by you"
+    cells = target_cells(table, schema)
+    if task is None:
+        return tasks.guess(cells, schema.target)
+    if task not in tasks.TASKS:
+        raise InputError(f"unknown task {task!r}; it is one of {', '.join(tasks.TASKS)}")
+    return tasks.TASKS[task](), "set by you"
+
+
+def _split(table: Table, schema: Schema, task: Task, seed: int) -> tuple[list[int], list[int]]:
+    """Training and validation rows; rows without a label stay in training, where they are left out and counted."""
+    cells = target_cells(table, schema)
+    labelled = [i for i, c in enumerate(cells) if c is not None]
+    if len(labelled) < 4:
+        raise InputError(
+            f"only {len(labelled)} of {table.rows} rows have a label in {', '.join(schema.target)!r}; "
+            "training needs at least 4"
+        )
+    groups = table.cells(schema.group) if schema.group else None
+    _, held = holdout(
+        len(labelled),
+        stratify=task.strata([cells[i] for i in labelled]),
+        groups=[groups[i] for i in labelled] if groups else None,
+        seed=seed,
+    )
+    valid = {labelled[i] for i in held}
+    return [i for i in range(table.rows) if i not in valid], sorted(valid)
+
+
+def _keep_rare_labels(
+    table: Table, schema: Schema, task: Task, train: list[int], valid: list[int]
+) -> tuple[list[int], list[int]]:
+    """The same parts, with held-out rows (and their groups) moved to training where a label of theirs is not there."""
+    cells = target_cells(table, schema)
+    groups = table.cells(schema.group) if schema.group else [None] * table.rows
+    task.fit([cells[i] for i in train])
+    moved = set()
+    for i in valid:
+        try:
+            task.encode(cells[i])
+        except InputError:
+            moved |= {i} if groups[i] is None else {j for j in valid if groups[j] == groups[i]}
+    if len(moved) == len(valid):
+        raise InputError(
+            f"no rows can be held out of {table.name}: each candidate has a label that no other row has; give rows to "
+            "validate on with --valid"
+        )
+    return sorted([*train, *moved]), [i for i in valid if i not in moved]
