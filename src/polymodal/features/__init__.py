@@ -1,9 +1,29 @@
 """Classical features of each modality; see `base` for the contract. The table at the foot names all."""
 
 from polymodal.features.base import Extractor
+from polymodal.features.embeddings import SkipGram, WordVectors
+from polymodal.features.text import BagOfWords, Characters, Hashed, Statistics, Tfidf
 
-__all__ = ["EXTRACTORS", "Extractor"]
+__all__ = ["DEFAULT", "EXTRACTORS", "Extractor"]
 
 # By kind of column, then by name; `DEFAULT` says which of them are used unless others are asked for.
-EXTRACTORS: dict[str, dict[str, type[Extractor]]] = {"text": {}, "image": {}, "audio": {}, "series": {}}
-DEFAULT: dict[str, list[str]] = {"text": [], "image": [], "audio": [], "series": []}
+EXTRACTORS: dict[str, dict[str, type[Extractor]]] = {
+    "text": {
+        "bag": BagOfWords,
+        "tfidf": Tfidf,
+        "characters": Characters,
+        "hashed": Hashed,
+        "statistics": Statistics,
+        "skipgram": SkipGram,
+        "wordvectors": WordVectors,  # needs a path
+    },
+    "image": {},
+    "audio": {},
+    "series": {},
+}
+DEFAULT: dict[str, list[str]] = {
+    "text": ["tfidf", "characters"],
+    "image": [],
+    "audio": [],
+    "series": [],
+}
