@@ -28,7 +28,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "evaluate",
     "folder",
     "model",
-    "problem candidates",
+    "problem candidates extract",
     "auto",
     "fitting",
     "estimators render",

@@ -106,7 +106,7 @@ def run(folder: Path, quiet: bool = False) -> None:
     _step(
         console,
         "Train, and compare with each modality alone",
-        f"fit {train} --test {unseen} {FIT} --size tiny --epochs {EPOCHS} --out {model_folder}",
+        f"fit {train} --test {unseen} {FIT} --fusion gated --size tiny --epochs {EPOCHS} --out {model_folder}",
     )
     with _one_thread():
         model = polymodal.fit(
@@ -114,6 +114,7 @@ def run(folder: Path, quiet: bool = False) -> None:
             "digit",
             test=str(unseen),
             group="speaker",
+            fusion="gated",
             size="tiny",
             epochs=EPOCHS,
             out=model_folder,

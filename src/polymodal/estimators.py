@@ -30,6 +30,7 @@ class _Estimator(BaseEstimator):
         self,
         *,
         fusion: str = DEFAULT_FUSION,
+        preset: str = "balanced",
         size: str = "small",
         encoders: Mapping[str, str] | None = None,
         tune: Sequence[str] = (),
@@ -43,7 +44,7 @@ class _Estimator(BaseEstimator):
         cache: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.fusion, self.size, self.encoders, self.tune = fusion, size, encoders, tune
+        self.fusion, self.preset, self.size, self.encoders, self.tune = fusion, preset, size, encoders, tune
         self.kinds, self.ignore, self.epochs, self.batch_size = kinds, ignore, epochs, batch_size
         self.lr, self.time_limit, self.folder, self.cache, self.seed = lr, time_limit, folder, cache, seed
 

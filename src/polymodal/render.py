@@ -11,6 +11,7 @@ from rich.table import Table
 from polymodal.data.cache import Usage
 from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
+from polymodal.extract import Extracted
 from polymodal.features.codec import Features
 from polymodal.fitting import comparison_of
 from polymodal.learners.base import Learner
@@ -189,3 +190,18 @@ def _modalities(model: Model) -> list[str]:
         f"{m} ({', '.join(columns)})" if kind == "tabular" else f"{m} ({kind})"
         for m, (kind, columns) in model.preprocessor.schema.modalities().items()
     ]
+
+
+def extracted(found: Extracted, out: Path) -> None:
+    """How many features of what were written, and what could not be read."""
+    console = Console()
+    grid = Table(box=None)
+    grid.add_column("column: features")
+    grid.add_column("columns", justify="right")
+    for name, count in found.counts.items():
+        more = f" ({found.left_out[name]:,} rarer ones left out)" if name in found.left_out else ""
+        grid.add_row(escape(name) + more, f"{count:,}")
+    console.print(grid)
+    _bad(console, found.bad)
+    rows, columns = found.frame.shape
+    console.print(f"{rows:,} rows of {columns:,} columns are in {escape(str(out))}", highlight=False)

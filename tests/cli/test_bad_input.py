@@ -12,7 +12,7 @@ from PIL import Image
 
 from conftest import Run, make_shop
 
-FAST = ["--epochs", 2, "--size", "tiny", "--no-baselines"]
+FAST = ["--fusion", "gated", "--epochs", 2, "--size", "tiny", "--no-baselines"]
 
 
 def refused(done, *said: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import Run, make_shop
 from polymodal import cli, fusion
 
-FAST = ["--epochs", 6, "--size", "tiny"]
+FAST = ["--fusion", "gated", "--epochs", 6, "--size", "tiny"]
 
 
 @pytest.fixture(scope="module")
@@ -118,5 +118,5 @@ def test_the_flags_of_fit_are_these():
     (fit,) = (c for c in typer.main.get_command(cli.app).commands.values() if c.name == "fit")
     assert sorted(p.name for p in fit.params) == sorted(
         "table target valid test out fusion size encoder tune modality ignore group task time_limit epochs batch_size lr "
-        "precision seed baselines resume overwrite cache as_json".split()
+        "precision preset seed baselines resume overwrite cache as_json".split()
     )

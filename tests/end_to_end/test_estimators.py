@@ -19,7 +19,7 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, str]:
 
 
 def make(folder: str, **more) -> MultimodalClassifier:
-    return MultimodalClassifier(folder=folder, size="tiny", epochs=3, **more)
+    return MultimodalClassifier(folder=folder, **{"fusion": "gated", "size": "tiny", "epochs": 3, **more})
 
 
 def test_classifier(frame):
@@ -56,7 +56,7 @@ def test_numeric_labels_keep_their_type(frame):
 def test_regressor(frame):
     (x, folder) = frame
     y = np.log(x["price"].to_numpy())
-    model = MultimodalRegressor(folder=folder, size="tiny", epochs=3).fit(x.drop(columns=["price", "kind"]), y)
+    model = MultimodalRegressor(folder=folder, fusion="gated", size="tiny", epochs=3).fit(x.drop(columns=["price", "kind"]), y)
     got = model.predict(x)
     assert got.shape == (90,) and np.isfinite(got).all() and abs(got.mean() - y.mean()) < 1
 

@@ -12,7 +12,7 @@ import polymodal
 from conftest import make_shop
 from polymodal import InputError
 
-FAST = dict(epochs=3, size="tiny", baselines=False)
+FAST = dict(fusion="gated", epochs=3, size="tiny", baselines=False)
 
 
 def rows(n: int = 80, seed: int = 0) -> list[dict]:
@@ -74,11 +74,11 @@ def test_regression_learns():
 
 
 def test_groups_never_part_and_intervals_are_over_groups(monkeypatch):
-    from polymodal import fitting
+    from polymodal import problem
 
     seen = []
-    split = fitting._split
-    monkeypatch.setattr(fitting, "_split", lambda table, *a: seen.append((table, *split(table, *a))) or seen[-1][1:])
+    split = problem._split
+    monkeypatch.setattr(problem, "_split", lambda table, *a: seen.append((table, *split(table, *a))) or seen[-1][1:])
     model = fit("grade", group="owner")
     ((table, train, valid),) = seen
     owners = table.cells("owner")

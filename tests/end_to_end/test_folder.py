@@ -16,7 +16,7 @@ from polymodal.errors import InputError
 from polymodal.fusion.base import Fusion, one_token
 from polymodal.ops import masked_mean
 
-FIT = dict(epochs=2, size="tiny", baselines=False)
+FIT = dict(epochs=2, size="tiny", baselines=False, fusion="gated")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def folder(saved, tmp_path) -> Path:
 
 @pytest.mark.parametrize("name", fusion.FUSIONS)
 def test_loaded_model_predicts_the_same(saved, tmp_path, name):
-    model = polymodal.fit(saved[0], "kind", fusion=name, **FIT)
+    model = polymodal.fit(saved[0], "kind", **{**FIT, "fusion": name})
     again = polymodal.load(model.save(tmp_path / "m"))
     pd.testing.assert_frame_equal(model.predict(saved[0]), again.predict(saved[0]), check_exact=True)
     assert again.report["settings"]["fusion"] == name
@@ -81,11 +81,11 @@ def test_broken_manifest_is_refused(folder):
         polymodal.load(folder)
 
 
-@pytest.mark.parametrize("version, way", [(0, "fit it again with this version"), (99, "update polymodal")])
+@pytest.mark.parametrize("version, way", [(1, "fit it again with this version"), (99, "update polymodal")])
 def test_other_format_version_is_refused(folder, version, way):
     path = folder / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": version}))
-    with pytest.raises(InputError, match=rf"format version {version}, and this polymodal reads version 1; {way}"):
+    with pytest.raises(InputError, match=rf"format version {version}, and this polymodal reads version 2; {way}"):
         polymodal.load(folder)
 
 
@@ -110,7 +110,7 @@ class First(Fusion):
 
 def test_own_class_is_loaded_only_when_it_is_handed_in(saved, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    model = polymodal.fit(saved[0], "kind", fusion="test_folder:First", **FIT)
+    model = polymodal.fit(saved[0], "kind", **{**FIT, "fusion": "test_folder:First"})
     model.save(tmp_path / "m")
     with pytest.raises(InputError, match=r"a class 'First' that polymodal does not have.*parts="):
         polymodal.load(tmp_path / "m")

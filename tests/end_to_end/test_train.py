@@ -19,7 +19,7 @@ from conftest import make_shop
 from polymodal.data.preprocess import order
 from polymodal.errors import InputError
 
-FIT = dict(epochs=4, batch_size=16, size="tiny", baselines=False)
+FIT = dict(fusion="gated", epochs=4, batch_size=16, size="tiny", baselines=False)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -102,7 +102,7 @@ def test_nan_loss_names_the_rows(shop):
 def test_time_limit_ends_in_time(tmp_path):
     table = make_shop(tmp_path / "shop", 400)
     began = time.monotonic()
-    model = polymodal.fit(table, "kind", time_limit=6, epochs=10_000, batch_size=8, size="tiny")
+    model = polymodal.fit(table, "kind", fusion="gated", time_limit=6, epochs=10_000, batch_size=8, size="tiny")
     assert time.monotonic() - began < 40  # without a limit it would be an hour
     assert model.report["comparison"]["candidates"][0]["epochs"] >= 1
 

@@ -39,7 +39,7 @@ class Features(Codec):
     def encode(self, cell: Any) -> Tensor | None:
         """The record of a cell."""
         record = None if cell is None else self.extractor.read(cell)
-        return None if record is None else torch.from_numpy(np.ascontiguousarray(record))
+        return None if record is None else torch.from_numpy(np.require(record, requirements=["C", "W"]))
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """(B, N, ...) records with padding after the N of each, and the (B, N) mask."""

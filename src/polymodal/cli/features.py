@@ -1,0 +1,58 @@
+"""`polymodal features`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polymodal.cli.app import app
+from polymodal.cli.options import CacheOpt, IgnoreOpt, JsonOpt, ModalityOpt, TableArg, pairs, print_json
+
+
+@app.command()
+def features(
+    table: TableArg,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Parquet, CSV or TSV file to write.")],
+    learn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE", help="Learn vocabularies and code books from this table [default: TABLE itself]."
+        ),
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=NAMES",
+            help="Features of a column, with commas between. text: bag, tfidf, characters, hashed, statistics, skipgram, wordvectors:FILE; image: color, hog, lbp, visualwords, pixels; audio: mfcc, logmel, spectral, prosody; series: statistics, spectrum, wavelets, canonical, heartrate, electrodermal.",
+        ),
+    ] = None,
+    modality: ModalityOpt = None,
+    ignore: IgnoreOpt = None,
+    cache: CacheOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write the classical features of text, image, audio and series columns, with names such as voice.f0_mean_hz.
+
+    What is read of a cell is kept in the cache, so a second run, or a fit, is quick. Example:
+
+        polymodal features calls.csv --select call=prosody,mfcc --out features.parquet
+    """
+    from polymodal import extract, render
+    from polymodal.data.cache import default_folder
+
+    found = extract.features(
+        table,
+        learn=learn,
+        select=pairs(select, "--select"),
+        kinds=pairs(modality, "--modality"),
+        ignore=ignore or (),
+        cache=cache or default_folder(),
+        quiet=False,
+    )
+    extract.write(found.frame, out)
+    if as_json:
+        rows, columns = found.frame.shape
+        counts = {"rows": rows, "columns": columns, "features": found.counts, "left_out": found.left_out}
+        print_json({"file": str(out), **counts, "bad": [b._asdict() for b in found.bad]})
+    else:
+        render.extracted(found, out)
