@@ -194,8 +194,9 @@ def agreement(logit_bmc: Tensor, weight_bmc: Tensor, link: str) -> Tensor:
 def surest(logit_bmc: Tensor, mask_bm: Tensor, link: str) -> Tensor:
     """The logits of the greatest answers: (B, M, C) -> (B, C) with f(out)_c in proportion to max_m f(logit[m])_c.
 
-    The maximum is over the True places of m. f is the link: softmax over C; sigmoid, with the maxima of f and of 1 - f in proportion; or identity, where
-    out is the maximum itself. At least one place of each row is True. The max rule of Kittler et al. 1998.
+    The maximum is over the True places of m, and at least one place of each row is True. f is the link: softmax over
+    C; sigmoid, with the maxima of f and of 1 - f in proportion; or identity, where out is the maximum itself. The max
+    rule of Kittler et al. 1998.
     """
     low = torch.finfo(logit_bmc.dtype).min
 

@@ -72,7 +72,7 @@ def test_shape_and_mask(name: str, modalities: int) -> None:
     assert f.dim == (3 if isinstance(f, Late) else SIZES["tiny"].dim)
     here = torch.stack([m.present() for m in x.values()], 1).any(1)
     assert torch.equal(y.mask.any(1), here)
-    assert f.paper
+    assert f.paper and f.family in ("early", "sequence", "late", "hybrid")
 
 
 @EVERY
@@ -154,14 +154,17 @@ def test_everything_missing_is_finite(name: str, modalities: int, training: bool
 @MODALITIES
 def test_each_modality_counts_at_every_real_token(name: str, modalities: int) -> None:
     f = built(name, modalities)
-    x = tokens(f)
+    x = tokens(f, rows=64 if name == "late-max" else 5)
     for v in x.values():
         v.values.requires_grad_()
     (real(f(x)) * torch.linspace(-1, 1, f.dim, dtype=torch.float64)).sum().backward()
     for m, v in x.items():
         assert v.values.grad is not None
         reached = v.values.grad.abs().sum(2) > 0
-        assert torch.equal(reached, v.mask), f"tokens of {m!r}"
+        if name == "late-max":  # only the surest speaks: a modality is heard in some rows, there with all its tokens
+            assert reached.any() and torch.equal(reached, v.mask & reached.any(1, keepdim=True)), f"tokens of {m!r}"
+        else:
+            assert torch.equal(reached, v.mask), f"tokens of {m!r}"
 
 
 @EVERY
@@ -252,23 +255,57 @@ def test_errors_are_named(name: str) -> None:
         make(name, {}, SIZES["tiny"], Answer())
 
 
-@pytest.mark.parametrize("name", [n for n, c in FUSIONS.items() if issubclass(c, Late)])
+LATE = pytest.mark.parametrize("name", [n for n, c in FUSIONS.items() if issubclass(c, Late)])
+
+
+@LATE
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("training", [False, True])
 def test_a_late_fusion_of_what_is_present_renormalises(name: str, link: str, training: bool) -> None:
     """What an absent modality would have said has no part: the fusion of the others comes out."""
     f = built(name, 3, link).train(training)
     x = tokens(f)
-    last = list(f.dims)[-1]
-    two = type(f)(dict(list(WIDTHS.items())[:2]), f.dim, link=link).double().train(training)
+    last, dims = list(f.dims)[-1], dict(list(WIDTHS.items())[:2])
+    if name == "hybrid":  # with a joint fusion of which the same is true
+        f = type(f)(f.dims, f.dim, joint=FUSIONS["product"](f.dims, 4), link=link).double().train(training)
+    joint = {"joint": FUSIONS["product"](dims, 4)} if name == "hybrid" else {}
+    two = type(f)(dims, f.dim, link=link, **joint).double().train(training)
     kept = two.state_dict()
-    state = {k: v[: len(kept[k])] if k == "score_m" else v for k, v in f.state_dict().items() if k in kept}
+    state = {k: v[: len(kept[k])] if "score" in k else v for k, v in f.state_dict().items() if k in kept}
     two.load_state_dict(state)
     rest = {m: v for m, v in x.items() if m != last}
     torch.testing.assert_close(f({**rest, last: x[last].hidden()}).values[:2], two(rest).values[:2])
 
 
-@pytest.mark.parametrize("name", ["tensor", "low-rank", "bilinear", "product", "sum", "attention"])
+@LATE
+@MODALITIES
+def test_opinions_begin_with_the_answer_and_are_of_whom_is_present(name: str, modalities: int) -> None:
+    f = built(name, modalities)
+    x = tokens(f)
+    first, *others = f.opinions(x)
+    assert torch.equal(first.values, f(x).values) and torch.equal(first.mask, f(x).mask)
+    assert all(o.values.shape == (5, 1, 3) and o.mask.shape == (5, 1) for o in others)
+    if name in ("late-stacking", "hybrid"):
+        assert len(others) == modalities + (name == "hybrid")
+        here = torch.stack([v.present() for v in x.values()], 1)
+        assert torch.equal(torch.cat([o.mask for o in others[-modalities:]], 1), here)
+        loud = {m: poisoned(v, 1e30) for m, v in x.items()}
+        assert all(torch.equal(a.values, b.values) for a, b in zip(others, f.opinions(loud)[1:], strict=True))
+
+
+@EVERY
+@MODALITIES
+def test_the_penalty_is_a_number_that_can_be_added_to_a_loss(name: str, modalities: int) -> None:
+    penalty = built(name, modalities).penalty()
+    assert penalty.shape == () and penalty >= 0
+    assert (penalty > 0) == (name == "cen" and modalities > 1)
+
+
+OTHERS = ["tensor", "low-rank", "bilinear", "product", "sum", "attention", "mlb", "mutan", "mfb", "mcb", "film"]
+OTHERS += ["mbt", "perceiver", "recurrent"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_the_fusion_of_the_others_comes_out(name: str) -> None:
     """Absent is (1, 0 ... 0), no term, or no token: a fusion of fewer with the same weights agrees."""
     f = built(name, 3)
@@ -281,11 +318,17 @@ def test_the_fusion_of_the_others_comes_out(name: str) -> None:
     if name == "tensor":
         state["weight"] = f.weight[:, :, 0]
     if name == "bilinear":
-        state["linear.weight"] = f.linear.weight[:, : 2 * f.rank]  # type: ignore[union-attr, index, operator]
-        state["weights.0"] = f.weights[0][:, :1]  # type: ignore[index]
+        first, second = (f.dims[m] for m in names[:2])
+        state["linear.weight"] = f.linear.weight[:, : first + second]  # type: ignore[union-attr, index, operator]
+        state["weights.0"] = f.weights[0][:, :second]  # type: ignore[index]
+    if name == "film":
+        state = {k: v[:, : f.dim] if k.startswith("films") else v for k, v in state.items()}
+    if name == "mbt":
+        state["starts_md"] = f.starts_md[:2]
     few.load_state_dict(state)
     got = f({**x, names[2]: x[names[2]].hidden()}).values[:2]
     want = few({m: x[m] for m in names[:2]}).values[:2]
+    got = got[:, :2] if name == "mbt" else got
     if name == "low-rank":  # the constant of the absent one stays, as the 1 of its (1, 0 ... 0)
         few.constants = torch.nn.ParameterList([few.constants[0] * f.constants[2], few.constants[1]])  # type: ignore[index, operator]
         few.factors[0] = torch.nn.Parameter(few.factors[0] * f.constants[2][..., None])  # type: ignore[index, operator]

@@ -38,7 +38,7 @@ def cases(draw: st.DrawFn) -> tuple[str, str, dict[str, int], dict[str, Masked]]
     return name, link, dims, inputs
 
 
-COMMON = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+COMMON = settings(max_examples=240, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @COMMON

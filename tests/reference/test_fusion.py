@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.fusion import FUSIONS, Bilinear, Concat, Gated, LowRank, Vote, make
+from polymodal.fusion import FUSIONS, Bilinear, Concat, Gated, Late, LowRank, Vote, make
 from polymodal.fusion import Tensor as TensorFusion
 from polymodal.fusion.late import majority
 from polymodal.nn import SIZES, Size
@@ -52,15 +52,18 @@ def test_low_rank_is_tensor_fusion_with_the_weight_made_of_its_factors() -> None
     torch.testing.assert_close(f(x).values[:, 0], want)
 
 
-def test_bilinear_is_a_form_for_each_pair() -> None:
+@pytest.mark.parametrize("rank", [None, 3])
+def test_bilinear_is_a_form_for_each_pair(rank: int | None) -> None:
     dims = {**DIMS, "w": 2}
-    f = Bilinear(dims, 2, rank=3).double()
+    f = Bilinear(dims, 2, rank=rank).double()
     x = inputs(dims)
     us = [f.parts[m](x[m]) for m in dims]
+    assert [u.shape[1] for u in us] == (list(dims.values()) if rank is None else [rank] * 4)
     want = f.linear(torch.cat(us, 1))
     for m in range(4):
-        for n in range(m + 1, 4):
-            want = want + torch.einsum("bi,bj,ijo->bo", us[m], us[n], f.weights[m][:, n - m - 1])
+        forms = f.weights[m].split([u.shape[1] for u in us[m + 1 :]], dim=1) if m < 3 else []
+        for u, form in zip(us[m + 1 :], forms, strict=True):
+            want = want + torch.einsum("bi,bj,ijo->bo", us[m], u, form)
     torch.testing.assert_close(f(x).values[:, 0], want)
 
 
@@ -111,7 +114,7 @@ def learn_xor(name: str, steps: int = 400) -> float:
     tokens = (bits.T[..., None] * 2 - 1) * g[:, None] + 0.1 * torch.randn(2, 256, 4)
     x = {m: Masked(t[:, None], torch.ones(256, 1, dtype=torch.bool)) for m, t in zip("ab", tokens, strict=True)}
     f = make(name, {"a": 4, "b": 4}, Size(16, 2, 2, 8, 8), Answer())
-    late = name.startswith("late")
+    late = isinstance(f, Late)
     head = nn.Identity() if late else nn.Linear(16, 2)
     every = [*f.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(every, lr=1e-2)
@@ -131,15 +134,30 @@ def learn_xor(name: str, steps: int = 400) -> float:
         return (logits().argmax(1) == y).double().mean().item()
 
 
-@pytest.mark.parametrize(
-    "name", ["product", "concat", "gated", "tensor", "low-rank", "bilinear", "attention", "cross-attention"]
-)
+MULTIPLY = [
+    "product",
+    "concat",
+    "gated",
+    "tensor",
+    "low-rank",
+    "bilinear",
+    "mlb",
+    "mutan",
+    "mfb",
+    "mcb",
+    "film",
+    "mmtm",
+]
+ATTEND = ["attention", "cross-attention", "mult", "mbt", "perceiver", "recurrent"]
+
+
+@pytest.mark.parametrize("name", [*MULTIPLY, *ATTEND, "hybrid"])
 def test_xor_across_modalities_is_learned(name: str) -> None:
     """`concat` is here, and not below, because its MLP has a hidden layer."""
     assert learn_xor(name) == 1.0
 
 
-@pytest.mark.parametrize("name", ["mean", "sum", "weighted", "late-mean", "late-weighted", "late-vote"])
+@pytest.mark.parametrize("name", [n for n in FUSIONS if n not in {*MULTIPLY, *ATTEND, "hybrid"}])
 def test_xor_across_modalities_is_beyond_what_only_adds(name: str) -> None:
     assert learn_xor(name, steps=150) < 0.8
 
@@ -156,7 +174,8 @@ def test_tensor_that_is_too_large_names_the_way_out() -> None:
 @pytest.mark.parametrize("name", FUSIONS)
 def test_every_size_can_be_made(name: str, size: str) -> None:
     f = make(name, {"a": SIZES[size].dim, "b": SIZES[size].dim}, SIZES[size], Answer())
-    assert f.dim == (2 if name.startswith("late") else SIZES[size].dim)
+    assert f.dim == (2 if isinstance(f, Late) else SIZES[size].dim)
+    assert name != "bilinear" or sum(w.numel() for w in f.weights) <= 2**22
 
 
 def test_a_fusion_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,18 +107,108 @@ def test_low_rank_is_tensor_fusion_with_the_weight_of_its_factors() -> None:
     torch.testing.assert_close(got.sum(1), ops.tensor_linear(xs, weight))
 
 
-@pytest.mark.parametrize("modalities", [2, 3, 4])
-def test_pairwise_is_a_form_for_each_pair(modalities: int) -> None:
-    x = noise(3, modalities, 4)
-    weights = [noise(4, n, 4, 2, seed=n) for n in range(modalities - 1, 0, -1)]
-    got = ops.pairwise(x, weights)
+@pytest.mark.parametrize("widths", [(4, 4), (3, 2, 4), (2, 5, 3, 1)])
+def test_pairwise_is_a_form_for_each_pair(widths: tuple[int, ...]) -> None:
+    xs = [noise(3, d, seed=d) for d in widths]
+    weights = [noise(d, sum(widths[m + 1 :]), 2, seed=m) for m, d in enumerate(widths[:-1])]
+    got = ops.pairwise(xs, weights)
     for b, o in product(range(3), range(2)):
-        want = sum(
-            (x[b, m, i] * weights[m][i, n - m - 1, j, o] * x[b, n, j]).item()
-            for m, n in combinations(range(modalities), 2)
-            for i, j in product(range(4), repeat=2)
-        )
+        want = 0.0
+        for m, n in combinations(range(len(widths)), 2):
+            begin = sum(widths[m + 1 : n])
+            for i, j in product(range(widths[m]), range(widths[n])):
+                want += (xs[m][b, i] * weights[m][i, begin + j, o] * xs[n][b, j]).item()
         assert got[b, o].item() == pytest.approx(want, abs=1e-12)
+
+
+def test_product_of_present_leaves_out_what_is_absent() -> None:
+    xs, here = [noise(4, 3, seed=m) for m in range(3)], some(4, 3)
+    here[2] = False
+    got = ops.product_of_present([torch.where(here[:, m, None], x, torch_nan) for m, x in enumerate(xs)], here)
+    for b, i in product(range(4), range(3)):
+        assert got[b, i].item() == pytest.approx(math.prod(xs[m][b, i].item() for m in range(3) if here[b, m]))
+
+
+def test_signed_root_is_the_root_with_the_sign_and_smooth_at_0() -> None:
+    x = torch.tensor([-4.0, -0.25, 0.25, 9.0], dtype=torch.float64)
+    torch.testing.assert_close(ops.signed_root(x), x.sign() * x.abs().sqrt(), rtol=1e-5, atol=0)
+    zero = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    ops.signed_root(zero).backward()
+    assert zero.grad is not None and zero.grad.item() == pytest.approx(1e3)
+
+
+def test_count_sketch_is_the_sum_over_what_falls_on_a_place() -> None:
+    x, h = noise(3, 9), torch.randint(4, (9,), generator=torch.Generator().manual_seed(2))
+    s = some(9).double() * 2 - 1
+    got = ops.count_sketch(x, h, s, 4)
+    for b, k in product(range(3), range(4)):
+        assert got[b, k].item() == pytest.approx(sum((s[d] * x[b, d]).item() for d in range(9) if h[d] == k))
+
+
+def test_inner_products_of_sketches_are_right_on_average() -> None:
+    x, y, size, draws = noise(1, 6), noise(1, 6, seed=1), 8, 4000
+    g = torch.Generator().manual_seed(0)
+    h = torch.randint(size, (draws, 6), generator=g)
+    s = torch.randint(2, (draws, 6), generator=g) * 2.0 - 1
+    found = torch.stack(
+        [(ops.count_sketch(x, *of, size) * ops.count_sketch(y, *of, size)).sum() for of in zip(h, s, strict=True)]
+    )
+    error = found.std() / draws**0.5
+    assert abs(found.mean() - (x * y).sum()) < 4 * error < 0.3
+
+
+@pytest.mark.parametrize("widths", [(5, 4), (3, 4, 2)])
+@pytest.mark.parametrize("size", [7, 8])
+def test_convolved_sketches_are_the_sketch_of_the_outer_product(widths: tuple[int, ...], size: int) -> None:
+    g = torch.Generator().manual_seed(4)
+    xs = [noise(2, d, seed=d) for d in widths]
+    hs = [torch.randint(size, (d,), generator=g) for d in widths]
+    ss = [torch.randint(2, (d,), generator=g) * 2.0 - 1 for d in widths]
+    got = ops.convolved([ops.count_sketch(x, h, s, size) for x, h, s in zip(xs, hs, ss, strict=True)])
+    want = torch.zeros(2, size, dtype=torch.float64)
+    for b in range(2):
+        for at in product(*map(range, widths)):
+            place = sum(int(h[i]) for h, i in zip(hs, at, strict=True)) % size
+            want[b, place] += math.prod((s[i] * x[b, i]).item() for x, s, i in zip(xs, ss, at, strict=True))
+    torch.testing.assert_close(got, want)
+
+
+LINKS = pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
+
+
+@LINKS
+def test_agreement_is_the_product_of_the_answers(link: str) -> None:
+    logit, w = noise(3, 4, 5), torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    w[0, 1], logit[0, 1] = 0, 300.0  # a weight of 0 leaves it out, however loud it is
+    w = w if link == "identity" else w[:, :, :1].expand_as(w)  # one power for all classes
+    got = ops.agreement(logit, w, link)
+    if link == "softmax":
+        want = (logit.softmax(-1) ** w).prod(1)
+        torch.testing.assert_close(got.softmax(-1), want / want.sum(-1, keepdim=True))
+    elif link == "sigmoid":
+        yes, no = (logit.sigmoid() ** w).prod(1), (torch.sigmoid(-logit) ** w).prod(1)
+        torch.testing.assert_close(got.sigmoid(), yes / (yes + no))
+    else:  # where the density of the product is greatest, its slope is 0
+        at = got.requires_grad_()
+        slope = torch.autograd.grad((-0.5 * w * (at[:, None] - logit) ** 2).sum(), at)[0]
+        torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-9, rtol=0)
+
+
+@LINKS
+def test_surest_is_the_greatest_answer(link: str) -> None:
+    logit, mask = noise(5, 4, 3) * 3, some(5, 4)
+    mask[:, 0] = True
+    got = ops.surest(torch.where(mask[..., None], logit, torch_nan), mask, link)
+    for b in range(5):
+        real = logit[b][mask[b]]
+        if link == "softmax":
+            most = real.softmax(-1).amax(0)
+            torch.testing.assert_close(got[b].softmax(-1), most / most.sum())
+        elif link == "sigmoid":
+            yes, no = real.sigmoid().amax(0), torch.sigmoid(-real).amax(0)
+            torch.testing.assert_close(got[b].sigmoid(), yes / (yes + no))
+        else:
+            torch.testing.assert_close(got[b], real.amax(0))
 
 
 @pytest.mark.parametrize(

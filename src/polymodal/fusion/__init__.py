@@ -10,27 +10,47 @@ from typing import Any, Protocol
 from polymodal.errors import InputError
 from polymodal.fusion.attention import CrossAttention, JointAttention
 from polymodal.fusion.base import Fusion, Late
-from polymodal.fusion.bilinear import Bilinear
-from polymodal.fusion.late import LateMean, LateWeighted, Vote
+from polymodal.fusion.bilinear import Bilinear, pair_weights
+from polymodal.fusion.crossmodal import MulT
+from polymodal.fusion.exchange import CEN, MMTM, FiLM
+from polymodal.fusion.hybrid import Hybrid, Stacking
+from polymodal.fusion.late import LateMax, LateMean, LateProduct, LateWeighted, Vote
+from polymodal.fusion.latent import MBT, Perceiver, Recurrent
+from polymodal.fusion.products import MCB, MFB, MLB, MUTAN
 from polymodal.fusion.simple import Concat, Gated, Mean, Product, Sum, WeightedSum
 from polymodal.fusion.tensor import LowRank, Tensor, weights
 from polymodal.nn import Size
 from polymodal.spec import construct
 
 __all__ = [
+    "CEN",
     "FUSIONS",
+    "MBT",
+    "MCB",
+    "MFB",
+    "MLB",
+    "MMTM",
+    "MUTAN",
     "Bilinear",
     "Concat",
     "CrossAttention",
+    "FiLM",
     "Fusion",
     "Gated",
+    "Hybrid",
     "JointAttention",
     "Late",
+    "LateMax",
     "LateMean",
+    "LateProduct",
     "LateWeighted",
     "LowRank",
     "Mean",
+    "MulT",
+    "Perceiver",
     "Product",
+    "Recurrent",
+    "Stacking",
     "Sum",
     "Tensor",
     "Vote",
@@ -39,7 +59,7 @@ __all__ = [
     "make",
 ]
 
-ROOM = 2**22  # weights of a tensor fusion that is made by name: what an optimiser multiplies stays below 64 MiB
+ROOM = 2**22  # weights of a tensor or bilinear fusion made by name: what an optimiser multiplies stays below 64 MiB
 
 
 class Answers(Protocol):
@@ -58,11 +78,13 @@ def make(name: str, dims: dict[str, int], size: Size, task: Answers) -> Fusion:
     """A fusion by its name in `FUSIONS`, or of one's own as "package.module:Class", with the settings of
     `size`.
 
-    A late fusion gets the task's number of outputs and its link; any other ``dim=size.dim``. Raises
-    InputError for a name that is neither, and for a class that is no Fusion or needs arguments that the size
-    can't give.
+    A late fusion gets the task's number of outputs and its link; any other ``dim=size.dim``. The joint part of
+    `Hybrid` is `Gated`. Raises InputError for a name that is neither, for a class that is no Fusion or needs
+    arguments that the size can't give, and for no modality at all.
     """
     cls = find(name)
+    if not dims:
+        raise InputError(f"{cls.__name__} needs at least one modality, got none")
     known = inspect.signature(cls).parameters
     given: dict[str, Any] = {"dims": dims}
     if issubclass(cls, Late):
@@ -71,6 +93,10 @@ def make(name: str, dims: dict[str, int], size: Size, task: Answers) -> Fusion:
         given |= {"dim": size.dim, "heads": size.heads, "layers": max(1, size.layers // 2)}
     if cls is Tensor:
         given["rank"] = tensor_rank(len(dims), size.dim)
+    if cls is Bilinear:
+        given["rank"] = bilinear_rank(dims, size.dim)
+    if cls is Hybrid:
+        given["joint"] = make("gated", dims, size, task)
     args = {k: v for k, v in given.items() if k in known}
     needed = [k for k, p in known.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if missing := [k for k in needed if k not in args]:
@@ -115,6 +141,15 @@ def tensor_rank(modalities: int, dim: int) -> int:
     return next((r for r in range(16, 1, -1) if weights(modalities, r, dim) <= ROOM), 1)
 
 
+def bilinear_rank(dims: dict[str, int], dim: int) -> int | None:
+    """None, for vectors as they are, where bilinear fusion of them has at most ROOM weights; else the greatest rank
+    with which it has.
+    """
+    if pair_weights(list(dims.values()), dim) <= ROOM:
+        return None
+    return next((r for r in range(max(dims.values()), 1, -1) if pair_weights([r] * len(dims), dim) <= ROOM), 1)
+
+
 FUSIONS: dict[str, type[Fusion]] = {
     "mean": Mean,
     "sum": Sum,
@@ -125,9 +160,24 @@ FUSIONS: dict[str, type[Fusion]] = {
     "tensor": Tensor,
     "low-rank": LowRank,
     "bilinear": Bilinear,
+    "mlb": MLB,
+    "mutan": MUTAN,
+    "mfb": MFB,
+    "mcb": MCB,
+    "film": FiLM,
+    "mmtm": MMTM,
+    "cen": CEN,
     "attention": JointAttention,
     "cross-attention": CrossAttention,
+    "mult": MulT,
+    "mbt": MBT,
+    "perceiver": Perceiver,
+    "recurrent": Recurrent,
     "late-mean": LateMean,
     "late-weighted": LateWeighted,
     "late-vote": Vote,
+    "late-product": LateProduct,
+    "late-max": LateMax,
+    "late-stacking": Stacking,
+    "hybrid": Hybrid,
 }

@@ -6,7 +6,7 @@ b batch, t token, m modality, d width.
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.fusion.base import Fusion, one_token, presence
@@ -40,6 +40,7 @@ class JointAttention(Fusion):
     """
 
     paper = "Kim, Son & Kim 2021 (ViLT); Vaswani et al. 2017"
+    family = "sequence"
 
     def __init__(
         self, dims: dict[str, int], dim: int, *, heads: int = 4, layers: int = 2, dropout: float = 0.1
@@ -56,14 +57,12 @@ class JointAttention(Fusion):
         xs = self.ordered(inputs)
         tokens = each(self.embed, xs)
         start = self.token.expand(xs[0].mask.shape[0], 1, -1)
-        values = torch.cat([start, *(t.values for t in tokens)], dim=1)
-        mask = torch.cat([tokens[0].mask.new_ones(len(start), 1), *(t.mask for t in tokens)], dim=1)
-        x = Masked(values, mask)
+        x = chained(Masked(start, tokens[0].mask.new_ones(len(start), 1)), *tokens)
         for block in self.blocks:
             x = block(x)
         # of the last layer only the class token is read, so it alone asks; the others would be thrown away
-        context = Masked(self.last.norm(zeroed(x)), mask)
-        y = self.last(Masked(x.values[:, :1], mask[:, :1]), context).values
+        context = Masked(self.last.norm(zeroed(x)), x.mask)
+        y = self.last(Masked(x.values[:, :1], x.mask[:, :1]), context).values
         return one_token(self.norm(y)[:, 0], xs)
 
 
@@ -76,6 +75,7 @@ class CrossAttention(Fusion):
     """
 
     paper = "Tsai et al. 2019 (MulT), with one context of all others in place of one stack a pair"
+    family = "sequence"
 
     def __init__(
         self, dims: dict[str, int], dim: int, *, heads: int = 4, layers: int = 1, dropout: float = 0.1
@@ -110,6 +110,24 @@ class Exchange(nn.Module):
         out = []
         for i, (block, x) in enumerate(zip(self.blocks.children(), tokens, strict=True)):
             others = normed[:i] + normed[i + 1 :] or normed
-            values, mask = (torch.cat([getattr(o, f) for o in others], dim=1) for f in ("values", "mask"))
-            out.append(block(x, Masked(values, mask)))
+            out.append(block(x, chained(*others)))
         return out
+
+
+class Asking(nn.Module):
+    """Cross-attention: a few tokens ask a context, which is normalised first."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.dim = dim
+        self.norm, self.block = nn.LayerNorm(dim), Block(dim, heads, dropout)
+
+    def forward(self, x: Masked, context: Masked) -> Tensor:
+        """(B, Q, dim) tokens and a (B, K, dim) context -> (B, Q, dim)."""
+        out: Tensor = self.block(x, Masked(self.norm(zeroed(context)), context.mask)).values
+        return out
+
+
+def chained(*parts: Masked) -> Masked:
+    """Tokens one after another."""
+    return Masked(torch.cat([p.values for p in parts], dim=1), torch.cat([p.mask for p in parts], dim=1))

@@ -25,6 +25,7 @@ class Fusion(nn.Module, ABC):
     """
 
     paper: ClassVar[str]  # the source of the formula
+    family: ClassVar[str]  # "early", "sequence", "late" or "hybrid"
 
     def __init__(self, dims: dict[str, int], dim: int) -> None:
         super().__init__()
@@ -35,6 +36,10 @@ class Fusion(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Mapping[str, Masked]) -> Masked:
         """Fuse; `inputs` holds each modality of `dims` by name."""
+
+    def penalty(self) -> Tensor:
+        """Scalar that a learner adds to its loss: what the fusion asks of its own weights. 0 where it asks nothing."""
+        return torch.zeros(())
 
     def ordered(self, inputs: Mapping[str, Masked]) -> list[Masked]:
         """The inputs in the order of `dims`. Raises InputError where a name is missing or unknown, or a width off."""
@@ -59,9 +64,17 @@ class Late(Fusion, ABC):
     "softmax", "sigmoid" or "identity".
     """
 
+    family = "late"
+
     def __init__(self, dims: dict[str, int], dim: int, *, link: str = "softmax") -> None:
         super().__init__(dims, dim)
         self.link = link
+
+    def opinions(self, inputs: Mapping[str, Masked]) -> list[Masked]:
+        """The logits (B, 1, dim) that a learner has to train, each with the rows that it is asked about: first what
+        `forward` gives, then those of heads that learn to answer on their own. None of those unless it says otherwise.
+        """
+        return [self(inputs)]
 
 
 def one_token(x_bd: Tensor, inputs: list[Masked]) -> Masked:

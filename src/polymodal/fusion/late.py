@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from polymodal.batch import Masked
 from polymodal.fusion.base import Late, one_token, presence
 from polymodal.fusion.pooled import each, pooled
-from polymodal.ops import masked_median, masked_softmax, mixture
+from polymodal.ops import agreement, masked_median, masked_softmax, mixture, surest
 
 
 class LateMean(Late):
@@ -76,6 +76,52 @@ class Vote(Late):
         w_bm = voters_bm.to(logit_bmc.dtype)
         soft_bc = mixture(logit_bmc, w_bm / w_bm.sum(1, keepdim=True), self.link)
         return one_token(soft_bc if self.training else majority(logit_bmc, voters_bm, soft_bc, self.link), xs)
+
+
+class LateProduct(Late):
+    """f(y) in proportion to the product of f(l_m) over the modalities that are present: each may veto.
+
+    identity: the mean of the product of normal densities, sum_m w_m l_m, with a learned precision of each modality
+    and output, and w the precisions that are present over their sum.
+    """
+
+    paper = "Hinton 2002 (products of experts)"
+
+    def __init__(self, dims: dict[str, int], dim: int, *, link: str = "softmax") -> None:
+        super().__init__(dims, dim, link=link)
+        self.heads = pooled(dims, dim)
+        # of the logarithm of the precision; a probability's sureness is in its logits already
+        self.score_mc = nn.Parameter(torch.zeros(len(dims), dim)) if link == "identity" else None
+
+    def forward(self, inputs: Mapping[str, Masked]) -> Masked:
+        """(B, T_m, d_m) tokens -> (B, 1, dim) logits."""
+        xs = self.ordered(inputs)
+        voters_bm1 = open_where_empty(presence(xs))[..., None]
+        logit_bmc = torch.stack(each(self.heads, xs), dim=1)
+        if self.score_mc is None:
+            weight_bmc = voters_bm1.to(logit_bmc.dtype).expand_as(logit_bmc)
+        else:
+            weight_bmc = masked_softmax(self.score_mc.expand_as(logit_bmc), voters_bm1, dim=1)
+        return one_token(agreement(logit_bmc, weight_bmc, self.link), xs)
+
+
+class LateMax(Late):
+    """f(y)_c in proportion to the greatest f(l_m)_c over the modalities that are present: the surest one speaks.
+
+    identity: y = the greatest l_m.
+    """
+
+    paper = "Kittler et al. 1998 (max rule)"
+
+    def __init__(self, dims: dict[str, int], dim: int, *, link: str = "softmax") -> None:
+        super().__init__(dims, dim, link=link)
+        self.heads = pooled(dims, dim)
+
+    def forward(self, inputs: Mapping[str, Masked]) -> Masked:
+        """(B, T_m, d_m) tokens -> (B, 1, dim) logits."""
+        xs = self.ordered(inputs)
+        logit_bmc = torch.stack(each(self.heads, xs), dim=1)
+        return one_token(surest(logit_bmc, open_where_empty(presence(xs)), self.link), xs)
 
 
 def majority(logit_bmc: Tensor, voters_bm: Tensor, soft_bc: Tensor, link: str) -> Tensor:

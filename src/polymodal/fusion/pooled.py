@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.batch import Masked
+from polymodal.fusion.base import presence
 from polymodal.nn import Named, Pool
 
 
@@ -39,3 +40,8 @@ def each(parts: Named, inputs: list[Masked]) -> list[Any]:
     # children() keeps the order of the names, and torch.compile can trace it where it can't trace
     # `Named.items`
     return [part(x) for part, x in zip(parts.children(), inputs, strict=True)]
+
+
+def joined(vectors: list[Tensor], inputs: list[Masked]) -> Tensor:
+    """(B, sum of widths + M): the vectors side by side, then one presence bit a modality."""
+    return torch.cat([*vectors, presence(inputs).to(vectors[0].dtype)], dim=1)

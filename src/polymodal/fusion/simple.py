@@ -6,11 +6,11 @@ b batch, m modality, d width. P_m x_m is modality m's pooled tokens, normalised 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polymodal.batch import Masked
 from polymodal.fusion.base import Fusion, one_token, presence
-from polymodal.fusion.pooled import each, pooled
+from polymodal.fusion.pooled import each, joined, pooled
 from polymodal.nn import MLP
 from polymodal.ops import masked_mean, masked_softmax
 
@@ -19,6 +19,7 @@ class Mean(Fusion):
     """y = mean of P_m x_m over the modalities m that are present."""
 
     paper = "Baltrusaitis, Ahuja & Morency 2019, sec. 5.1"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int) -> None:
         super().__init__(dims, dim)
@@ -35,6 +36,7 @@ class Sum(Fusion):
     """y = sum of P_m x_m over the modalities m that are present."""
 
     paper = "Baltrusaitis, Ahuja & Morency 2019, sec. 5.1"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int) -> None:
         super().__init__(dims, dim)
@@ -50,6 +52,7 @@ class WeightedSum(Fusion):
     """y = sum_m w_m P_m x_m, with w = softmax of a learned score over the modalities that are present."""
 
     paper = "Baltrusaitis, Ahuja & Morency 2019, sec. 5.1"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int) -> None:
         super().__init__(dims, dim)
@@ -71,6 +74,7 @@ class Product(Fusion):
     """
 
     paper = "Kim et al. 2017 (Hadamard product for low-rank bilinear pooling)"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int) -> None:
         super().__init__(dims, dim)
@@ -95,6 +99,7 @@ class Concat(Fusion):
     """
 
     paper = "Ngiam et al. 2011"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int, *, dropout: float = 0.1) -> None:
         super().__init__(dims, dim)
@@ -116,6 +121,7 @@ class Gated(Fusion):
     """
 
     paper = "Arevalo et al. 2017 (gated multimodal unit)"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int) -> None:
         super().__init__(dims, dim)
@@ -131,8 +137,3 @@ class Gated(Fusion):
         h_bmd = torch.stack([to(x) for to, x in zip(self.maps, vectors, strict=True)], dim=1).tanh()
         h_bmd = torch.where(presence(xs)[..., None], h_bmd, h_bmd.new_zeros(()))
         return one_token((z_bmd * h_bmd).sum(1), xs)
-
-
-def joined(vectors: list[Tensor], inputs: list[Masked]) -> Tensor:
-    """(B, sum of widths + M): the vectors side by side, then one presence bit a modality."""
-    return torch.cat([*vectors, presence(inputs).to(vectors[0].dtype)], dim=1)

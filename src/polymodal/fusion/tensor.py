@@ -28,6 +28,7 @@ class Tensor(Fusion):
     """
 
     paper = "Zadeh et al. 2017 (tensor fusion network)"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int, *, rank: int = 16) -> None:
         super().__init__(dims, dim)
@@ -62,6 +63,7 @@ class LowRank(Fusion):
     """
 
     paper = "Liu et al. 2018 (low-rank multimodal fusion)"
+    family = "early"
 
     def __init__(self, dims: dict[str, int], dim: int, *, rank: int = 16) -> None:
         super().__init__(dims, dim)
