@@ -1,0 +1,238 @@
+"""The small-data path: matrices that know absence, estimators of every task, greedy selection, combination."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from polymodal.batch import Masked
+from polymodal.errors import InputError
+from polymodal.features.text import Tfidf
+from polymodal.learners import estimators
+from polymodal.learners.ensemble import Ensemble, blend, kept, select
+from polymodal.learners.library import Library
+from polymodal.learners.matrix import Block, Fields, Join, Tokens, records
+from polymodal.learners.stacked import Stacked
+from polymodal.modalities.base import pad
+from polymodal.tasks import TASKS
+
+RNG = np.random.default_rng(0)
+
+
+def rows(x: np.ndarray, absent: tuple[int, ...] = ()) -> list[np.ndarray | None]:
+    return [None if i in absent else r[None].astype(np.float32) for i, r in enumerate(x)]
+
+
+def masked(found: list[np.ndarray | None]) -> Masked:
+    return pad([None if r is None else torch.from_numpy(r) for r in found], torch.zeros(0, 4))
+
+
+def test_records_are_what_was_padded():
+    cells = [None, torch.randn(4, 3), torch.randn(1, 3)]
+    back = records(pad(cells, torch.zeros(0, 3)))
+    assert back[0] is None and all(np.array_equal(a, b) for a, b in zip(back[1:], cells[1:], strict=True))
+    holes = records(Masked(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([[True, False, True]])))[0]
+    assert np.array_equal(holes, [1, math.nan, 3], equal_nan=True)
+
+
+def test_a_block_standardises_over_rows_that_are_there_and_leaves_the_absent_at_the_mean():
+    x = RNG.normal(5, 3, (40, 3))
+    block = Block(Tokens()).learn(rows(x, (0, 7)))
+    got = block.matrix(rows(x, (0, 7)))
+    there = [i for i in range(40) if i not in (0, 7)]
+    z = (x - x[there].mean(0)) / x[there].std(0)
+    z /= np.sqrt(np.square(z[there]).sum(1).mean())
+    assert np.allclose(got[there], z[there], atol=1e-5) and not got[[0, 7]].any()
+    assert np.isclose(np.square(got[there]).sum(1).mean(), 1, atol=1e-5)
+
+
+def test_constant_and_doubled_features_are_dropped_and_counted():
+    x = RNG.normal(size=(30, 2))
+    x = np.stack([x[:, 0], np.full(30, 2.5), x[:, 0], x[:, 1], 3 * x[:, 0] + 1], axis=1)
+    block = Block(Tokens()).learn(rows(x))
+    assert block.dropped_ >= 2 and block.matrix(rows(x)).shape[1] == 5 - block.dropped_ <= 3
+
+
+def test_unknown_numbers_get_a_bit_of_their_own():
+    x = RNG.normal(size=(50, 2)).astype(np.float32)
+    x[:20, 1] = np.nan
+    block = Block(Fields([0, 0])).learn(list(x))
+    got = block.matrix(list(x))
+    assert got.shape[1] == 3 and not got[:20, 1].any()
+    assert (got[:20, 2] > 0).all() and not got[20:, 2].any()
+
+
+def test_categories_have_a_column_each_and_one_never_seen_has_none():
+    fields = Fields([0, 4]).learn([np.array([1.0, 2.0]), np.array([2.0, 3.0])])
+    assert np.array_equal(fields.vectors([np.array([5.0, 3.0]), np.array([5.0, 1.0])]), [[5, 0, 1], [5, 0, 0]])
+
+
+def test_reduction_is_principal_components_of_training_rows():
+    x = RNG.normal(size=(60, 8)) @ RNG.normal(size=(8, 8))
+    block = Block(Tokens(), reduce=3).learn(rows(x[:40]))
+    z = (x - x[:40].mean(0)) / x[:40].std(0)
+    _, _, v = np.linalg.svd(z[:40] - z[:40].mean(0), full_matrices=False)
+    got, want = block.matrix(rows(x)) * block.length_, z.clip(-8, 8) @ v[:3].T
+    assert np.allclose(np.abs(got), np.abs(want), atol=1e-3)
+
+
+def test_join_says_which_modalities_are_there():
+    x, y = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 2))
+    found = {"a": rows(x, (1,)), "b": rows(y, (1, 2)), "b/more": rows(y, (1, 2, 3))}
+    join = Join({v: Block(Tokens()) for v in found}, {"a": "a", "b": "b", "b/more": "b"}).learn(found)
+    assert join.matrix(found)[:, -2:].tolist() == [[float(i != 1), float(i not in (1, 2))] for i in range(20)]
+
+
+def test_sparse_blocks_stay_sparse_and_dense_parts_join_them():
+    text = Tfidf()
+    found = {"t": [text.read(t) for t in ["red fox", "blue fox", "red hen"]] + [None], "v": rows(RNG.normal(size=(4, 3)))}
+    join = Join({"t": Block(Tfidf()), "v": Block(Tokens())}, {"t": "t", "v": "v"}).learn(found)
+    x = join.matrix(found)
+    assert x.format == "csr" and not x[3, : x.shape[1] - 5].toarray().any()
+
+
+@pytest.mark.parametrize("kind", estimators.KINDS)
+@pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
+def test_every_estimator_answers_every_task(kind, link):
+    x = RNG.normal(size=(120, 4)).astype(np.float32)
+    score = np.stack([x[:, 0], x[:, 1], x[:, 2]], axis=1)
+    y = {"softmax": score.argmax(1), "sigmoid": (score > 0).astype(float), "identity": score.astype(float)}[link]
+    if link != "softmax":
+        y[::7, 0] = np.nan if link == "identity" else y[::7, 0]
+    fitted = estimators.fit(kind, link, 3, x, y, None, 0)
+    out = estimators.logits(fitted, x)
+    assert out.shape == (120, 3) and np.isfinite(out).all() and estimators.logits(fitted, x[:0]).shape == (0, 3)
+    right = {"softmax": lambda: (out.argmax(1) == y).mean(), "sigmoid": lambda: ((out > 0) == y).mean()}
+    good = right[link]() if link in right else np.corrcoef(out[:, 1], y[:, 1])[0, 1]
+    assert good > 0.75, good
+
+
+@pytest.mark.parametrize("link, y", [("softmax", [2] * 9), ("sigmoid", [[1.0, 0.0]] * 9), ("identity", [[2.5]] * 9)])
+def test_an_answer_that_is_constant_in_a_fold(link, y):
+    x = RNG.normal(size=(9, 2)).astype(np.float32)
+    outputs = 3 if link == "softmax" else len(y[0])
+    out = estimators.logits(estimators.fit("forest", link, outputs, x, np.array(y), None, 0), x)
+    assert np.isfinite(out).all()
+    assert {"softmax": out.argmax(1), "sigmoid": out[:, 0] - 5, "identity": out[:, 0]}[link][0] > 1
+
+
+def test_classes_that_a_fold_lacks_keep_their_place():
+    x = RNG.normal(size=(40, 2)).astype(np.float32)
+    y = np.where(x[:, 0] > 0, 3, 1)
+    out = estimators.logits(estimators.fit("linear", "softmax", 5, x, y, None, 0), x)
+    assert set(out.argmax(1)) == {1, 3} and np.allclose(np.exp(out).sum(1), 1)
+
+
+def test_blend_leaves_out_what_sees_nothing_and_falls_back_on_all():
+    l_bkc = torch.randn(3, 2, 4)
+    here = torch.tensor([[True, True], [True, False], [False, False]])
+    got = blend(l_bkc, torch.tensor([0.25, 0.75]), here, "softmax").softmax(1)
+    p = l_bkc.softmax(-1)
+    both = 0.25 * p[:, 0] + 0.75 * p[:, 1]
+    assert torch.allclose(got, torch.stack([both[0], p[1, 0], both[2]]), atol=1e-6)
+
+
+def test_selection_finds_the_pair_that_is_right_together():
+    """Two members that err on different halves, one that is noise: their average is right where each alone is not."""
+    task = TASKS["binary"]().fit(["a", "b"] * 50)
+    y = torch.tensor([0, 1] * 50)
+    sure = torch.nn.functional.one_hot(y, 2).float() * 6 - 3
+    first, second, noise = sure.clone(), sure.clone(), torch.randn(100, 2, generator=torch.manual_seed(0))
+    first[:20] *= -0.3
+    second[80:] *= -0.3
+    weights = select(task, [first, second, noise], Masked(y, torch.ones(100, dtype=torch.bool)))
+    assert sum(weights) == pytest.approx(1) and weights[0] > 0.2 and weights[1] > 0.2 and weights[2] < 0.2
+    answer = blend(torch.stack([first, second, noise], 1), torch.tensor(weights), None, "softmax")
+    assert (answer.argmax(1) == y).all()
+
+
+def test_kept_weights_sum_to_one():
+    assert kept({"a": 0.985, "b": 0.015}) == {"a": 1.0}
+
+
+def library(task_name: str = "multiclass", n: int = 90, valid: int = 30, leak: bool = False):
+    x, z = RNG.normal(size=(n + valid, 4)), RNG.normal(size=(n + valid, 4))
+    labels = np.array(["abc"[i] for i in np.stack([x[:, 0] + z[:, 0], x[:, 1], z[:, 1]], 1).argmax(1)])
+    task = TASKS[task_name]().fit(labels)
+    target = task.collate([task.encode(y) for y in labels])
+    if leak:  # a feature that knows the labels of training rows alone
+        x[:n, 3] = 5 * target.values[:n].numpy() + RNG.normal(0, 0.1, n)
+    found = {"x": rows(x, (3, 100)), "z": rows(z, (4, 100))}
+    splits = [([i for i in range(n) if i % 3 != f], [i for i in range(n) if i % 3 == f]) for f in range(3)]
+    return Library(task, {"x": Tokens(), "z": Tokens()}, {"x": "x", "z": "z"}, found, target, splits, valid), found
+
+
+def test_recipes_beat_each_modality_and_learners_answer_as_their_outcome():
+    made, found = library()
+    assert made.grow(["linear", "forest"], None)
+    recipes = made.recipes()
+    assert list(recipes) == ["x alone", "z alone", "concat", "late-mean", "late-weighted", "late-stacking", "hybrid"]
+    y = made.target.values[made.valid]
+
+    def score(r):
+        return float((r.outcome[made.valid].argmax(1) == y).float().mean())
+
+    assert max(score(recipes["concat"]), score(recipes["hybrid"])) > max(score(recipes["x alone"]), score(recipes["z alone"]))
+    inputs = {v: masked([found[v][i] for i in made.valid]) for v in found}
+    for name in recipes:
+        recipe = recipes[name]._replace(weights={m: w for m, w in recipes[name].weights.items() if w >= 0.02})
+        learner = made.learner(recipe)
+        got = learner.predict({v: inputs[v] for v in learner.reads})
+        assert torch.allclose(got.softmax(1), recipe.outcome[made.valid].softmax(1), atol=0.05), name
+
+
+def test_members_never_see_the_rows_they_answer_for(monkeypatch):
+    made, _ = library()
+    seen = []
+    fit = made._fit
+    monkeypatch.setattr(made, "_fit", lambda m, fold: seen.append((fold, set(map(int, made.splits[fold][0])))) or fit(m, fold))
+    made.grow(["linear"], None)
+    for fold, train in seen:
+        assert not train & set(map(int, made.splits[fold][1]))
+    leaky = made.answers[next(iter(made.answers))]
+    assert leaky.shape[0] == 120
+
+
+def test_out_of_time_keeps_whole_members_alone():
+    made, _ = library()
+    assert not made.grow(["linear"], until=0.0) and not made.answers
+
+
+def test_judged_by_validation_rows_a_leak_does_not_win():
+    made, _ = library(leak=True)
+    made.grow(["linear"], None)
+    by_training = made.recipes()["late-weighted"].weights
+    made.judge_by_valid([(range(0, 15), range(15, 30)), (range(15, 30), range(0, 15))])
+    by_valid = made.recipes()["late-weighted"].weights
+    leaky = next(m for m in by_training if m.modalities == ("x",))
+    assert by_valid.get(leaky, 0) < by_training[leaky]
+
+
+def test_what_is_fitted_is_read_back_exactly_and_nothing_else_is(tmp_path):
+    made, found = library()
+    made.grow(list(estimators.KINDS), None)
+    inputs = {v: masked(found[v]) for v in found}
+    for name in ("hybrid", "late-stacking"):
+        learner = made.learner(made.recipes()[name])
+        learner.save_fitted(tmp_path / "f.skops")
+        again = Stacked(learner.task, learner.views, learner.members, learner.stacked)
+        again.load_fitted(tmp_path / "f.skops", [])
+        assert torch.equal(again.predict(inputs), learner.predict(inputs))
+    import skops.io as sio
+
+    sio.dump({"joins": Tfidf()}, tmp_path / "f.skops")
+    with pytest.raises(InputError, match=r"holds parts that polymodal does not write: .*Tfidf"):
+        again.load_fitted(tmp_path / "f.skops", [])
+
+
+def test_an_ensemble_is_the_average_of_its_members_answers():
+    made, found = library()
+    made.grow(["linear", "knn"], None)
+    recipes = made.recipes()
+    parts = {"one": made.learner(recipes["x alone"]), "two": made.learner(recipes["concat"])}
+    inputs = {v: masked(found[v]) for v in found}
+    whole = Ensemble(parts, {"one": 0.25, "two": 0.75}, made.task)
+    assert sorted(whole.reads) == ["x", "z"]
+    p = [parts[k].predict({v: inputs[v] for v in parts[k].reads}).softmax(1) for k in parts]
+    assert torch.allclose(whole.predict(inputs).softmax(1), 0.25 * p[0] + 0.75 * p[1], atol=1e-5)
