@@ -1,7 +1,10 @@
 """Classical features of each modality; see `base` for the contract. The table at the foot names all."""
 
+from polymodal.features.audio import LogMelStatistics, Mfcc, Prosody, Spectral
 from polymodal.features.base import Extractor
 from polymodal.features.embeddings import SkipGram, WordVectors
+from polymodal.features.physiology import Electrodermal, HeartRate
+from polymodal.features.series import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
 from polymodal.features.text import BagOfWords, Characters, Hashed, Statistics, Tfidf
 
 __all__ = ["DEFAULT", "EXTRACTORS", "Extractor"]
@@ -18,12 +21,20 @@ EXTRACTORS: dict[str, dict[str, type[Extractor]]] = {
         "wordvectors": WordVectors,  # needs a path
     },
     "image": {},
-    "audio": {},
-    "series": {},
+    "audio": {"mfcc": Mfcc, "logmel": LogMelStatistics, "spectral": Spectral, "prosody": Prosody},
+    "series": {
+        "statistics": SeriesStatistics,
+        "spectrum": Spectrum,
+        "wavelets": Wavelets,
+        "canonical": Canonical,
+        "correlations": Correlations,
+        "heart": HeartRate,  # an ECG; better with its rate
+        "electrodermal": Electrodermal,  # skin conductance; better with its rate
+    },
 }
 DEFAULT: dict[str, list[str]] = {
     "text": ["tfidf", "characters"],
     "image": [],
-    "audio": [],
-    "series": [],
+    "audio": ["mfcc", "spectral", "prosody"],
+    "series": ["statistics", "spectrum"],
 }
