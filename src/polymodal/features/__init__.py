@@ -3,9 +3,11 @@
 from polymodal.features.audio import LogMelStatistics, Mfcc, Prosody, Spectral
 from polymodal.features.base import Extractor
 from polymodal.features.embeddings import SkipGram, WordVectors
+from polymodal.features.image import HOG, LBP, ColorStatistics, Pixels
 from polymodal.features.physiology import Electrodermal, HeartRate
 from polymodal.features.series import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
 from polymodal.features.text import BagOfWords, Characters, Hashed, Statistics, Tfidf
+from polymodal.features.visual_words import KeypointWords, VisualWords
 
 __all__ = ["DEFAULT", "EXTRACTORS", "Extractor"]
 
@@ -20,7 +22,14 @@ EXTRACTORS: dict[str, dict[str, type[Extractor]]] = {
         "skipgram": SkipGram,
         "wordvectors": WordVectors,  # needs a path
     },
-    "image": {},
+    "image": {
+        "color": ColorStatistics,
+        "hog": HOG,
+        "lbp": LBP,
+        "visual_words": VisualWords,
+        "keypoint_words": KeypointWords,
+        "pixels": Pixels,
+    },
     "audio": {"mfcc": Mfcc, "logmel": LogMelStatistics, "spectral": Spectral, "prosody": Prosody},
     "series": {
         "statistics": SeriesStatistics,
@@ -34,7 +43,7 @@ EXTRACTORS: dict[str, dict[str, type[Extractor]]] = {
 }
 DEFAULT: dict[str, list[str]] = {
     "text": ["tfidf", "characters"],
-    "image": [],
+    "image": ["color", "hog", "visual_words"],
     "audio": ["mfcc", "spectral", "prosody"],
     "series": ["statistics", "spectrum"],
 }
