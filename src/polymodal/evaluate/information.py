@@ -55,12 +55,6 @@ class Shares(NamedTuple):
     rows: int
     fused: bool
 
-    @classmethod
-    def from_json(cls, form: Mapping[str, Any]) -> "Shares":
-        """From what `_asdict` with each interval's `_asdict` gives."""
-        fields: dict[str, Any] = {k: Interval(**v) if isinstance(v, Mapping) else v for k, v in form.items()}
-        return cls(**fields)
-
 
 class Problem(NamedTuple):
     """One discrete target: its classes (N,), and per prediction its symbols (N,); `mask` (N,) has the labelled rows."""
@@ -288,9 +282,13 @@ def problems(task: Task, target: Masked, read: Mapping[str, Array]) -> Iterator[
         columns = columns[:LABELS]
     for k in columns:
         m, v = mask[:, k], np.where(mask[:, k], values[:, k], 0)
-        y = (v > 0.5).astype(np.intp) if task.link == "sigmoid" else quantiles(v, m, BINS)
-        count = _levels(int(m.sum()), int(y.max(initial=0)) + 1)
-        if m.any():
+        if not m.any():
+            continue
+        if task.link == "sigmoid":
+            y = (v > 0.5).astype(np.intp)
+            yield Problem(m, y, {name: classes(np.c_[-x[:, k], x[:, k]], m) for name, x in read.items()})
+        else:
+            y, count = quantiles(v, m, BINS), _levels(int(m.sum()), BINS)
             yield Problem(m, y, {name: quantiles(x[:, k], m, count) for name, x in read.items()})
 
 

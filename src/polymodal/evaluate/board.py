@@ -1,0 +1,266 @@
+"""Candidates on the same folds and seeds: what each scored, which differences are more than chance, and what to use.
+
+The verdict is about the best fusion, against the best single modality and against plain concatenation. What
+to use is the simplest candidate whose difference from the best of all is within noise: single modalities before
+concat and stacked predictions, these before fusions, these before ensembles.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from polymodal.evaluate.compare import UNITS, verdict
+from polymodal.evaluate.emap import Needed
+from polymodal.evaluate.information import Shares
+from polymodal.evaluate.intervals import Interval
+from polymodal.evaluate.significance import LEVEL, Paired, Ranks, average_ranks, corrected_t, holm
+
+CONCAT = "concat"
+TIERS = {"single": 0, "concat": 1, "stacked": 1, "fusion": 2, "ensemble": 3}  # by family, the simplest first
+CORRECTED = "corrected resampled t-test"
+
+
+class Entry(NamedTuple):
+    """A candidate. scores: the main metric in each fold of each repeat, NaN where it has none."""
+
+    name: str  # "gated", "concat", "photo alone"
+    family: str  # one of TIERS
+    fused: bool  # of several modalities
+    modalities: list[str]
+    scores: list[list[float]]
+    parameters: int | None = None
+    seconds: float | None = None
+    memory_mb: float | None = None
+    note: str = ""
+
+
+class Versus(NamedTuple):
+    """The gain of one candidate over another: positive is better. p after Holm's adjustment for all of a board."""
+
+    name: str
+    rival: str
+    gain: Interval
+    p: float
+    adjusted: float
+
+    @property
+    def clear(self) -> bool:
+        """More than chance, the number of tests allowed for, and the interval says so too."""
+        return self.adjusted < LEVEL and (self.gain.low > 0 or self.gain.high < 0)
+
+
+class Board(NamedTuple):
+    """A comparison: `means` are of `entries`, in the same order, the best first."""
+
+    metric: str
+    higher: bool
+    folds: int
+    repeats: int
+    test_share: float
+    entries: list[Entry]
+    means: list[Interval]
+    method: str  # of the tests
+    tests: list[Versus]
+    ranks: Ranks | None
+    use: str  # the recommended candidate
+    verdict: str
+    rows: int
+    groups: int | None  # how many, where rows come in groups
+    information: list[Shares]
+    emap: Needed | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers; what is undefined is None."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> "Board":
+        """What `to_json` wrote."""
+        given = dict(form)
+        given["entries"] = [
+            Entry(**{**e, "scores": [[_number(x) for x in row] for row in e["scores"]]}) for e in form["entries"]
+        ]
+        given["means"] = [_interval(x) for x in form["means"]]
+        given["tests"] = [
+            Versus(t["name"], t["rival"], _interval(t["gain"]), _number(t["p"]), _number(t["adjusted"]))
+            for t in form["tests"]
+        ]
+        given["ranks"] = None if form["ranks"] is None else Ranks(**form["ranks"])
+        given["information"] = [Shares(**_fields(x)) for x in form["information"]]
+        given["emap"] = None if form["emap"] is None else Needed(**_fields(form["emap"]))
+        return cls(**given)
+
+
+def board(
+    metric: str,
+    higher: bool,
+    entries: Sequence[Entry],
+    test_share: float,
+    rows: int,
+    groups: int | None = None,
+    paired: Callable[[str, str], Paired] | None = None,
+    method: str = CORRECTED,
+    information: Sequence[Shares] = (),
+    emap: Needed | None = None,
+) -> Board:
+    """Rank the entries, test them, and say what follows.
+
+    Tested: each fused candidate against the best single modality and against concat, and the best of all against the
+    best of each simpler tier; Holm's adjustment is over all of these. paired: the gain (in the metric's own
+    direction) of one named candidate over another, where the corrected t-test over folds is not wanted, such as
+    `significance.paired_bootstrap` over groups; `method` names it.
+    """
+    if not entries:
+        raise ValueError("a board needs an entry")
+    sign = 1.0 if higher else -1.0
+    scored = [(e, corrected_t(e.scores, test_share).gain) for e in entries]
+    scored.sort(key=lambda x: (math.isnan(x[1].value), -sign * x[1].value, TIERS.get(x[0].family, 2)))
+    order = [e for e, _ in scored]
+    by_name = {e.name: e for e in order}
+
+    def over_folds(a: str, b: str) -> Paired:
+        both = zip(by_name[a].scores, by_name[b].scores, strict=True)
+        return corrected_t([[x - y for x, y in zip(*pair, strict=True)] for pair in both], test_share)
+
+    pairs = _pairs(order)
+    results = [(paired or over_folds)(a, b) for a, b in pairs]
+    gains = [r.gain if higher else Interval(-r.gain.value, -r.gain.high, -r.gain.low) for r in results]
+    adjusted = holm([r.p for r in results])
+    tests = [Versus(*pair, g, r.p, q) for pair, g, r, q in zip(pairs, gains, results, adjusted, strict=True)]
+    use, said = _say(order, metric, tests)
+    return Board(
+        metric=metric,
+        higher=higher,
+        folds=max((len(row) for e in order for row in e.scores), default=0),
+        repeats=max(len(e.scores) for e in order),
+        test_share=test_share,
+        entries=order,
+        means=[m for _, m in scored],
+        method=method,
+        tests=tests,
+        ranks=average_ranks([e.name for e in order], [e.scores for e in order], higher),
+        use=use,
+        verdict=said,
+        rows=rows,
+        groups=groups,
+        information=list(information),
+        emap=emap,
+    )
+
+
+def rivals(order: Sequence[Entry]) -> list[Entry]:
+    """The best single modality and concat, where there are such; entries stand in the order of their means."""
+    single = [e for e in order if not e.fused][:1]
+    return single + [e for e in order if e.name == CONCAT]
+
+
+def _tier(entry: Entry) -> int:
+    return TIERS.get(entry.family, TIERS["fusion"]) if entry.fused else 0
+
+
+def _leaders(order: Sequence[Entry]) -> list[Entry]:
+    """The best entry of each tier, up to that of the best of all; the simplest first."""
+    first: dict[int, Entry] = {}
+    for e in order:
+        first.setdefault(_tier(e), e)
+    return [first[t] for t in sorted(first) if t <= _tier(order[0])]
+
+
+def _pairs(order: Sequence[Entry]) -> list[tuple[str, str]]:
+    against = rivals(order)
+    wanted = [(e.name, r.name) for e in order if e.fused for r in against if r.name != e.name]
+    wanted += [(order[0].name, e.name) for e in _leaders(order) if e.name != order[0].name]
+    return list(dict.fromkeys(wanted))
+
+
+def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus]) -> tuple[str, str]:
+    """What to use, and the verdict."""
+    best, found = order[0], {(t.name, t.rival): t for t in tests}
+    if len(order) == 1:
+        return best.name, f"{best.name} is the only candidate, so there is nothing to compare it with."
+    use = next(e for e in _leaders(order) if e is best or not found[best.name, e.name].clear)
+    fused = next((e for e in order if e.fused and e.name != CONCAT), next((e for e in order if e.fused), None))
+    said = []
+    if fused is not None:
+        of = [found[fused.name, r.name] for r in rivals(order) if r.name != fused.name]
+        of += [t for t in tests if (t.name, t.rival) == (best.name, use.name) and t not in of]
+        said = [sentence(t, metric, len(tests)) for t in of]
+    if use is best:
+        simplest = " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within noise of it"
+        said.append(f"Use {use.name}: it has the best mean{simplest}.")
+    else:
+        said.append(f"Use {use.name}: it is the simplest that is within noise of the best, {best.name}.")
+    return use.name, " ".join(said)
+
+
+def sentence(test: Versus, metric: str, tests: int) -> str:
+    """One test in words.
+
+    >>> sentence(Versus("gated", "text alone", Interval(0.021, 0.008, 0.034), 0.001, 0.004), "accuracy", 4)
+    'gated beats text alone by 2.1 points of accuracy [0.8, 3.4] (p = 0.004 after Holm).'
+    """
+    gain, told = test.gain, shown(test.gain, metric)
+    if math.isnan(gain.value):
+        return f"{metric} is undefined for {test.name} or {test.rival}, so nothing can be said of the two."
+    if math.isnan(gain.low):
+        return (
+            f"{test.name} and {test.rival} differ by {told}, but one fold can't tell whether that is noise: take more."
+        )
+    p = f" (p {chance(test.adjusted)} after Holm)"
+    if not test.clear and (gain.low > 0 or gain.high < 0):
+        return (
+            f"Against {test.rival} the difference of {told} of {test.name} is within noise once all {tests} tests are "
+            f"allowed for{p}."
+        )
+    # names are put in last, since they may hold brackets of their own
+    head, bracket, tail = verdict("\0", metric, {"\1": gain}).rpartition("]")
+    tail = tail.replace(": \1 would do as well", "").replace(": use \1", "")
+    return f"{head}{bracket}{p}{tail}".replace("\0", test.name).replace("\1", test.rival)
+
+
+def shown(x: Interval, metric: str) -> str:
+    """A difference with its interval and unit: "2.1 points of accuracy [0.8, 3.4]".
+
+    >>> shown(Interval(-0.5, -1, 0.25), "mae")
+    '-0.500 of mae [-1.000, 0.250]'
+    """
+    points = UNITS.get(metric, 1) == 100
+    value, low, high = (f"{100 * v:.1f}" if points else f"{v:.3f}" for v in x)
+    span = "" if math.isnan(x.low) else f" [{low}, {high}]"
+    return f"{value}{' points' if points else ''} of {metric}{span}"
+
+
+def chance(p: float) -> str:
+    """A p-value as words have it: "= 0.004", "< 0.001"."""
+    return "unknown" if math.isnan(p) else "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
+def interaction(x: Needed, metric: str) -> str:
+    """What the additive projection says, in words."""
+    told = shown(x.gain, metric)
+    if x.gain.low > 0:
+        return f"Interaction between modalities gives {x.name} {told}: a sum of one function a modality can't do that."
+    if x.gain.high < 0:
+        return f"{x.name} is worse for the interaction that it learned, by {told}: a sum of parts would do better."
+    return f"{x.name} hardly needs interaction between modalities: without any the difference is {told}, within noise."
+
+
+def _plain(x: Any) -> Any:
+    if isinstance(x, tuple) and hasattr(x, "_asdict"):
+        return {k: _plain(v) for k, v in x._asdict().items()}
+    if isinstance(x, list | tuple):
+        return [_plain(v) for v in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
+
+def _number(x: Any) -> Any:
+    return math.nan if x is None else x
+
+
+def _interval(form: Mapping[str, float | None]) -> Interval:
+    return Interval(*(_number(form[k]) for k in Interval._fields))
+
+
+def _fields(form: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _interval(v) if isinstance(v, Mapping) else _number(v) for k, v in form.items()}
