@@ -4,9 +4,15 @@ import argparse
 import json
 import sys
 
-from benchmarks import epochs, predicting, startup, steps
+from benchmarks import epochs, fusion, predicting, startup, steps
 
-ALL = {"startup": startup.run, "steps": steps.run, "epochs": epochs.run, "predicting": predicting.run}
+ALL = {
+    "startup": startup.run,
+    "steps": steps.run,
+    "epochs": epochs.run,
+    "predicting": predicting.run,
+    "fusion": fusion.run,
+}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(ALL)} [default: all]")
