@@ -41,7 +41,7 @@ def available() -> bool:
 def intervals(board: Board) -> str:
     """Mean and 95% interval of each candidate, the best first; lines stand at the best single modality and concat."""
     shown = [(e, m) for e, m in zip(board.entries, board.means, strict=True) if m.value == m.value]
-    marked = {e.name: style for e, style in zip(rivals(board.entries), (":", "--"), strict=False)}
+    marked = {e.name: "--" if e.fused else ":" for e in rivals(board.entries)}
 
     def draw(axes: "Axes") -> None:
         for y, (e, m) in enumerate(shown):
@@ -120,8 +120,13 @@ def _label(axes: "Axes", y: float, text: str, colour: str) -> None:
 
 def _clean(name: str) -> str:
     """A name that SVG can hold and that fits."""
-    plain = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in name)
+    plain = _plain(name)
     return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """Without what XML can't hold, such as control characters."""
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
 
 
 def _svg(draw: "Callable[[Axes], Any]", lines: float, key: str, title: str, told: str) -> str:
@@ -160,6 +165,7 @@ def _inline(svg: str, key: str, title: str, told: str) -> str:
     svg = re.sub(r'href="#', f'href="#{key}-', svg)
     head, _, rest = svg.partition(">")
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    plain = escape("".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in told))
-    words = f'<title id="{key}-title">{escape(_clean(title))}</title><desc id="{key}-desc">{plain}</desc>'
+    words = (
+        f'<title id="{key}-title">{escape(_plain(title))}</title><desc id="{key}-desc">{escape(_plain(told))}</desc>'
+    )
     return f'{head} role="img" aria-labelledby="{key}-title {key}-desc">{words}{rest}'
