@@ -1,10 +1,12 @@
-"""Published networks: the MobileNetV2 of ../shared/data, and the sentence embeddings of a Python package."""
+"""Published networks: the MobileNetV2 and the YAMNet of ../shared/data, and the sentence embeddings of a Python package."""
 
 import os
 from pathlib import Path
 
+import soundfile
 import torch
 
+from polymodal.modalities import choose
 from polymodal.modalities.files import spread
 from polymodal.modalities.pretrained import Frozen, Hub, HubImage, HubText
 from polymodal.modalities.source import network, processor, resolve
@@ -50,3 +52,19 @@ def test_sentence_embeddings_of_an_installed_package() -> None:
             mean = loaded(**ids).last_hidden_state[0].mean(0)
         assert torch.allclose(got, mean / mean.norm(), atol=2e-3)
     assert x[0] @ x[1] > 0.6 > 0.2 > x[0] @ x[2]  # two meals, and a baby
+
+
+def test_yamnet_is_fed_by_its_shapes_and_gives_its_embedding() -> None:
+    import onnxruntime
+    from scipy.signal import resample_poly
+
+    path = DATA / "backbones" / "yamnet.onnx"
+    codec, _ = choose("audio", str(path))
+    clips = spread(sorted((DATA / "av_digits" / "audio").glob("*.wav")), 6)
+    got = [y for y in codec.fit(clips, SIZES["small"]).encode_batch(clips) if isinstance(y, torch.Tensor)]
+    net = onnxruntime.InferenceSession(str(path))
+    for clip, y in zip(clips, got, strict=True):
+        x, rate = soundfile.read(clip, dtype="float32")
+        want = net.run(["embedding"], {"waveform": resample_poly(x, 16_000 // rate, 1)[None]})[0]
+        assert y.shape == (1, 1024)
+        assert torch.allclose(y.float(), torch.from_numpy(want), atol=2e-3 * float(want.max()))

@@ -70,13 +70,20 @@ def targets(table: str, target: Sequence[str] | None) -> list[str]:
 
 
 def pairs(values: Sequence[str] | None, option: str) -> dict[str, str]:
-    """COLUMN=VALUE options as a dict; the last "=" parts them, since a column's name may hold one."""
+    """COLUMN=VALUE options as a dict; the last "=" parts them, since a column's name may hold one.
+
+    Overrides of an ONNX file are left out of the search.
+
+    >>> pairs(["a=b=model.onnx:rate=8000"], "--encoder")
+    {'a=b': 'model.onnx:rate=8000'}
+    """
     out = {}
     for value in values or ():
-        column, equals, name = value.rpartition("=")
-        if not (equals and column and name):
+        head, mark, overrides = value.partition(".onnx:")
+        column, equals, name = head.rpartition("=")
+        if not (equals and column and (name or mark)):
             raise InputError(f"{option} {value!r} is not of the form COLUMN=VALUE")
-        out[column] = name
+        out[column] = name + mark + overrides
     return out
 
 

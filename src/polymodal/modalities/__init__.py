@@ -11,6 +11,7 @@ from polymodal.errors import InputError
 from polymodal.modalities.audio import AudioConv, AudioTransformer, LogMel
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.image import ConvNet, Pixels, ViT
+from polymodal.modalities.onnx import Onnx, parted
 from polymodal.modalities.pretrained import Frozen, Hub, HubAudio, HubImage, HubText
 from polymodal.modalities.series import TCN, Readings, SeriesTransformer
 from polymodal.modalities.tabular import Cells, FTTransformer, TabularMLP
@@ -38,7 +39,7 @@ MODALITIES = {
     "vector": Modality({"vectors": Vectors}, {"projection": Projection}),
     "tabular": Modality({"cells": Cells}, {"mlp": TabularMLP, "ft-transformer": FTTransformer}),
 }
-PRETRAINED: tuple[type, ...] = (Frozen, Hub)
+PRETRAINED: tuple[type, ...] = (Frozen, Hub, Onnx)
 
 
 def choose(
@@ -46,10 +47,16 @@ def choose(
 ) -> tuple[Codec, type[Encoder]]:
     """The codec and the encoder class for a kind of column, by the name that a user gives.
 
-    name: None for the defaults, "encoder", "codec+encoder", or a Hugging Face name or folder of a pretrained network,
-    frozen unless `tune`. settings: the codec's arguments. Raises InputError for a name that is nothing of these.
+    name: None for the defaults, "encoder", "codec+encoder", a Hugging Face name or folder of a pretrained network,
+    frozen unless `tune`, or an ONNX file with its overrides ("model.onnx:rate=8000", see `onnx.Onnx`).
+    settings: the codec's arguments. Raises InputError for a name that is nothing of these.
     """
     modality = MODALITIES[kind]
+    file, options = parted(name or "")
+    if file.endswith(".onnx"):
+        if tune:
+            raise InputError(f"{file} is an ONNX file, whose weights can't be trained; leave --tune out")
+        return Onnx(file, kind, options), Projection
     codec_name, _, encoder_name = (name or "").rpartition("+")
     codec = modality.codecs.get(codec_name or next(iter(modality.codecs)))
     encoder = modality.encoders.get(encoder_name or next(iter(modality.encoders)))
@@ -61,7 +68,7 @@ def choose(
     close = difflib.get_close_matches(name or "", known, 1)
     if modality.hub is None or close:
         hint = f"did you mean {close[0]!r}? " if close else ""
-        also = ", or the name or folder of a pretrained network" if modality.hub else ""
+        also = ", or the name or folder of a pretrained network, or an .onnx file" if modality.hub else ""
         raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(known)}{also}")
     prepared = modality.hub(str(name))
     return (prepared, Hub) if tune else (Frozen(prepared), Projection)
