@@ -203,8 +203,8 @@ def test_mbt_passes_everything_through_the_bottleneck() -> None:
             torch.testing.assert_close(y[b, position(m)], want)
 
 
-def test_a_bottleneck_of_one_layer_hears_nobody_and_of_more_hears_all() -> None:
-    """What stands in f after a layer is read in the next: so the last block is never the first to read."""
+def test_one_layer_of_a_bottleneck_is_enough_to_hear_all() -> None:
+    """What is written into it in one layer is read in the next: so a block follows the last exchange."""
     f, x = made(MBT), inputs()
     for v in x.values():
         v.values.requires_grad_()
