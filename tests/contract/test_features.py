@@ -170,7 +170,9 @@ def test_damaged_cells_are_absent_and_counted_in_one_warning(kind: str, name: st
         e.read(DAMAGED[kind])
     with pytest.warns(UserWarning) as seen:
         x = e.transform([DAMAGED[kind], *c, DAMAGED[kind]])
-    assert [f"2 of {len(c) + 2} cells can't be read and count as absent; the first: " in str(w.message) for w in seen] == [True]
+    assert [
+        f"2 of {len(c) + 2} cells can't be read and count as absent; the first: " in str(w.message) for w in seen
+    ] == [True]
     equal(x, e.transform([None, *c, None]))
 
 

@@ -32,7 +32,9 @@ def pieces(text: str, ngrams: tuple[int, int]) -> list[str]:
     return out
 
 
-def tfidf(all_counts: list[Counter[str]], counts: Counter[str], vocabulary: list[str], sublinear: bool = True) -> np.ndarray:
+def tfidf(
+    all_counts: list[Counter[str]], counts: Counter[str], vocabulary: list[str], sublinear: bool = True
+) -> np.ndarray:
     n = len(all_counts)
     row = np.zeros(len(vocabulary))
     for j, v in enumerate(vocabulary):
@@ -42,7 +44,9 @@ def tfidf(all_counts: list[Counter[str]], counts: Counter[str], vocabulary: list
     return row / (math.sqrt((row**2).sum()) or 1)
 
 
-@pytest.mark.parametrize("cut, extractor", [(runs, Tfidf((1, 2))), (pieces, Characters((2, 3), min_df=1))], ids=["words", "characters"])
+@pytest.mark.parametrize(
+    "cut, extractor", [(runs, Tfidf((1, 2))), (pieces, Characters((2, 3), min_df=1))], ids=["words", "characters"]
+)
 def test_tfidf_is_its_formula(cut, extractor) -> None:
     extractor.fit(TEXTS)
     counts = [Counter(cut(t, extractor.ngrams)) for t in TEXTS]
@@ -168,8 +172,8 @@ def test_sif_is_its_formula(file: Path) -> None:
     new = [*texts, "quiet quiet rare unknown"]
     want = [average(t) - u * (u @ average(t)) for t in new]
     got = WordVectors(str(file)).fit(texts).transform(new)
-    np.testing.assert_allclose(got, want, atol=1e-5)
-    assert np.abs(want).max() > 0.01
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-6)
+    assert np.abs(want).max() > 1e-3
 
 
 BROKEN = {
@@ -177,7 +181,10 @@ BROKEN = {
     "too many": ("film 1 2 3 4", "line 3: 'film' is followed by 4 numbers; expected 3 numbers"),
     "a word": ("film 1 x 3", "line 3: 'film' is followed by 3 fields, of which 'x' is no finite number; expected 3"),
     "nan": ("film 1 nan 3", "line 3: 'film' is followed by 3 fields, of which 'nan' is no finite number; expected 3"),
-    "binary": ("film \x00\x01\x02", "line 3 is not text; expected word vectors as text, not in word2vec's binary format"),
+    "binary": (
+        "film \x00\x01\x02",
+        "line 3 is not text; expected word vectors as text, not in word2vec's binary format",
+    ),
 }
 
 
@@ -223,7 +230,7 @@ def test_words_that_share_contexts_end_up_near_each_other() -> None:
         k = int(g.integers(2))
         a, b = g.choice(around[k], 2, replace=False)
         texts.append(f"{a} {g.choice(groups[k])} {b}")
-    e = SkipGram(dim=16, window=2, epochs=10, weighting="mean").fit(texts)
+    e = SkipGram(dim=16, window=2, epochs=60, weighting="mean").fit(texts)
     x = e.transform(groups[0] + groups[1])
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     near = x @ x.T

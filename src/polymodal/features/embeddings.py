@@ -99,8 +99,9 @@ class SkipGram(Averaged):
     """Embeddings trained on the training texts, averaged: (N, dim).
 
     For each word c and each word o at most `window` words away, maximise ln s(u_o . v_c) + the sum over `negative`
-    random words r of ln s(-u_r . v_c), s the logistic function; v are the embeddings. Mikolov et al. 2013. Only words
-    that come at least `min_count` times. The same seed gives the same vectors.
+    random words r of ln s(-u_r . v_c), s the logistic function; v are the embeddings. Very frequent words
+    are passed over at random, more often the more frequent they are. Mikolov et al. 2013. Only words that come at
+    least `min_count` times have a vector. The same seed gives the same vectors.
     """
 
     prefix: ClassVar[str] = "skipgram"
@@ -109,7 +110,7 @@ class SkipGram(Averaged):
         self,
         dim: int = 64,
         window: int = 5,
-        epochs: int = 10,
+        epochs: int = 20,
         negative: int = 5,
         min_count: int = 2,
         weighting: str = "sif",

@@ -248,7 +248,8 @@ class Pixels(Images):
     Fewer components where the training images do not span that many.
     """
 
-    pca_: PCA | None
+    mean_: NDArray[np.float32]  # (side * side * 3,)
+    components_: NDArray[np.float32]  # (D, side * side * 3)
 
     def __init__(self, side: int = 32, components: int = 64, seed: int = 0) -> None:
         self.side, self.components, self.seed = side, components, seed
@@ -261,25 +262,24 @@ class Pixels(Images):
         """Find the principal components of the training images."""
         x = self._rows([r for r in records if r is not None])
         count = min(self.components, len(x) - 1, x.shape[1])
-        self.pca_ = None
+        self.mean_, self.components_ = np.zeros(x.shape[1], np.float32), np.zeros((0, x.shape[1]), np.float32)
         if count > 0 and (x != x[0]).any():
-            self.pca_ = PCA(count, svd_solver="randomized", random_state=self.seed).fit(x)
+            pca = PCA(count, svd_solver="randomized", random_state=self.seed).fit(x)
+            self.mean_, self.components_ = (np.array(a, np.float32, order="C") for a in (pca.mean_, pca.components_))
         return self
 
     def vectors(self, records: Sequence[Record | None]) -> NDArray[np.float32]:
         """(N, D); NaN in rows without an image."""
-        check_is_fitted(self, "pca_")
-        out = np.full((len(records), len(self.names())), np.nan, dtype=np.float32)
-        there = [i for i, r in enumerate(records) if r is not None]
-        if there and self.pca_ is not None:
-            x = self._rows([r for r in records if r is not None])
-            out[there] = self.pca_.transform(x)
+        check_is_fitted(self, "components_")
+        out = np.full((len(records), len(self.components_)), np.nan, dtype=np.float32)
+        x = self._rows([r for r in records if r is not None])
+        out[[r is not None for r in records]] = (x - self.mean_) @ self.components_.T
         return out
 
     def names(self) -> list[str]:
         """pixels_0, pixels_1 ..., the largest component first."""
-        check_is_fitted(self, "pca_")
-        return [] if self.pca_ is None else [f"pixels_{i}" for i in range(self.pca_.n_components_)]
+        check_is_fitted(self, "components_")
+        return [f"pixels_{i}" for i in range(len(self.components_))]
 
     def _rows(self, records: Sequence[Record]) -> NDArray[np.float32]:
         flat = np.stack(records).reshape(len(records), -1) if records else np.zeros((0, 3 * self.side**2))

@@ -224,7 +224,7 @@ def idf(counts: csr_matrix) -> NDArray[np.float32]:
 
 def weighted(counts: csr_matrix, weight: NDArray[np.float32], sublinear: bool = True) -> csr_matrix:
     """TF-IDF of counts (N, D) under given idf (D,); see `Weighted`."""
-    if not counts.shape[1]:
+    if 0 in counts.shape:
         return counts
     transformer = TfidfTransformer(sublinear_tf=sublinear)
     transformer.idf_ = weight
