@@ -31,7 +31,7 @@ Codes = NDArray[np.intp]
 BLOCKS = 20  # of the jackknife
 BINS = 4  # of a target that is a number: quarters
 LEVELS = 8  # at most, of one prediction
-CLASSES = 12  # at most: rarer ones are taken together
+CLASSES = 12  # at most, and fewer of few rows: rarer ones are taken together
 LABELS = 6  # at most, of a multilabel target: the most even ones
 STEPS = 5000
 OTHERS = "the others"
@@ -137,7 +137,8 @@ def _figures(p: Problem, w_sn: Array) -> Array:
     pair = x1 * (int(x2.max(initial=0)) + 1) + x2
     one = np.ones((1, len(y)))
     # both are lower bounds of what the two modalities say, so the larger one is nearer to it
-    whole = max([pair, *fused], key=lambda x: _less_bias(joint([x, y], one)[0], len(y)))
+    sparse = len(y) < 5 * (int(pair.max(initial=0)) + 1) * (int(y.max(initial=0)) + 1)  # no correction mends that
+    whole = max(fused if fused and sparse else [pair, *fused], key=lambda x: _less_bias(joint([x, y], one)[0], len(y)))
     least = least_information(joint([x1, y], w_sn), joint([x2, y], w_sn))
     i1, i2, i12 = (mutual(joint([x, y], w_sn)) for x in (x1, x2, whole))
     return np.stack([i1, i2, np.maximum(i12, least), i1 + i2 - least], axis=1)
@@ -266,9 +267,10 @@ def problems(task: Task, target: Masked, read: Mapping[str, Array]) -> Iterator[
     """The discrete problems that a target makes: one, or one for each number or label."""
     values, mask = np.asarray(target.values.cpu()), np.asarray(target.mask.cpu())
     if not target.values.is_floating_point():
-        keep, y = np.argsort(-np.bincount(values[mask], minlength=1), kind="stable")[: CLASSES - 1], values
-        if len(np.unique(values[mask])) > CLASSES:
-            y = np.full(len(values), CLASSES - 1)
+        most = max(2, min(CLASSES, int((mask.sum() / 10) ** 0.5)))  # 10 rows for each pair of them
+        keep, y = np.argsort(-np.bincount(values[mask], minlength=1), kind="stable")[: most - 1], values
+        if len(np.unique(values[mask])) > most:
+            y = np.full(len(values), most - 1)
             for i, c in enumerate(keep):
                 y[values == c] = i
             read = {k: np.c_[p[:, keep], np.delete(p, keep, axis=1).sum(1)] for k, p in read.items()}
