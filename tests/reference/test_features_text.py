@@ -230,7 +230,7 @@ def test_words_that_share_contexts_end_up_near_each_other() -> None:
         k = int(g.integers(2))
         a, b = g.choice(around[k], 2, replace=False)
         texts.append(f"{a} {g.choice(groups[k])} {b}")
-    e = SkipGram(dim=16, window=2, epochs=60, weighting="mean").fit(texts)
+    e = SkipGram(dim=16, window=2, epochs=200, weighting="mean").fit(texts)
     x = e.transform(groups[0] + groups[1])
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     near = x @ x.T
