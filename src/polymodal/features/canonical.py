@@ -5,8 +5,8 @@ undefined: for a constant series, or one too short. In the paper's names: DN_His
 CO_FirstMin_ac, CO_HistogramAMI_even_2_5, CO_trev_1_num, MD_hrv_classic_pnn40, SB_BinaryStats_mean_longstretch1 and
 _diff_longstretch0, SB_MotifThree_quantile_hh, IN_AutoMutualInfoStats_40_gaussian_fmmi, FC_LocalSimple_mean3_stderr,
 DN_OutlierInclude_p and _n (here with steps of 0.05 deviations), SP_Summaries_welch_rect_area_5_1 and _centroid; one
-slope stands for the two break points of SC_FluctAnal. Left out: SB_TransitionMatrix, PD_PeriodicityWang, CO_Embed2_Dist and
-FC_LocalSimple_mean1_tauresrat.
+slope stands for the two break points of SC_FluctAnal. Left out: SB_TransitionMatrix, PD_PeriodicityWang,
+CO_Embed2_Dist, FC_LocalSimple_mean1_tauresrat.
 """
 
 import math

@@ -5,6 +5,7 @@ times are in readings. Axes: t reading, c channel, f feature.
 """
 
 import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +23,8 @@ BEAT = 0.8  # seconds that a beat is taken to last where no rate says how fast t
 class HeartRate(Channels):
     """Beats of an electrocardiogram and the intervals RR between them.
 
-    sdnn: deviation of RR. rmssd: root mean square of RR[i + 1] - RR[i]. pnn50: share of those beyond 50 ms. lf_hf: power
-    of RR in 0.04-0.15 Hz over 0.15-0.40 Hz; NaN for less than 50 s. Intervals that differ from the median of
+    sdnn: deviation of RR. rmssd: root mean square of RR[i + 1] - RR[i]. pnn50: share of those beyond 50 ms. lf_hf:
+    power of RR in 0.04-0.15 Hz over 0.15-0.40 Hz; NaN for less than 50 s. Intervals that differ from the median of
     their five neighbours by more than 30 % are left out: a beat was missed, or found twice. NaN for less than three
     beats. rate: readings a second; None takes the strongest period for one beat, and gives RR in readings.
     """
@@ -65,9 +66,9 @@ class Electrodermal(Channels):
     """Skin conductance: its slow level, and the events (responses) on top of it.
 
     An event is a rise from a trough to a peak by at least `least` (microsiemens, where that is the unit), peaks at
-    least a second apart. level: mean of the line through both ends and the troughs; level_slope: its least-squares slope.
-    amplitude: mean rise; rise: mean time of it; NaN without an event. rate: readings a second; the signal is then
-    smoothed over half a second first. Per reading where it is None. Boucsein et al. 2012.
+    least a second apart. level: mean of the line through both ends and the troughs; level_slope: its least-squares
+    slope. amplitude: mean rise; rise: mean time of it; NaN without an event. rate: readings a second; the signal is
+    then smoothed over half a second first. Per reading where it is None. Boucsein et al. 2012.
     """
 
     def __init__(self, rate: float | None = None, least: float = 0.05) -> None:
