@@ -22,7 +22,7 @@ class MBT(Fusion):
 
     `layers` times: [x_m, f_m] = block_m([x_m, f]) for each m, then f = mean of f_m over the modalities that are
     present. What a modality wrote into f in one layer the others read in the next, so a last block follows, in which
-    each class token asks; y_m is what it heard. One token a modality, real where the modality is present.
+    each class token asks; y_m is the norm of what it heard. One token a modality, real where the modality is present.
     """
 
     paper = "Nagrani et al. 2021 (multimodal bottleneck transformer)"
@@ -44,7 +44,7 @@ class MBT(Fusion):
         self.shared_ld = nn.Parameter(torch.randn(bottleneck, dim) * 0.02)
         self.starts_md = nn.Parameter(torch.randn(len(dims), dim) * 0.02)
         self.blocks = nn.ModuleList(Named({m: Block(dim, heads, dropout) for m in dims}) for _ in range(layers))
-        self.last = Named({m: Asking(dim, heads, dropout) for m in dims})
+        self.last, self.norm = Named({m: Asking(dim, heads, dropout) for m in dims}), nn.LayerNorm(dim)
 
     def forward(self, inputs: Mapping[str, Masked]) -> Masked:
         """(B, T_m, d_m) tokens -> (B, M, dim), one token a modality."""
@@ -64,7 +64,7 @@ class MBT(Fusion):
             shared = Masked(masked_mean(Masked(written_bmld, here_bm)), open_bl)
         firsts = zip(self.last.children(), own, strict=True)
         y_bmd = torch.cat([ask(Masked(x.values[:, :1], x.mask[:, :1]), chained(x, shared)) for ask, x in firsts], dim=1)
-        return Masked(y_bmd, here_bm)
+        return Masked(self.norm(y_bmd), here_bm)
 
 
 class Perceiver(Fusion):
