@@ -196,6 +196,14 @@ def test_a_clip_that_the_network_fails_on_is_unreadable(tmp_path: Path) -> None:
     assert "fails on shape (7,)" in str(got[1])
 
 
+def test_a_failing_cell_spares_those_that_share_its_batch(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["i"], to=T.INT64), helper.make_node("Gather", ["E", "i"], ["hidden"])]
+    ports: tuple[Port, Port] = ("x", T.FLOAT, ["n", 1]), ("hidden", T.FLOAT, ["n", 1, 2])
+    name = save(tmp_path / "g.onnx", nodes, [ports[0]], [ports[1]], E=np.arange(6, dtype=np.float32).reshape(3, 2))
+    got = choose("vector", name)[0].fit([], TINY).encode_batch([[1.0], [7.0], [2.0]])
+    assert got[0].tolist() == [[2, 3]] and isinstance(got[1], Unreadable) and got[2].tolist() == [[4, 5]]
+
+
 def test_the_key_is_of_the_content_and_the_copy_stands_in(tmp_path: Path) -> None:
     name = text_network(tmp_path / "a")
     codec = choose("text", name)[0].fit([], TINY)
