@@ -3,7 +3,7 @@
 from polymodal.features.audio import LogMelStatistics, Mfcc, Prosody, Spectral
 from polymodal.features.base import Extractor
 from polymodal.features.embeddings import SkipGram, WordVectors
-from polymodal.features.image import HOG, LBP, ColorStatistics, Pixels
+from polymodal.features.image import HOG, LBP, ColorStatistics, Thumbnail
 from polymodal.features.physiology import Electrodermal, HeartRate
 from polymodal.features.series import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
 from polymodal.features.text import BagOfWords, Characters, Hashed, Statistics, Tfidf
@@ -28,7 +28,7 @@ EXTRACTORS: dict[str, dict[str, type[Extractor]]] = {
         "lbp": LBP,
         "visual_words": VisualWords,
         "keypoint_words": KeypointWords,
-        "pixels": Pixels,
+        "pixels": Thumbnail,
     },
     "audio": {"mfcc": Mfcc, "logmel": LogMelStatistics, "spectral": Spectral, "prosody": Prosody},
     "series": {

@@ -242,7 +242,7 @@ def region_shares(ids_hw: NDArray[np.int64], count: int, grid: int) -> NDArray[n
 # --- pixels -----------------------------------------------------------------------------------------------
 
 
-class Pixels(Images):
+class Thumbnail(Images):
     """The image at `side` x `side` pixels, RGB from 0 to 1, on the first `components` principal components.
 
     Fewer components where the training images do not span that many.
