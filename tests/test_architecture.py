@@ -31,6 +31,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "problem candidates extract",
     "auto",
     "fitting",
+    "comparing",
     "estimators render",
     "polymodal",  # the public names
     "demo",

@@ -76,7 +76,7 @@ class Networks:
         learner = self.learners[name] if step else self._fresh(fusion, chosen)
         self.learners[name] = learner
         rows, valid = self.rows.only(chosen), self.valid.only(chosen)
-        checkpoint = self.folder / f"{step}-{_plain(name)}.safetensors" if self.folder else None
+        checkpoint = self.folder / f"{step}-{plain(name)}.safetensors" if self.folder else None
         with memory() as peak:
             told = train(
                 learner, self.task, rows, valid, self.settings, title=name, checkpoint=checkpoint, time_limit=limit,
@@ -246,7 +246,7 @@ def _joined(a: Masked, b: Masked) -> Masked:
     return Masked(torch.cat([a.values, b.values]), torch.cat([a.mask, b.mask]))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name that any file system takes."""
     return "".join(c if c.isalnum() or c in "-_ " else f"%{ord(c):x}" for c in name)
 

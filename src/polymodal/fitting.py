@@ -71,7 +71,7 @@ def fit(
     began = time.monotonic()
     searched = fusion in (AUTO, FEATURES)
     if not searched:
-        fusions.find(fusion)  # a wrong name is told before any work is done
+        known(fusion)  # a wrong name is told before any work is done
     how = _preset(preset)
     chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "seed": seed}
     _check_settings(chosen)
@@ -136,6 +136,14 @@ def fit(
         model.save(folder)
         shutil.rmtree(folder / "training", ignore_errors=True)
     return model
+
+
+def known(fusion: str) -> None:
+    """Raises InputError for a name that is no fusion."""
+    try:
+        fusions.find(fusion)
+    except InputError as e:
+        raise InputError(f"{e}; or {AUTO}, which tries both paths, or {FEATURES}, estimators on features") from None
 
 
 class _Paths:
@@ -246,8 +254,8 @@ def _plan(
 ) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes."""
     return {
-        "table": _digest(goal.table),
-        "validation rows": _digest(valid),
+        "table": digest(goal.table),
+        "validation rows": digest(valid),
         "target": goal.schema.target,
         "group": goal.schema.group,
         "columns": {c.name: c.kind for c in goal.schema.columns.values()},
@@ -261,7 +269,8 @@ def _plan(
     }
 
 
-def _digest(table: Table) -> str:
+def digest(table: Table) -> str:
+    """A key of all cells of a table."""
     digest = hashlib.blake2b(digest_size=16)
     for column in table.columns:
         digest.update(column.encode())

@@ -81,5 +81,8 @@ def arguments(cls: type) -> list[str]:
 
 
 def table(*parts: Iterable[type]) -> dict[str, type]:
-    """Classes by their own name, for `build`."""
-    return {cls.__name__: cls for part in parts for cls in part}
+    """Classes by their own name, for `build`. No two of them may share one."""
+    every = dict.fromkeys(cls for part in parts for cls in part)
+    out = {cls.__name__: cls for cls in every}
+    assert len(out) == len(every), f"of one name: {sorted(c.__name__ for c in every if out[c.__name__] is not c)}"
+    return out

@@ -22,7 +22,7 @@ from polymodal.evaluate.significance import Paired, corrected_t, holm
 
 NAN = float("nan")
 NASTY = '<script>alert("1")</script> & $x_1$ [b] 照片\x07'
-FAMILIES = {"concat": "concat", "stacked": "stacked", "ensemble": "ensemble"}
+FAMILIES = {"concat": "concat", "ensemble": "ensemble"}
 
 
 def entry(name: str, mean: float, noise: float = 0.004, folds: int = 5, repeats: int = 2) -> Entry:
@@ -38,7 +38,7 @@ def made(means: dict[str, float], higher: bool = True, metric: str = "accuracy",
     return board(metric, higher, [entry(k, v) for k, v in means.items()], 0.2, 500, **more)  # type: ignore[arg-type]
 
 
-USUAL = {"text alone": 0.78, "photo alone": 0.65, "concat": 0.82, "gated": 0.822, "low_rank": 0.81}
+USUAL = {"text alone": 0.78, "photo alone": 0.65, "concat": 0.82, "gated": 0.8205, "low_rank": 0.81}
 SHARES = [Shares("text", NASTY, Interval(0.6, 0.5, 0.7), Interval(0.2, 0.1, 0.3), Interval(0.2, 0.1, 0.3), Interval(0.1, 0, 0.2), Interval(0.1, 0, 0.2), 0.99, 500, False)]  # fmt: skip
 NEEDED = Needed("gated", Interval(0.83, 0.78, 0.88), Interval(0.75, 0.7, 0.8), Interval(0.08, 0.02, 0.14), 128)
 
@@ -64,7 +64,7 @@ def test_the_simplest_within_noise_is_recommended() -> None:
         r"gated beats text alone by \d\.\d points of accuracy \[.*\] \(p < 0\.001 after Holm\)\.", b.verdict
     )
     assert "Against concat the difference" in b.verdict and b.verdict.endswith(
-        "Use concat: it is the simplest that is within noise of the best, gated."
+        "Use concat: it is the simplest within one standard error of the best, gated."
     )
 
 
@@ -75,7 +75,6 @@ def test_the_simplest_within_noise_is_recommended() -> None:
         ({"text alone": 0.8, "concat": 0.7, "gated": 0.7}, "text alone"),
         ({"text alone": 0.7, "concat": 0.75, "gated": 0.85, "ensemble": 0.851}, "gated"),
         ({"text alone": 0.7, "concat": 0.75, "gated": 0.8, "ensemble": 0.9}, "ensemble"),
-        ({"text alone": 0.7, "concat": 0.75, "stacked": 0.849, "gated": 0.85}, "stacked"),
         ({"text alone": 0.7, "photo alone": 0.6}, "text alone"),
         ({"gated": 0.7}, "gated"),
     ],
@@ -99,7 +98,7 @@ def test_a_gain_that_many_tests_undo_is_within_noise() -> None:
         return Paired(Interval(0.02, 0.001, 0.039), 0.04)
 
     b = made(USUAL, paired=paired, method="bootstrap by group")
-    assert not any(t.clear for t in b.tests) and b.use == "text alone"
+    assert not any(t.clear for t in b.tests) and b.use == "gated"  # a choice, not a claim
     assert f"within noise once all {len(b.tests)} tests are allowed for (p = 0." in b.verdict
     assert b.method == "bootstrap by group"
 

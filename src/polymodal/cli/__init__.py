@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from polymodal.cli import features, fit, fusions, look, use  # each registers its commands, in the order of --help
+from polymodal.cli import compare, features, fit, fusions, look, use  # each registers its commands, in this order
 from polymodal.cli.app import app
 from polymodal.cli.options import say
 from polymodal.errors import InputError
 
-__all__ = ["app", "features", "fit", "fusions", "look", "main", "use"]
+__all__ = ["app", "compare", "features", "fit", "fusions", "look", "main", "use"]
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Candidates on the same folds and seeds: what each scored, which differences are more than chance, and what to use.
 
 The verdict is about the best fusion, against the best single modality and against plain concatenation. What
-to use is the simplest candidate whose difference from the best of all is within noise: single modalities before
-concat and stacked predictions, these before fusions, these before ensembles.
+to use is the simplest candidate within one standard error of the best of all (Breiman et al. 1984): single modalities
+before concat, this before fusions, these before ensembles. A claim that one is better has to pass the test; a choice
+has to be made either way.
 """
 
 import math
@@ -15,8 +16,8 @@ from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
 from polymodal.evaluate.significance import LEVEL, Paired, Ranks, average_ranks, corrected_t, holm
 
-CONCAT = "concat"
-TIERS = {"single": 0, "concat": 1, "stacked": 1, "fusion": 2, "ensemble": 3}  # by family, the simplest first
+CONCAT = "concat"  # a family: of networks, and of features
+TIERS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}  # by family, the simplest first
 CORRECTED = "corrected resampled t-test"
 
 
@@ -47,6 +48,11 @@ class Versus(NamedTuple):
     def clear(self) -> bool:
         """More than chance, the number of tests allowed for, and the interval says so too."""
         return self.adjusted < LEVEL and (self.gain.low > 0 or self.gain.high < 0)
+
+    @property
+    def slight(self) -> bool:
+        """Within one standard error, by the width of the interval; or of unknown error."""
+        return not abs(self.gain.value) > (self.gain.high - self.gain.low) / (2 * 1.96)
 
 
 class Board(NamedTuple):
@@ -152,7 +158,7 @@ def board(
 def rivals(order: Sequence[Entry]) -> list[Entry]:
     """The best single modality and concat, where there are such; entries stand in the order of their means."""
     single = [e for e in order if not e.fused][:1]
-    return single + [e for e in order if e.name == CONCAT]
+    return single + [e for e in order if e.family == CONCAT][:1]
 
 
 def _tier(entry: Entry) -> int:
@@ -179,18 +185,18 @@ def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus]) -> tuple[
     best, found = order[0], {(t.name, t.rival): t for t in tests}
     if len(order) == 1:
         return best.name, f"{best.name} is the only candidate, so there is nothing to compare it with."
-    use = next(e for e in _leaders(order) if e is best or not found[best.name, e.name].clear)
-    fused = next((e for e in order if e.fused and e.name != CONCAT), next((e for e in order if e.fused), None))
+    use = next(e for e in _leaders(order) if e is best or found[best.name, e.name].slight)
+    fused = next((e for e in order if e.fused and e.family != CONCAT), next((e for e in order if e.fused), None))
     said = []
     if fused is not None:
         of = [found[fused.name, r.name] for r in rivals(order) if r.name != fused.name]
         of += [t for t in tests if (t.name, t.rival) == (best.name, use.name) and t not in of]
         said = [sentence(t, metric, len(tests)) for t in of]
     if use is best:
-        simplest = " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within noise of it"
+        simplest = " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within a standard error"
         said.append(f"Use {use.name}: it has the best mean{simplest}.")
     else:
-        said.append(f"Use {use.name}: it is the simplest that is within noise of the best, {best.name}.")
+        said.append(f"Use {use.name}: it is the simplest within one standard error of the best, {best.name}.")
     return use.name, " ".join(said)
 
 

@@ -33,7 +33,8 @@ def weights(
     (replicates, n).
 
     groups: one label a row, None for a row that is a group of its own; as many groups as there are
-    drawn with replacement, and all rows of each go together. The same seed gives the same samples, however
+    drawn with replacement, and all rows of each go together. A single group can't be drawn otherwise than it is, so its
+    rows are drawn, and the interval is of that group alone. The same seed gives the same samples, however
     they are chunked.
     """
     if groups is None:
@@ -43,6 +44,8 @@ def weights(
             np.array([f"missing {i}" if g is None else repr(g) for i, g in enumerate(groups)]), return_inverse=True
         )[1].reshape(-1)
         size = int(code.max(initial=-1)) + 1
+        if size == 1:
+            code, size = None, n
     rng = np.random.default_rng(seed)
     replicates = replicates if size else 0  # nothing to draw from
     step = max(1, CHUNK // (4 * max(1, n)))
@@ -64,7 +67,7 @@ def intervals(
 ) -> dict[str, Interval]:
     """Each of the task's metrics on the labelled rows, with its 95% percentile interval.
 
-    The interval of one row, or of one group, is the value itself: there is nothing to resample. A sample in
+    The interval of one row is the value itself: there is nothing to resample. A sample in
     which a metric is undefined is left out; where it is undefined on all, both ends are NaN.
     """
     (logits,), target, groups = _labelled([logits], target, groups)

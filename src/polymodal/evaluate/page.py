@@ -38,7 +38,7 @@ def page(board: Board, *, title: str, command: str = "") -> str:
         command=command,
         rows=list(zip(board.entries, board.means, strict=True)),
         notes=any(e.note for e in board.entries),
-        concat=any(e.name == CONCAT for e in board.entries),
+        concat=any(e.family == CONCAT for e in board.entries),
         ranked=ranked,
         partial=not all(s.fused for s in board.information),
         interaction=interaction(board.emap, board.metric) if board.emap else "",

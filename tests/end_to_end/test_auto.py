@@ -1,0 +1,167 @@
+"""`--fusion auto` and `features`: both paths in one search, saved and read like any other model."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import polymodal
+from conftest import make_shop
+from polymodal import auto
+from polymodal.auto import Judge
+from polymodal.batch import Masked
+from polymodal.candidates import Trial
+from polymodal.errors import InputError
+from polymodal.evaluate.compare import Result
+from polymodal.tasks import TASKS
+
+IGNORE = ["seller"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return make_shop(tmp_path_factory.mktemp("auto") / "shop", 200)
+
+
+@pytest.fixture(scope="module")
+def found(table):
+    return polymodal.fit(table, "kind", ignore=IGNORE, size="tiny", time_limit=25)
+
+
+def names(model):
+    return [c["name"] for c in model.report["comparison"]["candidates"]]
+
+
+def test_auto_tries_both_paths_and_says_what_it_chose(found):
+    tried = names(found)
+    assert {"concat (features)", "photo alone (features)", "gated", "concat", "photo alone"} <= set(tried)
+    assert found.report["story"][-1].startswith("chosen: ") and tried[0] in found.report["story"][-1]
+    assert found.report["valid"]["metrics"]["accuracy"]["value"] > 0.8
+
+
+def test_its_model_answers_the_same_when_it_is_read_back(found, table, tmp_path):
+    before = found.predict(table)
+    again = polymodal.load(found.save(tmp_path / "m"))
+    assert again.predict(table)["probability[good]"].to_numpy() == pytest.approx(before["probability[good]"].to_numpy(), abs=1e-6)
+    without = again.predict(table, without=["photo"])
+    assert np.isfinite(without["probability"]).all()
+
+
+@pytest.mark.parametrize("target, task", [("price", "regression"), ("kind", "binary")])
+def test_features_alone(table, tmp_path, target, task):
+    more = [] if target == "kind" else ["kind"]
+    model = polymodal.fit(table, target, ignore=[*IGNORE, *more], fusion="features", preset="fast", time_limit=40)
+    assert model.task.name == task and all(n.endswith("(features)") for n in names(model) if n != "ensemble")
+    folder = model.save(tmp_path / "m")
+    assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".joblib", ".pt")]
+    answer = polymodal.load(folder).evaluate(table)
+    assert answer.metrics[answer.metric].value > 0.3
+    frame = pd.read_csv(table).assign(photo=None, note=None)
+    frame.to_csv(table.parent / "empty.csv", index=False)
+    assert len(model.predict(table.parent / "empty.csv")) == 200
+
+
+def test_groups_stay_together_in_every_fold(table, monkeypatch):
+    from polymodal import candidates
+
+    seen = []
+    folds = candidates.folds
+
+    def watched(n, k, strata=None, groups=None, seed=0):
+        out = folds(n, k, strata, groups, seed)
+        if groups is not None:
+            seen.extend(({groups[i] for i in a}, {groups[i] for i in b}) for a, b in out)
+        return out
+
+    monkeypatch.setattr(candidates, "folds", watched)
+    polymodal.fit(table, "kind", group="seller", fusion="features", preset="fast", time_limit=30)
+    assert seen and all(not a & b for a, b in seen)
+
+
+def test_a_time_limit_too_short_gives_the_best_single_one_and_says_so(table):
+    model = polymodal.fit(table, "kind", ignore=IGNORE, size="tiny", time_limit=0.01)
+    assert len(model.predict(table)) == 200
+    assert any("time" in line for line in model.report["story"])
+
+
+def test_interrupted_and_resumed_it_keeps_what_was_fitted(table, tmp_path, monkeypatch):
+    from polymodal.learners.library import Library
+
+    settings = dict(ignore=IGNORE, fusion="features", preset="fast", time_limit=60, out=tmp_path / "m")
+    fit, calls = Library._fit, []
+
+    def stops(self, member, fold):
+        calls.append((member, fold))
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return fit(self, member, fold)
+
+    monkeypatch.setattr(Library, "_fit", stops)
+    with pytest.raises(KeyboardInterrupt):
+        polymodal.fit(table, "kind", **settings)
+    done = {m for m, fold in calls[:-1] if fold == 3}
+    assert done and (tmp_path / "m/training/features.safetensors").exists()
+    monkeypatch.setattr(Library, "_fit", lambda self, m, fold: calls.append((m, fold)) or fit(self, m, fold))
+    calls.clear()
+    model = polymodal.fit(table, "kind", resume=True, **settings)
+    assert not [1 for m, fold in calls if m in done and fold < 3]
+    whole = polymodal.fit(table, "kind", **{**settings, "out": None})
+    assert [c["score"] for c in model.report["comparison"]["candidates"]] == [
+        c["score"] for c in whole.report["comparison"]["candidates"]
+    ]
+
+
+def test_preset_best_is_fitted_on_validation_rows_too(table):
+    model = polymodal.fit(table, "kind", ignore=IGNORE, fusion="features", preset="best", time_limit=40)
+    assert model.report["refit"] is True
+
+
+def test_bad_options(table):
+    with pytest.raises(InputError, match=r"unknown preset 'quick'; it is one of fast, balanced, best"):
+        polymodal.fit(table, "kind", preset="quick")
+    with pytest.raises(InputError, match=r"unknown fusion 'feature'; .*; or auto, which tries"):
+        polymodal.fit(table, "kind", fusion="feature")
+
+
+def trial(name: str, family: str, right: list[bool]) -> Trial:
+    logits = torch.tensor([[0.0, 2.0 if r else -2.0] for r in right])
+    return Trial(Result(name, family, logits, 0, 0, 1.0), [name], lambda refit: None, [])
+
+
+@pytest.mark.parametrize("gap, simple, expected", [(1, True, "text alone"), (30, True, "gated"), (1, False, "gated")])
+def test_the_simpler_is_chosen_where_the_difference_is_noise(gap, simple, expected):
+    task = TASKS["binary"]().fit(["a", "b"] * 50)
+    judge = Judge(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
+    better = trial("gated", "fusion", [i >= 20 for i in range(100)])
+    also = range(10, 20) if gap == 1 else ()  # right where the better one is wrong, so that the difference is noise
+    simpler = trial("text alone", "single", [i >= 20 + len(also) + gap or i in also for i in range(100)])
+    chosen, why = auto._choose([better, simpler], judge, simple)
+    assert chosen.result.name == expected and expected in why
+
+
+def test_halving_spends_its_time_on_the_better_half():
+    """A stand-in for training: each candidate's answers get better with every step, at its own pace."""
+    task = TASKS["binary"]().fit(["a", "b"] * 50)
+    judge = Judge(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
+    calls: list[tuple[str, int, float]] = []
+
+    class Stub:
+        def train(self, name, fusion, limit=None, step=0):
+            calls.append((name, step, limit))
+            n = {"a": 50, "b": 60, "c": 70, "d": 80}[name] + 5 * step
+            return trial(name, "fusion", [i < n for i in range(100)])._replace(finished=False)
+
+    import time
+
+    got = auto.halve(Stub(), ["a", "b", "c", "d"], judge, time.monotonic() + 100, [])
+    assert [(n, s) for n, s, _ in calls] == [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("d", 1), ("c", 1)]
+    assert calls[-1][2] > 1.5 * calls[0][2] and len(got) == 4
+
+
+def test_json_report(table, tmp_path, run):
+    done = run("fit", table, "-t", "kind", "--ignore", "seller", "--fusion", "features", "--preset", "fast", "--time-limit", "30s", "--out", tmp_path / "m", "--json")
+    report = json.loads(done.stdout)
+    assert report["settings"]["fusion"] == "features" and report["story"]
+    assert "estimators, averaged" in run("schema", tmp_path / "m").stdout or "stacked" in run("schema", tmp_path / "m").stdout
