@@ -14,7 +14,10 @@ from polymodal.demo import make_table
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 COMMANDS = re.findall(r"^polymodal .*$", "\n".join(re.findall(r"```\n(.*?)```", TEXT, re.S)), re.M)
-FAST = {"polymodal fit": ["--epochs", "2", "--size", "tiny"]}
+FAST = {
+    "polymodal fit": ["--epochs", "2", "--size", "tiny", "--preset", "fast"],
+    "polymodal compare": ["--epochs", "2", "--size", "tiny", "--preset", "fast", "--folds", "2"],
+}
 
 
 @pytest.fixture(scope="module")

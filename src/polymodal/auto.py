@@ -25,7 +25,10 @@ from polymodal.tasks.base import Task
 
 
 class Preset(NamedTuple):
-    """How hard to try. seconds: a constant, and so many for each cell of a modality, and at most."""
+    """How hard to try. seconds: a constant, and so many for each cell of a modality, and at most.
+
+    longer: how many times the usual epochs a network may train, the time limit allowing.
+    """
 
     fusions: list[str]
     kinds: list[str]
@@ -33,6 +36,7 @@ class Preset(NamedTuple):
     seconds: tuple[float, float, float]
     simple: bool  # prefer the simpler where the difference is noise
     refit: bool  # fit what is chosen of the features path on the validation rows too
+    longer: int = 1
 
     def limit(self, cells: int) -> float:
         """The time limit in seconds for a table of so many cells (rows times modalities), unless one is given."""
@@ -47,7 +51,7 @@ PRESETS = {
         ["gated", "late-mean", "product", "attention"],
         [*LINEAR, "kernel", "boosted", "forest"],
         5,
-        (120, 0.03, 1800),
+        (120, 0.02, 1200),
         True,
         False,
     ),
@@ -55,9 +59,10 @@ PRESETS = {
         ["gated", "late-mean", "product", "attention", "film", "low-rank", "mbt", "hybrid"],
         [*LINEAR, "kernel", "boosted", "forest", "knn"],
         5,
-        (300, 0.1, 7200),
+        (300, 0.04, 3600),
         False,
         True,
+        3,
     ),
 }
 SHARES = {"features": 0.35, "halving": 0.65}  # of the time; of what is left, the rest being for the baselines

@@ -69,7 +69,9 @@ Try next:
   polymodal fit {train} {fit} --size tiny --fusion attention --out {folder}/attention
       another fusion; `polymodal fit --help` names them all
   polymodal fit {train} {fit} --out {folder}/longer
-      the default size, and as many epochs as help
+      both paths: networks with several fusions, and estimators on features
+  polymodal compare {train} {fit} --fusion gated,features --folds 3 --out {folder}/compare
+      fusions and features on the same folds, with tests and plots
   polymodal inspect YOURS.csv
       a table of your own
 or, in Python:

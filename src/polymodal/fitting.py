@@ -94,6 +94,8 @@ def fit(
         names = ", ".join(goal.schema.target)
         raise InputError(f"no validation row has a label in {names!r}; give other rows with --valid")
     settings = Settings.for_rows(int(rows.labelled().sum()), **chosen)
+    if searched and epochs is None:
+        settings = settings._replace(epochs=how.longer * settings.epochs, patience=how.longer * settings.patience)
     plan = _plan(goal, held_table, reading, settings, fusion, preset)
     if folder is not None and (done := _remember(folder, plan, resume)):
         return done

@@ -193,7 +193,9 @@ def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus]) -> tuple[
         of += [t for t in tests if (t.name, t.rival) == (best.name, use.name) and t not in of]
         said = [sentence(t, metric, len(tests)) for t in of]
     if use is best:
-        simplest = " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within a standard error"
+        simplest = (
+            " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within a standard error"
+        )
         said.append(f"Use {use.name}: it has the best mean{simplest}.")
     else:
         said.append(f"Use {use.name}: it is the simplest within one standard error of the best, {best.name}.")

@@ -75,7 +75,7 @@ class Channels(Extractor):
         for row, record in zip(out, records, strict=True):
             if record is not None:
                 row[: len(record)] = record[: self.channels_]
-        return out.reshape(len(records), -1)
+        return out.reshape(len(records), self.channels_ * len(self.measures()))
 
     def names(self) -> list[str]:
         """ "channel_1_mean" ..., or "mean" where there is one channel."""
