@@ -44,7 +44,7 @@ class Named(nn.Module):
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.names = tuple(modules)
-        self._at = {name: "at_" + quote(name, safe="").replace(".", "%2E") for name in modules}
+        self._at = {name: at(name) for name in modules}
         for name, module in modules.items():
             self.add_module(self._at[name], module)
 
@@ -55,6 +55,11 @@ class Named(nn.Module):
     def items(self) -> Iterator[tuple[str, nn.Module]]:
         """Names with their modules, in the order in which they were given."""
         return ((name, self[name]) for name in self.names)
+
+
+def at(name: str) -> str:
+    """The attribute under which `Named` keeps a module."""
+    return "at_" + quote(name, safe="").replace(".", "%2E")
 
 
 class MLP(nn.Module):

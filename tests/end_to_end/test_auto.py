@@ -44,7 +44,9 @@ def test_auto_tries_both_paths_and_says_what_it_chose(found):
 def test_its_model_answers_the_same_when_it_is_read_back(found, table, tmp_path):
     before = found.predict(table)
     again = polymodal.load(found.save(tmp_path / "m"))
-    assert again.predict(table)["probability[good]"].to_numpy() == pytest.approx(before["probability[good]"].to_numpy(), abs=1e-6)
+    assert again.predict(table)["probability[good]"].to_numpy() == pytest.approx(
+        before["probability[good]"].to_numpy(), abs=1e-6
+    )
     without = again.predict(table, without=["photo"])
     assert np.isfinite(without["probability"]).all()
 
@@ -161,7 +163,26 @@ def test_halving_spends_its_time_on_the_better_half():
 
 
 def test_json_report(table, tmp_path, run):
-    done = run("fit", table, "-t", "kind", "--ignore", "seller", "--fusion", "features", "--preset", "fast", "--time-limit", "30s", "--out", tmp_path / "m", "--json")
+    done = run(
+        "fit",
+        table,
+        "-t",
+        "kind",
+        "--ignore",
+        "seller",
+        "--fusion",
+        "features",
+        "--preset",
+        "fast",
+        "--time-limit",
+        "30s",
+        "--out",
+        tmp_path / "m",
+        "--json",
+    )
     report = json.loads(done.stdout)
     assert report["settings"]["fusion"] == "features" and report["story"]
-    assert "estimators, averaged" in run("schema", tmp_path / "m").stdout or "stacked" in run("schema", tmp_path / "m").stdout
+    assert (
+        "estimators, averaged" in run("schema", tmp_path / "m").stdout
+        or "stacked" in run("schema", tmp_path / "m").stdout
+    )

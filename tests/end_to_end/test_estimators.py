@@ -56,7 +56,9 @@ def test_numeric_labels_keep_their_type(frame):
 def test_regressor(frame):
     (x, folder) = frame
     y = np.log(x["price"].to_numpy())
-    model = MultimodalRegressor(folder=folder, fusion="gated", size="tiny", epochs=3).fit(x.drop(columns=["price", "kind"]), y)
+    model = MultimodalRegressor(folder=folder, fusion="gated", size="tiny", epochs=3).fit(
+        x.drop(columns=["price", "kind"]), y
+    )
     got = model.predict(x)
     assert got.shape == (90,) and np.isfinite(got).all() and abs(got.mean() - y.mean()) < 1
 

@@ -16,7 +16,11 @@ from polymodal.model import Model
 def shop_and_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path, Model]:
     folder = tmp_path_factory.mktemp("predict")
     table = make_shop(folder / "shop", 160)
-    return pd.read_csv(table), table.parent, polymodal.fit(table, "kind", fusion="gated", epochs=12, size="tiny", baselines=False)
+    return (
+        pd.read_csv(table),
+        table.parent,
+        polymodal.fit(table, "kind", fusion="gated", epochs=12, size="tiny", baselines=False),
+    )
 
 
 def read(frame: pd.DataFrame, folder: Path) -> polymodal.Table:

@@ -89,7 +89,9 @@ def test_a_frozen_network_is_run_once(tmp_path, column):
     table = part(path, 40)
     ignore = [c for c in table.columns if c not in (column, target)]
     network = str(DATA / "backbones" / "mobilenet_v2_1.0_224")
-    settings: dict[str, Any] = dict(encoders={column: network}, ignore=ignore, fusion="gated", epochs=1, size="tiny", cache=tmp_path)
+    settings: dict[str, Any] = dict(
+        encoders={column: network}, ignore=ignore, fusion="gated", epochs=1, size="tiny", cache=tmp_path
+    )
     task = "multiclass"
     polymodal.fit(table, target, task=task, **settings)
     before = {p: p.stat().st_size for p in tmp_path.rglob("*.bin")}

@@ -45,7 +45,7 @@ def fit(
         list[str] | None,
         typer.Option(
             metavar="COLUMN=NAME",
-            help="Encoder of a column: transformer, gru, vit ...; or a Hugging Face name or folder of a pretrained network, or an .onnx file (frozen).",
+            help="Encoder of a column: transformer, gru, vit ...; or a Hugging Face name or folder of a pretrained network, an .onnx file, or another polymodal model (frozen).",
         ),
     ] = None,
     tune: Annotated[

@@ -12,6 +12,8 @@ from polymodal.modalities.audio import AudioConv, AudioTransformer, LogMel
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.image import ConvNet, Pixels, ViT
 from polymodal.modalities.onnx import Onnx, parted
+from polymodal.modalities.own import Own, is_model
+from polymodal.modalities.own import parted as model_parted
 from polymodal.modalities.pretrained import Frozen, Hub, HubAudio, HubImage, HubText
 from polymodal.modalities.series import TCN, Readings, SeriesTransformer
 from polymodal.modalities.tabular import Cells, FTTransformer, TabularMLP
@@ -39,7 +41,7 @@ MODALITIES = {
     "vector": Modality({"vectors": Vectors}, {"projection": Projection}),
     "tabular": Modality({"cells": Cells}, {"mlp": TabularMLP, "ft-transformer": FTTransformer}),
 }
-PRETRAINED: tuple[type, ...] = (Frozen, Hub, Onnx)
+PRETRAINED: tuple[type, ...] = (Frozen, Hub, Onnx, Own)
 
 
 def choose(
@@ -48,10 +50,16 @@ def choose(
     """The codec and the encoder class for a kind of column, by the name that a user gives.
 
     name: None for the defaults, "encoder", "codec+encoder", a Hugging Face name or folder of a pretrained network,
-    frozen unless `tune`, or an ONNX file with its overrides ("model.onnx:rate=8000", see `onnx.Onnx`).
+    frozen unless `tune`, an ONNX file with its overrides ("model.onnx:rate=8000", see `onnx.Onnx`), or another polymodal
+    model, whose encoder stays frozen ("MODEL" or "MODEL:MODALITY", see `own.Own`).
     settings: the codec's arguments. Raises InputError for a name that is nothing of these.
     """
     modality = MODALITIES[kind]
+    if name and is_model(name):
+        if tune:
+            raise InputError(f"an encoder of {name} stays frozen; leave --tune out")
+        folder, of = model_parted(name)
+        return Own(folder, kind, of), Projection
     file, options = parted(name or "")
     if file.endswith(".onnx"):
         if tune:
@@ -68,7 +76,11 @@ def choose(
     close = difflib.get_close_matches(name or "", known, 1)
     if modality.hub is None or close:
         hint = f"did you mean {close[0]!r}? " if close else ""
-        also = ", or the name or folder of a pretrained network, or an .onnx file" if modality.hub else ""
+        also = (
+            ", or the name or folder of a pretrained network, an .onnx file, or a polymodal model"
+            if modality.hub
+            else ""
+        )
         raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(known)}{also}")
     prepared = modality.hub(str(name))
     return (prepared, Hub) if tune else (Frozen(prepared), Projection)
