@@ -50,8 +50,8 @@ def choose(
     """The codec and the encoder class for a kind of column, by the name that a user gives.
 
     name: None for the defaults, "encoder", "codec+encoder", a Hugging Face name or folder of a pretrained network,
-    frozen unless `tune`, an ONNX file with its overrides ("model.onnx:rate=8000", see `onnx.Onnx`), or another polymodal
-    model, whose encoder stays frozen ("MODEL" or "MODEL:MODALITY", see `own.Own`).
+    frozen unless `tune`, an ONNX file with its overrides ("model.onnx:rate=8000", see `onnx.Onnx`), or another
+    polymodal model, whose encoder stays frozen ("MODEL" or "MODEL:MODALITY", see `own.Own`).
     settings: the codec's arguments. Raises InputError for a name that is nothing of these.
     """
     modality = MODALITIES[kind]
