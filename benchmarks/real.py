@@ -82,7 +82,8 @@ def fitting(name: str, limit: str) -> list[str]:
 
 def comparing(name: str, limit: str, folds: int) -> list[str]:
     """The command that compares, on folds of the training rows."""
-    return ["compare", *options(name, True), "--folds", str(folds), "--time-limit", limit]
+    more = ["--fusion", "gated,late-mean,features", "--folds", str(folds), "--time-limit", limit]
+    return ["compare", *options(name, True), *more]
 
 
 def run(args: list[str], kept: Path, out: Path) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def lines(name: str, arguments: argparse.Namespace) -> list[str]:
     place = arguments.work / name.replace("/", "-").replace(", ", "-")
     place.mkdir(parents=True, exist_ok=True)
     compare = comparing(name, arguments.time_limit, arguments.folds)
-    fit = fitting(name, arguments.time_limit)
+    fit = fitting(name, arguments.fit_limit)
     board = run(compare, place / "compare.json", place / "compare")
     model = run(fit, place / "fit.json", place / "model")
     return [f"## {name}", "", f"Known: {SETS[name]['known']}.", "", *_compared(board, compare), *_fitted(model, fit)]
@@ -157,7 +158,8 @@ def _number(x: float | None) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of: {', '.join(SETS)} [default: all]")
-    parser.add_argument("--time-limit", default="30m", help="of each command [default: %(default)s]")
+    parser.add_argument("--time-limit", default="1h", help="of each comparison [default: %(default)s]")
+    parser.add_argument("--fit-limit", default="30m", help="of each fit [default: %(default)s]")
     parser.add_argument("--folds", type=int, default=3, help="of compare [default: %(default)s]")
     parser.add_argument("--work", type=Path, default=Path("results"), help="keeps what is finished")
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
@@ -167,8 +169,8 @@ if __name__ == "__main__":
     head = [
         "# Results on real data",
         "",
-        f"Made by `python -m benchmarks.real --time-limit {chosen.time_limit} --folds {chosen.folds}`, each command on "
-        "one thread without a GPU. Two tables a set: candidates on folds of",
+        f"Made by `python -m benchmarks.real --time-limit {chosen.time_limit} --fit-limit {chosen.fit_limit} --folds "
+        f"{chosen.folds}`, each command on one thread without a GPU. Two tables a set: candidates on folds of",
         "the training rows (`compare`), and the model of `fit --preset best` on the validation rows, by which it was "
         "also chosen. No test row was read; known figures are of test rows.",
         "",
