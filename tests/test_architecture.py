@@ -32,6 +32,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "auto",
     "fitting",
     "comparing",
+    "standing",
     "estimators render",
     "polymodal",  # the public names
     "demo",

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.candidates import FeaturePath, Networks, Trial
-from polymodal.data.splits import folds
-from polymodal.errors import InputError
+from polymodal.candidates import FeaturePath, Networks, Trial, parts
+from polymodal.evaluate.board import TIERS
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import difference
 from polymodal.learners.base import Learner
@@ -65,8 +64,7 @@ PRESETS = {
         3,
     ),
 }
-SHARES = {"features": 0.35, "halving": 0.65}  # of the time; of what is left, the rest being for the baselines
-RANKS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}
+FEATURES = 0.35  # of the time, where networks are tried too
 
 
 class Search(NamedTuple):
@@ -86,7 +84,7 @@ class Judge(NamedTuple):
 
     def quality(self, trial: Trial) -> tuple[float, float]:
         """How good a trial is; see `ensemble.quality`."""
-        return quality(self.task, trial.result.logits, self.target)
+        return quality(self.task, trial.judged, self.target)
 
     def said(self, trial: Trial) -> str:
         """The trial with its score."""
@@ -109,15 +107,15 @@ def search(
     trials: list[Trial] = []
     story = [f"{seconds:.0f} s to search in"]
     if features is not None:
-        share = SHARES["features"] if networks is not None else 1.0
-        whole = features.grow(preset.kinds, time.monotonic() + share * seconds, judge.groups, given)
+        share = FEATURES if networks is not None else 1.0
+        whole = features.grow(preset.kinds, time.monotonic() + share * seconds)
+        if given:
+            features.check(judge.groups)
         found = features.trials()
         trials += found
         story += _of_features(features, found, judge, whole)
     if networks is not None:
         trials += _of_networks(networks, preset.fusions, judge, end, baselines, bool(trials), story)
-    if not trials:
-        raise AssertionError("no candidate was trained")
     average = _average(trials, judge)
     if average is not None:
         trials.append(average)
@@ -146,19 +144,39 @@ def _of_networks(
         return []
     if len(every) == 1:
         return [networks.train(f"{every[0]} alone", "concat", limit=max(left, 1.0))]
-    finalists = halve(
-        networks, fusions, judge, time.monotonic() + max(left, 1.0) * (SHARES["halving"] if baselines else 1), story
-    )
+    started = list(fusions)[: max(1, int(left / 2))]  # each needs a second at least
+    if len(started) < len(fusions):
+        story.append(f"networks: no time for {', '.join(fusions[len(started) :])}")
+    fusions = started
+    share = halving_share(len(fusions), len(every) + 1) if baselines else 1.0
+    finalists = halve(networks, fusions, judge, time.monotonic() + share * max(left, 1.0), story)
     if not baselines:
         return finalists
     best = max(finalists, key=judge.quality)
     rivals = [(f"{m} alone", [m]) for m in every] + [("concat", every)]
     out = []
     for i, (name, modalities) in enumerate(rivals):
+        if time.monotonic() > end and some:
+            story.append(f"baselines: no time for {', '.join(n for n, _ in rivals[i:])}")
+            break
         share = max(1.0, (end - time.monotonic()) / (len(rivals) - i))
         out.append(networks.train(name, "concat", modalities, limit=min(share, max(1.0, best.result.seconds))))
-    story.append("baselines: " + ", ".join(judge.said(t) for t in out))
+    if out:
+        story.append("baselines: " + ", ".join(judge.said(t) for t in out))
     return finalists + out
+
+
+def halving_share(fusions: int, baselines: int) -> float:
+    """The share of the time for halving that leaves each baseline as long as the fusion that comes out first has."""
+    steps, alive, winner = _steps(fusions), fusions, 0.0
+    for _ in range(steps):
+        winner += 1 / (steps * alive)
+        alive = math.ceil(alive / 2)
+    return 1 / (1 + baselines * winner)
+
+
+def _steps(fusions: int) -> int:
+    return max(1, math.ceil(math.log2(max(2, fusions))))
 
 
 def halve(networks: Networks, fusions: Sequence[str], judge: Judge, end: float, story: list[str]) -> list[Trial]:
@@ -166,12 +184,12 @@ def halve(networks: Networks, fusions: Sequence[str], judge: Judge, end: float, 
 
     Every step has the same time, so that it doubles for each survivor. Jamieson & Talwalkar 2016.
     """
-    alive, steps = list(fusions), max(1, math.ceil(math.log2(max(2, len(fusions)))))
+    alive, steps = list(fusions), _steps(len(fusions))
     best: dict[str, Trial] = {}
     spent = dict.fromkeys(fusions, 0.0)
     for step in range(steps):
-        each = (end - time.monotonic()) / (steps - step) / len(alive)
         going = [f for f in alive if step == 0 or not best[f].finished]
+        each = (end - time.monotonic()) / (steps - step) / max(1, len(going))
         if each < 1 and step:
             break
         for f in going:
@@ -180,7 +198,8 @@ def halve(networks: Networks, fusions: Sequence[str], judge: Judge, end: float, 
             if f not in best or judge.quality(trial) > judge.quality(best[f]):
                 best[f] = trial._replace(result=trial.result._replace(seconds=spent[f]))
             else:
-                best[f] = best[f]._replace(finished=trial.finished)
+                cost = best[f].result._replace(seconds=spent[f])
+                best[f] = best[f]._replace(finished=trial.finished, result=cost)
         if going:
             story.append(f"networks, step {step + 1}: " + ", ".join(judge.said(best[f]) for f in alive))
         alive = sorted(alive, key=lambda f: judge.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
@@ -191,33 +210,30 @@ def _average(trials: Sequence[Trial], judge: Judge) -> Trial | None:
     """The average of the trials that help each other; its logits are of weights that other validation rows chose."""
     if len(trials) < 2:
         return None
-    answers = [t.result.logits for t in trials]
+    answers = [t.judged for t in trials]
     weights = kept(dict(enumerate(select(judge.task, answers, judge.target))))
     if len(weights) < 2:
         return None
     made = {trials[i].result.name: trials[i] for i in weights}
-    parts = {trials[i].result.name: w for i, w in weights.items()}
+    shares = {trials[i].result.name: w for i, w in weights.items()}
 
     def learner(refit: bool) -> Learner:
-        return Ensemble({name: t.learner(refit) for name, t in made.items()}, parts, judge.task).eval()
+        return Ensemble({name: t.learner(refit) for name, t in made.items()}, shares, judge.task).eval()
 
     seconds = sum(t.result.seconds for t in made.values())
     parameters = sum(t.result.parameters for t in made.values())
     modalities = list(dict.fromkeys(m for t in made.values() for m in t.modalities))
-    result = Result("ensemble", "ensemble", _outcome(answers, judge), parameters, 0, seconds)
-    return Trial(result, modalities, learner, [])
+    judged = _outcome(answers, judge)
+    result = Result("ensemble", "ensemble", judged, parameters, 0, seconds)
+    return Trial(result, judged, modalities, learner, [])
 
 
 def _outcome(answers: Sequence[Tensor], judge: Judge) -> Tensor:
     """(N, outputs) logits of averages, each part's by weights that the other parts chose."""
     n = len(answers[0])
     stacked = torch.stack(list(answers), dim=1)
-    try:
-        parts = folds(n, 5 if judge.groups is None else min(5, len(set(map(str, judge.groups)))), None, judge.groups)
-    except InputError:  # too few rows to part
-        parts = [(list(range(n)), list(range(n)))]
     out = torch.zeros_like(answers[0])
-    for by, held in parts:
+    for by, held in parts(n, 5, judge.groups):
         rows = torch.tensor(by)
         if not judge.target.present()[rows].any():
             rows = torch.arange(n)
@@ -232,16 +248,18 @@ def _choose(trials: Sequence[Trial], judge: Judge, simple: bool) -> tuple[Trial,
     if not simple:
         return best, f"chosen: {judge.said(best)}, the best on validation rows"
     metric = judge.task.metric
-    by_rank = sorted({RANKS[t.result.family] for t in trials})
+    by_rank = sorted({TIERS[t.result.family] for t in trials})
     for rank in by_rank:
-        trial = max((t for t in trials if RANKS[t.result.family] == rank), key=judge.quality)
+        trial = max((t for t in trials if TIERS[t.result.family] == rank), key=judge.quality)
         if trial is best:
             break
-        gain = difference(judge.task, best.result.logits, trial.result.logits, judge.target, metric.name, judge.groups)
+        gain = difference(judge.task, best.judged, trial.judged, judge.target, metric.name, judge.groups)
         error = (gain.high - gain.low) / (2 * 1.96)
         if abs(gain.value) <= error:
             return trial, (
                 f"chosen: {judge.said(trial)}, since the gain of {judge.said(best)} is within one standard error "
                 f"({error:.3f}) of noise, and {trial.result.name} is simpler"
             )
+    if TIERS[best.result.family] == by_rank[0]:
+        return best, f"chosen: {judge.said(best)}, the best, and nothing is simpler"
     return best, f"chosen: {judge.said(best)}, better than anything simpler by more than one standard error"

@@ -4,6 +4,7 @@ There are two paths. `Networks` trains encoders and a fusion by gradients; `Feat
 features. Both give `Trial`s, which are compared, combined and chosen among without a thought of the path.
 """
 
+import ctypes
 import gc
 import resource
 import sys
@@ -21,13 +22,13 @@ from torch import Tensor
 
 from polymodal import fusion as fusions
 from polymodal.batch import Masked
-from polymodal.data.preprocess import Rows
-from polymodal.data.splits import folds
+from polymodal.data.preprocess import Rows, records_of
+from polymodal.data.splits import folds, own
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import intervals
 from polymodal.learners.base import Learner
+from polymodal.learners.ensemble import quality
 from polymodal.learners.library import Library, Member, Recipe
-from polymodal.learners.matrix import records
 from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Extract
 from polymodal.modalities.base import Encoder
@@ -37,17 +38,17 @@ from polymodal.progress import progress
 from polymodal.tasks.base import Task
 from polymodal.train import Settings, predict, train
 
-CHUNK = 1024  # rows in memory as tensors at a time
-
 
 class Trial(NamedTuple):
     """A candidate that was trained. result: its logits on the validation rows, and what it cost.
 
+    judged: logits by which it can be compared with others: of parts that did not see the row, nor were chosen by it.
     learner: makes the learner; with True as its argument, one that is fitted on the validation rows too, where that can
     be. history: of networks, one dict an epoch.
     """
 
     result: Result
+    judged: Tensor
     modalities: list[str]
     learner: Callable[[bool], Learner]
     history: list[dict[str, float]]
@@ -59,8 +60,9 @@ class Networks:
 
     def __init__(
         self, encoders: Mapping[str, type[Encoder]], task: Task, size: Size, settings: Settings,
-        rows: Rows, valid: Rows, *, folder: Path | None, quiet: bool,
+        rows: Rows, valid: Rows, *, groups: Sequence[Any] | None, folder: Path | None, quiet: bool,
     ) -> None:  # fmt: skip
+        self.halves = parts(len(valid), 2, groups)
         self.encoders, self.task, self.size, self.settings = encoders, task, size, settings
         self.rows, self.valid, self.folder, self.quiet = rows, valid, folder, quiet
         self.learners: dict[str, Predictor] = {}
@@ -84,7 +86,7 @@ class Networks:
             )  # fmt: skip
         count = sum(p.numel() for p in learner.parameters())
         family = "single" if len(chosen) == 1 else fusion if fusion == "concat" else "fusion"
-        weights = {k: v.clone() for k, v in learner.state_dict().items()}
+        weights = {k: v.detach().cpu().clone() for k, v in learner.state_dict().items()}
 
         def made(refit: bool) -> Learner:
             learner.load_state_dict(weights)
@@ -92,7 +94,17 @@ class Networks:
 
         logits = predict(learner, valid, BATCH)
         result = Result(name, family, logits, count, len(told.history), told.seconds, peak())
-        return Trial(result, chosen, made, told.history, not told.out_of_time)
+        return Trial(result, self._judged(told.answers), chosen, made, told.history, not told.out_of_time)
+
+    def _judged(self, answers: Sequence[Tensor]) -> Tensor:
+        """(N, outputs) logits of each half of the validation rows, of the epoch that the other half likes best."""
+        target = self.valid.target(range(len(self.valid)))
+        out = answers[-1].clone()
+        for by, held in self.halves:
+            rows = torch.tensor(by)
+            best = max(answers, key=lambda a, r=rows: quality(self.task, a[r], target.take(r)))  # type: ignore[misc]
+            out[held] = best[held]
+        return out
 
     def _fresh(self, fusion: str, modalities: Sequence[str]) -> Predictor:
         """A fresh predictor; its parameters are decided by the seed alone."""
@@ -116,54 +128,54 @@ class FeaturePath:
         self.task, self.quiet, self.valid = task, quiet, len(valid)
         target = _joined(rows.target(range(len(rows))), valid.target(range(len(valid))))
         views = {v: views[v] for v in extractors}
-        found = {v: _records(rows, v) + _records(valid, v) for v in extractors}
+        found = {v: records_of(rows, v) + records_of(valid, v) for v in extractors}
         labelled = np.flatnonzero(rows.labelled())
         at = labelled.tolist()
-        splits = folds(
-            len(at),
-            min(parts, len(at), *([len(set(map(str, groups)))] if groups is not None else [])),
-            None if strata is None else [strata[i] for i in at],
-            None if groups is None else [groups[i] for i in at],
-            seed,
-        )
+        of = None if groups is None or len(set(own(groups))) < 2 else [groups[i] for i in at]
+        k = min(parts, len(at), *([len(set(own(of)))] if of is not None else []))
+        splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of if k > 1 else None, seed)
         places = [(labelled[a].tolist(), labelled[b].tolist()) for a, b in splits]
         self.library = Library(task, extractors, views, found, target, places, len(valid), seed)
         self.seconds = 0.0
         self.path = folder / "features.safetensors" if folder else None
         self.warning: str | None = None
+        self.memory_mb: float | None = None
 
-    def grow(self, kinds: Sequence[str], until: float | None, valid_groups: Sequence[Any] | None, given: bool) -> bool:
+    def grow(self, kinds: Sequence[str], until: float | None) -> bool:
         """Fit every kind of estimator; False where time ran out. What was fitted before an interruption is kept."""
         began = time.monotonic()
-        self._remember()
+        before = self._remember()
         try:
-            with progress("features", 1.0, self.quiet) as tick:
+            with progress("features", 1.0, self.quiet) as tick, memory() as peak:
                 whole = self.library.grow(kinds, until, tick)
+                self.memory_mb = peak()
         finally:
+            self.seconds = before + time.monotonic() - began
             self._keep()
-        self.seconds += time.monotonic() - began
-        self.warning = misled(self.library, valid_groups) if given else None
-        if self.warning:
-            n = self.valid
-            k = min(5, n, *([len(set(map(str, valid_groups)))] if valid_groups is not None else []))
-            if k > 1:
-                self.library.judge_by_valid(folds(n, k, None, valid_groups))
         return whole
+
+    def check(self, groups: Sequence[Any] | None) -> None:
+        """Where validation rows that came apart contradict the out-of-fold answers, let them decide, and warn.
+
+        groups: of the validation rows.
+        """
+        self.warning = misled(self.library, groups)
+        if self.warning and self.valid > 1:
+            self.library.judge_by_valid(parts(self.valid, 5, groups))
 
     def trials(self) -> list[Trial]:
         """A trial a recipe; the cost of each is that of all members together."""
-        with memory() as peak:
-            recipes = self.library.recipes()
-        return [self._trial(name, recipe, peak()) for name, recipe in recipes.items()]
+        return [self._trial(name, recipe) for name, recipe in self.library.recipes().items()]
 
-    def _trial(self, name: str, recipe: Recipe, peak: float | None) -> Trial:
+    def _trial(self, name: str, recipe: Recipe) -> Trial:
         logits = recipe.outcome[self.library.valid]
-        result = Result(f"{name} (features)", recipe.family, logits, 0, 0, self.seconds, peak)
+        size = self.library.size(recipe)
+        result = Result(f"{name} (features)", recipe.family, logits, size, 0, self.seconds, self.memory_mb)
 
         def made(refit: bool) -> Learner:
             return self.library.learner(recipe, refit)
 
-        return Trial(result, recipe.modalities, made, [])
+        return Trial(result, logits, recipe.modalities, made, [])
 
     def _keep(self) -> None:
         if self.path is None or not self.library.answers:
@@ -171,16 +183,19 @@ class FeaturePath:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
         found = {f"{m.kind}\t" + "\t".join(m.modalities): a.contiguous() for m, a in self.library.answers.items()}
-        save_file(found, temporary)
+        save_file(found, temporary, metadata={"seconds": str(self.seconds)})
         temporary.replace(self.path)
 
-    def _remember(self) -> None:
+    def _remember(self) -> float:
+        """Read what was kept; the seconds that it took."""
         if self.path is None or not self.path.exists():
-            return
+            return 0.0
         with safe_open(self.path, "pt") as f:
+            before = float(f.metadata()["seconds"])
             for k in f.keys():  # not a dict
                 kind, *modalities = k.split("\t")
                 self.library.answers[Member(tuple(modalities), kind)] = f.get_tensor(k)
+        return before
 
 
 def misled(library: Library, groups: Sequence[Any] | None) -> str | None:
@@ -210,36 +225,39 @@ def misled(library: Library, groups: Sequence[Any] | None) -> str | None:
 
 @contextmanager
 def memory() -> Iterator[Callable[[], float | None]]:
-    """The peak of this process's memory since entering, in MB, where the system can tell (Linux); else None."""
+    """By how much this process's memory grows from here on, at most, in MB; None where the system can't tell."""
+    peak_memory_mb()  # what is forgotten here counts there
     gc.collect()
-    reset = Path("/proc/self/clear_refs")
     try:
-        reset.write_text("5")
-        there = True
-    except OSError:
-        there = False
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # training keeps what it frees: it would count for whoever comes next
+        Path("/proc/self/clear_refs").write_text("5")
+        start = _status("VmRSS:")
+    except (OSError, AttributeError):
+        start = None
+    yield lambda: None if start is None else max(0.0, (_status("VmHWM:") or start) - start)
 
-    def peak() -> float | None:
-        if not there:
-            return None
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
 
-    yield peak
+def _status(line: str) -> float | None:
+    """A figure of /proc/self/status in MB."""
+    found = (x.split()[1] for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(line))
+    return next((int(x) / 1024 for x in found), None)
+
+
+GREATEST = [0.0]  # memory in MB, before the system was told to forget it
 
 
 def peak_memory_mb() -> float:
     """The greatest memory that this process has had, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    GREATEST[0] = max(GREATEST[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    return GREATEST[0]
 
 
-def _records(rows: Rows, view: str) -> list[Any]:
-    one = rows.only([view])
-    out = []
-    for start in range(0, len(rows), CHUNK):
-        out += records(one.batch(range(start, min(start + CHUNK, len(rows)))).inputs[view])
-    return out
+def parts(n: int, k: int, groups: Sequence[Any] | None) -> list[tuple[list[int], list[int]]]:
+    """(others, held-out) places of n rows in at most k parts, by group where there are several."""
+    of = groups if groups is not None and len(set(own(groups))) > 1 else None
+    k = min(k, n, *([len(set(own(of)))] if of is not None else []))
+    return folds(n, k, None, of) if k > 1 else [(list(range(n)), list(range(n)))]
 
 
 def _joined(a: Masked, b: Masked) -> Masked:

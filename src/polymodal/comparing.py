@@ -5,14 +5,14 @@ for each repeat, for each fold: codecs, networks and estimators are fitted on th
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,31 +20,26 @@ from torch import Tensor
 from polymodal import fusion as fusions
 from polymodal import problem
 from polymodal.auto import PRESETS
-from polymodal.batch import Masked
 from polymodal.candidates import FeaturePath, Networks, Trial, logits_of, plain
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.splits import folds as parted
-from polymodal.data.splits import holdout
+from polymodal.data.splits import holdout, own
+from polymodal.data.table import digest
 from polymodal.errors import InputError
-from polymodal.evaluate.board import Board, Entry, board
-from polymodal.evaluate.emap import Projection, emap, needed
-from polymodal.evaluate.information import information
-from polymodal.evaluate.significance import Paired, paired_bootstrap
-from polymodal.fitting import FEATURES, digest, known
+from polymodal.fitting import FEATURES, known
 from polymodal.learners.base import Learner
-from polymodal.problem import Problem
+from polymodal.problem import Problem, Reading
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 from polymodal.train import Settings
 
 ALL = "all"
-SAMPLE = 64  # rows that the additive projection of a candidate is made of
-BATCH = 256
+INNER = 0.2  # of the training rows of a fold: they choose a network's epoch
 
 
 class Part(NamedTuple):
-    """A candidate on one fold: its logits on the fold's rows, and what it cost. projection: of the first fold."""
+    """A candidate on one fold: its logits on the fold's rows, and what it cost."""
 
     name: str
     family: str
@@ -54,7 +49,6 @@ class Part(NamedTuple):
     seconds: float
     memory_mb: float | None
     finished: bool
-    projection: Projection | None
 
 
 class Fold(NamedTuple):
@@ -72,13 +66,17 @@ class Fold(NamedTuple):
 
 
 class Run(NamedTuple):
-    """All parts of a comparison, by candidate and fold, and what they are scored against."""
+    """All parts of a comparison, by candidate and fold, and what they are scored against.
+
+    again: trains a candidate on the first fold anew, and gives it with that fold's rows and the modality of each view.
+    """
 
     problem: Problem
     folds: list[Fold]
     parts: dict[str, dict[int, Part]]
     settings: dict[str, Any]
     seconds: float
+    again: Callable[[Part], tuple[Learner, Rows, Mapping[str, str]]]
 
 
 def run(
@@ -114,8 +112,9 @@ def run(
     """
     began = time.monotonic()
     names = _names(fusion, preset)
-    if folds < 2 or repeats < 1:
-        raise InputError(f"--folds {folds} and --repeats {repeats} can't be; there are at least 2 folds and 1 repeat")
+    for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
+        if value < least:
+            raise InputError(f"--{option} {value} can't be; it is at least {least}")
     goal = problem.state(
         table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders, tune=tune
     )
@@ -136,81 +135,11 @@ def run(
     with progress("comparing", float(len(todo)), quiet) as tick:
         for i, fold in enumerate(todo):
             tick(float(i), fold.name)
-            for j, part in enumerate(maker.fold(fold, clock, first=i == 0)):
+            for j, part in enumerate(maker.fold(fold, clock)):
                 parts.setdefault(part.name, {})[i] = part
                 tick(i + min(0.99, (j + 1) / maker.count), f"{fold.name}: {part.name}")
     settings = {**plan, "fusion": names, "time_limit": time_limit}
-    return Run(goal, todo, parts, settings, time.monotonic() - began)
-
-
-def standing(run: Run) -> Board:
-    """Scores a fold, tests against the best single modality and concat, and what the modalities have to do together.
-
-    Differences are tested by the corrected resampled t-test over folds, or, where rows come in groups, by the bootstrap
-    over groups of the out-of-fold answers. Candidates that a time limit left without some folds are not ranked.
-    """
-    task, n = run.problem.task, len(run.folds)
-    cells = target_cells(run.problem.table, run.problem.schema)
-    rows = sorted({i for f in run.folds for i in f.test})
-    place = {row: i for i, row in enumerate(rows)}
-    target = task.collate([task.encode(cells[i]) for i in rows])
-    whole = {name: parts for name, parts in run.parts.items() if len(parts) == n}
-    answers = {name: _answers(run.folds, parts, place, task.outputs) for name, parts in whole.items()}
-    entries = [_entry(run, name, parts, target, place) for name, parts in whole.items()]
-    groups = run.problem.groups(run.problem.table)
-    of = None if groups is None else [groups[i] for i in rows]
-    metric = task.metric
-
-    def paired(a: str, b: str) -> Paired:
-        return paired_bootstrap(task, answers[a], answers[b], target, metric.name, of)
-
-    share = sum(len(f.test) for f in run.folds) / sum(len(f.test) + len(f.train) for f in run.folds)
-    grouped: dict[str, Any] = {} if of is None else {
-        "paired": paired, "method": "bootstrap over groups", "groups": len(set(map(str, of)))
-    }  # fmt: skip
-    first = board(metric.name, metric.higher, entries, share, len(rows), **grouped)
-    fused = next((e for e in first.entries if e.fused), None)
-    if fused is None:
-        return first
-    alone = {e.modalities[0]: torch.stack(answers[e.name]).mean(0) for e in reversed(first.entries) if not e.fused}
-    shares = information(task, target, alone, torch.stack(answers[fused.name]).mean(0), of)
-    projection = whole[fused.name][0].projection
-    if projection is not None:
-        at = torch.tensor([place[run.folds[0].test[r]] for r in projection.rows])
-        found = needed(
-            fused.name, task, projection, target.take(at), None if of is None else [of[i] for i in at.tolist()]
-        )
-    return first._replace(information=shares, emap=found if projection is not None else None)
-
-
-def _answers(folds: Sequence[Fold], parts: Mapping[int, Part], place: Mapping[int, int], outputs: int) -> list[Tensor]:
-    """(N, outputs) out-of-fold logits of each repeat."""
-    out = [torch.zeros(len(place), outputs) for _ in range(folds[-1].repeat + 1)]
-    for i, fold in enumerate(folds):
-        out[fold.repeat][torch.tensor([place[row] for row in fold.test])] = parts[i].logits
-    return out
-
-
-def _entry(run: Run, name: str, parts: Mapping[int, Part], target: Masked, place: Mapping[int, int]) -> Entry:
-    task, any_part = run.problem.task, parts[0]
-    scores: list[list[float]] = [[] for _ in range(run.folds[-1].repeat + 1)]
-    for i, fold in enumerate(run.folds):
-        truth = target.take(torch.tensor([place[row] for row in fold.test]))
-        value = task.scores(parts[i].logits, truth, np.ones((1, len(fold.test))))[task.metric.name][0]
-        scores[fold.repeat].append(float(value))
-    cut = sum(not p.finished for p in parts.values())
-    peaks = [p.memory_mb for p in parts.values() if p.memory_mb is not None]
-    return Entry(
-        name,
-        any_part.family,
-        len(any_part.modalities) > 1,
-        any_part.modalities,
-        scores,
-        any_part.parameters or None,
-        sum(p.seconds for p in parts.values()) / len(parts),
-        max(peaks) if peaks else None,
-        f"the time limit ended its training in {cut} of {len(parts)} folds" if cut else "",
-    )
+    return Run(goal, todo, parts, settings, time.monotonic() - began, partial(maker.again, todo[0]))
 
 
 class _Clock:
@@ -219,11 +148,15 @@ class _Clock:
     def __init__(self, began: float, limit: float | None, jobs: int) -> None:
         self.began, self.limit, self.jobs = began, limit, jobs
 
-    def share(self) -> float | None:
-        """Seconds for the next job."""
+    def peek(self) -> float | None:
+        """Seconds for the next job; infinite ones where there is no limit."""
+        return math.inf if self.limit is None else self.share(0)
+
+    def share(self, jobs: int = 1) -> float | None:
+        """Seconds for the next job, which is then no more to come."""
         left = None if self.limit is None else self.limit - (time.monotonic() - self.began)
         out = None if left is None else max(1.0, left / max(1, self.jobs))
-        self.jobs -= 1
+        self.jobs -= jobs
         return out
 
 
@@ -250,84 +183,90 @@ class _Maker:
         """Jobs a fold."""
         return len(self.networks) + 2 * self.features
 
-    def fold(self, fold: Fold, clock: _Clock, first: bool) -> Iterator[Part]:
-        """Each candidate's part of a fold."""
-        kept = {name: self._kept(fold, name) for name, _, _ in self.networks}
+    def fold(self, fold: Fold, clock: _Clock) -> Iterator[Part]:
+        """Each candidate's part of a fold. One that a time limit ended is trained anew where there is more time now."""
+        kept = {name: self._kept(fold, name, clock.peek()) for name, _, _ in self.networks}
         done = self._kept_features(fold)
         if all(kept.values()) and (done or not self.features):
             clock.jobs -= self.count
             yield from [*(p for p in kept.values() if p), *done]
             return
-        try:
-            reading = self.goal.read(
-                fold.train, features=self.features, networks=bool(self.networks), cache=self.cache, quiet=True
-            )
-        except InputError as e:
-            raise InputError(f"{fold.name}: {e}; or give fewer folds, or another --seed") from None
-        rows, test = reading.rows.take(fold.train), reading.rows.take(fold.test)
-        views = reading.preprocessor.views
-        if self.networks:
-            fit_at, valid_at = self._inner(fold)
-            settings = Settings.for_rows(len(fit_at), **self.chosen)
-            networks = Networks(
-                reading.encoders, self.goal.task, self.goal.size, settings, rows.take(fit_at), rows.take(valid_at),
-                folder=self._place(fold), quiet=True,
-            )  # fmt: skip
+        reading = self._reading(fold)
+        networks = self._networks(fold, reading, self._place(fold)) if self.networks else None
+        test = reading.rows.take(fold.test)
         for name, of, modalities in self.networks:
             share = clock.share()
             if (part := kept[name]) is None:
+                assert networks is not None
                 trial = networks.train(name, of, modalities, share)
-                learner = trial.learner(False)
-                trial = trial._replace(result=trial.result._replace(logits=logits_of(learner, test)))
-                part = self._part(trial, learner, test, views, first)
+                part = _part(trial, logits_of(trial.learner(False), test))
+                networks.learners.clear()
                 self._keep(fold, part)
             yield part
         if self.features and not done:
             shares = [clock.share(), clock.share()]
             until = None if shares[0] is None else time.monotonic() + sum(s for s in shares if s)
-            done = list(self._by_features(fold, reading.extractors(), views, rows, test, until, first))
+            done = self._by_features(fold, reading, until)
         elif self.features:
             clock.jobs -= 2
         yield from done
 
-    def _by_features(
-        self, fold: Fold, extractors: Mapping[str, Any], views: Mapping[str, str], rows: Rows, test: Rows,
-        until: float | None, first: bool,
-    ) -> Iterator[Part]:  # fmt: skip
+    def again(self, fold: Fold, part: Part) -> tuple[Learner, Rows, Mapping[str, str]]:
+        """The learner of a candidate, trained as it was on a fold, and the fold's rows."""
+        reading = self._reading(fold)
+        test, views = reading.rows.take(fold.test), reading.preprocessor.views
+        of = {name: (of, modalities) for name, of, modalities in self.networks}
+        if part.name in of:
+            trial = self._networks(fold, reading, None).train(
+                part.name, *of[part.name], None if part.finished else part.seconds
+            )
+        else:
+            path = self._path(fold, reading)
+            path.grow(self.preset.kinds, None if part.finished else time.monotonic() + part.seconds)
+            trial = next(t for t in path.trials() if t.result.name == part.name)
+        return trial.learner(False), test, views
+
+    def _reading(self, fold: Fold) -> Reading:
+        try:
+            return self.goal.read(
+                fold.train, features=self.features, networks=bool(self.networks), cache=self.cache, quiet=True
+            )
+        except InputError as e:
+            raise InputError(f"{fold.name}: {e}; or give fewer folds, or another --seed") from None
+
+    def _networks(self, fold: Fold, reading: Reading, folder: Path | None) -> Networks:
+        fit_at, valid_at = self._inner(fold)
+        rows, settings = reading.rows.take(fold.train), Settings.for_rows(len(fit_at), **self.chosen)
+        return Networks(
+            reading.encoders, self.goal.task, self.goal.size, settings, rows.take(fit_at), rows.take(valid_at),
+            groups=None, folder=folder, quiet=True,
+        )  # fmt: skip
+
+    def _path(self, fold: Fold, reading: Reading) -> FeaturePath:
         task, learn = self.goal.task, self.goal.table.take(fold.train)
-        path = FeaturePath(
-            extractors, views, task, rows, test, groups=self.goal.groups(learn),
+        return FeaturePath(
+            reading.extractors(), reading.preprocessor.views, task, reading.rows.take(fold.train),
+            reading.rows.take(fold.test), groups=self.goal.groups(learn),
             strata=task.strata(target_cells(learn, self.goal.schema)), seed=self.chosen["seed"],
             folder=self._place(fold), quiet=True, parts=self.preset.folds,
         )  # fmt: skip
-        whole = path.grow(self.preset.kinds, until, None, given=False)
-        parts = []
-        for trial in (t._replace(finished=whole) for t in path.trials()):
-            learner = trial.learner(False) if first and len(trial.modalities) > 1 else None
-            parts.append(self._part(trial, learner, test, views, first))
+
+    def _by_features(self, fold: Fold, reading: Reading, until: float | None) -> list[Part]:
+        path = self._path(fold, reading)
+        whole = path.grow(self.preset.kinds, until)
+        parts = [_part(t._replace(finished=whole), t.result.logits) for t in path.trials()]
         for part in parts:
             self._keep(fold, part)
-        if self.folder is not None:
-            shown = json.dumps([p.name for p in parts])
-            (self._place(fold) / "features.json").write_text(shown, encoding="utf-8")  # type: ignore[operator]
-        yield from parts
-
-    def _part(self, trial: Trial, learner: Learner | None, test: Rows, views: Mapping[str, str], first: bool) -> Part:
-        projection = None
-        if first and learner is not None and len(trial.modalities) > 1:
-            projection = emap(mixed(learner, test, views), len(test), trial.modalities, SAMPLE)
-        r = trial.result
-        return Part(
-            r.name, r.family, trial.modalities, r.logits, r.parameters, r.seconds, r.memory_mb, trial.finished,
-            projection,
-        )  # fmt: skip
+        if (place := self._place(fold)) is not None and whole:
+            (place / "features.json").write_text(json.dumps([p.name for p in parts]), encoding="utf-8")
+        return parts
 
     def _inner(self, fold: Fold) -> tuple[list[int], list[int]]:
         """Places among the fold's training rows to fit a network on, and to choose its epoch by."""
         cells = [target_cells(self.goal.table, self.goal.schema)[i] for i in fold.train]
         groups = self.goal.groups(self.goal.table)
         of = None if groups is None else [groups[i] for i in fold.train]
-        return holdout(len(fold.train), 0.2, self.goal.task.strata(cells), of, self.chosen["seed"])
+        return holdout(len(fold.train), INNER, self.goal.task.strata(cells), of, self.chosen["seed"])
 
     def _place(self, fold: Fold) -> Path | None:
         if self.folder is None:
@@ -339,53 +278,39 @@ class _Maker:
     def _keep(self, fold: Fold, part: Part) -> None:
         if (place := self._place(fold)) is None:
             return
-        tensors = {"logits": part.logits.contiguous()}
-        if part.projection is not None:
-            tensors |= {"own": part.projection.own, "additive": part.projection.additive}
-            tensors["rows"] = torch.tensor(part.projection.rows)
-        form = {k: v for k, v in part._asdict().items() if k not in ("logits", "projection")}
+        form = {k: v for k, v in part._asdict().items() if k != "logits"}
         path = place / f"{plain(part.name)}.part"
-        save_file(tensors, path.with_suffix(".tmp"), metadata={"part": json.dumps(form)})
+        logits = {"logits": part.logits.contiguous()}
+        save_file(logits, path.with_suffix(".tmp"), metadata={"part": json.dumps(form)})
         path.with_suffix(".tmp").replace(path)
         for old in place.glob(f"[0-9]-{plain(part.name)}.safetensors"):
             old.unlink()  # the checkpoint of a candidate that is done
 
-    def _kept(self, fold: Fold, name: str) -> Part | None:
+    def _kept(self, fold: Fold, name: str, seconds: float | None = None) -> Part | None:
+        """The part on disk; none where a time limit ended it, and there are more than `seconds` for it now."""
         place = self._place(fold)
         if place is None or not (path := place / f"{plain(name)}.part").exists():
             return None
         try:
             with safe_open(path, "pt") as f:
-                form, found = json.loads(f.metadata()["part"]), {k: f.get_tensor(k) for k in f.keys()}
-        except (SafetensorError, OSError, ValueError, KeyError):
+                part = Part(**json.loads(f.metadata()["part"]), logits=f.get_tensor("logits"))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             return None
-        projection = Projection(found["rows"].tolist(), found["own"], found["additive"]) if "own" in found else None
-        return Part(**form, logits=found["logits"], projection=projection)
+        longer = seconds is not None and seconds > 1.2 * part.seconds
+        return None if longer and not part.finished else part
 
     def _kept_features(self, fold: Fold) -> list[Part]:
         place = self._place(fold)
         if place is None or not (place / "features.json").exists():
             return []
         names = json.loads((place / "features.json").read_text(encoding="utf-8"))
-        return [p for p in (self._kept(fold, n) for n in names) if p is not None]
+        found = [self._kept(fold, n) for n in names]
+        return [p for p in found if p is not None] if all(found) else []
 
 
-def mixed(learner: Learner, rows: Rows, views: Mapping[str, str]) -> Callable[[Mapping[str, Sequence[int]]], Tensor]:
-    """A function from rows chosen for each modality apart to the learner's logits on these combinations."""
-
-    @torch.no_grad()
-    def logits(at: Mapping[str, Sequence[int]]) -> Tensor:
-        n = len(next(iter(at.values())))
-        out = []
-        for start in range(0, n, BATCH):
-            inputs = {}
-            for v in learner.reads:
-                chosen = at[views[v]][start : start + BATCH]
-                inputs[v] = rows.codecs[v].collate([rows.inputs[v][r] for r in chosen])
-            out.append(learner.predict(inputs).float())
-        return torch.cat(out)
-
-    return logits
+def _part(trial: Trial, logits: Tensor) -> Part:
+    r = trial.result
+    return Part(r.name, r.family, trial.modalities, logits, r.parameters, r.seconds, r.memory_mb, trial.finished)
 
 
 def _names(fusion: Sequence[str], preset: str) -> list[str]:
@@ -410,10 +335,17 @@ def _folds(goal: Problem, cells: Sequence[Any], k: int, repeats: int, seed: int)
     strata = goal.task.strata([cells[i] for i in labelled])
     groups = goal.groups(goal.table)
     of = None if groups is None else [groups[i] for i in labelled]
-    if of is not None and (n := len(set(map(str, of)))) < k:
-        raise InputError(f"{k} folds need as many groups, but {goal.schema.group!r} has {n}; give --folds {max(2, n)}")
+    if of is not None and (n := len(set(own(of)))) < max(3, k):
+        need = f"{k} folds need as many groups" if n > 2 else "3 groups are needed, to train, to choose and to test"
+        way = f"give --folds {n}" if n > 2 else "leave --group out"
+        raise InputError(f"{need}, but {goal.schema.group!r} has {n}; {way}")
     for repeat in range(repeats):
         for number, (train, test) in enumerate(parted(len(labelled), k, strata, of, seed + repeat)):
+            if strata is not None and not {strata[i] for i in test} & {strata[i] for i in train}:
+                raise InputError(
+                    f"repeat {repeat + 1}, fold {number + 1}: no label of the rows to test is among those to train on; "
+                    "give more rows of each label, or leave --group out, if each label lies in one group"
+                )
             yield Fold(repeat, number, [labelled[i] for i in train], [labelled[i] for i in test])
 
 
@@ -435,11 +367,12 @@ def _folder(out: Path | str | None, plan: Mapping[str, Any], resume: bool, overw
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise InputError(f"{path} can't be read; begin anew with --overwrite") from None
-        changed = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
+        other = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
+        changed = ", ".join(k if k == "table" else f"{k} (it was {before.get(k)!r})" for k in other)
         if changed:
             raise InputError(
-                f"the comparison in {folder} can't be resumed: {', '.join(changed)} changed since it began; give "
-                "the same input and options, or begin anew with --overwrite"
+                f"the comparison in {folder} can't be resumed: {changed} changed since it began; give the same "
+                "input and options, or begin anew with --overwrite"
             )
         return folder
     try:

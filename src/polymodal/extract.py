@@ -9,20 +9,18 @@ import numpy as np
 from scipy import sparse
 
 from polymodal.data.encode import Bad
-from polymodal.data.preprocess import Preprocessor, Rows
+from polymodal.data.preprocess import Preprocessor, records_of
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.features import DEFAULT, EXTRACTORS
 from polymodal.features.base import Extractor
 from polymodal.features.codec import Features
-from polymodal.learners.matrix import records
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 1000  # columns of sparse features: of words and n-grams, those that most rows hold
-CHUNK = 1024
 
 
 class Extracted(NamedTuple):
@@ -62,8 +60,8 @@ def features(
     if not chosen:
         seen = ", ".join(f"{c.name} ({c.kind})" for c in schema.columns.values())
         raise InputError(
-            f"{table.name} has no column of {', '.join(EXTRACTORS)} to extract features from; it has: {seen}. Say what "
-            "a column holds with --modality COLUMN=KIND"
+            f"{source.name} has no column of {', '.join(EXTRACTORS)} to extract features from; it has: {seen}. Say "
+            "what a column holds with --modality COLUMN=KIND"
         )
     codecs = {f"{c}: {n}": Features(e) for c, named in chosen.items() for n, e in named.items()}
     views = {f"{c}: {n}": c for c, named in chosen.items() for n in named}
@@ -73,7 +71,7 @@ def features(
     kept = {c: table.cells(c) for c in table.columns if c not in chosen and c not in ignore}
     parts, counts, left_out = [pd.DataFrame(kept)], {}, {}
     for view, codec in codecs.items():
-        part, left_out[view] = _frame(codec.extractor, _records(learned, view), _records(rows, view), views[view])
+        part, left_out[view] = _frame(codec.extractor, records_of(learned, view), records_of(rows, view), views[view])
         counts[view] = part.shape[1]
         parts.append(part)
     return Extracted(pd.concat(parts, axis=1), counts, {k: n for k, n in left_out.items() if n}, list(rows.bad))
@@ -138,9 +136,3 @@ def _frame(extractor: Extractor, learn: Sequence[Any], rows: Sequence[Any], colu
         x, names = x[:, keep].toarray(), [names[i] for i in keep]
         x[absent] = np.nan
     return pd.DataFrame(np.asarray(x), columns=[f"{column}.{n}" for n in names]), left_out
-
-
-def _records(rows: Rows, view: str) -> list[Any]:
-    one = rows.only([view])
-    starts = range(0, len(rows), CHUNK)
-    return [r for s in starts for r in records(one.batch(range(s, min(s + CHUNK, len(rows)))).inputs[view])]

@@ -1,6 +1,5 @@
 """From a table to a model: schema, codecs, training, and the comparison that says what fusion brought."""
 
-import hashlib
 import json
 import shutil
 import time
@@ -14,7 +13,7 @@ from polymodal.auto import PRESETS, Judge, Preset, Search
 from polymodal.candidates import FeaturePath, Networks, Trial, logits_of, peak_memory_mb
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows, target_cells
-from polymodal.data.table import Table
+from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, compare
 from polymodal.model import Model, load
@@ -100,8 +99,9 @@ def fit(
     if folder is not None and (done := _remember(folder, plan, resume)):
         return done
 
-    paths = _Paths(goal, reading, learn, rows, held, settings, how, folder and folder / "training", quiet)
     judge = Judge(goal.task, held.target(range(len(held))), goal.groups(held_table))
+    place = folder and folder / "training"
+    paths = _Paths(goal, reading, learn, rows, held, settings, how, judge.groups, place, quiet)
     limit = how.limit(len(rows) * len(reading.encoders)) if searched and time_limit is None else time_limit
     left = None if limit is None else max(1.0, limit - (time.monotonic() - began))
     if searched:
@@ -111,7 +111,8 @@ def fit(
     else:
         found = _one(paths.networks(), fusion, left, baselines)
 
-    results = [t.result for t in found.trials]
+    # of a search, logits that were chosen by other rows; of one fusion all candidates had the same choice of epochs
+    results = [t.result._replace(logits=t.judged) if searched else t.result for t in found.trials]
     comparison = compare(goal.task, results, judge.target, judge.groups)
     refit = searched and how.refit
     learner = found.chosen.learner(refit)
@@ -128,7 +129,7 @@ def fit(
         "plan": plan,
     }
     model = Model(reading.preprocessor.only(learner.reads), learner, report)
-    report["valid"] = model.score(held, judge.groups, logits=found.chosen.result.logits).to_json()
+    report["valid"] = model.score(held, judge.groups, logits=results[0].logits).to_json()
     if test is not None:
         report["test"] = _test(model, found.trials, Table.read(test), reading, goal)
     report["seconds"] = time.monotonic() - began
@@ -153,16 +154,17 @@ class _Paths:
 
     def __init__(
         self, goal: Problem, reading: Reading, learn: Table, rows: Rows, held: Rows, settings: Settings,
-        preset: Preset, folder: Path | None, quiet: bool,
+        preset: Preset, groups: Sequence[Any] | None, folder: Path | None, quiet: bool,
     ) -> None:  # fmt: skip
+        self.groups = groups
         self.goal, self.reading, self.learn, self.rows, self.held = goal, reading, learn, rows, held
         self.settings, self.preset, self.folder, self.quiet = settings, preset, folder, quiet
 
     def networks(self) -> Networks:
         goal = self.goal
         return Networks(
-            self.reading.encoders, goal.task, goal.size, self.settings, self.rows, self.held, folder=self.folder,
-            quiet=self.quiet,
+            self.reading.encoders, goal.task, goal.size, self.settings, self.rows, self.held,
+            groups=self.groups, folder=self.folder, quiet=self.quiet,
         )  # fmt: skip
 
     def features(self) -> FeaturePath:
@@ -269,16 +271,6 @@ def _plan(
         "size": goal.size._asdict(),
         **settings._asdict(),
     }
-
-
-def digest(table: Table) -> str:
-    """A key of all cells of a table."""
-    digest = hashlib.blake2b(digest_size=16)
-    for column in table.columns:
-        digest.update(column.encode())
-        for cell in table.cells(column):
-            digest.update(str(cell).encode("utf-8", "surrogatepass") + b"\x00")
-    return digest.hexdigest()
 
 
 def _remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | None:

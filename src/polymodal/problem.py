@@ -3,6 +3,7 @@
 table, target --state--> Problem --read(training rows)--> Reading: encoded rows, for both paths
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from polymodal import tasks
 from polymodal.data.preprocess import Preprocessor, Rows, target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.splits import holdout
-from polymodal.data.table import Table
+from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.features import DEFAULT, EXTRACTORS
 from polymodal.features.codec import Features
@@ -20,6 +21,8 @@ from polymodal.learners.matrix import Fields, Tokens
 from polymodal.learners.stacked import Extract
 from polymodal.modalities import choose
 from polymodal.modalities.base import Codec, Encoder
+from polymodal.modalities.own import is_model
+from polymodal.modalities.own import parted as model_parted
 from polymodal.modalities.tabular import Cells
 from polymodal.nn import SIZES, Size
 from polymodal.tasks.base import Task
@@ -53,9 +56,22 @@ class Problem(NamedTuple):
         """Each modality's codec and encoder class, for networks."""
         out = {}
         for m, (kind, columns) in self.schema.modalities().items():
+            if (name := self.encoders.get(m)) and is_model(name):
+                self._check_unseen(m, name)
             settings = {"columns": {c: self.schema.columns[c].kind for c in columns}} if kind == "tabular" else {}
             out[m] = choose(kind, self.encoders.get(m), tune=m in self.tune, settings=settings)
         return out
+
+    def _check_unseen(self, modality: str, name: str) -> None:
+        """Raises InputError for an encoder that has seen the labels of this table's rows."""
+        report = json.loads((Path(model_parted(name)[0]) / "model.json").read_text(encoding="utf-8"))["report"]
+        plan = report.get("plan", {})
+        seen = (plan.get("table"), plan.get("validation rows"))
+        if digest(self.table) in seen and plan.get("target") == self.schema.target:
+            raise InputError(
+                f"--encoder {modality}={name}: that model was trained on {self.table.name} for the same target, so its "
+                "encoder has seen all labels, and no score on these rows would mean anything; train it on other rows"
+            )
 
     def read(
         self,

@@ -60,8 +60,8 @@ def _comparison(console: Console, comparison: Comparison, of: str) -> None:
             escape(c.name) + (" (this model)" if i == 0 else ""),
             f"{c.score.value:.3f}",
             f"[{c.score.low:.3f}, {c.score.high:.3f}]".replace("[", "\\["),
-            f"{c.parameters:,}",
-            str(c.epochs),
+            f"{c.parameters:,}" if c.parameters else "",
+            str(c.epochs or ""),
             f"{c.seconds:.1f}",
             style="bold" if i == 0 else "",
         )

@@ -62,12 +62,17 @@ class Settings(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What training has to tell: one dict an epoch, the best epoch, and whether a time limit ended it."""
+    """What training has to tell: one dict an epoch, the best epoch, and whether a time limit ended it.
+
+    answers: logits on the validation rows after each epoch, by which an epoch can be chosen on some of the rows and
+    judged on the others.
+    """
 
     history: list[dict[str, float]]
     best_epoch: int
     seconds: float
     out_of_time: bool
+    answers: list[Tensor]
 
 
 class _State(NamedTuple):
@@ -113,7 +118,7 @@ def train(
     accelerator = Accelerator(mixed_precision=settings.precision)
     rank, world = accelerator.process_index, accelerator.num_processes
     model, optimizer = accelerator.prepare(learner, _optimizer(learner, settings))
-    state, best = _load(checkpoint, learner, optimizer) if checkpoint else (_State(), {})
+    state, best, answers = _load(checkpoint, learner, optimizer) if checkpoint else (_State(), {}, [])
     labelled, sizes = np.flatnonzero(rows.labelled()).tolist(), rows.sizes()
     total = settings.epochs * math.ceil(len(labelled) / settings.batch_size)
     started = time.monotonic() - state.seconds
@@ -147,25 +152,23 @@ def train(
                     out_of_time=_any(accelerator, late) if time_limit is not None else False,
                 )
                 tick(_share(state.steps / total, state.seconds, time_limit), f"loss {value:.3f}{note}")
-                keep(state, learner, optimizer, best, now=bool(stop))
+                keep(state, learner, optimizer, best, answers, now=bool(stop))
                 if stop:
                     raise KeyboardInterrupt
             if state.step:
-                state, improved = _end_epoch(state, learner, task, valid, settings, accelerator)
+                answers.append(predict(learner, valid, settings.batch_size, accelerator))
+                state, improved = _end_epoch(state, answers[-1], task, valid, settings)
                 if improved:
                     best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
                 note = f"  {task.metric.name} {state.history[-1][task.metric.name]:.3f}"
-            keep(state, learner, optimizer, best, now=state.done)
+            keep(state, learner, optimizer, best, answers, now=state.done)
     learner.load_state_dict(best)
     learner.eval()
-    return Trained(list(state.history), state.best_epoch, state.seconds, state.out_of_time)
+    return Trained(list(state.history), state.best_epoch, state.seconds, state.out_of_time, answers)
 
 
-def _end_epoch(
-    state: _State, learner: Learner, task: Task, valid: Rows, settings: Settings, accelerator: Any
-) -> tuple[_State, bool]:
+def _end_epoch(state: _State, logits: Tensor, task: Task, valid: Rows, settings: Settings) -> tuple[_State, bool]:
     """Validate. The best epoch is that of the best metric, and among equals that of the lowest loss."""
-    logits = predict(learner, valid, settings.batch_size, accelerator)
     target = valid.target(range(len(valid)))
     scores = {k: float(v[0]) for k, v in task.scores(logits, target, np.ones((1, len(valid)))).items()}
     loss = float(task.loss(logits, target))
@@ -270,22 +273,38 @@ class _Keeper:
     def __init__(self, path: Path | None) -> None:
         self.path, self.last, self.pause = path, time.monotonic(), 1.0
 
-    def __call__(self, state: _State, learner: Learner, optimizer: Any, best: Mapping[str, Tensor], now: bool) -> None:
+    def __call__(
+        self,
+        state: _State,
+        learner: Learner,
+        optimizer: Any,
+        best: Mapping[str, Tensor],
+        answers: Sequence[Tensor],
+        now: bool,
+    ) -> None:
         """Write if it is time to, or at once."""
         began = time.monotonic()
         if self.path is None or not (now or began - self.last > self.pause):
             return
-        _save(self.path, state, learner, optimizer, best)
+        _save(self.path, state, learner, optimizer, best, answers)
         self.last = time.monotonic()
         self.pause = max(1.0, 20 * (self.last - began))
 
 
-def _save(path: Path, state: _State, learner: Learner, optimizer: Any, best: Mapping[str, Tensor]) -> None:
+def _save(
+    path: Path,
+    state: _State,
+    learner: Learner,
+    optimizer: Any,
+    best: Mapping[str, Tensor],
+    answers: Sequence[Tensor],
+) -> None:
     """One file, replaced in one step: an interruption leaves the old checkpoint or the new one."""
     from safetensors.torch import save_file
 
     tensors = {f"now/{k}": v for k, v in learner.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in best.items()}
+    tensors |= {f"answers/{i}": v for i, v in enumerate(answers)}
     for i, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{i}/{k}": torch.as_tensor(v) for k, v in slots.items()}
     tensors["random/cpu"] = torch.get_rng_state()
@@ -299,10 +318,10 @@ def _save(path: Path, state: _State, learner: Learner, optimizer: Any, best: Map
     temporary.replace(path)
 
 
-def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[str, Tensor]]:
-    """Continue from a checkpoint where there is one."""
+def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[str, Tensor], list[Tensor]]:
+    """Continue from a checkpoint where there is one: position, best weights, and the answers of each epoch."""
     if not path.exists():
-        return _State(), {}
+        return _State(), {}, []
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -329,7 +348,8 @@ def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[st
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])
     form |= {"best": tuple(form["best"]), "history": tuple(form["history"])}
-    return _State(**form), {k: v.to(device) for k, v in part("best/").items()}
+    answers = [v for _, v in sorted(part("answers/").items(), key=lambda item: int(item[0]))]
+    return _State(**form), {k: v.to(device) for k, v in part("best/").items()}, answers
 
 
 def _keep_freed_memory() -> None:

@@ -129,7 +129,7 @@ def test_bad_options(table):
 
 def trial(name: str, family: str, right: list[bool]) -> Trial:
     logits = torch.tensor([[0.0, 2.0 if r else -2.0] for r in right])
-    return Trial(Result(name, family, logits, 0, 0, 1.0), [name], lambda refit: None, [])
+    return Trial(Result(name, family, logits, 0, 0, 1.0), logits, [name], lambda refit: None, [])
 
 
 @pytest.mark.parametrize("gap, simple, expected", [(1, True, "text alone"), (30, True, "gated"), (1, False, "gated")])

@@ -130,7 +130,7 @@ def test_sentences_are_those_of_fit_with_their_p() -> None:
     assert sentence(t, "accuracy", 3).replace(" (p < 0.001 after Holm)", "") == plain
     odd = t._replace(rival="text [de] alone", gain=Interval(0.001, -0.01, 0.012), p=0.4, adjusted=0.4)
     assert sentence(odd, "accuracy", 3) == (
-        "Against text [de] alone the difference of 0.1 points of accuracy [-1.0, 1.2] (p = 0.40 after Holm) is within noise."
+        "Against text [de] alone the difference of gated, 0.1 points of accuracy [-1.0, 1.2] (p = 0.40 after Holm), is within noise."
     )
     worse = t._replace(gain=Interval(-0.03, -0.04, -0.02))
     assert sentence(worse, "accuracy", 3).startswith(

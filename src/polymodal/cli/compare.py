@@ -70,6 +70,7 @@ def compare(
 
     from polymodal import comparing
     from polymodal.evaluate.page import page, portray
+    from polymodal.standing import standing
 
     out = out or Path(f"{Path(table).stem}-compare")
     try:
@@ -98,7 +99,7 @@ def compare(
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; finished candidates are kept in {out}: add --resume to go on\n")
         raise SystemExit(130) from None
-    board = comparing.standing(run)
+    board = standing(run)
     form = {"settings": run.settings, "seconds": run.seconds, **board.to_json()}
     (out / "compare.json").write_text(json.dumps(form, indent=1, ensure_ascii=False), encoding="utf-8")
     title = f"{Path(table).name}: what predicts {', '.join(run.problem.schema.target)}?"

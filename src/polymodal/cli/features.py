@@ -23,7 +23,7 @@ def features(
         list[str] | None,
         typer.Option(
             metavar="COLUMN=NAMES",
-            help="Features of a column, with commas between. text: bag, tfidf, characters, hashed, statistics, skipgram, wordvectors:FILE; image: color, hog, lbp, visualwords, pixels; audio: mfcc, logmel, spectral, prosody; series: statistics, spectrum, wavelets, canonical, heartrate, electrodermal.",
+            help="Features of a column, with commas between. text: bag, tfidf, characters, hashed, statistics, skipgram, wordvectors:FILE; image: color, hog, lbp, visual_words, keypoint_words, pixels; audio: mfcc, logmel, spectral, prosody; series: statistics, spectrum, wavelets, canonical, correlations, heart, electrodermal.",
         ),
     ] = None,
     modality: ModalityOpt = None,

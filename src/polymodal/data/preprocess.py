@@ -16,11 +16,14 @@ from polymodal.data.encode import Bad, Encoded, encode
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, resolve
 from polymodal.errors import InputError
+from polymodal.features.base import Record
+from polymodal.learners.matrix import records
 from polymodal.modalities.base import Codec
 from polymodal.modalities.tabular import Cells
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 
+CHUNK = 1024  # rows that are in memory as tensors at a time
 FEW = 10  # cells; that none of so many can be read is no accident
 
 
@@ -78,6 +81,13 @@ class Rows:
     def labelled(self) -> np.ndarray:
         """(N,) True where the row has a label."""
         return np.array([y is not None for y in self.labels], dtype=bool)
+
+
+def records_of(rows: Rows, view: str) -> list[Record | None]:
+    """The record of each row in one view, as estimators read it."""
+    one = rows.only([view])
+    starts = range(0, len(rows), CHUNK)
+    return [r for s in starts for r in records(one.batch(range(s, min(s + CHUNK, len(rows)))).inputs[view])]
 
 
 class Preprocessor:

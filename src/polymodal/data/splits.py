@@ -29,7 +29,7 @@ def holdout(
         raise InputError(f"the held-out fraction must lie between 0 and 1, but it is {fraction}")
     k = max(2, round(1 / min(fraction, 1 - fraction)))
     if groups is not None:
-        k = min(k, len(set(_own(groups))))
+        k = min(k, len(set(own(groups))))
     parts = folds(n, min(k, n), stratify, groups, seed)
     # groups differ in size: take the part that is nearest to what was asked for
     train, held = min(parts, key=lambda part: abs(len(part[1]) - min(fraction, 1 - fraction) * n))
@@ -44,9 +44,9 @@ def folds(
 
     Raises InputError for fewer rows or groups than k.
     """
-    if groups is not None and len(set(_own(groups))) < max(2, k):
+    if groups is not None and len(set(own(groups))) < max(2, k):
         raise InputError(
-            f"the group column has {len(set(_own(groups)))} distinct values, and at least {max(2, k)} are needed to "
+            f"the group column has {len(set(own(groups)))} distinct values, and at least {max(2, k)} are needed to "
             "hold some out; leave --group out, or give rows to validate on with --valid"
         )
     if n < max(2, k):
@@ -61,7 +61,7 @@ def folds(
     labels = None if classes is None else np.array([classes[i] if counts[classes[i]] >= k else "" for i in rows])
     strata = labels is not None and min(Counter(labels.tolist()).values()) >= k and len(set(labels.tolist())) > 1
     if groups is not None:
-        of = np.array(_own(groups))[rows]
+        of = np.array(own(groups))[rows]
         how: Any = StratifiedGroupKFold if strata else GroupKFold
     else:
         of, how = None, StratifiedKFold if strata else KFold
@@ -69,6 +69,6 @@ def folds(
     return [(sorted([*rows[a].tolist(), *single]), sorted(rows[b].tolist())) for a, b in cut]
 
 
-def _own(groups: Sequence[Any]) -> list[str]:
+def own(groups: Sequence[Any]) -> list[str]:
     """Group names; a row without one is a group of its own."""
     return [f"\0{i}" if g is None else str(g) for i, g in enumerate(groups)]

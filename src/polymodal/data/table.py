@@ -5,11 +5,14 @@ string, a number, a list, an array, a picture, bytes. What a cell means is the s
 """
 
 import difflib
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from polymodal.data import formats, readers
 from polymodal.errors import InputError
@@ -111,8 +114,8 @@ def resolve(cell: Any, folder: Path) -> Any:
     >>> resolve("photos/1.jpg", Path("/data")).as_posix(), resolve(None, Path("/data"))
     ('/data/photos/1.jpg', None)
     """
-    if not isinstance(cell, str | Path):
-        return cell
+    if not isinstance(cell, str | Path) or (isinstance(cell, str) and cell.lstrip().startswith("[")):
+        return cell  # "[0.1, 0.2]" is a list of numbers
     path = folder / expanded(Path(cell.strip() if isinstance(cell, str) else cell))
     if isinstance(cell, str) and "\\" in cell and os.sep == "/" and not is_file(path):
         other = folder / cell.strip().replace("\\", "/")  # the table was written on Windows
@@ -218,3 +221,16 @@ def _cell(x: Any) -> Any:
     if isinstance(x, date) and hasattr(x, "to_pydatetime"):
         return x.to_pydatetime(warn=False)
     return x
+
+
+def digest(table: Table) -> str:
+    """A key of all cells of a table."""
+    out = hashlib.blake2b(digest_size=16)
+    for column in table.columns:
+        out.update(column.encode())
+        for cell in table.cells(column):
+            # as text an array is cut short, and an object has an address
+            array = isinstance(cell, np.ndarray) and cell.dtype != object
+            out.update(cell.tobytes() if array else str(cell).encode("utf-8", "surrogatepass"))
+            out.update(b"\x00")
+    return out.hexdigest()

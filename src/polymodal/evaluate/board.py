@@ -74,6 +74,7 @@ class Board(NamedTuple):
     groups: int | None  # how many, where rows come in groups
     information: list[Shares]
     emap: Needed | None
+    left_out: dict[str, int]  # candidates that a time limit left without some folds, with how many they have
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers; what is undefined is None."""
@@ -109,6 +110,7 @@ def board(
     method: str = CORRECTED,
     information: Sequence[Shares] = (),
     emap: Needed | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> Board:
     """Rank the entries, test them, and say what follows.
 
@@ -135,6 +137,10 @@ def board(
     adjusted = holm([r.p for r in results])
     tests = [Versus(*pair, g, r.p, q) for pair, g, r, q in zip(pairs, gains, results, adjusted, strict=True)]
     use, said = _say(order, metric, tests)
+    number = max(len(e.scores) for e in order) * max((len(row) for e in order for row in e.scores), default=0)
+    if left_out:
+        names = ", ".join(f"{name} ({k} of {number} folds)" for name, k in left_out.items())
+        said += f" Not ranked, since time ran out before all folds: {names}; give a longer --time-limit, and --resume."
     return Board(
         metric=metric,
         higher=higher,
@@ -142,7 +148,7 @@ def board(
         repeats=max(len(e.scores) for e in order),
         test_share=test_share,
         entries=order,
-        means=[m for _, m in scored],
+        means=[_within(m, metric) for _, m in scored],
         method=method,
         tests=tests,
         ranks=average_ranks([e.name for e in order], [e.scores for e in order], higher),
@@ -152,7 +158,15 @@ def board(
         groups=groups,
         information=list(information),
         emap=emap,
+        left_out=dict(left_out or {}),
     )
+
+
+def _within(x: Interval, metric: str) -> Interval:
+    """The interval without what the metric can't be: t knows nothing of bounds."""
+    most = 1.0 if UNITS.get(metric) == 100 else math.inf
+    least = 0.0 if metric not in ("r2", "quadratic_kappa") else -math.inf
+    return Interval(x.value, max(x.low, least), min(x.high, most))
 
 
 def rivals(order: Sequence[Entry]) -> list[Entry]:

@@ -88,9 +88,12 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
         gain = difference(task, results[0].logits, rival.logits, target, metric.name, groups)
         gains[name] = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     rows = int(target.present().sum())
-    return Comparison(metric.name, rows, candidates, gains, verdict(results[0].name, metric.name, gains))
+    few = f"{rows} row{'s' * (rows != 1)} are too few to tell candidates apart."
+    said = verdict(results[0].name, metric.name, gains) if rows >= FEW or not gains else few
+    return Comparison(metric.name, rows, candidates, gains, said)
 
 
+FEW = 10  # rows: of fewer no bootstrap can say how sure a difference is
 UNITS = {"accuracy": 100, "macro_f1": 100, "average_precision": 100, "r2": 100, "quadratic_kappa": 100}
 
 
@@ -116,7 +119,7 @@ def verdict(name: str, metric: str, gains: Mapping[str, Interval]) -> str:
             said.append(f"{name} is worse than {rival} by {size}: use {rival}.")
         else:
             said.append(
-                f"Against {rival} the difference of {value}{unit} [{low}, {high}] is within noise: "
+                f"Against {rival} the difference of {name}, {value}{unit} [{low}, {high}], is within noise: "
                 f"{rival} would do as well."
             )
     return " ".join(said)

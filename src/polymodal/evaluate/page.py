@@ -85,6 +85,9 @@ def portray(board: Board, console: "Console") -> None:
             style="bold" if used else "",
         )
     console.print(grid)
+    for e in board.entries:
+        if e.note:
+            console.print(escape(f"{e.name}: {e.note}"), highlight=False, soft_wrap=True)
     if board.information:
         console.print(_bits(board))
     if board.emap is not None:

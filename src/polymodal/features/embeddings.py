@@ -168,6 +168,11 @@ class WordVectors(Averaged):
         checked(self.weighting)
         wanted = {w for t in texts(records) for w in words(t)}
         table, dim = read_vectors(self.path, wanted, self.common, self.tolerate)
+        if wanted and not wanted & {name.lower() for name in table}:
+            raise InputError(
+                f"none of the {len(wanted):,} distinct words of the column stands in {self.path}, so it says nothing "
+                "of them; give vectors of the texts' language"
+            )
         self._settle(table, dim, records)
         return self
 
@@ -191,7 +196,7 @@ def read_vectors(
         broken += 1
         first = first or complaint(path, number, line, dim)
         if broken > tolerate:
-            raise InputError(f"{first}; mend the file, or leave broken lines out with WordVectors(tolerate=...)")
+            raise InputError(f"{first}; mend or remove that line (in Python, WordVectors(tolerate=1) leaves it out)")
     if broken:
         warnings.warn(f"WordVectors: {broken} broken lines are left out; the first: {first}", stacklevel=4)
     return {**other, **exact}, dim

@@ -1,7 +1,7 @@
 """The contract of a learner: something that answers from inputs alone, and is trained by gradients or otherwise."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -22,6 +22,13 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
         """What the task's `decode` reads."""
+
+    @abstractmethod
+    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """A function from places, one tensor an input, to what `predict` gives for rows put together of these.
+
+        Each input is looked at once, however many rows it becomes a part of.
+        """
 
 
 class Trainable(Learner, ABC):

@@ -3,7 +3,7 @@
 b batch, k member, c logit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -34,16 +34,22 @@ class Ensemble(Learner):
     @property
     def reads(self) -> Sequence[str]:
         """All that any member reads."""
-        members: list[Learner] = [m for _, m in self.members.items()]  # type: ignore[misc]
-        return list(dict.fromkeys(v for m in members for v in m.reads))
+        return list(dict.fromkeys(v for m in self._each() for v in m.reads))
 
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
         """(B, outputs) logits of the average answer."""
-        out = []
-        for _, member in self.members.items():
-            assert isinstance(member, Learner)
-            out.append(member.predict({v: inputs[v] for v in member.reads}).float())
-        l_bkc = torch.stack(out, dim=1)
+        return self._average([m.predict({v: inputs[v] for v in m.reads}) for m in self._each()])
+
+    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The average of the members' mixers."""
+        mixers = [m.mixer({v: inputs[v] for v in m.reads}) for m in self._each()]
+        return lambda at: self._average([mix(at) for mix in mixers])
+
+    def _each(self) -> list[Learner]:
+        return [m for _, m in self.members.items() if isinstance(m, Learner)]
+
+    def _average(self, answers: Sequence[Tensor]) -> Tensor:
+        l_bkc = torch.stack([a.float() for a in answers], dim=1)
         w_k = l_bkc.new_tensor([self.weights[k] for k in self.members.names])
         return blend(l_bkc, w_k, None, self.task.link)
 

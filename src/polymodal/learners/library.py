@@ -6,19 +6,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.features.base import Extractor, Record
+from polymodal.features.base import Record
 from polymodal.learners import estimators
-from polymodal.learners.ensemble import blend, kept, quality, select
+from polymodal.learners.ensemble import blend, quality, select
 from polymodal.learners.estimators import KINDS, Fitted
-from polymodal.learners.matrix import Block, Fields, Join, Matrix, Tokens
-from polymodal.learners.stacked import Stacked, key, meta
+from polymodal.learners.matrix import Block, Join, Matrix
+from polymodal.learners.stacked import Extract, Stacked, key, meta
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Single
 
-Extract = Extractor | Tokens | Fields
+ROOM = 2**24  # numbers that an extractor may make of a view if they are to be kept: 64 MiB a fold
 
 
 class Member(NamedTuple):
@@ -80,8 +81,10 @@ class Library:
         self.judge = self.labelled(np.concatenate([np.asarray(h, dtype=int) for _, h in splits]))
         self.cross = self.splits[: self.folds + 1]
         self.by_valid = False
+        self._read: dict[tuple[str, int], tuple[Extract, Any]] = {}
         self._blocks: dict[tuple[str, int | None, int], Block] = {}
         self._parts: dict[tuple[str, int | None, int], Matrix] = {}
+        self._fitted: dict[tuple[Member, int], Fitted] = {}
         self._y = task.answers(target)
         self._weight = task.row_weight(target.values, torch.zeros(1)).numpy() if isinstance(task, Single) else None
         views_of = {m: [v for v, of in self.views.items() if of == m] for m in self.modalities}
@@ -94,7 +97,8 @@ class Library:
     ) -> bool:
         """Fit members fold by fold, kind by kind, and keep their answers; False where time ran out.
 
-        until: the time.monotonic() after which nothing further is begun; members that are whole are kept.
+        until: the time.monotonic() after which nothing further is begun; members that are whole are kept, and the first
+        is always made whole.
         """
         sets: list[tuple[str, ...]] = [(m,) for m in self.modalities]
         sets += [tuple(self.modalities)] if len(self.modalities) > 1 else []
@@ -103,9 +107,11 @@ class Library:
             tick(i / len(jobs), f"{job.kind} on {' + '.join(job.modalities)}")
             if job in self.answers:
                 continue
+            reduce = KINDS[job.kind].reduce
+            self._parts = {at: x for at, x in self._parts.items() if at[1] == reduce}  # of 50,000 rows they are large
             out = torch.zeros(len(self._y), self.task.outputs)
             for fold in range(self.folds + 1):
-                if until is not None and time.monotonic() > until:
+                if until is not None and self.answers and time.monotonic() > until:
                     return False
                 held = self.splits[fold][1]
                 if len(held):
@@ -147,7 +153,7 @@ class Library:
     def learner(self, recipe: Recipe, refit: bool = False) -> Stacked:
         """The recipe with its members fitted on all training rows, or, refit, on the validation rows too."""
         fold = self.folds + refit
-        weights = recipe.weights if recipe.stacked else kept(recipe.weights)
+        weights = recipe.weights
         form = [{"modalities": list(m.modalities), "kind": m.kind, "weight": w} for m, w in weights.items()]
         out = Stacked(self.task, self.views, form, recipe.stacked)
         for m in weights:
@@ -199,7 +205,18 @@ class Library:
         each = [np.any([self._present[x] for x in m.modalities], axis=0) for m in chosen]
         return torch.from_numpy(np.stack(each, axis=1))
 
+    def size(self, recipe: Recipe) -> int:
+        """How many numbers its members hold; see `estimators.count`."""
+        return sum(estimators.count(e) for m in recipe.weights for e in self._fit(m, self.folds).estimators)
+
     def _fit(self, member: Member, fold: int) -> Fitted:
+        if fold < self.folds:
+            return self._fresh(member, fold)
+        if (member, fold) not in self._fitted:
+            self._fitted[member, fold] = self._fresh(member, fold)
+        return self._fitted[member, fold]
+
+    def _fresh(self, member: Member, fold: int) -> Fitted:
         train = np.asarray(self.splits[fold][0])
         train = train[self.target.present().numpy()[train]]
         weight = None if self._weight is None else self._weight[train]
@@ -218,16 +235,29 @@ class Library:
 
     def _matrix(self, member: Member, fold: int) -> Matrix:
         """(N, D) of all rows, by what was learned on the fold's training rows; blocks are shared among members."""
-        from sklearn.base import clone
-
         reduce = KINDS[member.kind].reduce
         blocks = {}
         for v in self._views(member):
             at = v, reduce, fold
-            if at not in self._blocks:
+            if at not in self._parts:
                 train = self.splits[fold][0]
-                block = Block(clone(self.extractors[v]), reduce, self.seed).learn([self.rows[v][i] for i in train])
-                self._blocks[at], self._parts[at] = block, block.matrix(self.rows[v])
+                extractor, vectors = self._vectors(v, fold)
+                if at not in self._blocks:
+                    found = [self.rows[v][i] for i in train]
+                    self._blocks[at] = Block(extractor, reduce, self.seed).learn(found, vectors[train])
+                self._parts[at] = self._blocks[at].matrix(self.rows[v], vectors)
             blocks[v] = self._blocks[at]
         join = Join(blocks, {v: self.views[v] for v in blocks})
         return join.joined([self._parts[v, reduce, fold] for v in blocks], self.rows)
+
+    def _vectors(self, view: str, fold: int) -> tuple[Extract, Any]:
+        """The view's extractor, fitted on the fold's training rows, and what it makes of all rows."""
+        from sklearn.base import clone
+
+        if (view, fold) in self._read:
+            return self._read[view, fold]
+        extractor = clone(self.extractors[view]).learn([self.rows[view][i] for i in self.splits[fold][0]])
+        out = extractor, extractor.vectors(self.rows[view])
+        if out[1].shape[0] * out[1].shape[1] < ROOM or sparse.issparse(out[1]):
+            self._read[view, fold] = out
+        return out

@@ -33,27 +33,34 @@ def records(x: Masked) -> list[Record | None]:
         if not m.any():
             out.append(None)
             continue
-        v = v[: len(m) - int(m[::-1].argmax())]  # padding lies at the end
+        v = v[: len(m) - int(m[::-1].argmax())].copy()  # padding lies at the end; a view would keep all of it
         holes = ~m[: len(v)]
         if holes.any():
-            v = v.copy()
             v[holes] = np.nan
         out.append(v)
     return out
+
+
+def here(rows: Sequence[Record | None]) -> NDArray[np.bool_]:
+    """(N,) which rows have a record."""
+    return np.array([r is not None for r in rows], dtype=bool)
 
 
 class Tokens(BaseEstimator):
     """The mean over tokens of what a frozen network or a column of embeddings gives: (T, D) -> (D,)."""
 
     def learn(self, rows: Sequence[Record | None]) -> Self:
-        """The width."""
-        self.width_ = next((r.shape[-1] for r in rows if r is not None), 1)
+        """The width; 0 where no row has the view."""
+        self.width_ = next((r.shape[-1] for r in rows if r is not None), 0)
         return self
 
     def vectors(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
         """(N, D), NaN for None."""
-        nothing = np.full(self.width_, np.nan, dtype=np.float32)
-        return np.stack([nothing if r is None else r.astype(np.float32).mean(0) for r in rows])
+        out = np.full((len(rows), self.width_), np.nan, dtype=np.float32)
+        for row, record in zip(out, rows, strict=True):
+            if record is not None and self.width_:
+                row[:] = record.astype(np.float32).mean(0)
+        return out
 
     def names(self) -> list[str]:
         """Places in the vector."""
@@ -110,16 +117,19 @@ class Block(BaseEstimator):
     """Records of one view -> (N, D), rows of unit length on average over the rows that have the view.
 
     Constant and doubled features are dropped (`dropped_` of them), the others standardised over the rows in which they
-    are known and clipped to 8 standard deviations. With `reduce`, at most so many principal components are left.
+    are known and clipped to 8 standard deviations. With `reduce`, at most so many principal components are left, dense.
     Sparse features are not centred.
     """
 
     def __init__(self, extractor: "Extractor | Tokens | Fields", reduce: int | None = None, seed: int = 0) -> None:
         self.extractor, self.reduce, self.seed = extractor, reduce, seed
 
-    def learn(self, rows: Sequence[Record | None]) -> Self:
-        """Fit the extractor, and what follows it, on the records of training rows."""
-        x: Any = self.extractor.learn(rows).vectors(rows)[self._here(rows)]
+    def learn(self, rows: Sequence[Record | None], vectors: Any = None) -> Self:
+        """Fit the extractor, and what follows it, on the records of training rows.
+
+        vectors: what the extractor, fitted on these rows, makes of them, where that is known.
+        """
+        x: Any = (self.extractor.learn(rows).vectors(rows) if vectors is None else vectors)[here(rows)]
         self.projection_: Any = None
         self.length_ = 1.0
         if sparse.issparse(x):
@@ -128,28 +138,29 @@ class Block(BaseEstimator):
         else:
             self._learn_dense(x)
         x = self._prepared(x)
-        if self.reduce is not None and x.shape[1] > self.reduce and x.shape[0] > self.reduce:
+        k = 0 if self.reduce is None else min(self.reduce, x.shape[0] - 1)
+        if x.shape[1] > k > 0:
             how = TruncatedSVD if sparse.issparse(x) else PCA
-            self.projection_ = how(self.reduce, random_state=self.seed).fit(x)
+            self.projection_ = how(k, random_state=self.seed).fit(x)
             x = self.projection_.transform(x)
         square = x.multiply(x).sum() if sparse.issparse(x) else np.square(x, dtype=np.float64).sum()
         self.length_ = float(np.sqrt(square / max(1, x.shape[0]))) or 1.0
         return self
 
-    def matrix(self, rows: Sequence[Record | None]) -> Matrix:
-        """(N, D), 0 in rows without the view."""
-        here = self._here(rows)
-        x = self._prepared(self.extractor.vectors(rows)[here])
+    def matrix(self, rows: Sequence[Record | None], vectors: Any = None) -> Matrix:
+        """(N, D), 0 in rows without the view. vectors: what the extractor makes of the rows, where that is known."""
+        there = here(rows)
+        x = self._prepared((self.extractor.vectors(rows) if vectors is None else vectors)[there])
         if self.projection_ is not None:
-            x = self.projection_.transform(x) if x.shape[0] else np.zeros((0, self.reduce))  # type: ignore[arg-type]
+            x = self.projection_.transform(x) if x.shape[0] else np.zeros((0, self.projection_.n_components))
         x = x / self.length_
         if sparse.issparse(x):
             place = sparse.csr_matrix(
-                (np.ones(here.sum()), (np.flatnonzero(here), np.arange(here.sum()))), (len(rows), here.sum())
+                (np.ones(there.sum()), (np.flatnonzero(there), np.arange(there.sum()))), (len(rows), there.sum())
             )
             return (place @ x).astype(np.float32)
         out = np.zeros((len(rows), x.shape[1]), dtype=np.float32)
-        out[here] = x
+        out[there] = x
         return out
 
     def _learn_dense(self, x: NDArray[np.float32]) -> None:
@@ -170,15 +181,12 @@ class Block(BaseEstimator):
 
     def _prepared(self, x: Matrix) -> Matrix:
         if sparse.issparse(x):
-            return x[:, self.keep_]
+            x = x[:, self.keep_]
+            return x.toarray() if self.reduce is not None and x.shape[1] <= self.reduce else x
         known = np.isfinite(x)
         z = (np.where(known, x, 0)[:, self.keep_] - self.center_) / self.scale_
         z = np.where(known[:, self.keep_], z, 0).clip(-BOUND, BOUND)
         return np.concatenate([z, ~known[:, self.gaps_]], axis=1).astype(np.float32)
-
-    @staticmethod
-    def _here(rows: Sequence[Record | None]) -> NDArray[np.bool_]:
-        return np.array([r is not None for r in rows], dtype=bool)
 
 
 class Join(BaseEstimator):
@@ -211,7 +219,7 @@ class Join(BaseEstimator):
         """(N, M) True where a view of the modality is there, of modalities in the order of `views`."""
         out = {m: np.zeros(len(next(iter(rows.values()))), dtype=bool) for m in self.views.values()}
         for view in self.blocks:
-            out[self.views[view]] |= np.array([r is not None for r in rows[view]], dtype=bool)
+            out[self.views[view]] |= here(rows[view])
         return np.stack(list(out.values()), axis=1)
 
 

@@ -1,6 +1,6 @@
 """Many modalities -> one target."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +48,12 @@ class Predictor(Trainable):
 
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
         """(B, outputs) logits; `task.decode` turns them into words. Rows with nothing present get a prior."""
-        logits: Tensor = self.head(masked_mean(self.fusion(self._tokens(inputs))))
-        return logits
+        return self._fused(self._tokens(inputs))
+
+    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The encoders look once; the fusion answers for each row that is put together."""
+        tokens = self._tokens(inputs)
+        return lambda at: self._fused({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
 
     def loss(self, batch: Batch) -> Losses:
         """The task's loss over the rows that have a label, and what the fusion asks of its weights.
@@ -66,6 +70,10 @@ class Predictor(Trainable):
             loss = self.task.loss(self.predict(batch.inputs), target)
         penalty = self.fusion.penalty()
         return Losses(loss + penalty, {"loss": loss, "penalty": penalty})
+
+    def _fused(self, tokens: Mapping[str, Masked]) -> Tensor:
+        logits: Tensor = self.head(masked_mean(self.fusion(tokens)))
+        return logits
 
     def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
         return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}

@@ -6,7 +6,7 @@ A **member** is one kind of estimator on one set of modalities: each alone, or a
 for rows that they did not see, fold by fold, and from these out-of-fold answers it is decided how they are combined.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from polymodal.learners import estimators
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import blend
 from polymodal.learners.estimators import KINDS, Fitted
-from polymodal.learners.matrix import Fields, Join, Tokens, records
+from polymodal.learners.matrix import Fields, Join, Matrix, Tokens, records
 from polymodal.tasks.base import Task
 
 Extract = Extractor | Tokens | Fields
@@ -53,16 +53,33 @@ class Stacked(Learner):
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
         """(B, outputs) logits, on the device of the inputs."""
         device = next(iter(inputs.values())).mask.device
+        everything = torch.arange(len(next(iter(inputs.values())).mask))
+        return self.mixer(inputs)(dict.fromkeys(inputs, everything)).to(device)
+
+    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The blocks of each view are made once; their rows are put together, then the estimators answer."""
         rows = {v: records(x) for v, x in inputs.items()}
-        matrices = {k: join.matrix(rows) for k, join in self.joins.items()}
-        here = {k: torch.from_numpy(join.present(rows).any(1)) for k, join in self.joins.items()}
+        blocks = {k: [b.matrix(rows[v]) for v, b in join.blocks.items()] for k, join in self.joins.items()}
+
+        def mix(at: Mapping[str, Tensor]) -> Tensor:
+            places = {v: i.cpu().numpy() for v, i in at.items()}
+            matrices, seen = {}, {}
+            for k, join in self.joins.items():
+                chosen = {v: [rows[v][i] for i in places[v]] for v in join.blocks}
+                parts = [x[places[v]] for v, x in zip(join.blocks, blocks[k], strict=True)]
+                matrices[k], seen[k] = join.joined(parts, chosen), torch.from_numpy(join.present(chosen).any(1))
+            return self._answer(matrices, seen)
+
+        return mix
+
+    def _answer(self, matrices: Mapping[str, Matrix], here: Mapping[str, Tensor]) -> Tensor:
         keys = [key(m["modalities"], KINDS[m["kind"]].reduce) for m in self.members]
         answers = [torch.from_numpy(estimators.logits(f, matrices[k])) for f, k in zip(self.fitted, keys, strict=True)]
         here_bk = torch.stack([here[k] for k in keys], dim=1)
         if self.top is not None:
-            return torch.from_numpy(estimators.logits(self.top, meta(answers, here_bk))).to(device)
+            return torch.from_numpy(estimators.logits(self.top, meta(answers, here_bk)))
         weights = torch.tensor([float(m["weight"]) for m in self.members])
-        return blend(torch.stack(answers, dim=1), weights, here_bk, self.task.link).to(device)
+        return blend(torch.stack(answers, dim=1), weights, here_bk, self.task.link)
 
     def save_fitted(self, path: Path) -> None:
         """Write what is fitted: JSON and arrays in one archive (skops), never pickle."""
@@ -82,11 +99,6 @@ class Stacked(Learner):
         self.joins = state["joins"]
         self.fitted = [Fitted(*f) for f in state["fitted"]]
         self.top = None if state["top"] is None else Fitted(*state["top"])
-
-    def size(self) -> int:
-        """How many numbers the estimators hold, counted where that means something: coefficients and tree nodes."""
-        fitted = [*self.fitted, *([self.top] if self.top is not None else [])]
-        return sum(estimators.count(e) for f in fitted for e in f.estimators)
 
 
 def key(modalities: Sequence[str], reduce: int | None) -> str:

@@ -2,8 +2,9 @@
 
     cell --that model's codec and encoder--> tokens --mean--> float16 (1, width), cached --Projection--> token
 
-What a network has learned on a large table then serves a small one, and serves the small-data path, without the leak
-that features have which were trained on the same labels.
+What a network has learned on a large table then serves a small one, and serves the small-data path. Rows that the model
+was trained or validated on must not be among those that it serves now, with the same target: it has seen their labels,
+and no fold is held out from it. `fit` and `compare` refuse the very table; parts of it they can't tell.
 """
 
 import hashlib

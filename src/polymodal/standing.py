@@ -1,0 +1,111 @@
+"""How candidates stand after `comparing.run`: scores a fold, tests, and what the modalities have to do together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.comparing import INNER, Fold, Part, Run
+from polymodal.data.preprocess import Rows, target_cells
+from polymodal.data.splits import own
+from polymodal.evaluate.board import Board, Entry, board
+from polymodal.evaluate.emap import emap, needed
+from polymodal.evaluate.information import information
+from polymodal.evaluate.significance import Paired, paired_bootstrap
+from polymodal.learners.base import Learner
+
+SAMPLE = 64  # rows that the additive projection is made of
+
+
+def standing(run: Run) -> Board:
+    """Scores a fold, tests against the best single modality and concat, and what the modalities have to do together.
+
+    Differences are tested by the corrected resampled t-test over folds, or, where rows come in groups, by the bootstrap
+    over groups of the out-of-fold answers. Candidates that a time limit left without some folds are named, not ranked.
+    The additive projection is of the best fused candidate, trained once more on the first fold.
+    """
+    task, n = run.problem.task, len(run.folds)
+    cells = target_cells(run.problem.table, run.problem.schema)
+    rows = sorted({i for f in run.folds for i in f.test})
+    place = {row: i for i, row in enumerate(rows)}
+    target = task.collate([task.encode(cells[i]) for i in rows])
+    whole = {name: parts for name, parts in run.parts.items() if len(parts) == n}
+    answers = {name: _answers(run.folds, parts, place, task.outputs) for name, parts in whole.items()}
+    entries = [_entry(run, name, parts, target, place) for name, parts in whole.items()]
+    groups = run.problem.groups(run.problem.table)
+    of = None if groups is None else [groups[i] for i in rows]
+    metric = task.metric
+
+    def paired(a: str, b: str) -> Paired:
+        return paired_bootstrap(task, answers[a], answers[b], target, metric.name, of)
+
+    tested = sum(len(f.test) for f in run.folds)
+    # networks are fitted on the part of the training rows that does not choose their epoch
+    share = tested / (tested + (1 - INNER) * sum(len(f.train) for f in run.folds))
+    more: dict[str, Any] = {"left_out": {name: len(p) for name, p in run.parts.items() if len(p) < n}}
+    if of is not None:
+        more |= {"paired": paired, "method": "bootstrap over groups", "groups": len(set(own(of)))}
+    out = board(metric.name, metric.higher, entries, share, len(rows), **more)
+    fused = next((e for e in out.entries if e.fused), None)
+    if fused is None:
+        return out
+    alone = {e.modalities[0]: torch.stack(answers[e.name]).mean(0) for e in reversed(out.entries) if not e.fused}
+    if set(alone) == set(run.problem.schema.modalities()):  # with one missing, the others would get its part
+        together = torch.stack(answers[fused.name]).mean(0)
+        out = out._replace(information=information(task, target, alone, together, of))
+    learner, test, views = run.again(whole[fused.name][0])
+    modalities = list(dict.fromkeys(views[v] for v in learner.reads))
+    if len(modalities) < 2:
+        return out
+    chosen = np.random.default_rng(0).permutation(len(test))[:SAMPLE].tolist()
+    projection = emap(mixed(learner, test.take(chosen), views), len(chosen), modalities, SAMPLE)
+    at = torch.tensor([place[run.folds[0].test[chosen[r]]] for r in projection.rows])
+    those = None if of is None else [of[i] for i in at.tolist()]
+    return out._replace(emap=needed(fused.name, task, projection, target.take(at), those))
+
+
+def mixed(learner: Learner, rows: Rows, views: Mapping[str, str]) -> Callable[[Mapping[str, Sequence[int]]], Tensor]:
+    """A function from places among the rows, chosen for each modality apart, to the logits of what they make."""
+    device = next((p.device for p in learner.parameters()), torch.device("cpu"))
+    batch = rows.only(learner.reads).batch(range(len(rows))).to(device)
+    with torch.no_grad():
+        mix = learner.mixer(batch.inputs)
+
+    @torch.no_grad()
+    def logits(at: Mapping[str, Sequence[int]]) -> Tensor:
+        return mix({v: torch.tensor(at[views[v]]) for v in learner.reads}).float().cpu()
+
+    return logits
+
+
+def _answers(folds: Sequence[Fold], parts: Mapping[int, Part], place: Mapping[int, int], outputs: int) -> list[Tensor]:
+    """(N, outputs) out-of-fold logits of each repeat."""
+    out = [torch.zeros(len(place), outputs) for _ in range(folds[-1].repeat + 1)]
+    for i, fold in enumerate(folds):
+        out[fold.repeat][torch.tensor([place[row] for row in fold.test])] = parts[i].logits
+    return out
+
+
+def _entry(run: Run, name: str, parts: Mapping[int, Part], target: Masked, place: Mapping[int, int]) -> Entry:
+    task, first = run.problem.task, parts[0]
+    scores: list[list[float]] = [[] for _ in range(run.folds[-1].repeat + 1)]
+    for i, fold in enumerate(run.folds):
+        truth = target.take(torch.tensor([place[row] for row in fold.test]))
+        value = task.scores(parts[i].logits, truth, np.ones((1, len(fold.test))))[task.metric.name][0]
+        scores[fold.repeat].append(float(value))
+    cut = sum(not p.finished for p in parts.values())
+    peaks = [p.memory_mb for p in parts.values() if p.memory_mb is not None]
+    return Entry(
+        name,
+        first.family,
+        first.family != "single",
+        list(dict.fromkeys(m for p in parts.values() for m in p.modalities)),
+        scores,
+        first.parameters or None,
+        sum(p.seconds for p in parts.values()) / len(parts),
+        max(peaks) if peaks else None,
+        f"the time limit ended its training in {cut} of {len(parts)} folds" if cut else "",
+    )
