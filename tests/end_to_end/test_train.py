@@ -40,6 +40,8 @@ def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     args = [
         "fit",
         table,
+        "--fusion",
+        "gated",
         "--target",
         "kind",
         "--out",
@@ -64,7 +66,7 @@ def test_interrupted_run_resumes_to_the_same_weights(tmp_path, how):
     whole = start(table, tmp_path / "whole")
     assert whole.communicate(timeout=200) and whole.returncode == 0
     cut = start(table, tmp_path / "cut")
-    checkpoint = tmp_path / "cut" / "training" / "0.safetensors"
+    checkpoint = tmp_path / "cut" / "training" / "0-gated.safetensors"
     until = time.monotonic() + 120
     while not checkpoint.exists() and cut.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
@@ -82,12 +84,12 @@ def test_interrupted_run_resumes_to_the_same_weights(tmp_path, how):
 
 def test_resume_refuses_another_run(shop, tmp_path):
     cut = start(shop, tmp_path / "m")
-    while not (tmp_path / "m" / "training" / "0.safetensors").exists():
+    while not (tmp_path / "m" / "training" / "0-gated.safetensors").exists():
         assert cut.poll() is None
         time.sleep(0.02)
     cut.kill()
     cut.communicate(timeout=60)
-    settings = dict(epochs=60, batch_size=8, size="tiny", baselines=False, out=tmp_path / "m")
+    settings = dict(fusion="gated", epochs=60, batch_size=8, size="tiny", baselines=False, out=tmp_path / "m")
     with pytest.raises(InputError, match=r"can't be resumed: .*seed changed .* --overwrite"):
         polymodal.fit(shop, "kind", seed=7, resume=True, **settings)
     with pytest.raises(InputError, match=r"holds an unfinished run; add --resume"):
@@ -131,6 +133,8 @@ def test_two_processes_train_one_model(tmp_path):
     args = [
         "fit",
         str(table),
+        "--fusion",
+        "gated",
         "--target",
         "kind",
         "--out",

@@ -5,7 +5,6 @@ import typer
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    rich_markup_mode=None,  # "[default: ...]" in a help text is no markup
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Machine learning on tables whose columns are text, images, audio, series, vectors and numbers.\n\n"

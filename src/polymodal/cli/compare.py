@@ -32,7 +32,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Fusions to compare, with commas between; all for every one; features for the small-data path [default: what --preset tries, and features].",
+            help="Fusions to compare, with commas between; all for every one; features for the small-data path (default: what --preset tries, and features).",
         ),
     ] = None,
     folds: Annotated[int, typer.Option(help="Parts that are tested in turn.")] = 5,
@@ -47,12 +47,12 @@ def compare(
     group: GroupOpt = None,
     task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal or regression.")] = None,
     time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For everything, in equal shares: 10m, 2h [default: none].")
+        str | None, typer.Option(metavar="TIME", help="For everything, in equal shares: 10m, 2h (default: none).")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes of a network.")] = None,
     seed: Annotated[int, typer.Option(help="Decides folds, weights and the order of rows.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results [default: TABLE's name and -compare].")
+        Path | None, typer.Option(metavar="DIR", help="Folder for the results (default: TABLE's name and -compare).")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with what is in --out; fusions may be added.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Begin anew in --out.")] = False,

@@ -16,7 +16,7 @@ def features(
     learn: Annotated[
         str | None,
         typer.Option(
-            metavar="TABLE", help="Learn vocabularies and code books from this table [default: TABLE itself]."
+            metavar="TABLE", help="Learn vocabularies and code books from this table (default: TABLE itself)."
         ),
     ] = None,
     select: Annotated[

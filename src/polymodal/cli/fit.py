@@ -27,16 +27,16 @@ def fit(
     table: TableArg,
     target: TargetOpt = None,
     valid: Annotated[
-        str | None, typer.Option(help="Table to choose the best epoch by [default: a fifth of TABLE is held out].")
+        str | None, typer.Option(help="Table to choose the best epoch by (default: a fifth of TABLE is held out).")
     ] = None,
     test: Annotated[str | None, typer.Option(help="Table to score once, at the end.")] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the model [default: TABLE's name and -model].")
+        Path | None, typer.Option(metavar="DIR", help="Folder for the model (default: TABLE's name and -model).")
     ] = None,
     fusion: Annotated[
         str | None,
         typer.Option(
-            help="auto (tries both paths and chooses), features (estimators on features alone), or how networks join modalities: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, mlb, mutan, mfb, mcb, film, mmtm, cen, attention, cross-attention, mult, mbt, perceiver, recurrent, late-mean, late-weighted, late-vote, late-product, late-max, late-stacking, hybrid; or mypackage.mymodule:MyFusion. `polymodal fusions` tells them apart. [default: auto]",
+            help="auto (tries both paths and chooses), features (estimators on features alone), or how networks join modalities: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, mlb, mutan, mfb, mcb, film, mmtm, cen, attention, cross-attention, mult, mbt, perceiver, recurrent, late-mean, late-weighted, late-vote, late-product, late-max, late-stacking, hybrid; or mypackage.mymodule:MyFusion. `polymodal fusions` tells them apart. (default: auto)",
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="How hard auto and features try: fast, balanced or best.")] = "balanced",
@@ -56,18 +56,18 @@ def fit(
     group: GroupOpt = None,
     task: Annotated[
         str | None,
-        typer.Option(help="binary, multiclass, multilabel, ordinal or regression [default: from the target's cells]."),
+        typer.Option(help="binary, multiclass, multilabel, ordinal or regression (default: from the target's cells)."),
     ] = None,
     time_limit: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="For everything, comparison included: 90s, 10m, 1h30m [default: none for a fusion by name; for auto by the rows].",
+            help="For everything, comparison included: 90s, 10m, 1h30m (default: none for a fusion by name; for auto by the rows).",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes [default: from the rows].")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step [default: from the rows].")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate [default: 0.001].")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes (default: from the rows).")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step (default: from the rows).")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate (default: 0.001).")] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
     seed: Annotated[int, typer.Option(help="Decides splits, weights and the order of rows.")] = 0,
     baselines: Annotated[

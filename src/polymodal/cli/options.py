@@ -24,7 +24,7 @@ ModelArg = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `po
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")]
 CacheOpt = Annotated[
     Path | None,
-    typer.Option("--cache", metavar="DIR", help="Where decoded cells are kept [default: the user's cache folder]."),
+    typer.Option("--cache", metavar="DIR", help="Where decoded cells are kept (default: the user's cache folder)."),
 ]
 PartOpt = Annotated[
     list[str] | None,

@@ -42,7 +42,7 @@ def predict(
     model: ModelArg,
     table: TableArg,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="CSV file to write [default: standard output].")
+        Path | None, typer.Option(metavar="FILE", help="CSV file to write (default: standard output).")
     ] = None,
     without: WithoutOpt = None,
     cache: CacheOpt = None,
