@@ -120,6 +120,7 @@ def fit(
         "rows": {"train": len(rows), "valid": len(held), "unlabelled": int((~rows.labelled()).sum())},
         "task": {"name": goal.task.name, "reason": goal.reason},
         "settings": {"fusion": fusion, "preset": preset, "size": size, **settings._asdict()},
+        "processes": _processes(),
         "valid_given": given,
         "story": found.story,
         "refit": refit,
@@ -219,9 +220,9 @@ def _preset(name: str) -> Preset:
 
 
 def _processes() -> int:
-    from accelerate import PartialState
+    from accelerate import Accelerator  # PartialState alone does not heed `accelerate launch --cpu`
 
-    return int(PartialState().num_processes)
+    return int(Accelerator().num_processes)
 
 
 def _check_settings(chosen: Mapping[str, Any]) -> None:

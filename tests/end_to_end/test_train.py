@@ -147,10 +147,11 @@ def test_two_processes_train_one_model(tmp_path):
         "--json",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0", "-m", "polymodal", *args],
-        capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "polymodal", *args],
+        capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(done.stdout)
+    assert report["processes"] == 2
     assert report["valid"]["rows"] == 16 and (tmp_path / "m" / "manifest.json").exists()
     assert polymodal.load(tmp_path / "m").evaluate(table).rows == 80
