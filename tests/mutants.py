@@ -35,6 +35,9 @@ FUSION, OPS, REF = (
 FORMULAS, HEADS = "tests/reference/test_fusion_formulas.py", "tests/reference/test_fusion_heads.py"
 TASKS, METRICS = "tests/contract/test_tasks.py", "tests/reference/test_metrics.py"
 INTERVALS = "tests/reference/test_intervals.py"
+LEARNERS, AUTO = "tests/reference/test_learners.py", "tests/end_to_end/test_auto.py"
+COMPARE, SIGNIFICANCE = "tests/end_to_end/test_compare.py", "tests/reference/test_significance.py"
+INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
     Mutant(
@@ -421,6 +424,90 @@ MUTANTS = [
         "[0.025, 0.975]",
         "[0.25, 0.75]",
         f"{INTERVALS} -k 'normal or covers'",
+    ),
+    Mutant(
+        "blocks learn from training rows alone",
+        "learners/library.py",
+        "found = [self.rows[v][i] for i in train]",
+        "found = list(self.rows[v])",
+        LEARNERS,
+    ),
+    Mutant(
+        "judged by validation rows, outcomes are cross-fitted",
+        "learners/library.py",
+        "for by, held in self.cross if self.by_valid else ():",
+        "for by, held in ():",
+        LEARNERS,
+    ),
+    Mutant(
+        "class weights reach the estimators",
+        "learners/library.py",
+        "weight = None if self._weight is None else self._weight[train]",
+        "weight = None",
+        LEARNERS,
+    ),
+    Mutant(
+        "absent views lie at the mean",
+        "learners/matrix.py",
+        "out = np.zeros((len(rows), x.shape[1]), dtype=np.float32)",
+        "out = np.ones((len(rows), x.shape[1]), dtype=np.float32)",
+        LEARNERS,
+    ),
+    Mutant(
+        "weights are renormalised over what is seen",
+        "learners/ensemble.py",
+        "seen = torch.where(here_bk, w_bk, 0)",
+        "seen = w_bk",
+        LEARNERS,
+    ),
+    Mutant(
+        "an average is judged by weights of other rows",
+        "auto.py",
+        "rows = torch.tensor(by)",
+        "rows = torch.arange(n)",
+        AUTO + " -k averages",
+    ),
+    Mutant(
+        "networks are judged by an epoch that other rows chose",
+        "candidates.py",
+        "rows = torch.tensor(by)",
+        "rows = torch.tensor(held)",
+        AUTO + " -k other_rows",
+    ),
+    Mutant(
+        "groups stay together in the inner folds",
+        "comparing.py",
+        "groups=self.goal.groups(learn)",
+        "groups=None",
+        COMPARE + " -k group",
+    ),
+    Mutant(
+        "groups stay together where a network's epoch is chosen",
+        "comparing.py",
+        "self.goal.task.strata(cells), of, self.chosen",
+        "self.goal.task.strata(cells), None, self.chosen",
+        COMPARE + " -k group",
+    ),
+    Mutant(
+        "answers stand beside their rows",
+        "standing.py",
+        "torch.tensor([place[row] for row in fold.test])] = parts[i].logits",
+        "torch.tensor([place[row] for row in fold.test]).flip(0)] = parts[i].logits",
+        COMPARE + " -k beside",
+    ),
+    Mutant(
+        "another table is not resumed",
+        "comparing.py",
+        "if before.get(k) != json.loads(json.dumps(plan[k]))]",
+        "if False]",
+        COMPARE + " -k resume",
+    ),
+    Mutant(
+        "the t-test is corrected for shared training rows",
+        "evaluate/significance.py",
+        "(1 / n + test_share / (1 - test_share))",
+        "(1 / n)",
+        SIGNIFICANCE,
     ),
 ]
 

@@ -13,6 +13,7 @@ from polymodal import auto
 from polymodal.auto import Judge
 from polymodal.batch import Masked
 from polymodal.candidates import Trial
+from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
 from polymodal.tasks import TASKS
@@ -186,3 +187,46 @@ def test_json_report(table, tmp_path, run):
         "estimators, averaged" in run("schema", tmp_path / "m").stdout
         or "stacked" in run("schema", tmp_path / "m").stdout
     )
+
+
+def test_an_averages_logits_are_of_weights_that_other_rows_chose():
+    g = torch.Generator().manual_seed(0)
+    task = TASKS["binary"]().fit(["a", "b"] * 50)
+    answers = [torch.randn(100, 2, generator=g) for _ in range(3)]
+    y = torch.randint(0, 2, (100,), generator=g)
+    there = torch.ones(100, dtype=torch.bool)
+    before = auto._outcome(answers, Judge(task, Masked(y, there), None))
+    (_, held), *_ = auto.parts(100, 5, None)
+    flipped = y.clone()
+    flipped[held] = 1 - flipped[held]
+    after = auto._outcome(answers, Judge(task, Masked(flipped, there), None))
+    assert torch.equal(before[held], after[held]) and not torch.equal(before, after)
+
+
+def test_networks_are_judged_by_an_epoch_that_other_rows_chose(table):
+    from polymodal.candidates import Networks
+
+    model = polymodal.fit(table, "kind", ignore=IGNORE, fusion="concat", size="tiny", epochs=2, baselines=False)
+    rows = model.preprocessor.encode(Table.read(table), model.task)
+    g = torch.Generator().manual_seed(0)
+    networks = Networks({}, model.task, None, None, rows, rows, groups=None, folder=None, quiet=True)
+    answers = [torch.randn(200, 2, generator=g) for _ in range(30)]
+    truth = rows.target(range(200)).values
+
+    def accuracy(x):
+        return float((x.argmax(1) == truth).float().mean())
+
+    best = max(accuracy(a) for a in answers)
+    judged = accuracy(networks._judged(answers))
+    assert best > 0.55 and judged < best  # the best of 30 coins is no better than a coin
+
+
+def test_baselines_have_as_long_as_the_fusion_that_comes_out_first():
+    for fusions in range(1, 9):
+        for baselines in range(1, 6):
+            share = auto.halving_share(fusions, baselines)
+            steps, alive, winner = auto._steps(fusions), fusions, 0.0
+            for _ in range(steps):
+                winner += share / steps / alive
+                alive = -(-alive // 2)
+            assert winner == pytest.approx((1 - share) / baselines)

@@ -11,7 +11,7 @@ from polymodal.errors import InputError
 from polymodal.features.text import Tfidf
 from polymodal.learners import estimators
 from polymodal.learners.ensemble import Ensemble, blend, kept, select
-from polymodal.learners.library import Library
+from polymodal.learners.library import Library, Member
 from polymodal.learners.matrix import Block, Fields, Join, Tokens, records
 from polymodal.learners.stacked import Stacked
 from polymodal.modalities.base import pad
@@ -246,3 +246,53 @@ def test_an_ensemble_is_the_average_of_its_members_answers():
     assert sorted(whole.reads) == ["x", "z"]
     p = [parts[k].predict({v: inputs[v] for v in parts[k].reads}).softmax(1) for k in parts]
     assert torch.allclose(whole.predict(inputs).softmax(1), 0.25 * p[0] + 0.75 * p[1], atol=1e-5)
+
+
+def test_judged_by_validation_rows_an_outcome_is_of_weights_that_other_rows_chose():
+    made, _ = library()
+    made.grow(["linear", "forest", "knn"], None)
+    parts = [(range(0, 15), range(15, 30)), (range(15, 30), range(0, 15))]
+    made.judge_by_valid(parts)
+    before = made.recipes()["concat"].outcome.clone()
+    held = made.valid[15:]
+    made.target.values[held] = (made.target.values[held] + 1) % 3
+    after = made.recipes()["concat"].outcome
+    assert torch.equal(before[held], after[held]) and not torch.equal(before[made.valid[:15]], after[made.valid[:15]])
+
+
+def test_a_member_is_weighed_by_class():
+    made, _ = library()
+    assert made._weight is not None and np.ptp(made._weight) > 0
+    unweighted, _ = library()
+    unweighted._weight = None
+    assert not np.allclose(
+        made._fit(Member(("x",), "linear"), 0).estimators[0].coef_,
+        unweighted._fit(Member(("x",), "linear"), 0).estimators[0].coef_,
+    )
+
+
+def test_blocks_learn_from_training_rows_of_the_fold_alone():
+    made, _ = library()
+    made.grow(["linear"], None)
+    train = made.splits[0][0]
+    x = np.array([made.rows["x"][i][0] for i in train if made.rows["x"][i] is not None])
+    assert np.allclose(made._blocks["x", 256, 0].center_, x.mean(0), atol=1e-5)
+
+
+def test_a_sparse_view_becomes_dense_where_few_components_are_wanted():
+    """A matrix product where squares were meant: kernels, nearest rows and boosting want dense features."""
+    words = ["fine", "bad", "dull", "great", "plain"]
+    for n in (12, 40, 90):
+        texts = [f"{words[i % 5]} {words[(i * 7) % 5]}" for i in range(n)]
+        read = [Tfidf().read(t) for t in texts]
+        for kind in estimators.KINDS:
+            reduce = estimators.KINDS[kind].reduce
+            x = Block(Tfidf(), reduce).learn(read).matrix(read)
+            y = np.arange(n) % 2
+            out = estimators.logits(estimators.fit(kind, "softmax", 2, x, y, None, 0), x)
+            assert isinstance(x, np.ndarray) and np.isfinite(out).all()
+
+
+def test_a_view_that_no_row_has_says_nothing():
+    block = Block(Tokens()).learn([None, None])
+    assert block.matrix([None, np.ones((1, 4), np.float32)]).shape == (2, 0)
