@@ -1,5 +1,6 @@
 """How candidates stand after `comparing.run`: scores a fold, tests, and what the modalities have to do together."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def standing(run: Run) -> Board:
     if of is not None:
         more |= {"paired": paired, "method": "bootstrap over groups", "groups": len(set(own(of)))}
     out = board(metric.name, metric.higher, entries, share, len(rows), **more)
+    if rare := _rare(run, cells):
+        out = out._replace(verdict=f"{out.verdict} {rare}")
     fused = next((e for e in out.entries if e.fused), None)
     if fused is None:
         return out
@@ -65,6 +68,15 @@ def standing(run: Run) -> Board:
     at = torch.tensor([place[run.folds[0].test[chosen[r]]] for r in projection.rows])
     those = None if of is None else [of[i] for i in at.tolist()]
     return out._replace(emap=needed(fused.name, task, projection, target.take(at), those))
+
+
+def _rare(run: Run, cells: Sequence[Any]) -> str:
+    """Which labels are too few for the folds, in words."""
+    strata = run.problem.task.strata(cells) or []
+    k = run.settings["folds"]
+    few = {label: n for label, n in Counter(s for s in strata if s is not None).items() if n < k}
+    named = ", ".join(f"{label} ({n})" for label, n in list(few.items())[:5]) + (" ..." if len(few) > 5 else "")
+    return f"Labels with fewer rows than there are folds are tested in some of them only: {named}." if few else ""
 
 
 def mixed(learner: Learner, rows: Rows, views: Mapping[str, str]) -> Callable[[Mapping[str, Sequence[int]]], Tensor]:

@@ -203,3 +203,9 @@ def test_command(table, tmp_path, run: object):  # the fixture, not the function
     html = Path(tmp_path / "c" / "compare.html").read_text()
     assert "polymodal compare" in html and "<svg" in html
     assert json.loads((tmp_path / "c" / "compare.json").read_text())["use"] == form["use"]
+
+
+def test_labels_of_fewer_rows_than_folds_are_named():
+    rows = [{"v": [float(i), float(i % 7)], "y": "rare" if i in (3, 30) else "ab"[i % 2]} for i in range(60)]
+    board = standing(run(rows, "y", fusion=["features"], folds=3, preset="fast", kinds={"v": "vector"}))
+    assert "Labels with fewer rows than there are folds" in board.verdict and "rare (2)" in board.verdict

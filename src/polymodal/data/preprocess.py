@@ -127,9 +127,9 @@ class Preprocessor:
     def check(self, table: Table, without: Sequence[str] = ()) -> None:
         """Raises InputError where the table lacks a column of a modality that is not hidden anyway."""
         for m in without:
-            if m not in self.modalities:
-                raise InputError(f"the model has no modality {m!r}; it has: {', '.join(self.modalities)}")
-        if len(set(without)) == len(self.modalities):
+            if m not in self.schema.modalities():  # one that is not read may be hidden all the same
+                raise InputError(f"the model has no modality {m!r}; it has: {', '.join(self.schema.modalities())}")
+        if set(self.modalities) <= set(without):
             raise InputError("every modality would be hidden; leave at least one")
         for m, (_, columns) in self.schema.modalities().items():
             lacking = [c for c in columns if c not in table.columns]
