@@ -243,8 +243,11 @@ def _outcome(answers: Sequence[Tensor], judge: Judge) -> Tensor:
 
 
 def _choose(trials: Sequence[Trial], judge: Judge, simple: bool) -> tuple[Trial, str]:
-    """The best trial; or the simplest that is within one standard error of it (Breiman et al. 1984)."""
-    best = max(trials, key=judge.quality)
+    """The best trial; or the simplest that is within one standard error of it (Breiman et al. 1984).
+
+    Among equals features come before networks: their figures are borne out by the training rows, out of fold.
+    """
+    best = max(trials, key=lambda t: (judge.quality(t)[0], not t.history, judge.quality(t)[1]))
     if not simple:
         return best, f"chosen: {judge.said(best)}, the best on validation rows"
     metric = judge.task.metric
