@@ -130,6 +130,9 @@ def _of_features(features: FeaturePath, found: Sequence[Trial], judge: Judge, wh
         story[0] += "; time ran out before all were tried"
     if found:
         story[0] += ": " + ", ".join(judge.said(t) for t in found)
+    if dropped := features.library.dropped():
+        named = ", ".join(f"{n:,} of {view}" for view, n in dropped.items())
+        story.append(f"constant or doubled features, left out: {named}")
     return story + ([features.warning] if features.warning else [])
 
 

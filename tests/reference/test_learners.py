@@ -294,3 +294,15 @@ def test_a_sparse_view_becomes_dense_where_few_components_are_wanted():
 def test_a_view_that_no_row_has_says_nothing():
     block = Block(Tokens()).learn([None, None])
     assert block.matrix([None, np.ones((1, 4), np.float32)]).shape == (2, 0)
+
+
+def test_dropped_features_are_counted_by_view():
+    x = RNG.normal(size=(30, 3))
+    x[:, 1], x[:, 2] = 7.0, x[:, 0]
+    task = TASKS["binary"]().fit(["a", "b"] * 15)
+    target = task.collate([task.encode(y) for y in "ab" * 15])
+    splits = [(list(range(20)), list(range(20, 30)))]
+    made = Library(task, {"v": Tokens()}, {"v": "v"}, {"v": rows(x)}, target, splits, 0)
+    made.grow(["linear"], None)
+    made.learner(made.recipes()["v alone"])
+    assert made.dropped() == {"v": 2}

@@ -205,6 +205,11 @@ class Library:
         each = [np.any([self._present[x] for x in m.modalities], axis=0) for m in chosen]
         return torch.from_numpy(np.stack(each, axis=1))
 
+    def dropped(self) -> dict[str, int]:
+        """By view, how many features are left out, being constant or doubled in the training rows."""
+        found = {v: b.dropped_ for (v, _, fold), b in self._blocks.items() if fold == self.folds}
+        return {v: n for v, n in found.items() if n}
+
     def size(self, recipe: Recipe) -> int:
         """How many numbers its members hold; see `estimators.count`."""
         return sum(estimators.count(e) for m in recipe.weights for e in self._fit(m, self.folds).estimators)
