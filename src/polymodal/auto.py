@@ -33,7 +33,7 @@ class Preset(NamedTuple):
     kinds: list[str]
     folds: int
     seconds: tuple[float, float, float]
-    simple: bool  # prefer the simpler where the difference is noise
+    simple: bool  # prefer the simpler where the difference is noise, else the average of several
     refit: bool  # fit what is chosen of the features path on the validation rows too
     longer: int = 1
 
@@ -246,26 +246,37 @@ def _outcome(answers: Sequence[Tensor], judge: Judge) -> Tensor:
 
 
 def _choose(trials: Sequence[Trial], judge: Judge, simple: bool) -> tuple[Trial, str]:
-    """The best trial; or the simplest that is within one standard error of it (Breiman et al. 1984).
+    """The simplest trial within one standard error of the best (Breiman et al. 1984); or, not `simple`, the average
+    within it, where there is one, else the best.
 
     Among equals features come before networks: their figures are borne out by the training rows, out of fold.
     """
     best = max(trials, key=lambda t: (judge.quality(t)[0], not t.history, judge.quality(t)[1]))
     if not simple:
-        return best, f"chosen: {judge.said(best)}, the best on validation rows"
-    metric = judge.task.metric
+        average = next((t for t in trials if t.result.family == "ensemble"), best)
+        if average is best or not _within(best, average, judge):
+            return best, f"chosen: {judge.said(best)}, the best on validation rows"
+        return average, (
+            f"chosen: {judge.said(average)}, within one standard error of {judge.said(best)}, the best of "
+            f"{len(trials)} on validation rows: an average leans less on that choice"
+        )
     by_rank = sorted({TIERS[t.result.family] for t in trials})
     for rank in by_rank:
         trial = max((t for t in trials if TIERS[t.result.family] == rank), key=judge.quality)
         if trial is best:
             break
-        gain = difference(judge.task, best.judged, trial.judged, judge.target, metric.name, judge.groups)
-        error = (gain.high - gain.low) / (2 * 1.96)
-        if abs(gain.value) <= error:
+        if _within(best, trial, judge):
             return trial, (
-                f"chosen: {judge.said(trial)}, since the gain of {judge.said(best)} is within one standard error "
-                f"({error:.3f}) of noise, and {trial.result.name} is simpler"
+                f"chosen: {judge.said(trial)}, within one standard error of {judge.said(best)}, and "
+                f"{trial.result.name} is simpler"
             )
     if TIERS[best.result.family] == by_rank[0]:
         return best, f"chosen: {judge.said(best)}, the best, and nothing is simpler"
     return best, f"chosen: {judge.said(best)}, better than anything simpler by more than one standard error"
+
+
+def _within(best: Trial, trial: Trial, judge: Judge) -> bool:
+    """Is the trial's score within one standard error of the best one's?"""
+    name = judge.task.metric.name
+    gain = difference(judge.task, best.judged, trial.judged, judge.target, name, judge.groups)
+    return abs(gain.value) <= (gain.high - gain.low) / (2 * 1.96)

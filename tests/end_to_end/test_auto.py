@@ -230,3 +230,13 @@ def test_baselines_have_as_long_as_the_fusion_that_comes_out_first():
                 winner += share / steps / alive
                 alive = -(-alive // 2)
             assert winner == pytest.approx((1 - share) / baselines)
+
+
+@pytest.mark.parametrize("gap, expected", [(1, "ensemble"), (30, "gated")])
+def test_not_simple_the_average_is_chosen_where_the_difference_is_noise(gap, expected):
+    task = TASKS["binary"]().fit(["a", "b"] * 50)
+    judge = Judge(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
+    better = trial("gated", "fusion", [i >= 20 for i in range(100)])
+    also = range(10, 20) if gap == 1 else ()
+    average = trial("ensemble", "ensemble", [i >= 20 + len(also) + gap or i in also for i in range(100)])
+    assert auto._choose([better, average], judge, simple=False)[0].result.name == expected
