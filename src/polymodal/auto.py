@@ -47,7 +47,7 @@ LINEAR = ["linear", "linear-weak", "linear-strong"]
 PRESETS = {
     "fast": Preset(["late-mean"], ["linear", "linear-weak", "boosted"], 3, (30, 0.01, 600), True, False),
     "balanced": Preset(
-        ["gated", "late-mean", "product", "attention"],
+        ["film", "late-mean", "gated", "product"],
         [*LINEAR, "kernel", "boosted", "forest"],
         5,
         (120, 0.02, 1200),
@@ -55,7 +55,7 @@ PRESETS = {
         False,
     ),
     "best": Preset(
-        ["gated", "late-mean", "product", "attention", "film", "low-rank", "mbt", "hybrid"],
+        ["film", "late-mean", "gated", "product", "hybrid", "attention", "mbt", "low-rank"],
         [*LINEAR, "kernel", "boosted", "forest", "knn"],
         5,
         (300, 0.04, 3600),
@@ -64,6 +64,7 @@ PRESETS = {
         3,
     ),
 }
+LEAST = 40.0  # seconds a fusion that is tried: a step with less tells which learns fast, not which learns well
 FEATURES = 0.35  # of the time, where networks are tried too
 
 
@@ -147,7 +148,7 @@ def _of_networks(
         return []
     if len(every) == 1:
         return [networks.train(f"{every[0]} alone", "concat", limit=max(left, 1.0))]
-    started = list(fusions)[: max(1, int(left / 2))]  # each needs a second at least
+    started = list(fusions)[: max(1, int(left / LEAST))]
     if len(started) < len(fusions):
         story.append(f"networks: no time for {', '.join(fusions[len(started) :])}")
     fusions = started

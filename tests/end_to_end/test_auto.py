@@ -37,7 +37,7 @@ def names(model):
 
 def test_auto_tries_both_paths_and_says_what_it_chose(found):
     tried = names(found)
-    assert {"concat (features)", "photo alone (features)", "gated", "concat", "photo alone"} <= set(tried)
+    assert {"concat (features)", "photo alone (features)", "film", "concat", "photo alone"} <= set(tried)
     assert found.report["story"][-1].startswith("chosen: ") and tried[0] in found.report["story"][-1]
     assert found.report["valid"]["metrics"]["accuracy"]["value"] > 0.8
 
