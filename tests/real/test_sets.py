@@ -97,3 +97,32 @@ def test_a_frozen_network_is_run_once(tmp_path, column):
     before = {p: p.stat().st_size for p in tmp_path.rglob("*.bin")}
     polymodal.fit(table, target, task=task, seed=1, **settings)
     assert before and before == {p: p.stat().st_size for p in tmp_path.rglob("*.bin")}
+
+
+def test_features_path_on_few_rows_of_new_people():
+    """323 rows of 27 actions; published with depth and sensor 0.791, linear with sensor and skeleton 0.935."""
+    ignore = ["action", "trial", "inertial_samples", "kinect_frames", "id", "depth"]
+    settings = dict(ignore=ignore, group="subject", fusion="features", preset="fast", time_limit=150)
+    model, answer = fit("utd_mhad/train.csv", "utd_mhad/val.csv", "label", **settings)
+    assert answer.metrics["accuracy"].value > 0.8
+    assert any("estimators, cross-validated" in line for line in model.report["story"])
+
+
+def test_a_leak_in_training_features_is_told():
+    """The set's own README: text features were made by a network that knew the training labels."""
+    ignore = ["video_id", "text", "audio_features", "video_features"]
+    model, answer = fit(
+        "mosi/train.jsonl", "mosi/val.jsonl", "label", ignore=ignore, fusion="features", preset="fast", time_limit=60
+    )
+    assert any("may have seen the training labels" in line for line in model.report["story"])
+    assert 0.6 < answer.metrics["accuracy"].value < 0.9
+
+
+def test_compare_on_a_tiny_series():
+    from polymodal.comparing import run
+    from polymodal.standing import standing
+
+    board = standing(
+        run(DATA / "basic_motions/train.csv", "label", ignore=["id"], fusion=["features"], folds=4, preset="fast")
+    )
+    assert board.means[0].value > 0.9
