@@ -117,7 +117,7 @@ class Networks:
 class FeaturePath:
     """Estimators on features, fitted fold by fold on training rows, and judged out of fold.
 
-    groups, strata: of the training rows. given: whether the validation rows came apart from the training rows.
+    groups, strata: of the training rows. parts: into how many folds they are parted, at most.
     """
 
     def __init__(
@@ -131,9 +131,11 @@ class FeaturePath:
         found = {v: records_of(rows, v) + records_of(valid, v) for v in extractors}
         labelled = np.flatnonzero(rows.labelled())
         at = labelled.tolist()
-        of = None if groups is None or len(set(own(groups))) < 2 else [groups[i] for i in at]
+        of = None if groups is None else [groups[i] for i in at]
+        if of is not None and len(set(own(of))) < 2:
+            of = None  # a single group can't be parted from itself
         k = min(parts, len(at), *([len(set(own(of)))] if of is not None else []))
-        splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of if k > 1 else None, seed)
+        splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of, seed)
         places = [(labelled[a].tolist(), labelled[b].tolist()) for a, b in splits]
         self.library = Library(task, extractors, views, found, target, places, len(valid), seed)
         self.seconds = 0.0

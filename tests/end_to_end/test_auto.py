@@ -240,3 +240,15 @@ def test_not_simple_the_average_is_chosen_where_the_difference_is_noise(gap, exp
     also = range(10, 20) if gap == 1 else ()
     average = trial("ensemble", "ensemble", [i >= 20 + len(also) + gap or i in also for i in range(100)])
     assert auto._choose([better, average], judge, simple=False)[0].result.name == expected
+
+
+def test_one_group_with_labels_and_others_without(table):
+    frame = pd.read_csv(table)
+    frame["seller"] = ["a" if i % 2 else "b" for i in range(200)]
+    frame.loc[frame["seller"] == "b", "kind"] = None
+    some, held = frame.iloc[:150], frame.iloc[150:].assign(seller="c", kind=pd.read_csv(table)["kind"].iloc[150:])
+    some.to_csv(table.parent / "some.csv", index=False)
+    held.to_csv(table.parent / "held.csv", index=False)
+    model = polymodal.fit(table.parent / "some.csv", "kind", valid=table.parent / "held.csv", group="seller",
+                          fusion="features", preset="fast", time_limit=20)  # fmt: skip
+    assert model.report["rows"]["unlabelled"] == 75 and model.report["valid"]["metrics"]["accuracy"]["value"] > 0.5
