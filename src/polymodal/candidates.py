@@ -134,7 +134,8 @@ class FeaturePath:
         of = None if groups is None else [groups[i] for i in at]
         if of is not None and len(set(own(of))) < 2:
             of = None  # a single group can't be parted from itself
-        k = min(parts, len(at), *([len(set(own(of)))] if of is not None else []))
+        enough = 5 if len(at) < 5_000 else 3 if len(at) < 20_000 else 2  # many rows need few folds to be judged by
+        k = min(parts, enough, len(at), *([len(set(own(of)))] if of is not None else []))
         splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of, seed)
         places = [(labelled[a].tolist(), labelled[b].tolist()) for a, b in splits]
         self.library = Library(task, extractors, views, found, target, places, len(valid), seed)
