@@ -162,10 +162,8 @@ def test_saved_with_skops_it_gives_the_same_numbers(kind: str, name: str, make: 
     equal(again.transform(cells(kind, 1)), e.transform(cells(kind, 1)))
 
 
-@each
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in DAMAGED for n in EXTRACTORS[k]])  # text reads anything
 def test_damaged_cells_are_absent_and_counted_in_one_warning(kind: str, name: str, make: Make) -> None:
-    if kind not in DAMAGED:
-        pytest.skip("every cell can be read as text")
     e, c = make(kind, name).fit(cells(kind)), cells(kind)
     with pytest.raises(Unreadable):
         e.read(DAMAGED[kind])

@@ -28,7 +28,7 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(table):
-    return polymodal.fit(table, "kind", ignore=IGNORE, size="tiny", time_limit=25)
+    return polymodal.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=150)
 
 
 def names(model):
