@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import polymodal
 from conftest import Run, make_shop
+from polymodal import InputError
 
 FAST = ["--fusion", "gated", "--epochs", 2, "--size", "tiny", "--no-baselines"]
 
@@ -50,19 +52,23 @@ def test_no_such_things(tmp_path, run: Run):
     table = make_shop(tmp_path / "shop", 20)
     fit = ["fit", table, "--out", tmp_path / "m", *FAST]
     refused(run("fit", tmp_path / "shop" / "shap.csv", "-t", "kind"), r"shap\.csv", "shop.csv")
-    refused(run(*fit, "-t", "kynd"), "'kynd'", "kind")
     refused(run(*fit), "--target", "photo")
-    refused(run(*fit, "-t", "kind", "--fusion", "gatde"), "gatde", "gated")
-    refused(run(*fit, "-t", "kind", "--size", "huge"), "huge", "tiny, small")
-    refused(run(*fit, "-t", "kind", "--encoder", "note=transfromer"), "transfromer", "transformer")
-    refused(run(*fit, "-t", "kind", "--encoder", "noet=gru"), "no modality 'noet'", "note")
     refused(run(*fit, "-t", "kind", "--encoder", "note"), "COLUMN=VALUE")
     refused(run(*fit, "-t", "kind", "--tune", "note"), "--encoder note=")
-    refused(run(*fit, "-t", "kind", "--modality", "note=smell"), "smell", "text")
-    refused(run(*fit, "-t", "kind", "--ignore", "nothing"), "nothing")
-    refused(run(*fit, "-t", "kind", "--group", "sellar"), "sellar", "seller")
     refused(run(*fit, "-t", "kind", "--time-limit", "soon"), "soon", "10m")
-    refused(run(*fit, "-t", "kind", "--task", "guessing"), "guessing", "binary")
+    for more, said in (
+        ({"target": "kynd"}, r"'kynd'.*kind"),
+        ({"fusion": "gatde"}, r"gatde.*gated"),
+        ({"size": "huge"}, r"huge.*tiny, small"),
+        ({"encoders": {"note": "transfromer"}}, r"transfromer.*transformer"),
+        ({"encoders": {"noet": "gru"}}, r"no modality 'noet'.*note"),
+        ({"kinds": {"note": "smell"}}, r"smell.*text"),
+        ({"ignore": ["nothing"]}, r"nothing"),
+        ({"group": "sellar"}, r"sellar.*seller"),
+        ({"task": "guessing"}, r"guessing.*binary"),
+    ):
+        with pytest.raises(InputError, match=said):
+            polymodal.fit(table, **{"target": "kind", "fusion": "gated", "epochs": 1, **more})
     refused(run("evaluate", tmp_path, table), "is not a polymodal model")
     refused(run("predict", tmp_path / "none", table), "is not a polymodal model", "does not exist")
 
