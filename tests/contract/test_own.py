@@ -75,3 +75,12 @@ def test_what_is_not_there(model, tmp_path):
     (broken / "weights.safetensors").write_bytes(b"x")
     with pytest.raises(InputError, match=r"is no whole polymodal model"):
         choose("image", str(broken))
+
+
+def test_a_table_that_it_was_trained_on_is_refused_for_the_same_target(model):
+    """Its encoder has seen every label, so that no fold would be held out from it."""
+    table, folder = model
+    with pytest.raises(
+        InputError, match=r"--encoder photo=.*: that model was trained on shop\.csv for the same target"
+    ):
+        polymodal.fit(table, "kind", encoders={"photo": str(folder)}, **FIT)

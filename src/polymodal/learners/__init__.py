@@ -1,1 +1,1 @@
-"""Learners: three directions of learning. Here is the Predictor, many modalities to one target."""
+"""Learners, many modalities to one target: the Predictor by gradients, Stacked on features, and their Ensemble."""

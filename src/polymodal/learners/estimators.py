@@ -21,7 +21,7 @@ class Kind(NamedTuple):
 
     classifier: Callable[[int], Any]  # by a seed
     regressor: Callable[[int], Any]
-    reduce: int | None  # principal components a view; sparse views stay whole where they are many
+    reduce: int | None  # principal components a view, at most
     weighted: bool = True  # takes sample weights
 
 
