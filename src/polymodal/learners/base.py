@@ -2,11 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from polymodal.batch import Batch, Losses, Masked
+from polymodal.decoders.base import Decoding, Written
 from polymodal.tasks.base import Task
+
+if TYPE_CHECKING:
+    from polymodal.tasks.generate import Generation
 
 
 class Learner(nn.Module, ABC):
@@ -41,3 +46,21 @@ class Trainable(Learner, ABC):
     def forward(self, batch: Batch) -> Losses:
         """`loss`, under the name that wrappers for several processes call."""
         return self.loss(batch)
+
+
+class Generator(Trainable):
+    """A learner that writes text. decoding: how it searches where nothing else is asked for."""
+
+    task: "Generation"
+    decoding: Decoding
+
+    @abstractmethod
+    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Written:
+        """Captions of each row, the best first, at most `task.longest_` words with the mark of the end.
+
+        Raises InputError for a search that the vocabulary does not allow.
+        """
+
+    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+        """(B, task.longest_) int64 ids of the best caption, filled with the mark of the end."""
+        return self.task.filled(self.write(inputs).ids[:, 0])

@@ -1,0 +1,1 @@
+"""Decoders: how text is written from memory; see `base` for the contract."""

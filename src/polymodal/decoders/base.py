@@ -1,0 +1,151 @@
+"""The contract of a decoder, in prose: memory in, words out, one after another.
+
+    memory (B, S, dim) --start--> State --forced(words)--> hidden (B, T, width) --logits--> (B, T, size)
+                                        --step(word)-----> hidden (B, width), the next State
+
+A decoder works on ids and knows no word. `forced` and a run of `step` give the same, so training, decoding with a
+cache and explaining are one function.
+
+Axes: b row, n caption of a row, t word, s memory token, d width, v word of the vocabulary.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from polymodal.batch import Masked
+from polymodal.errors import InputError
+
+
+class State(NamedTuple):
+    """What the next word depends on. Every tensor has the rows as its first axis.
+
+    fixed: of the memory alone, the same at every step. moving: of the words so far.
+    """
+
+    fixed: dict[str, Tensor]
+    moving: dict[str, Tensor]
+
+    def take(self, rows: Tensor) -> "State":
+        """The rows at these positions, in this order."""
+        return State(*({k: x[rows] for k, x in part.items()} for part in self))
+
+
+class Forced(NamedTuple):
+    """What a decoder makes of given words. hidden: (B, T, width). penalty: a scalar that is added to the loss."""
+
+    hidden: Tensor
+    penalty: Tensor
+
+
+class Decoder(nn.Module, ABC):
+    """Memory and the words so far -> the next word. Rows never see each other, and no word sees a later one.
+
+    dim: width of the memory's tokens. size: how many ids there are. A row without a real memory token gives a finite
+    answer, and so does a caption of any length.
+    """
+
+    dim: int
+    size: int
+
+    @abstractmethod
+    def start(self, memory: Masked) -> State:
+        """The state before the first word; whatever depends on the memory alone is computed here, once."""
+
+    @abstractmethod
+    def forced(self, state: State, ids: Masked) -> Forced:
+        """Teacher forcing: (B, T) input words, the mark of the beginning first -> what precedes each next word.
+
+        Places under a False mask come after the real ones; what is hidden there is finite and means nothing.
+        """
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., width) -> (..., size)."""
+
+    @abstractmethod
+    def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
+        """One more word: (B,) ids -> (B, width) hidden, and the state after it."""
+
+    @abstractmethod
+    def attention(self, state: State, ids: Masked) -> Tensor:
+        """(B, T, S) share of each memory token in what precedes each next word: sums to 1 over real tokens s.
+
+        Of several layers and heads it is their mean.
+        """
+
+
+class Written(NamedTuple):
+    """Captions of each row, the best first.
+
+    ids: (B, N, L) int64, without the mark of the beginning, filled with the mark of the end. logprob: (B, N) sum of the
+    log-probabilities of a caption's words and of its end.
+    """
+
+    ids: Tensor
+    logprob: Tensor
+
+
+METHODS = ("greedy", "beam", "sample", "diverse")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are searched for.
+
+    method: "greedy" takes the likeliest word; "beam" keeps the `beams` best beginnings; "sample" draws words;
+    "diverse" is beam search in `groups`, each of which loses `diversity` for every word that an earlier group has
+    chosen at the same step (Vijayakumar et al. 2018).
+    captions: how many of each row. A finished caption of L words and log-probability p is ranked by
+    p / L ^ length_penalty (Wu et al. 2016 without their constant). no_repeat: no sequence of so many words comes twice
+    (0: any may). min_length and max_length in words; 0 is no minimum, and the longest that the task allows.
+    top_k (0: all), top_p (Holtzman et al. 2020) and temperature shape what is drawn, by a generator with `seed`.
+    """
+
+    method: str = "beam"
+    beams: int = 3
+    captions: int = 1
+    length_penalty: float = 1.0
+    no_repeat: int = 0
+    min_length: int = 0
+    max_length: int = 0
+    groups: int = 1
+    diversity: float = 0.5
+    top_k: int = 0
+    top_p: float = 1.0
+    temperature: float = 1.0
+    seed: int = 0
+
+    def check(self, size: int) -> None:
+        """Raises InputError for a search that no vocabulary of `size` words allows."""
+        rules = {
+            "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
+            "beams": (1 <= self.beams <= size, f"from 1 to the size of the vocabulary, {size:,}"),
+            "captions": (self.captions >= 1, "a whole number from 1"),
+            "length_penalty": (abs(self.length_penalty) < 100, "a finite number, such as 1.0; 0 for none"),
+            "no_repeat": (self.no_repeat >= 0, "a whole number of words, 0 to allow repeats"),
+            "min_length": (self.min_length >= 0, "a whole number of words"),
+            "max_length": (
+                self.max_length == 0 or self.max_length >= max(1, self.min_length),
+                "a whole number of words, at least min-length; 0 for the longest that the model writes",
+            ),
+            "groups": (
+                self.groups >= 1 and self.beams % self.groups == 0,
+                f"a number that divides the {self.beams} beams",
+            ),
+            "diversity": (0 <= self.diversity < float("inf"), "a number from 0"),
+            "top_k": (self.top_k >= 0, "a whole number, 0 for all words"),
+            "top_p": (0 < self.top_p <= 1, "a number above 0, up to 1"),
+            "temperature": (0 < self.temperature < float("inf"), "a finite number above 0"),
+        }
+        for name, (good, expected) in rules.items():
+            if not good:
+                raise InputError(f"{name.replace('_', '-')} can't be {getattr(self, name)!r}; it must be {expected}")
+        most = 1 if self.method == "greedy" else self.beams
+        if self.method != "sample" and self.captions > most:
+            raise InputError(
+                f"{self.captions} captions can't come of {most} beam{'s' * (most != 1)}; ask for fewer, for more "
+                f"beams (--beams {self.captions}), or draw them (--decoding sample)"
+            )

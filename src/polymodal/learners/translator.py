@@ -1,0 +1,190 @@
+"""Many modalities -> a sequence of words.
+
+inputs --encoder of each--> tokens + a vector of their modality --joined--> memory --decoder--> words
+
+The decoder's attention is the fusion: each word looks at whatever tokens of whatever modality help it, absent ones
+being masked. Captioning (image), visual question answering (image + question), speech recognition (audio) and
+multimodal translation (image + text) are this one learner on different columns.
+
+Axes: b batch, s memory token, d width, n caption, t word, v word of the vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.batch import Batch, Losses, Masked
+from polymodal.decoders.base import Decoder, Decoding, State, Written
+from polymodal.decoders.search import search
+from polymodal.errors import InputError
+from polymodal.learners.base import Generator
+from polymodal.modalities.base import Encoder
+from polymodal.nn import Named
+from polymodal.ops import zeroed
+from polymodal.sentences import Cider
+from polymodal.tasks.generate import Generation
+
+
+class Memory(NamedTuple):
+    """What a decoder looks at. tokens: (B, S, D), of which the first means "nothing" and is always there.
+
+    spans: by modality, the tokens [start, end) that are its own.
+    """
+
+    tokens: Masked
+    spans: dict[str, tuple[int, int]]
+
+
+class Translator(Generator):
+    """Encoders, and a decoder that attends over the tokens of all of them.
+
+    encoders: by modality name, in any order, all of the decoder's `dim`. decoder: built for `task.outputs` ids.
+    decoding: how captions are searched for. sampled: share of a caption's words that are replaced by the decoder's own
+    in training, once it has learned something (scheduled sampling, Bengio et al. 2015, with all words drawn at once as in
+    Duckworth et al. 2019): it rises linearly to this over the first `RISE` steps.
+
+    Raises InputError where the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        decoder: Decoder,
+        task: Generation,
+        *,
+        decoding: Decoding | None = None,
+        sampled: float = 0.0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if wrong := {m: e.dim for m, e in encoders.items() if e.dim != decoder.dim}:
+            raise InputError(f"the encoders give {wrong} but the decoder reads tokens of width {decoder.dim}")
+        if decoder.size != task.outputs:
+            raise InputError(
+                f"the vocabulary has {task.outputs:,} words, but the decoder was built for {decoder.size:,}; the "
+                "vocabulary was cut or exchanged: use the one that the decoder was trained with, or fit again"
+            )
+        self.encoders, self.decoder, self.task = Named(encoders), decoder, task
+        self.decoding = Decoding() if decoding is None else decoding
+        self.sampled, self.dropout = sampled, dropout
+        self.origin = nn.Parameter(torch.randn(len(encoders) + 1, decoder.dim) * 0.02)
+        self.drop = nn.Dropout(dropout)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.reward: Cider | None = None
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The modalities that it has encoders for."""
+        return self.encoders.names
+
+    def memory(self, inputs: Mapping[str, Masked]) -> Memory:
+        """The tokens of all modalities, one after another."""
+        return self._joined(self._tokens(inputs))
+
+    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Written:
+        """Captions of each row, the best first. A row with nothing present gets what is likeliest without a look."""
+        return self._searched(self.decoder.start(self.memory(inputs).tokens), how or self.decoding)
+
+    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The encoders look once; each row that is put together is written anew."""
+        tokens = self._tokens(inputs)
+
+        def mix(at: Mapping[str, Tensor]) -> Tensor:
+            memory = self._joined({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
+            return self.task.filled(self._searched(self.decoder.start(memory.tokens), self.decoding).ids[:, 0])
+
+        return mix
+
+    def loss(self, batch: Batch) -> Losses:
+        """Cross-entropy of every reference's words, or, with a `reward`, the self-critical loss.
+
+        Logits are computed only where a word is. The memory of a row is computed once, however many references it has.
+        """
+        (target,) = batch.targets.values()
+        rows, words = self.task.captions(target)
+        start = self.decoder.start(self.memory(batch.inputs).tokens)
+        if self.reward is not None and self.training:
+            return self._self_critical(start, target)
+        state = start.take(rows)
+        given = begun(words, self.task.vocabulary.begin)
+        if self.sampled and self.training:
+            given = self._mixed(state, given)
+            self.steps += 1
+        forced = self.decoder.forced(state, given)
+        logits = self.decoder.logits(forced.hidden[words.mask])
+        loss = self.task.loss(logits, Masked(words.values[words.mask], words.mask[words.mask]))
+        return Losses(loss + forced.penalty, {"loss": loss, "penalty": forced.penalty})
+
+    def _self_critical(self, start: State, target: Masked) -> Losses:
+        """Minus the log-probability of captions that are drawn, each times its reward above that of the greedy one.
+
+        The reward is CIDEr-D against the row's references. Rennie et al. 2017, eq. 8.
+        """
+        assert self.reward is not None
+        labelled = target.present().nonzero()[:, 0]
+        references = [r for r in self.task.texts(target) if r]
+        state = start.take(labelled)
+        self.eval()
+        with torch.no_grad():
+            seed = int(torch.randint(2**31, ()))
+            drawn = self._searched(state, Decoding("sample", seed=seed)).ids[:, 0]
+            greedy = self._searched(state, Decoding("greedy")).ids[:, 0]
+        self.train()
+        above = self.reward.reward(self.task.written(drawn), references)
+        above = above - self.reward.reward(self.task.written(greedy), references)
+        words = ended(drawn, self.task.vocabulary.end)
+        forced = self.decoder.forced(state, begun(words, self.task.vocabulary.begin))
+        logp = self.decoder.logits(forced.hidden[words.mask]).float().log_softmax(-1)
+        logp = logp.gather(1, words.values[words.mask][:, None])[:, 0]
+        advantage = torch.as_tensor(above, dtype=logp.dtype, device=logp.device)
+        weight = advantage[words.mask.nonzero()[:, 0]]
+        loss = -(weight * logp).sum() / words.mask.sum().clamp(min=1)
+        return Losses(loss, {"loss": loss, "advantage": advantage.mean()})
+
+    def _mixed(self, state: State, given: Masked) -> Masked:
+        """Some of the given words replaced by what the decoder draws after the words before them."""
+        share = self.sampled * min(1.0, float(self.steps) / RISE)
+        with torch.no_grad():
+            logits = self.decoder.logits(self.decoder.forced(state, given).hidden[:, :-1])
+            own = torch.distributions.Categorical(logits=logits.float()).sample()
+        swap = torch.rand(own.shape, device=own.device) < share
+        values = torch.cat([given.values[:, :1], torch.where(swap, own, given.values[:, 1:])], dim=1)
+        return Masked(values, given.mask)
+
+    def _searched(self, state: State, how: Decoding) -> Written:
+        how.check(self.task.outputs)
+        v = self.task.vocabulary
+        return search(
+            self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=self.task.longest_
+        )
+
+    def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
+        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+
+    def _joined(self, tokens: Mapping[str, Masked]) -> Memory:
+        rows = next(iter(tokens.values())).mask
+        values = [self.origin[0].expand(len(rows), 1, -1)]
+        masks, spans, at = [rows.new_ones(len(rows), 1)], {}, 1
+        for i, (m, x) in enumerate(tokens.items(), 1):
+            values.append(zeroed(Masked(self.drop(x.values + self.origin[i]), x.mask)))
+            masks.append(x.mask)
+            spans[m] = (at, at + x.mask.shape[1])
+            at = spans[m][1]
+        return Memory(Masked(torch.cat([v.to(values[-1].dtype) for v in values], 1), torch.cat(masks, 1)), spans)
+
+
+RISE = 2_000  # steps until scheduled sampling is at its full share
+
+
+def begun(words: Masked, begin: int) -> Masked:
+    """What a decoder is given to write these words: each word's predecessor, the mark of the beginning first."""
+    return Masked(torch.cat([torch.full_like(words.values[:, :1], begin), words.values[:, :-1]], dim=1), words.mask)
+
+
+def ended(ids: Tensor, end: int) -> Masked:
+    """(N, T) ids that are filled with the mark of the end -> the words, their first end included, as real."""
+    before = (ids == end).cumsum(1) - (ids == end).long()
+    return Masked(ids, before == 0)

@@ -1,0 +1,185 @@
+"""The target is a text: a caption, an answer, a transcript, a translation.
+
+cell --references--> texts --encode--> UTF-8 bytes (R, L)      ids (B, T) --decode--> texts
+
+A reference travels as text, not as ids, so that words which the vocabulary lacks still count when it is scored.
+
+Axes: b row, r reference of a row, l byte, n reference of the batch, t word, v word of the vocabulary.
+"""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
+
+from polymodal.batch import Masked
+from polymodal.errors import InputError
+from polymodal.sentences import key, scores
+from polymodal.tasks.base import Metric, Task
+from polymodal.tasks.labels import is_json_list, missing
+from polymodal.tasks.vocabulary import Vocabulary, WordList
+
+CHARACTERS = 64  # read of a text for each word that is written at most: a cell of 10 MB costs no more than a page
+LOWER_IS_BETTER = ("wer", "cer")
+MEASURES = ("cider_d", "bleu_4", "meteor", "rouge_l", "chrf", "exact_match", *LOWER_IS_BETTER)
+
+
+class Generation(Task):
+    """Text as the target, with one or more references a row.
+
+    vocabulary: what a text is made of. limit: the longest text that is learned and written, in words of the vocabulary;
+    longer references are cut there. measure: the metric of early stopping, one of `MEASURES`. smoothing: share of the
+    probability that the loss spreads over all words (Szegedy et al. 2016).
+    """
+
+    name: ClassVar[str] = "generate"
+    link: ClassVar[str] = "softmax"
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary | None = None,
+        limit: int = 64,
+        measure: str = "cider_d",
+        smoothing: float = 0.1,
+    ) -> None:
+        if measure not in MEASURES:
+            raise InputError(f"texts can't be chosen by {measure!r}; it is one of {', '.join(MEASURES)}")
+        self.vocabulary = WordList() if vocabulary is None else vocabulary
+        self.limit, self.measure, self.smoothing = limit, measure, smoothing
+        self.longest_ = limit
+        self.cut_ = 0
+        self.seen_: list[int] = []
+
+    def fit(self, cells: Iterable[Any]) -> Self:
+        """Learn the vocabulary, the length of the longest text (`longest_`, the end included), how many references were
+        cut (`cut_`), and keys of all texts, by which new ones are known to be new (`seen_`)."""
+        cells = list(cells)
+        texts = [t for cell in cells for t in self._references(cell)]
+        if not texts:
+            raise InputError(
+                f"none of the {len(cells):,} rows has a text in the target, so there is nothing to learn to write; "
+                "name another target column"
+            )
+        self.vocabulary.fit(texts)
+        lengths = [len(self.vocabulary.ids(t)) for t in texts]
+        self.cut_ = sum(n > self.limit for n in lengths)
+        self.longest_ = min(self.limit, max(lengths)) + 1
+        self.seen_ = sorted({key(t) for t in texts})
+        return self
+
+    @property
+    def outputs(self) -> int:
+        """How many ids the vocabulary has."""
+        return self.vocabulary.size
+
+    def encode(self, cell: Any) -> Tensor | None:
+        """uint8 (R, L): each reference in UTF-8, NFC, filled with 0; None where there is no text."""
+        rows = [np.frombuffer(t.encode("utf-8", "replace"), dtype=np.uint8) for t in self._references(cell)]
+        if not rows:
+            return None
+        out = np.zeros((len(rows), max(map(len, rows))), dtype=np.uint8)
+        for line, row in zip(out, rows, strict=True):
+            line[: len(row)] = row
+        return torch.from_numpy(out)
+
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """uint8 (B, R, L) and the (B, R, L) mask."""
+        there = [c for c in cells if c is not None]
+        r, length = (max((c.shape[i] for c in there), default=1) for i in (0, 1))
+        values = torch.zeros(len(cells), r, length, dtype=torch.uint8)
+        for i, c in enumerate(cells):
+            if c is not None:
+                values[i, : c.shape[0], : c.shape[1]] = c
+        return Masked(values, values > 0)
+
+    def texts(self, target: Masked) -> list[list[str]]:
+        """The references of each row; an empty list where there is none."""
+        found = []
+        for row, real in zip(target.values.cpu().numpy(), target.mask.cpu().numpy(), strict=True):
+            found.append([x[m].tobytes().decode() for x, m in zip(row, real, strict=True) if m.any()])
+        return found
+
+    def captions(self, target: Masked) -> tuple[Tensor, Masked]:
+        """Every reference as ids, the mark of the end included: the row (N,) that each belongs to, and ids (N, T)."""
+        rows, found = [], []
+        for i, texts in enumerate(self.texts(target)):
+            for text in texts:
+                rows.append(i)
+                found.append([*self.vocabulary.ids(text)[: self.longest_ - 1], self.vocabulary.end])
+        values = torch.full((len(found), max(map(len, found), default=1)), self.vocabulary.end)
+        mask = torch.zeros(values.shape, dtype=torch.bool)
+        for i, ids in enumerate(found):
+            values[i, : len(ids)] = torch.tensor(ids)
+            mask[i, : len(ids)] = True
+        device = target.values.device
+        return torch.tensor(rows, dtype=torch.int64, device=device), Masked(values, mask).to(device)
+
+    def loss(self, logits: Tensor, target: Masked) -> Tensor:
+        """Mean cross-entropy with smoothed labels over real words: logits (N, V), ids (N,)."""
+        keep = target.mask
+        if not keep.any():
+            return torch.where(keep[:, None], logits, 0).sum()
+        return cross_entropy(logits[keep].float(), target.values[keep], label_smoothing=self.smoothing)
+
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """Texts are no classes: raises InputError."""
+        raise InputError("estimators on features can't write text; leave --fusion features out to train a network")
+
+    def filled(self, ids: Tensor) -> Tensor:
+        """Ids (B, T) -> (B, longest_), filled with the mark of the end."""
+        return pad(ids, (0, self.longest_ - ids.shape[1]), value=self.vocabulary.end)
+
+    def written(self, ids: Tensor) -> list[str]:
+        """Text of each row of ids (B, T), up to the mark of the end."""
+        end = self.vocabulary.end
+        return [self.vocabulary.text(row[: row.index(end)] if end in row else row) for row in ids.tolist()]
+
+    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+        """Ids (B, T) -> the column "prediction"."""
+        return {"prediction": self.written(logits)}
+
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """Scores of the texts that ids (B, T) say against the references: see `sentences.scores`."""
+        keep = target.present()
+        references = self.texts(target.take(keep))
+        here = weights[:, keep.cpu().numpy()]
+        return scores(self.written(logits[keep.to(logits.device)]), references, here, seen=self._seen())
+
+    @property
+    def metric(self) -> Metric:
+        """`measure`."""
+        return Metric(self.measure, self.measure not in LOWER_IS_BETTER)
+
+    def _references(self, cell: Any) -> list[str]:
+        return [t[: CHARACTERS * self.limit] for t in references(cell)]
+
+    def _seen(self) -> frozenset[int]:
+        known: tuple[list[int], frozenset[int]] | None = getattr(self, "_known", None)
+        if known is None or known[0] is not self.seen_:
+            known = self._known = (self.seen_, frozenset(self.seen_))
+        return known[1]
+
+
+def references(cell: Any) -> list[str]:
+    """The texts of a target cell: one text, a list of them, a JSON list, or a mapping of columns; blank ones are none.
+
+    >>> references('["a cat", "one cat "]'), references({"caption_0": "a cat", "caption_1": None}), references("[laughs]")
+    (['a cat', 'one cat'], ['a cat'], ['[laughs]'])
+    """
+    if isinstance(cell, Mapping):
+        cell = list(cell.values())
+    if is_json_list(cell):
+        try:
+            cell = json.loads(cell)
+        except ValueError:
+            pass
+    if isinstance(cell, list | tuple | np.ndarray):
+        return [t for part in cell for t in references(part)]
+    text = "" if missing(cell) else unicodedata.normalize("NFC", str(cell)).replace("\0", "").strip()
+    return [text] if text else []
