@@ -176,11 +176,11 @@ def test_a_narrow_beam_keeps_no_more_than_there_is_and_loses_little() -> None:
 
 
 def test_a_text_that_left_the_beam_and_came_back_is_one_text() -> None:
-    g = torch.Generator().manual_seed(5)
-    logp = torch.randn(60, 14, 6, generator=g, dtype=torch.float64).log_softmax(-1)
-    got = prefix_beam(logp, torch.ones(60, 14, dtype=torch.bool), 4, beams=3, captions=3, banned=[4])
+    g = torch.Generator().manual_seed(4)
+    logp = (3 * torch.randn(60, 14, SIZE + 1, generator=g, dtype=torch.float64)).log_softmax(-1)
+    got = prefix_beam(logp, torch.ones(60, 14, dtype=torch.bool), 9, beams=6, captions=6)
     for row in got.ids:
-        assert len({tuple(t) for t in row.tolist()}) == 3
+        assert len({tuple(t) for t in row.tolist()}) == 6
 
 
 def test_best_path_is_the_collapsed_argmax() -> None:
