@@ -20,7 +20,7 @@ from polymodal.errors import InputError
 MARKS = ("<begin>", "<end>", "<unknown>")
 # Before a token that stood without a space before it. White space itself, so that no token of a text can hold it.
 JOINER = "\x1f"
-REMEMBERED = 200_000  # distinct chunks or texts whose ids are kept: the same captions come in every epoch
+REMEMBERED = 200_000  # distinct chunks whose ids are kept: the same words come again and again
 
 
 class Vocabulary(ABC):
@@ -93,7 +93,7 @@ class WordList(Vocabulary):
         count: Counter[str] = Counter()
         forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for (chunk, starts), n in _chunks(texts).items():
-            for token in pieces(chunk):
+            for token in opening(chunk) if starts else pieces(chunk):
                 count[folded(token)] += n
                 forms[folded(token)][token] += 0 if starts else n
                 starts = starts and not any(map(str.isalnum, token))  # a text may start with a quotation mark
@@ -208,11 +208,14 @@ class Subwords(Vocabulary):
     def ids(self, text: str) -> list[int]:
         """One id a piece."""
         bpe, memory = self._tokenizer()
-        found = memory.get(text)
-        if found is None:
-            found = [i + len(MARKS) for i in bpe.encode(spaced(text)).ids]
-            remember(memory, text, found)
-        return list(found)
+        out: list[int] = []
+        for chunk in composed(text).split():  # no piece reaches over a space
+            found = memory.get(chunk)
+            if found is None:
+                found = [i + len(MARKS) for i in bpe.encode(chunk).ids]
+                remember(memory, chunk, found)
+            out += found
+        return out
 
     def text(self, ids: Sequence[int]) -> str:
         """The pieces side by side; bytes that are no UTF-8 become the replacement character."""
@@ -220,13 +223,13 @@ class Subwords(Vocabulary):
         return spaced(str(self._tokenizer()[0].decode(inner)))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """A word's first piece as it is, its others behind ##; a part of a character by its bytes."""
+        """A word's first piece as it is, its others behind ##; what can't be printed by its bytes."""
         return [MARKS[i] if i < len(MARKS) else self._readable(int(i) - len(MARKS)) for i in ids]
 
     def _readable(self, piece: int) -> str:
         bpe, _ = self._tokenizer()
         text = str(bpe.decode([piece]))
-        if "\ufffd" in text:
+        if "\ufffd" in text or not text.isprintable():
             letters = _byte_letters()
             return "".join(f"<{letters[c]:02x}>" for c in bpe.id_to_token(piece))
         if text.startswith(" "):
@@ -246,11 +249,12 @@ class Subwords(Vocabulary):
 
 # --- words of a text ----------------------------------------------------------------------------------
 
-# Scripts that write no space between words: Han, kana, bopomofo, Yi; Thai, Lao, Myanmar, Khmer, Tai, Balinese, Javanese
+# Scripts without spaces between words, with their punctuation: Han, kana, bopomofo, Yi; Thai, Lao, Myanmar, Khmer, Tai,
+# Balinese, Javanese
 UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f\u3005-\u3007\u3021-\u3029\u3031-\u303c"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f\u3001-\u303f"
     "\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua980-\ua9ff\uaa60-\uaadf\uf900-\ufaff"
-    "\uff66-\uff9f\U00016fe0-\U00018d08\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
+    "\uff01-\uff0f\uff1a-\uff20\uff61-\uff9f\U00016fe0-\U00018d08\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
 )
 # What clings to the character before it and is no combining mark: joiners, directions, skin tones, tags of flags
 CLINGING = "\u00ad\u034f\u200c-\u200f\u2060\ufeff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
@@ -274,6 +278,13 @@ def pieces(chunk: str) -> tuple[str, ...]:
     """
     first, *others = _token().findall(chunk)
     return (first, *(JOINER + token for token in others))
+
+
+def opening(chunk: str) -> tuple[str, ...]:
+    """Pieces of a text's first chunk. A character of a script without spaces counts as joined there too, so that it is
+    known in the form that it has everywhere else."""
+    first, *others = pieces(chunk)
+    return (JOINER + first if re.match(f"[{UNSPACED}]", first) else first, *others)
 
 
 def folded(token: str) -> str:
@@ -325,12 +336,12 @@ def real(texts: Iterable[str]) -> list[str]:
     return out
 
 
-def remember(memory: dict[str, list[int]], text: str, ids: list[int]) -> None:
-    """Keep the ids of a text, unless it is long; all is forgotten when there is too much."""
+def remember(memory: dict[str, list[int]], chunk: str, ids: list[int]) -> None:
+    """Keep the ids of a chunk, unless it is long; all is forgotten when there is too much."""
     if len(memory) >= REMEMBERED:
         memory.clear()
-    if len(text) <= 1_000:
-        memory[text] = ids
+    if len(chunk) <= 100:
+        memory[chunk] = ids
 
 
 def least(vocabulary: Vocabulary, **bounds: int) -> None:
