@@ -26,7 +26,7 @@ from polymodal.data.preprocess import Rows, records_of
 from polymodal.data.splits import folds, own
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import intervals
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Generator, Learner, Trainable
 from polymodal.learners.ensemble import quality
 from polymodal.learners.library import Library, Member, Recipe
 from polymodal.learners.predictor import Predictor
@@ -56,20 +56,26 @@ class Trial(NamedTuple):
 
 
 class Networks:
-    """Encoders and a fusion, trained on training rows, with the best epoch by validation rows."""
+    """Encoders and what joins them, trained on training rows, with the best epoch by validation rows.
+
+    build: from the name of a fusion or decoder and the encoders to a learner; by default a Predictor.
+    """
 
     def __init__(
         self, encoders: Mapping[str, type[Encoder]], task: Task, size: Size, settings: Settings,
         rows: Rows, valid: Rows, *, groups: Sequence[Any] | None, folder: Path | None, quiet: bool,
+        build: Callable[[str, Mapping[str, Encoder]], Trainable] | None = None,
     ) -> None:  # fmt: skip
         self.halves = parts(len(valid), 2, groups)
+        self.build = build or self._predictor
         self.encoders, self.task, self.size, self.settings = encoders, task, size, settings
         self.rows, self.valid, self.folder, self.quiet = rows, valid, folder, quiet
-        self.learners: dict[str, Predictor] = {}
+        self.learners: dict[str, Trainable] = {}
 
     def train(
-        self, name: str, fusion: str, modalities: Sequence[str] | None = None, limit: float | None = None, step: int = 0
-    ) -> Trial:
+        self, name: str, fusion: str, modalities: Sequence[str] | None = None, limit: float | None = None,
+        step: int = 0, settings: Settings | None = None,
+    ) -> Trial:  # fmt: skip
         """Train a candidate for at most `limit` seconds; a later `step` goes on with the weights of the one before.
 
         A step is training to its end, learning rate included (warm restarts, Loshchilov & Hutter 2017).
@@ -81,8 +87,8 @@ class Networks:
         checkpoint = self.folder / f"{step}-{plain(name)}.safetensors" if self.folder else None
         with memory() as peak:
             told = train(
-                learner, self.task, rows, valid, self.settings, title=name, checkpoint=checkpoint, time_limit=limit,
-                quiet=self.quiet,
+                learner, self.task, rows, valid, settings or self.settings, title=name, checkpoint=checkpoint,
+                time_limit=limit, quiet=self.quiet,
             )  # fmt: skip
         count = sum(p.numel() for p in learner.parameters())
         family = "single" if len(chosen) == 1 else fusion if fusion == "concat" else "fusion"
@@ -94,7 +100,9 @@ class Networks:
 
         logits = predict(learner, valid, BATCH)
         result = Result(name, family, logits, count, len(told.history), told.seconds, peak())
-        return Trial(result, self._judged(told.answers), chosen, made, told.history, not told.out_of_time)
+        # of texts there is no search to be honest about
+        judged = logits if isinstance(learner, Generator) else self._judged(told.answers)
+        return Trial(result, judged, chosen, made, told.history, not told.out_of_time)
 
     def _judged(self, answers: Sequence[Tensor]) -> Tensor:
         """(N, outputs) logits of each half of the validation rows, of the epoch that the other half likes best."""
@@ -106,12 +114,14 @@ class Networks:
             out[held] = best[held]
         return out
 
-    def _fresh(self, fusion: str, modalities: Sequence[str]) -> Predictor:
-        """A fresh predictor; its parameters are decided by the seed alone."""
+    def _fresh(self, name: str, modalities: Sequence[str]) -> Trainable:
+        """A fresh learner; its parameters are decided by the seed alone."""
         torch.manual_seed(self.settings.seed)
-        views = {m: self.encoders[m].for_codec(self.rows.codecs[m], self.size) for m in modalities}
-        dims = {m: e.dim for m, e in views.items()}
-        return Predictor(views, fusions.make(fusion, dims, self.size, self.task), self.task)
+        return self.build(name, {m: self.encoders[m].for_codec(self.rows.codecs[m], self.size) for m in modalities})
+
+    def _predictor(self, fusion: str, encoders: Mapping[str, Encoder]) -> Trainable:
+        dims = {m: e.dim for m, e in encoders.items()}
+        return Predictor(encoders, fusions.make(fusion, dims, self.size, self.task), self.task)
 
 
 class FeaturePath:

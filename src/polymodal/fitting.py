@@ -4,6 +4,8 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,19 @@ from polymodal.auto import PRESETS, Judge, Preset, Search
 from polymodal.candidates import FeaturePath, Networks, Trial, logits_of, peak_memory_mb
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows, target_cells
+from polymodal.data.references import refuse_shared
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, compare
+from polymodal.learners.base import Trainable
+from polymodal.learners.translator import Translator
+from polymodal.modalities.base import Encoder
 from polymodal.model import Model, load
 from polymodal.problem import Problem, Reading
 from polymodal.tasks.base import Task
+from polymodal.tasks.generate import Generation
 from polymodal.train import Settings
+from polymodal.writing import Writing, fits, reward
 
 AUTO, FEATURES = "auto", "features"  # beside the names of fusions: both paths, and the small-data path alone
 DEFAULT_FUSION = AUTO
@@ -41,6 +49,8 @@ def fit(
     ignore: Sequence[str] = (),
     group: str | None = None,
     task: str | Task | None = None,
+    writing: Writing | None = None,
+    allow_overlap: bool = False,
     time_limit: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -68,15 +78,22 @@ def fit(
     Raises InputError for input that can't be used, saying what was seen and the way out.
     """
     began = time.monotonic()
-    searched = fusion in (AUTO, FEATURES)
-    if not searched:
+    if fusion not in (AUTO, FEATURES):
         known(fusion)  # a wrong name is told before any work is done
     how = _preset(preset)
     chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "seed": seed}
     _check_settings(chosen)
     goal = problem.state(
-        table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders, tune=tune
-    )
+        table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders, tune=tune,
+        writing=writing,
+    )  # fmt: skip
+    writes = isinstance(goal.task, Generation)
+    if writes and fusion != AUTO:
+        raise InputError(
+            f"--fusion {fusion} joins modalities for a label; a model that writes text joins them by the attention of "
+            "its decoder: leave --fusion out, and choose a --decoder"
+        )
+    searched = fusion in (AUTO, FEATURES) and not writes
     given = valid is not None
     folder = Path(out) if out is not None else None
     if folder is not None:
@@ -87,7 +104,11 @@ def fit(
     where = Path(cache) if cache is not None else default_folder()
     reading = goal.read(train_at, features=searched, networks=fusion != FEATURES, cache=where, quiet=quiet)
     rows = reading.rows.take(train_at)
-    held_table = Table.read(valid) if given else goal.table.take(valid_at)
+    held_table = goal.gathered(Table.read(valid)) if given else goal.table.take(valid_at)
+    if writes and not allow_overlap:
+        for other, what in ((valid, "validation"), (test, "test")):
+            if other is not None:
+                refuse_shared(learn, Table.read(other), goal.schema, what)
     held = reading.encode(held_table) if given else reading.rows.take(valid_at)
     if not held.labelled().any():
         names = ", ".join(goal.schema.target)
@@ -108,6 +129,8 @@ def fit(
         assert left is not None
         networks = None if fusion == FEATURES else paths.networks()
         found = auto.search(how, judge, paths.features(), networks, left, given=given, baselines=baselines)
+    elif writes:
+        found = _written(paths, left, baselines)
     else:
         found = _one(paths.networks(), fusion, left, baselines)
 
@@ -126,13 +149,14 @@ def fit(
         "refit": refit,
         "comparison": comparison.to_json(),
         "history": found.chosen.history,
+        "writing": _plain(goal.writing) if writes else None,
         "bad": [b._asdict() for b in (*reading.rows.bad, *(held.bad if given else ()))],
         "plan": plan,
     }
     model = Model(reading.preprocessor.only(learner.reads), learner, report)
     report["valid"] = model.score(held, judge.groups, logits=results[0].logits).to_json()
     if test is not None:
-        report["test"] = _test(model, found.trials, Table.read(test), reading, goal)
+        report["test"] = _test(model, found.trials, goal.gathered(Table.read(test)), reading, goal)
     report["seconds"] = time.monotonic() - began
     report["peak_memory_mb"] = peak_memory_mb()
     model.report = report
@@ -161,11 +185,11 @@ class _Paths:
         self.goal, self.reading, self.learn, self.rows, self.held = goal, reading, learn, rows, held
         self.settings, self.preset, self.folder, self.quiet = settings, preset, folder, quiet
 
-    def networks(self) -> Networks:
+    def networks(self, build: Callable[[str, Mapping[str, Encoder]], Trainable] | None = None) -> Networks:
         goal = self.goal
         return Networks(
             self.reading.encoders, goal.task, goal.size, self.settings, self.rows, self.held,
-            groups=self.groups, folder=self.folder, quiet=self.quiet,
+            groups=self.groups, folder=self.folder, quiet=self.quiet, build=build,
         )  # fmt: skip
 
     def features(self) -> FeaturePath:
@@ -179,6 +203,54 @@ class _Paths:
             groups=self.goal.groups(learn), strata=task.strata(target_cells(learn, self.goal.schema)),
             seed=self.settings.seed, folder=self.folder, quiet=self.quiet, parts=self.preset.folds,
         )  # fmt: skip
+
+
+def _written(paths: _Paths, seconds: float | None, baselines: bool) -> Search:
+    """A learner that writes text, and the same from each modality alone; each gets an equal share of the time."""
+    goal, end = paths.goal, None if seconds is None else time.monotonic() + seconds
+    how, task = goal.writing, goal.task
+    assert isinstance(task, Generation)
+    kinds = {m: kind for m, (kind, _) in goal.schema.modalities().items()}
+    name = how.chosen(target_cells(goal.table, goal.schema), goal.schema)
+    networks = paths.networks(partial(how.build, kinds=kinds, task=task, size=goal.size))
+    every = list(networks.encoders)
+    todo = [(name, every)] + [
+        (f"{m} alone", [m]) for m in every if baselines and len(every) > 1 and fits(name, kinds[m])
+    ]
+    trials, story = [], []
+    for i, (title, modalities) in enumerate(todo):
+        limit = None if end is None else max(1.0, (end - time.monotonic()) / (len(todo) - i))
+        trials.append(_stages(networks, title, name, modalities, limit, how.self_critical))
+    if task.cut_:
+        story.append(f"{task.cut_:,} texts are longer than {task.limit:,} words; they were learned up to there.")
+    return Search(trials[0], trials, story)
+
+
+SELF_CRITICAL_RATE = 0.1  # of the learning rate: words are known by then, and only their choice is refined
+
+
+def _stages(
+    networks: Networks, title: str, name: str, modalities: list[str], limit: float | None, epochs: int
+) -> Trial:
+    """Cross-entropy, and then, where asked for, self-critical epochs; the better of the two on validation rows."""
+    share = None if limit is None else limit * (0.6 if epochs else 1.0)
+    first = networks.train(title, name, modalities, share)
+    learner = first.learner(False)
+    if not epochs:
+        return first
+    if not isinstance(learner, Translator):
+        raise InputError(f"--self-critical needs a decoder that writes word by word; {name} does not")
+    learner.reward = reward(learner.task, networks.rows)
+    settings = networks.settings
+    later = settings._replace(epochs=epochs, lr=settings.lr * SELF_CRITICAL_RATE, warmup=0.0)
+    second = networks.train(title, name, modalities, None if limit is None else limit - (share or 0), 1, later)
+    learner.reward = None
+    metric, sign = networks.task.metric.name, 1 if networks.task.metric.higher else -1
+    one, two = (max(sign * line[metric] for line in t.history) for t in (first, second))
+    kept = second if two >= one else first
+    both = [*first.history, *({**line, "epoch": line["epoch"] + len(first.history)} for line in second.history)]
+    result = kept.result._replace(epochs=len(both), seconds=first.result.seconds + second.result.seconds)
+    return kept._replace(result=result, history=both)
 
 
 def _one(networks: Networks, fusion: str, seconds: float | None, baselines: bool) -> Search:
@@ -267,11 +339,16 @@ def _plan(
         "encoders": {m: encoder.__name__ for m, encoder in reading.encoders.items()},
         "codecs": {m: codec.fingerprint() for m, codec in reading.preprocessor.codecs.items()},
         "task": goal.task.name,
+        "writing": _plain(goal.writing) if isinstance(goal.task, Generation) else None,
         "fusion": fusion,
         "preset": preset,
         "size": goal.size._asdict(),
         **settings._asdict(),
     }
+
+
+def _plain(how: Writing) -> dict[str, Any]:
+    return {**how._asdict(), "decoding": asdict(how.decoding)}
 
 
 def _remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | None:

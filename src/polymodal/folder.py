@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from polymodal import fusion, modalities, tasks
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
+from polymodal.decoders import DECODERS
+from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.features import EXTRACTORS
 from polymodal.features.codec import Features
@@ -28,7 +30,10 @@ from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Stacked
+from polymodal.learners.transcriber import Transcriber
+from polymodal.learners.translator import Translator
 from polymodal.spec import build, spec, table
+from polymodal.tasks.vocabulary import VOCABULARIES
 
 VERSION = 2
 MANIFEST = "manifest.json"
@@ -46,7 +51,9 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         (Features,),
         fusion.FUSIONS.values(),
         tasks.TASKS.values(),
-        (Predictor, Stacked, Ensemble),
+        (Predictor, Stacked, Ensemble, Translator, Transcriber, Decoding),
+        DECODERS.values(),
+        VOCABULARIES.values(),
         parts,
     )
 
@@ -79,7 +86,7 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
     form = spec(learner)
     holders: list[tuple[Any, Any]] = [(codecs[m], c) for m, c in preprocessor.codecs.items()]
     for f, part in _parts(form, learner):
-        if isinstance(part, Predictor):
+        if isinstance(part, Predictor | Translator | Transcriber):
             holders += [(f["args"]["encoders"]["items"][m], e) for m, e in part.encoders.items()]
     for i, (part_form, part) in enumerate(holders):
         if hasattr(part, "save_source"):

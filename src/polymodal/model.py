@@ -11,17 +11,21 @@ from torch import Tensor
 from polymodal import folder as folder_format
 from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Preprocessor, Rows
+from polymodal.data.references import gathered
 from polymodal.data.table import Table, chunks
+from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, intervals
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Generator, Learner
 from polymodal.tasks.base import Task
+from polymodal.tasks.generate import Generation
 from polymodal.train import predict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 128
+WRITTEN = 32  # rows whose texts are written together
 CHUNK = 1024  # rows that are in memory at a time when predicting
 
 
@@ -76,33 +80,73 @@ class Model:
         return self
 
     def logits(self, rows: Rows) -> Tensor:
-        """(N, outputs) of encoded rows, float32, on the CPU."""
+        """(N, outputs) of encoded rows, float32, on the CPU; of a model that writes, (N, T) ids of the best text."""
         return predict(self.learner, rows.only(self.learner.reads), BATCH)
 
-    def predict(self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None) -> "pd.DataFrame":
+    def predict(
+        self,
+        table: Any,
+        *,
+        without: Sequence[str] = (),
+        cache: Path | str | None = None,
+        decoding: Decoding | None = None,
+    ) -> "pd.DataFrame":
         """One row for each row of the table, in order: "prediction", and the probabilities where there are any.
 
         table: a path, a DataFrame, a list of dicts. The target need not be there. Modalities in `without` are
-        hidden. Raises InputError where a column is missing or holds something else than in training.
+        hidden. decoding: how a model that writes text searches, and how many texts of each row it gives: the columns
+        "prediction", "log_probability", "prediction_2" ... Raises InputError where a column is missing or holds
+        something else than in training.
         """
         import pandas as pd
 
-        return pd.concat(list(self.predictions(table, without=without, cache=cache)), ignore_index=True)
+        parts = self.predictions(table, without=without, cache=cache, decoding=decoding)
+        return pd.concat(list(parts), ignore_index=True)
 
     def predictions(
-        self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None, bad: list[Bad] | None = None
+        self,
+        table: Any,
+        *,
+        without: Sequence[str] = (),
+        cache: Path | str | None = None,
+        decoding: Decoding | None = None,
+        bad: list[Bad] | None = None,
     ) -> Iterator["pd.DataFrame"]:
         """`predict` by parts, so that memory does not grow with the table. Unreadable cells are added to `bad`."""
         import pandas as pd
 
+        if decoding is not None:
+            self._generator()
         for part in chunks(table, CHUNK):
             rows = self.preprocessor.encode(part, None, cache=_folder(cache), without=without, quiet=True)
             if bad is not None:
                 bad += rows.bad
-            yield pd.DataFrame(dict(self.task.decode(self.logits(rows))))
+            if isinstance(self.learner, Generator):
+                yield pd.DataFrame(self._texts(self.learner, rows, decoding))
+            else:
+                yield pd.DataFrame(dict(self.task.decode(self.logits(rows))))
+
+    def _texts(self, learner: Generator, rows: Rows, how: Decoding | None) -> dict[str, list[Any]]:
+        """Columns of texts, the best first, each with the log-probability of its words."""
+        out: dict[str, list[Any]] = {}
+        for start in range(0, len(rows), WRITTEN):
+            part = rows.only(learner.reads).batch(range(start, min(start + WRITTEN, len(rows))))
+            with torch.inference_mode():
+                found = learner.write(part.to(next(learner.parameters()).device).inputs, how)
+            for n in range(found.ids.shape[1]):
+                end = f"_{n + 1}" if n else ""
+                out.setdefault("prediction" + end, []).extend(learner.task.written(found.ids[:, n]))
+                out.setdefault("log_probability" + end, []).extend(found.logprob[:, n].tolist())
+        return out
 
     def evaluate(
-        self, table: Any, *, without: Sequence[str] = (), cache: Path | str | None = None, quiet: bool = True
+        self,
+        table: Any,
+        *,
+        without: Sequence[str] = (),
+        cache: Path | str | None = None,
+        decoding: Decoding | None = None,
+        quiet: bool = True,
     ) -> Evaluation:
         """The task's metrics on a table that has the target, with 95% bootstrap intervals.
 
@@ -110,11 +154,28 @@ class Model:
         Raises InputError where the table lacks the target, or no row has a label.
         """
         table = Table.read(table)
+        if isinstance(self.task, Generation):
+            table = gathered(table, self.preprocessor.schema)
         rows = self.preprocessor.encode(
             table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=quiet
         )
         group = self.preprocessor.schema.group
-        return self.score(rows, table.cells(group) if group in table.columns else None, without)
+        groups = table.cells(group) if group in table.columns else None
+        return self.score(rows, groups, without, None if decoding is None else self._ids(rows, decoding))
+
+    def _ids(self, rows: Rows, how: Decoding) -> Tensor:
+        """Ids of the best text of each row, by another search than the learner's own."""
+        learner = self._generator()
+        own, learner.decoding = learner.decoding, how
+        try:
+            return self.logits(rows)
+        finally:
+            learner.decoding = own
+
+    def _generator(self) -> Generator:
+        if not isinstance(self.learner, Generator):
+            raise InputError(f"the model writes no text: its task is {self.task.name}; leave the decoding out")
+        return self.learner
 
     def score(
         self,

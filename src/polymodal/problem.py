@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from polymodal import tasks
 from polymodal.data.preprocess import Preprocessor, Rows, target_cells
+from polymodal.data.references import gathered, sharers, unnumbered
 from polymodal.data.schema import Schema
 from polymodal.data.splits import holdout
 from polymodal.data.table import Table, digest
@@ -21,11 +22,16 @@ from polymodal.learners.matrix import Fields, Tokens
 from polymodal.learners.stacked import Extract
 from polymodal.modalities import choose
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.own import is_model
+from polymodal.modalities.onnx import Onnx
+from polymodal.modalities.own import Own, is_model
 from polymodal.modalities.own import parted as model_parted
+from polymodal.modalities.pretrained import Frozen
 from polymodal.modalities.tabular import Cells
 from polymodal.nn import SIZES, Size
 from polymodal.tasks.base import Task
+from polymodal.tasks.generate import Generation
+from polymodal.writing import GRID, Writing
+from polymodal.writing import dial as writer_size
 
 
 class Problem(NamedTuple):
@@ -38,6 +44,7 @@ class Problem(NamedTuple):
     size: Size
     encoders: dict[str, str]
     tune: list[str]
+    writing: Writing = Writing()
 
     def split(self, seed: int) -> tuple[list[int], list[int]]:
         """Training and validation rows; rows without a label stay in training, where they are left out and counted.
@@ -59,8 +66,15 @@ class Problem(NamedTuple):
             if (name := self.encoders.get(m)) and is_model(name):
                 self._check_unseen(m, name)
             settings = {"columns": {c: self.schema.columns[c].kind for c in columns}} if kind == "tabular" else {}
-            out[m] = choose(kind, self.encoders.get(m), tune=m in self.tune, settings=settings)
+            codec, encoder = choose(kind, self.encoders.get(m), tune=m in self.tune, settings=settings)
+            if isinstance(self.task, Generation) and isinstance(codec, Frozen | Onnx | Own):
+                codec.tokens = GRID  # words look at parts of a picture
+            out[m] = codec, encoder
         return out
+
+    def gathered(self, table: Table) -> Table:
+        """The table as the task reads it: of texts, rows that differ in the target alone are one."""
+        return gathered(table, self.schema) if isinstance(self.task, Generation) else table
 
     def _check_unseen(self, modality: str, name: str) -> None:
         """Raises InputError for an encoder that has seen the labels of this table's rows."""
@@ -131,6 +145,7 @@ def state(
     size: str = "small",
     encoders: Mapping[str, str] | None = None,
     tune: Sequence[str] = (),
+    writing: Writing | None = None,
 ) -> Problem:
     """Infer the schema and the task. Raises InputError for what can't be learned from or is not there."""
     dial = _size(size)
@@ -139,8 +154,15 @@ def state(
     schema.check(table.name)
     _check_rows(table)
     goal, why = _task(task, table, schema)
+    how = writing or Writing()
+    if isinstance(goal, Generation):
+        dial, schema = writer_size(size), unnumbered(table, schema)
+        table = gathered(table, schema)
+        goal = task if isinstance(task, Generation) else how.task(target_cells(table, schema), schema)
+    elif writing is not None:
+        raise InputError(f"the task is {goal.name}, which writes no text; leave out what is asked of a decoder")
     _check_encoders(schema, encoders or {}, tune)
-    return Problem(table, schema, goal, why, dial, dict(encoders or {}), list(tune))
+    return Problem(table, schema, goal, why, dial, dict(encoders or {}), list(tune), how)
 
 
 def _vectors(codec: Codec) -> bool:
@@ -200,7 +222,9 @@ def _split(table: Table, schema: Schema, task: Task, seed: int) -> tuple[list[in
             f"only {len(labelled)} of {table.rows} rows have a label in {', '.join(schema.target)!r}; "
             "training needs at least 4"
         )
-    groups = table.cells(schema.group) if schema.group else None
+    groups: Sequence[Any] | None = table.cells(schema.group) if schema.group else None
+    if groups is None and isinstance(task, Generation):
+        groups = sharers(table, schema)
     _, held = holdout(
         len(labelled),
         stratify=task.strata([cells[i] for i in labelled]),

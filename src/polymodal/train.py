@@ -24,7 +24,7 @@ from torch import Tensor
 from polymodal.colearn import modality_dropout
 from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
-from polymodal.learners.base import Learner, Trainable
+from polymodal.learners.base import Generator, Learner, Trainable
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 
@@ -157,7 +157,8 @@ def train(
                     raise KeyboardInterrupt
             if state.step:
                 answers.append(predict(learner, valid, settings.batch_size, accelerator))
-                state, improved = _end_epoch(state, answers[-1], task, valid, settings)
+                held = _held_loss(learner, answers[-1], task, valid, settings)
+                state, improved = _end_epoch(state, answers[-1], held, task, valid, settings)
                 if improved:
                     best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
                 note = f"  {task.metric.name} {state.history[-1][task.metric.name]:.3f}"
@@ -167,11 +168,26 @@ def train(
     return Trained(list(state.history), state.best_epoch, state.seconds, state.out_of_time, answers)
 
 
-def _end_epoch(state: _State, logits: Tensor, task: Task, valid: Rows, settings: Settings) -> tuple[_State, bool]:
+@torch.inference_mode()
+def _held_loss(learner: Trainable, answers: Tensor, task: Task, valid: Rows, settings: Settings) -> float:
+    """The mean loss on validation rows: of answers that are logits theirs, of texts that of the true words."""
+    if not isinstance(learner, Generator):
+        return float(task.loss(answers, valid.target(range(len(valid)))))
+    was, device = learner.training, next(learner.parameters()).device
+    learner.eval()
+    starts = range(0, len(valid), settings.batch_size)
+    parts = [range(s, min(s + settings.batch_size, len(valid))) for s in starts]
+    losses = [float(learner.loss(valid.batch(p).to(device)).total) * len(p) for p in parts]
+    learner.train(was)
+    return sum(losses) / len(valid)
+
+
+def _end_epoch(
+    state: _State, logits: Tensor, loss: float, task: Task, valid: Rows, settings: Settings
+) -> tuple[_State, bool]:
     """Validate. The best epoch is that of the best metric, and among equals that of the lowest loss."""
     target = valid.target(range(len(valid)))
     scores = {k: float(v[0]) for k, v in task.scores(logits, target, np.ones((1, len(valid)))).items()}
-    loss = float(task.loss(logits, target))
     metric = scores[task.metric.name] if task.metric.higher else -scores[task.metric.name]
     now = (-math.inf if math.isnan(metric) else metric, -loss)
     improved = now > state.best or state.best_epoch < 0
@@ -191,7 +207,10 @@ def _end_epoch(state: _State, logits: Tensor, task: Task, valid: Rows, settings:
 
 @torch.inference_mode()
 def predict(learner: Learner, rows: Rows, batch_size: int, accelerator: Any = None) -> Tensor:
-    """(N, outputs) logits of all rows, in order, in float32 on the CPU. Several processes share the work."""
+    """What the learner answers to all rows, in order, on the CPU: (N, outputs) float32 logits, or (N, T) ids of words.
+
+    Several processes share the work.
+    """
     was = learner.training
     learner.eval()
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
@@ -200,7 +219,8 @@ def predict(learner: Learner, rows: Rows, batch_size: int, accelerator: Any = No
     out = {}
     for i in range(rank, len(starts), world):
         part = range(starts[i], min(starts[i] + batch_size, len(rows)))
-        out[i] = learner.predict(rows.batch(part).to(device).inputs).float().cpu()
+        answer = learner.predict(rows.batch(part).to(device).inputs).cpu()
+        out[i] = answer.float() if answer.is_floating_point() else answer
     if world > 1:
         from accelerate.utils import gather_object
 

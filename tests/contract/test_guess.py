@@ -53,7 +53,7 @@ def test_guess_of_several_columns() -> None:
         ([], "none of the 0 rows"),
         (["a", "a", None], "the target 'y' is constant: 'a' in all 2 labelled rows"),
         (
-            [f"review number {i}" for i in range(50)],
+            [f"review-{i}" for i in range(50)],
             "looks like free text or an id.*50 different values in 50 rows",
         ),
     ],

@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.options import (
+    WRITES,
+    BeamsOpt,
     CacheOpt,
     GroupOpt,
     IgnoreOpt,
@@ -20,6 +22,20 @@ from polymodal.cli.options import (
     seconds,
     targets,
 )
+
+if TYPE_CHECKING:
+    from polymodal.writing import Writing
+
+
+def written(asked: dict[str, Any], beams: int | None) -> "Writing | None":
+    """What was asked of a decoder; None where nothing was."""
+    given = {k: v for k, v in asked.items() if v is not None}
+    if not given and beams is None:
+        return None
+    from polymodal.decoders.base import Decoding
+    from polymodal.writing import Writing
+
+    return Writing(**given, decoding=Decoding() if beams is None else Decoding(beams=beams))
 
 
 @app.command()
@@ -56,8 +72,63 @@ def fit(
     group: GroupOpt = None,
     task: Annotated[
         str | None,
-        typer.Option(help="binary, multiclass, multilabel, ordinal or regression (default: from the target's cells)."),
+        typer.Option(
+            help="binary, multiclass, multilabel, ordinal, regression or generate (default: from the target's cells)."
+        ),
     ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            help="What writes text: gru (Show, Attend and Tell), gru-dot, transformer, prefix (prefix language model), ctc (transcripts), or a Hugging Face name or folder of a pretrained language model or encoder-decoder (default: ctc for recordings with one text each, else gru).",
+            rich_help_panel=WRITES,
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(help="words, bpe or characters (default: words).", rich_help_panel=WRITES),
+    ] = None,
+    min_count: Annotated[
+        int | None, typer.Option(help="How often a word occurs at least (default: 2).", rich_help_panel=WRITES)
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Words of the longest text that is learned and written (default: 64).", rich_help_panel=WRITES
+        ),
+    ] = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            help="Metric that chooses the epoch: cider_d, bleu_4, meteor, rouge_l, chrf, exact_match, wer or cer (default: cider_d; wer for transcripts).",
+            rich_help_panel=WRITES,
+        ),
+    ] = None,
+    smoothing: Annotated[
+        float | None, typer.Option(help="Label smoothing (default: 0.1).", rich_help_panel=WRITES)
+    ] = None,
+    scheduled_sampling: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Words that are replaced by the model's own in training, at most (default: 0).",
+            rich_help_panel=WRITES,
+        ),
+    ] = None,
+    self_critical: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EPOCHS",
+            help="Epochs of self-critical training on CIDEr-D at the end (default: 0).",
+            rich_help_panel=WRITES,
+        ),
+    ] = None,
+    beams: BeamsOpt = None,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap", help="Files may be in --valid or --test and in TABLE too.", rich_help_panel=WRITES
+        ),
+    ] = False,
     time_limit: Annotated[
         str | None,
         typer.Option(
@@ -83,9 +154,24 @@ def fit(
     Each column's kind is inferred; see it first with `polymodal inspect`. Example:
 
         polymodal fit reviews.csv --target stars --group author --out model --time-limit 10m
+
+    A column of sentences as the target gives a model that writes them: captions of pictures, transcripts, answers.
+
+        polymodal fit captions.csv --target caption --out captioner
     """
     from polymodal import fitting, render
 
+    asked = {
+        "decoder": decoder,
+        "vocabulary": vocabulary,
+        "min_count": min_count,
+        "limit": limit,
+        "measure": measure,
+        "smoothing": smoothing,
+        "sampled": scheduled_sampling,
+        "self_critical": self_critical,
+    }
+    writing = written(asked, beams)
     out = out or Path(f"{Path(table).stem}-model")
     try:
         model = fitting.fit(
@@ -103,6 +189,8 @@ def fit(
             ignore=ignore or (),
             group=group,
             task=task,
+            writing=writing,
+            allow_overlap=allow_overlap,
             time_limit=seconds(time_limit),
             epochs=epochs,
             batch_size=batch_size,

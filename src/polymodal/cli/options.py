@@ -59,6 +59,80 @@ IgnoreOpt = Annotated[
 ]
 
 
+WRITES = "Text (for models that write it)"  # the panel of options that only such models know
+CaptionsOpt = Annotated[
+    int | None,
+    typer.Option(
+        "--captions",
+        min=1,
+        help="Texts of each row, with their log-probabilities (default: 1).",
+        rich_help_panel=WRITES,
+    ),
+]
+DecodingOpt = Annotated[
+    str | None,
+    typer.Option("--decoding", metavar="METHOD", help="greedy, beam, sample or diverse.", rich_help_panel=WRITES),
+]
+BeamsOpt = Annotated[
+    int | None, typer.Option("--beams", help="Beginnings that a beam search keeps.", rich_help_panel=WRITES)
+]
+LengthPenaltyOpt = Annotated[
+    float | None,
+    typer.Option(
+        "--length-penalty", help="Power of the length that divides a text's log-probability.", rich_help_panel=WRITES
+    ),
+]
+NoRepeatOpt = Annotated[
+    int | None,
+    typer.Option("--no-repeat", metavar="N", help="No N words in a row come twice.", rich_help_panel=WRITES),
+]
+MinLengthOpt = Annotated[int | None, typer.Option("--min-length", help="Fewest words.", rich_help_panel=WRITES)]
+MaxLengthOpt = Annotated[int | None, typer.Option("--max-length", help="Most words.", rich_help_panel=WRITES)]
+GroupsOpt = Annotated[
+    int | None, typer.Option("--groups", help="Groups of beams of a diverse search.", rich_help_panel=WRITES)
+]
+DiversityOpt = Annotated[
+    float | None,
+    typer.Option("--diversity", help="What a word costs that another group has chosen.", rich_help_panel=WRITES),
+]
+TopKOpt = Annotated[
+    int | None, typer.Option("--top-k", help="Draw from so many words; 0 for all.", rich_help_panel=WRITES)
+]
+TopPOpt = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Draw from the likeliest words of this share.", rich_help_panel=WRITES),
+]
+TemperatureOpt = Annotated[
+    float | None, typer.Option("--temperature", help="Above 1 is bolder, below 1 safer.", rich_help_panel=WRITES)
+]
+DrawnOpt = Annotated[int | None, typer.Option("--seed", help="Decides what is drawn.", rich_help_panel=WRITES)]
+
+
+def searched(model: "Model", **asked: Any) -> Any:
+    """The model's own way of decoding with what was asked for in its place; None where nothing was asked.
+
+    More captions than beams need more beams, unless their number was asked for too.
+    """
+    from dataclasses import replace
+
+    from polymodal.learners.base import Generator
+
+    given = {k: v for k, v in asked.items() if v is not None}
+    if not given:
+        return None
+    if not isinstance(model.learner, Generator):
+        options = ", ".join(f"--{k.replace('_', '-')}" for k in given)
+        raise InputError(f"the model writes no text (its task is {model.task.name}); leave out {options}")
+    own = model.learner.decoding
+    if "beams" not in given and "method" not in given:
+        given["beams"] = max(own.beams, given.get("captions", 1))
+    if given.get("method") in ("beam", "diverse") and "beams" not in given:
+        given["beams"] = max(own.beams, given.get("captions", 1), given.get("groups", 1))
+    how = replace(own, **given)
+    how.check(model.task.outputs)
+    return how
+
+
 def targets(table: str, target: Sequence[str] | None) -> list[str]:
     """The target columns, or an error that names the table's columns."""
     if target:

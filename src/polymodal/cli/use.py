@@ -8,16 +8,30 @@ import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.options import (
+    BeamsOpt,
     CacheOpt,
+    CaptionsOpt,
+    DecodingOpt,
+    DiversityOpt,
+    DrawnOpt,
+    GroupsOpt,
     JsonOpt,
+    LengthPenaltyOpt,
+    MaxLengthOpt,
+    MinLengthOpt,
     ModelArg,
+    NoRepeatOpt,
     PartOpt,
     TableArg,
+    TemperatureOpt,
+    TopKOpt,
+    TopPOpt,
     WithoutOpt,
     cache_folder,
     open_model,
     output,
     print_json,
+    searched,
 )
 
 
@@ -28,12 +42,33 @@ def evaluate(
     without: WithoutOpt = None,
     cache: CacheOpt = None,
     part: PartOpt = None,
+    decoding: DecodingOpt = None,
+    beams: BeamsOpt = None,
+    length_penalty: LengthPenaltyOpt = None,
+    no_repeat: NoRepeatOpt = None,
+    min_length: MinLengthOpt = None,
+    max_length: MaxLengthOpt = None,
+    groups: GroupsOpt = None,
+    diversity: DiversityOpt = None,
+    top_k: TopKOpt = None,
+    top_p: TopPOpt = None,
+    temperature: TemperatureOpt = None,
+    seed: DrawnOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Score a model on a table that has the target, with 95% bootstrap intervals."""
+    """Score a model on a table that has the target, with 95% bootstrap intervals.
+
+    Of a model that writes text, rows that differ in the target alone are several references of one input.
+    """
     from polymodal import render
 
-    answer = open_model(model, part).evaluate(table, without=without or (), cache=cache_folder(cache), quiet=False)
+    reader = open_model(model, part)
+    how = searched(
+        reader, method=decoding, beams=beams, length_penalty=length_penalty, no_repeat=no_repeat,
+        min_length=min_length, max_length=max_length, groups=groups, diversity=diversity, top_k=top_k, top_p=top_p,
+        temperature=temperature, seed=seed,
+    )  # fmt: skip
+    answer = reader.evaluate(table, without=without or (), cache=cache_folder(cache), decoding=how, quiet=False)
     print_json(answer.to_json()) if as_json else render.evaluation(answer)
 
 
@@ -47,6 +82,19 @@ def predict(
     without: WithoutOpt = None,
     cache: CacheOpt = None,
     part: PartOpt = None,
+    captions: CaptionsOpt = None,
+    decoding: DecodingOpt = None,
+    beams: BeamsOpt = None,
+    length_penalty: LengthPenaltyOpt = None,
+    no_repeat: NoRepeatOpt = None,
+    min_length: MinLengthOpt = None,
+    max_length: MaxLengthOpt = None,
+    groups: GroupsOpt = None,
+    diversity: DiversityOpt = None,
+    top_k: TopKOpt = None,
+    top_p: TopPOpt = None,
+    temperature: TemperatureOpt = None,
+    seed: DrawnOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Predict each row of a table, in order; the target need not be there, and any cell may be empty."""
@@ -55,7 +103,12 @@ def predict(
 
     reader = open_model(model, part)
     bad: list[Bad] = []
-    frames = reader.predictions(table, without=without or (), cache=cache, bad=bad)
+    how = searched(
+        reader, captions=captions, method=decoding, beams=beams, length_penalty=length_penalty, no_repeat=no_repeat,
+        min_length=min_length, max_length=max_length, groups=groups, diversity=diversity, top_k=top_k, top_p=top_p,
+        temperature=temperature, seed=seed,
+    )  # fmt: skip
+    frames = reader.predictions(table, without=without or (), cache=cache, decoding=how, bad=bad)
     if as_json:
         rows = [r for frame in frames for r in frame.to_dict("records")]
         print_json({"rows": len(rows), "predictions": rows, "bad": [b._asdict() for b in bad]})

@@ -76,6 +76,10 @@ class Table:
         cells = {c: [v[i] for i in rows] for c, v in self._cells.items()}
         return Table(self.name, self.folder, cells, [self._numbers[i] for i in rows])
 
+    def replaced(self, cells: Mapping[str, list[Any]]) -> "Table":
+        """The same rows, with other cells in these columns."""
+        return Table(self.name, self.folder, {**self._cells, **cells}, self._numbers)
+
     def row_number(self, row: int) -> int:
         """The number, in the source, of the row at this position: 1 is the first below the header."""
         return self._numbers[row]

@@ -10,7 +10,6 @@ Axes: b batch, s memory token, d width, n caption, t word, v word of the vocabul
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -43,8 +42,8 @@ class Translator(Generator):
 
     encoders: by modality name, in any order, all of the decoder's `dim`. decoder: built for `task.outputs` ids.
     decoding: how captions are searched for. sampled: share of a caption's words that are replaced by the decoder's own
-    in training, once it has learned something (scheduled sampling, Bengio et al. 2015, with all words drawn at once as in
-    Duckworth et al. 2019): it rises linearly to this over the first `RISE` steps.
+    in training (scheduled sampling, Bengio et al. 2015; all words are drawn at once, Duckworth et al. 2019): it rises
+    linearly to this over the first `RISE` steps.
 
     Raises InputError where the parts do not fit together.
     """
@@ -157,9 +156,7 @@ class Translator(Generator):
     def _searched(self, state: State, how: Decoding) -> Written:
         how.check(self.task.outputs)
         v = self.task.vocabulary
-        return search(
-            self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=self.task.longest_
-        )
+        return search(self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=self.task.longest_)
 
     def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
         return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}

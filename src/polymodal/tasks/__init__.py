@@ -2,6 +2,7 @@
 
 from polymodal.tasks.base import Metric, Task
 from polymodal.tasks.classify import Binary, MultiClass, MultiLabel
+from polymodal.tasks.generate import Generation
 from polymodal.tasks.infer import guess
 from polymodal.tasks.ordinal import Ordinal
 from polymodal.tasks.regress import Regression
@@ -9,6 +10,7 @@ from polymodal.tasks.regress import Regression
 __all__ = [
     "TASKS",
     "Binary",
+    "Generation",
     "Metric",
     "MultiClass",
     "MultiLabel",
@@ -24,4 +26,5 @@ TASKS: dict[str, type[Task]] = {
     "multilabel": MultiLabel,
     "ordinal": Ordinal,
     "regression": Regression,
+    "generate": Generation,
 }

@@ -9,6 +9,7 @@ import numpy as np
 from polymodal.errors import InputError
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Binary, MultiClass, MultiLabel
+from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.labels import count, is_json_list, key, listed, missing, number, plain, several, shown
 from polymodal.tasks.regress import Regression
 
@@ -16,6 +17,8 @@ FEW = 20  # whole numbers with no more distinct values than this are classes
 CODES = 50  # so many, without a gap from 0 or 1 and alike in frequency, are the codes of classes
 MANY = 100  # and with more than this they are a quantity
 SHARE = 0.05  # between the two they are classes if each value comes back in a table of such a size
+SENTENCE = 3  # words a text, on average, from which on free text is written and no set of labels
+SAMPLE = 1_000  # texts whose words are counted
 REPEATS = 1.5  # text whose values come back less often than this is no set of classes
 
 
@@ -27,6 +30,8 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
     share.
     """
     known = [c for c in cells if not missing(c)]
+    if known and (why := _written(known)):
+        return Generation(), why
     if len(columns) > 1 or (known and all(isinstance(c, Mapping) for c in known)):
         return _several_columns(known, list(columns) or list(known[0]))
     if not known:
@@ -94,6 +99,19 @@ def _sets(known: Sequence[Any]) -> tuple[Task, str] | None:
                 f"{len(parts):,} different ones in all"
             )
     return None
+
+
+def _written(known: Sequence[Any]) -> str | None:
+    """Why the cells are sentences that are to be written, if they are: several words each, and few that come twice."""
+    texts = [t for c in known for t in references(c)]
+    if not texts or any(number(t) is not None for t in texts[:SAMPLE]):
+        return None
+    length = sum(len(t.split()) for t in texts[:SAMPLE]) / len(texts[:SAMPLE])
+    distinct = len(set(texts))
+    if length < SENTENCE or len(texts) / distinct >= REPEATS or distinct <= FEW:
+        return None
+    rows = len(known)
+    return f"{length:.1f} words a text, {distinct:,} different texts of {rows:,} rows: sentences, to be written"
 
 
 def _parses(cell: Any) -> bool:

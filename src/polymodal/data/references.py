@@ -1,0 +1,100 @@
+"""Several references of one input: rows that differ in their target alone become one row with a list of texts.
+
+photo, caption           photo, caption
+1.jpg, a dog       ->    1.jpg, [a dog, a brown dog]
+1.jpg, a brown dog
+"""
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.data.schema import OWN, TABULAR, Column, Schema
+from polymodal.data.table import Table, is_file, resolve
+from polymodal.errors import InputError
+
+NUMBERING = re.compile(r"(?:^|[^a-z])(?:id|idx|index|no|nr|num|number)$")
+FILES = ("image", "audio", "series")
+
+
+def unnumbered(table: Table, schema: Schema) -> Schema:
+    """The schema without columns that only number the references of an input, such as caption_id.
+
+    Such a column is of numbers or categories, has a name like an index, and differs in all rows that are otherwise one.
+    """
+    columns = dict(schema.columns)
+    for c in schema.columns.values():
+        if c.kind not in TABULAR or not NUMBERING.search(c.name.lower()) or c.reason == "set by you":
+            continue
+        without = schema._replace(columns={**columns, c.name: c._replace(kind="id")})
+        groups = Counter(keys(table, without))
+        pairs = Counter(zip(keys(table, without), map(_key, table.cells(c.name)), strict=True))
+        if max(groups.values()) > 1 and max(pairs.values()) == 1:
+            why = f"numbers the references of one input (--modality {c.name}={c.kind} reads it all the same)"
+            columns[c.name] = Column(c.name, "id", 0.9, why)
+    return schema._replace(columns=columns)
+
+
+def gathered(table: Table, schema: Schema) -> Table:
+    """One row for each input, at the place of its first row; each target cell is a list of the rows' cells."""
+    places: dict[Hashable, list[int]] = {}
+    for i, k in enumerate(keys(table, schema)):
+        places.setdefault(k, []).append(i)
+    if len(places) == table.rows:
+        return table
+    targets = {}
+    for name in schema.target:
+        if name in table.columns:
+            cells = table.cells(name)
+            lists = [[cells[i] for i in rows if cells[i] is not None] for rows in places.values()]
+            targets[name] = [found or None for found in lists]
+    return table.take([rows[0] for rows in places.values()]).replaced(targets)
+
+
+def keys(table: Table, schema: Schema) -> list[Hashable]:
+    """What makes the rows of one input one: the cells of all modalities, and of the group. A row with nothing to read
+    is an input of its own."""
+    names = [c.name for c in schema.columns.values() if c.kind in (*OWN, *TABULAR, "group") and c.name in table.columns]
+    columns = [table.cells(n) for n in names]
+    rows = zip(*columns, strict=True) if columns else iter([()] * table.rows)
+    return [tuple(map(_key, row)) if any(c is not None for c in row) else i for i, row in enumerate(rows)]
+
+
+def files(table: Table, schema: Schema) -> list[Path | None]:
+    """The first file that each row reads; None where it reads none."""
+    names = [c.name for c in schema.columns.values() if c.kind in FILES and c.name in table.columns]
+    found: list[Path | None] = [None] * table.rows
+    for name in reversed(names):
+        for i, cell in enumerate(table.cells(name)):
+            path = resolve(cell, table.folder)
+            if isinstance(path, Path) and is_file(path):
+                found[i] = path.resolve()
+    return found
+
+
+def refuse_shared(train: Table, other: Table, schema: Schema, what: str) -> None:
+    """Raises InputError where a file is in both tables: what was learned by heart would pass for skill."""
+    seen = {p for p in files(train, schema) if p is not None}
+    shared = sorted({p for p in files(other, schema) if p in seen and p is not None})
+    if shared:
+        raise InputError(
+            f"{len(shared):,} files of the {what} table {other.name} are in the training table too, for example "
+            f"{shared[0].name}; a model is no better than its memory on those. Take them out of one of the two, or say "
+            "that it is meant with --allow-overlap"
+        )
+
+
+def _key(cell: Any) -> Hashable:
+    if isinstance(cell, np.ndarray):
+        return cell.tobytes()
+    return cell if isinstance(cell, str | int | float | bytes | Path | type(None)) else repr(cell)
+
+
+def sharers(table: Table, schema: Schema) -> Sequence[Any] | None:
+    """A group a row, by the file that it reads, where several rows read one file; else None."""
+    found = files(table, schema)
+    return found if max(Counter(p for p in found if p is not None).values(), default=0) > 1 else None

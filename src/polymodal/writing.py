@@ -1,0 +1,120 @@
+"""Learners that write text: how one is put together from what a user asks for.
+
+Writing (what is asked for) --task--> Generation --build--> Translator, Transcriber or Seq2Seq
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from polymodal import decoders
+from polymodal.data.preprocess import Rows
+from polymodal.data.schema import Schema
+from polymodal.decoders.base import Decoding
+from polymodal.errors import InputError
+from polymodal.learners.base import Generator
+from polymodal.learners.transcriber import Transcriber
+from polymodal.learners.translator import Translator
+from polymodal.modalities.base import Encoder
+from polymodal.nn import SIZES, Size
+from polymodal.sentences import Cider, words
+from polymodal.tasks.generate import Generation, references
+from polymodal.tasks.vocabulary import VOCABULARIES
+
+CTC = "ctc"
+STREAMS = ("audio", "series")  # modalities whose tokens come in the order of time
+FEW_WORDS = 100  # so many different words or fewer are written as words, even by CTC
+WIDTHS = {  # of decoders, and so of the encoders that they read: more than a classifier needs
+    "tiny": {"dim": 64, "layers": 1, "heads": 2},
+    "small": {"dim": 256, "layers": 2, "heads": 4},
+    "base": {"dim": 512, "layers": 3, "heads": 8},
+    "large": {"dim": 768, "layers": 6, "heads": 12},
+}
+GRID = 49  # tokens of a frozen network: 7 x 7 places of a picture
+
+
+class Writing(NamedTuple):
+    """How text is to be written. Where nothing is asked for, what suits the columns.
+
+    decoder: "gru" (Show, Attend and Tell), "gru-dot", "transformer", "prefix" (a prefix language model), "ctc" (a
+    transcript, in the order of a recording), or the name or folder of a pretrained language model or encoder-decoder.
+    vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. limit: longest text, in
+    words. measure: the metric that chooses the epoch. smoothing: of labels. sampled: scheduled sampling, up to this
+    share. self_critical: epochs of self-critical training on CIDEr-D after the others. decoding: the model's search.
+    """
+
+    decoder: str | None = None
+    vocabulary: str | None = None
+    min_count: int = 2
+    limit: int = 64
+    measure: str | None = None
+    smoothing: float = 0.1
+    sampled: float = 0.0
+    self_critical: int = 0
+    decoding: Decoding = Decoding()
+
+    def check(self) -> None:
+        """Raises InputError for what can't be asked for."""
+        rules = {
+            "vocabulary": (self.vocabulary in (None, *VOCABULARIES), f"one of {', '.join(VOCABULARIES)}"),
+            "min_count": (self.min_count >= 1, "a whole number from 1"),
+            "limit": (self.limit >= 1, "a whole number of words from 1"),
+            "smoothing": (0 <= self.smoothing < 1, "from 0 to below 1"),
+            "sampled": (0 <= self.sampled <= 1, "from 0 to 1"),
+            "self_critical": (self.self_critical >= 0, "a whole number of epochs"),
+        }
+        for name, (good, expected) in rules.items():
+            if not good:
+                raise InputError(f"{name.replace('_', '-')} can't be {getattr(self, name)!r}; it must be {expected}")
+
+    def task(self, cells: Sequence[Any], schema: Schema) -> Generation:
+        """The task, not yet fitted, for these target cells."""
+        self.check()
+        texts = [references(c) for c in cells]
+        few = len({w for row in texts for t in row for w in words(t)}) <= FEW_WORDS
+        ctc = self.chosen(cells, schema) == CTC
+        kind = self.vocabulary or ("characters" if ctc and not few else "words")
+        cls = VOCABULARIES[kind]
+        vocabulary = cls(min_count=self.min_count) if kind == "words" else cls()
+        measure = self.measure or ("wer" if _spoken(texts, schema) else "cider_d")
+        limit = self.limit * (8 if kind == "characters" else 1)
+        return Generation(vocabulary, limit, measure, self.smoothing)
+
+    def chosen(self, cells: Sequence[Any], schema: Schema) -> str:
+        """The decoder: what is said in a recording is transcribed, anything else is described."""
+        return self.decoder or (CTC if _spoken([references(c) for c in cells], schema) else "gru")
+
+    def build(
+        self, name: str, encoders: Mapping[str, Encoder], kinds: Mapping[str, str], task: Generation, size: Size
+    ) -> Generator:
+        """A fresh learner with this decoder. kinds: of the modalities. Raises InputError where they don't fit."""
+        if name != CTC:
+            decoder = decoders.make(name, size.dim, task.outputs, size)
+            return Translator(encoders, decoder, task, decoding=self.decoding, sampled=self.sampled)
+        streams = [m for m in encoders if kinds[m] in STREAMS]
+        if not streams:
+            raise InputError(
+                f"a CTC head transcribes a recording or a series, and there is none among {', '.join(encoders)}; "
+                "choose another --decoder"
+            )
+        return Transcriber(encoders, streams[0], task, layers=max(1, size.layers - 1), decoding=self.decoding)
+
+
+def dial(size: str) -> Size:
+    """Widths and depths for learners that write."""
+    return SIZES[size]._replace(**WIDTHS[size])
+
+
+def fits(name: str, kind: str) -> bool:
+    """Can a modality of this kind alone be written from by this decoder?"""
+    return name != CTC or kind in STREAMS
+
+
+def reward(task: Generation, rows: Rows) -> Cider:
+    """CIDEr-D with the document frequencies of the references of these rows."""
+    return Cider([r for r in task.texts(rows.target(range(len(rows)))) if r])
+
+
+def _spoken(texts: Sequence[Sequence[str]], schema: Schema) -> bool:
+    """Recordings alone, each with one text: a transcript. Several texts of one recording are descriptions of it."""
+    kinds = {kind for kind, _ in schema.modalities().values()}
+    return kinds == {"audio"} and sum(map(len, texts)) < 1.5 * sum(bool(t) for t in texts)
