@@ -1,1 +1,63 @@
-"""Decoders: how text is written from memory; see `base` for the contract."""
+"""Decoders: how text is written from memory; see `base` for the contract. The tables at the foot name all."""
+
+import difflib
+from collections.abc import Callable
+
+from polymodal.decoders.base import Decoder, Decoding, Forced, State, Written
+from polymodal.decoders.recurrent import Additive, AttentiveGRU, DotProduct
+from polymodal.decoders.words import Separate, Tied
+from polymodal.errors import InputError
+from polymodal.nn import Size
+
+__all__ = [
+    "CLASSES",
+    "DECODERS",
+    "Additive",
+    "AttentiveGRU",
+    "Decoder",
+    "Decoding",
+    "DotProduct",
+    "Forced",
+    "Separate",
+    "State",
+    "Tied",
+    "Written",
+    "find",
+    "make",
+]
+
+Maker = Callable[[int, int, Size], Decoder]
+
+
+def make(name: str, dim: int, size: int, width: Size) -> Decoder:
+    """A decoder by its name in `DECODERS`: for memory of width `dim` and `size` ids, as wide and deep as `width` says.
+
+    Raises InputError for a name that is not there.
+    """
+    return find(name)(dim, size, width)
+
+
+def find(name: str) -> Maker:
+    """What makes the decoder of this name. Raises InputError, with the nearest name, where there is none."""
+    if name in DECODERS:
+        return DECODERS[name]
+    near = difflib.get_close_matches(name, DECODERS, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"unknown decoder {name!r}; {hint}It is one of {', '.join(DECODERS)}")
+
+
+def _gru(dim: int, size: int, width: Size) -> Decoder:
+    return AttentiveGRU(Additive(dim, width.dim), Separate(size, width.dim))
+
+
+def _gru_dot(dim: int, size: int, width: Size) -> Decoder:
+    return AttentiveGRU(DotProduct(dim, width.dim), Separate(size, width.dim))
+
+
+DECODERS: dict[str, Maker] = {
+    "gru": _gru,
+    "gru-dot": _gru_dot,
+}
+
+# every class that the specification of a decoder may name
+CLASSES: tuple[type, ...] = (AttentiveGRU, Additive, DotProduct, Separate, Tied)

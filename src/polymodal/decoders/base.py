@@ -32,6 +32,10 @@ class State(NamedTuple):
         """The rows at these positions, in this order."""
         return State(*({k: x[rows] for k, x in part.items()} for part in self))
 
+    def follow(self, rows: Tensor) -> "State":
+        """The words so far of the rows at these positions; the memory stays where it is, so each must share its own."""
+        return State(self.fixed, {k: x[rows] for k, x in self.moving.items()})
+
 
 class Forced(NamedTuple):
     """What a decoder makes of given words. hidden: (B, T, width). penalty: a scalar that is added to the loss."""
@@ -88,6 +92,7 @@ class Written(NamedTuple):
     logprob: Tensor
 
 
+MOST = 1_024  # beams, where the vocabulary is smaller than that
 METHODS = ("greedy", "beam", "sample", "diverse")
 
 
@@ -122,7 +127,7 @@ class Decoding:
         """Raises InputError for a search that no vocabulary of `size` words allows."""
         rules = {
             "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
-            "beams": (1 <= self.beams <= size, f"from 1 to the size of the vocabulary, {size:,}"),
+            "beams": (1 <= self.beams <= max(MOST, size), f"a whole number from 1 to {max(MOST, size):,}"),
             "captions": (self.captions >= 1, "a whole number from 1"),
             "length_penalty": (abs(self.length_penalty) < 100, "a finite number, such as 1.0; 0 for none"),
             "no_repeat": (self.no_repeat >= 0, "a whole number of words, 0 to allow repeats"),
