@@ -1,0 +1,191 @@
+"""What each word of a caption attended to.
+
+    row --encoders--> memory --search--> words --attention over the memory--> by modality (W, S)
+
+Axes: w word, s token of the memory or of one modality of it, v word of the vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from polymodal.batch import Masked
+from polymodal.data.encode import Bad
+from polymodal.data.preprocess import target_cells
+from polymodal.data.references import keys
+from polymodal.data.table import Table, resolve
+from polymodal.decoders.base import Decoding
+from polymodal.errors import InputError
+from polymodal.explain.places import Place, place
+from polymodal.learners.translator import Translator, begun, ended
+from polymodal.model import Model
+from polymodal.tasks.generate import references
+
+Floats = NDArray[np.float64]
+
+
+class Explanation(NamedTuple):
+    """The caption of a row, and the attention of each of its words.
+
+    words: as a person reads them. logprob: (W,) of each word after those before it; `end` is that of stopping there.
+    maps: by modality (W, S), attention over its S tokens; nothing: (W,), what went to the token that stands for
+    nothing. Over all modalities and nothing a word's attention sums to 1. where: by modality, what its tokens are.
+    references: the texts that the table has for the row. absent: modalities of which the row has nothing, and hidden
+    ones. bad: cells of the row that can't be read.
+    """
+
+    table: str
+    row: int
+    text: str
+    words: list[str]
+    logprob: Floats
+    end: float
+    maps: dict[str, Floats]
+    nothing: Floats
+    where: dict[str, Place]
+    references: list[str]
+    absent: list[str]
+    bad: list[Bad]
+
+    @property
+    def share(self) -> dict[str, Floats]:
+        """By modality (W,): how much of each word's attention went to it."""
+        return {m: a_ws.sum(1) for m, a_ws in self.maps.items()}
+
+    def told(self) -> dict[str, list[str]]:
+        """By modality, in words, where each word looked most."""
+        return {m: self.where[m].words(a_ws) for m, a_ws in self.maps.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers: words with shares and places in words, and the attention of every token."""
+        told, share = self.told(), self.share
+        words = [
+            {
+                "word": word,
+                "logprob": round(float(self.logprob[i]), 6),
+                "share": {m: round(float(s[i]), 6) for m, s in share.items()},
+                "where": {m: t[i] for m, t in told.items()},
+                "nothing": round(float(self.nothing[i]), 6),
+            }
+            for i, word in enumerate(self.words)
+        ]
+        maps = {m: {**self.where[m].to_json(), "attention": a_ws.round(6).tolist()} for m, a_ws in self.maps.items()}
+        return {
+            "table": self.table,
+            "row": self.row,
+            "text": self.text,
+            "words": words,
+            "end": {"logprob": round(self.end, 6)},
+            "maps": maps,
+            "references": self.references,
+            "absent": self.absent,
+            "bad": [b._asdict() for b in self.bad],
+        }
+
+
+def caption(
+    model: Model,
+    table: Any,
+    row: int,
+    *,
+    how: Decoding | None = None,
+    without: Sequence[str] = (),
+    cache: Path | str | None = None,
+) -> Explanation:
+    """Write a row's caption and say what each of its words attended to. The model's learner is a Translator.
+
+    row: as everywhere, 1 is the first below the header. how: how the caption is searched for [the model's own way].
+    without: modalities that are hidden. Raises InputError for a row that the table does not have.
+    """
+    table = Table.read(table)
+    at = _position(table, row)
+    one = table.take([at])
+    rows = model.preprocessor.encode(
+        one, None, cache=None if cache is None else Path(cache), without=without, quiet=True
+    )
+    learner = cast(Translator, model.learner)
+    device = next(learner.parameters()).device
+    inputs = rows.only(learner.reads).batch([0]).to(device).inputs
+    seen = looked(learner, inputs, how)
+    where = {m: _place(model, one, m, a_ws.shape[1]) for m, a_ws in seen.maps.items()}
+    return Explanation(
+        table=table.name,
+        row=row,
+        text=seen.text,
+        words=learner.task.vocabulary.tokens(seen.ids),
+        logprob=seen.logprob[:-1],
+        end=float(seen.logprob[-1]),
+        maps=seen.maps,
+        nothing=seen.nothing,
+        where=where,
+        references=_references(model, table, at),
+        absent=[m for m in learner.reads if m not in seen.maps],
+        bad=list(rows.bad),
+    )
+
+
+class Looked(NamedTuple):
+    """A caption's ids, without the mark of the end, its text, the log-probability of each and of the end (W + 1,),
+    attention by modality (W, S), of those that are there, and that on nothing (W,)."""
+
+    ids: list[int]
+    text: str
+    logprob: Floats
+    maps: dict[str, Floats]
+    nothing: Floats
+
+
+@torch.no_grad()
+def looked(learner: Translator, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Looked:
+    """The best caption of the one row of a batch, and the decoder's attention as it writes each word."""
+    was = learner.training
+    learner.eval()
+    vocabulary = learner.task.vocabulary
+    written = ended(learner.write(inputs, how).ids[:, 0], vocabulary.end)
+    memory = learner.memory(inputs)
+    state, given = learner.decoder.start(memory.tokens), begun(written, vocabulary.begin)
+    logits = learner.decoder.logits(learner.decoder.forced(state, given).hidden)
+    logp = logits.float().log_softmax(-1).gather(2, written.values[..., None])[0, :, 0]
+    attention = learner.decoder.attention(state, given)
+    learner.train(was)
+    count = int(written.mask.sum())
+    ids = written.values[0, :count].tolist()
+    stop = count - (ids[-1:] == [vocabulary.end])  # none, where the longest text was written
+    a_ws = attention[0, :stop].double().cpu().numpy()
+    real = memory.tokens.mask[0].cpu().numpy()
+    maps = {m: a_ws[:, i:j][:, real[i:j]] for m, (i, j) in memory.spans.items() if real[i:j].any()}
+    logprob = logp[:count].double().cpu().numpy()
+    if stop == count:
+        logprob = np.append(logprob, 0.0)
+    return Looked(ids[:stop], vocabulary.text(ids[:stop]), logprob, maps, a_ws[:, 0])
+
+
+def _position(table: Table, row: int) -> int:
+    numbers = [table.row_number(i) for i in range(table.rows)]
+    if row not in numbers:
+        raise InputError(
+            f"{table.name} has no row {row}; its rows are {min(numbers)} to {max(numbers)}, where 1 is the first below "
+            "the header"
+        )
+    return numbers.index(row)
+
+
+def _place(model: Model, one: Table, view: str, tokens: int) -> Place:
+    prep = model.preprocessor
+    kind, columns = prep.schema.modalities()[prep.views[view]]
+    codec, cell = prep.codecs[view], one.cells(columns[0])[0]
+    return place(codec, kind, resolve(cell, one.folder) if codec.takes_files else cell, cell, tokens)
+
+
+def _references(model: Model, table: Table, at: int) -> list[str]:
+    """The texts of the row and of all rows with the same input."""
+    schema = model.preprocessor.schema
+    if any(t not in table.columns for t in schema.target):
+        return []
+    inputs, cells = keys(table, schema), target_cells(table, schema)
+    same = [c for k, c in zip(inputs, cells, strict=True) if k == inputs[at]]
+    return list(dict.fromkeys(text for c in same for text in references(c)))
