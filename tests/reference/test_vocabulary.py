@@ -329,5 +329,11 @@ def test_a_long_text_takes_time_in_proportion_and_is_not_kept() -> None:
     assert not words._index[2]
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_lone_surrogate_is_a_question_mark(name: str) -> None:
+    kind = VOCABULARIES[name]().fit(["a \ud800 dog ? ? a"])
+    assert kind.ids("a \ud800") == kind.ids("a ?") and kind.text(kind.ids("a \ud800")) == "a ?"
+
+
 def test_case_is_folded_and_composed() -> None:
     assert folded("É") == folded("e\u0301") == "é" and folded("STRASSE") == folded("straße")
