@@ -57,6 +57,20 @@ def attend(q_bhqd: Tensor, k_bhkd: Tensor, v_bhkd: Tensor, mask_bk: Tensor, drop
     return scaled_dot_product_attention(q_bhqd, k_bhkd, v_bhkd, attn_mask=open_bk[:, None, None, :], dropout_p=dropout)
 
 
+def shares(q_bhqd: Tensor, keys: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    """The weights of scaled dot-product attention over several sets of keys: for each set (B, H, Q, K), together 1.
+
+    weight[q, k] = softmax over the open k of all sets of q . k / sqrt(D); 0 where closed, and everywhere for a query to
+    which nothing is open. keys: (B, H, K, D) each, finite everywhere; masks: where open, broadcast to (B, H, Q, K).
+    The sets are never joined: one that stays as it is while another grows is not copied. Vaswani et al. 2017.
+    """
+    q_bhqd = q_bhqd * q_bhqd.shape[-1] ** -0.5
+    scores = [q_bhqd @ k.transpose(-1, -2) for k in keys]
+    open_bhqk = torch.cat([m.expand_as(x) for m, x in zip(masks, scores, strict=True)], dim=-1)
+    weight = masked_softmax(torch.cat(scores, dim=-1), open_bhqk, dim=-1)
+    return list(weight.split([x.shape[-1] for x in scores], dim=-1))
+
+
 def extended(x_bd: Tensor) -> Tensor:
     """(B, D) -> (B, 1 + D): (1, x). What is absent is x = 0, hence (1, 0 ... 0)."""
     return torch.cat([x_bd.new_ones(x_bd.shape[0], 1), x_bd], dim=1)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from polymodal.decoders.base import Decoder, Decoding, Forced, State, Written
 from polymodal.decoders.recurrent import Additive, AttentiveGRU, DotProduct
+from polymodal.decoders.transformer import CrossTransformer, PrefixLM
 from polymodal.decoders.words import Separate, Tied
 from polymodal.errors import InputError
 from polymodal.nn import Size
@@ -14,10 +15,12 @@ __all__ = [
     "DECODERS",
     "Additive",
     "AttentiveGRU",
+    "CrossTransformer",
     "Decoder",
     "Decoding",
     "DotProduct",
     "Forced",
+    "PrefixLM",
     "Separate",
     "State",
     "Tied",
@@ -54,10 +57,20 @@ def _gru_dot(dim: int, size: int, width: Size) -> Decoder:
     return AttentiveGRU(DotProduct(dim, width.dim), Separate(size, width.dim))
 
 
+def _transformer(dim: int, size: int, width: Size) -> Decoder:
+    return CrossTransformer(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers)
+
+
+def _prefix(dim: int, size: int, width: Size) -> Decoder:
+    return PrefixLM(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers)
+
+
 DECODERS: dict[str, Maker] = {
     "gru": _gru,
     "gru-dot": _gru_dot,
+    "transformer": _transformer,
+    "prefix": _prefix,
 }
 
 # every class that the specification of a decoder may name
-CLASSES: tuple[type, ...] = (AttentiveGRU, Additive, DotProduct, Separate, Tied)
+CLASSES: tuple[type, ...] = (AttentiveGRU, CrossTransformer, PrefixLM, Additive, DotProduct, Separate, Tied)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Forced, State
 from polymodal.decoders.words import Separate, Tied
+from polymodal.errors import InputError
 from polymodal.nn import MLP
 from polymodal.ops import masked_mean, masked_softmax, zeroed
 
@@ -101,7 +102,10 @@ class AttentiveGRU(Decoder):
     def __init__(self, look: Look, words: Separate | Tied, *, balance: float = 0.1, dropout: float = 0.1) -> None:
         super().__init__()
         dim, width = look.dim, look.width
-        assert words.width == width, "the words and the look are of one width"
+        if words.width != width:
+            raise InputError(
+                f"the words are of width {words.width} but the look is of width {width}; give both the same"
+            )
         self.look, self.words, self.balance, self.dropout = look, words, balance, dropout
         self.dim, self.size = dim, words.size
         self.norm, self.first = nn.LayerNorm(dim), MLP([dim, width, width], dropout)
