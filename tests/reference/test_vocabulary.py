@@ -17,7 +17,7 @@ from polymodal.tasks.vocabulary import (
     JOINER,
     MARKS,
     VOCABULARIES,
-    Characters,
+    CharacterList,
     Subwords,
     Vocabulary,
     WordList,
@@ -80,7 +80,7 @@ def test_text_undoes_ids_in_any_script(text: str) -> None:
     said = words.text(words.ids(text.replace(" ", " \n ")))
     assert caseless(said) == caseless(text)
     assert unicodedata.is_normalized("NFC", said)
-    for kind in (Characters().fit(PASSAGES), FITTED["bpe"]):
+    for kind in (CharacterList().fit(PASSAGES), FITTED["bpe"]):
         assert kind.text(kind.ids(f" {text}\t")) == flat(text)
 
 
@@ -95,7 +95,7 @@ def test_text_undoes_ids_in_any_script(text: str) -> None:
 def test_text_undoes_ids_of_any_characters(texts: list[str]) -> None:
     if not any(flat(t) for t in texts):
         return
-    words, letters = WordList(min_count=1).fit(texts), Characters().fit(texts)
+    words, letters = WordList(min_count=1).fit(texts), CharacterList().fit(texts)
     for text in texts:
         assert words.unknown not in words.ids(text)
         # the case that is shown is another spelling of the same caseless text
@@ -130,6 +130,7 @@ def test_pieces_are_the_chunk(text: str) -> None:
         ("DOESN’T", "DOESN +’T"),
         ("dogs'", "dogs +'"),
         ("O'Neill", "O +' +Neill"),
+        ("O'Nei", "O +' +Nei"),
         ("3.5", "3 +. +5"),
         ("x_y", "x +_ +y"),
         ("हिन्दी।", "हिन्दी +।"),
@@ -258,7 +259,7 @@ def test_texts_without_words_are_refused(name: str, texts: list[str], said: str)
     [
         (lambda: WordList(limit=0), "WordList: limit can't be 0; it must be a whole number from 1"),
         (lambda: WordList(min_count=1.5), "WordList: min_count can't be 1.5; it must be"),  # type: ignore[arg-type]
-        (lambda: Characters(limit=-1), "Characters: limit can't be -1"),
+        (lambda: CharacterList(limit=-1), "CharacterList: limit can't be -1"),
         (lambda: Subwords(limit=200), "Subwords: limit can't be 200; it must be a whole number from 256"),
     ],
 )
@@ -268,7 +269,7 @@ def test_settings_out_of_bounds_are_refused(make: Callable[[], Vocabulary], said
 
 
 def test_characters_are_the_commonest_composed_ones() -> None:
-    kind = Characters(limit=3).fit(["aab e\u0301e\u0301", "a b"])
+    kind = CharacterList(limit=3).fit(["aab e\u0301e\u0301", "a b"])
     assert kind.characters_ == ["a", " ", "b"]  # 3, 2, 2 times; é comes twice too and stands behind b
     assert kind.ids("a  bé") == [3, 4, 5, 2] and kind.tokens(kind.ids("a b")) == ["a", "␣", "b"]
 

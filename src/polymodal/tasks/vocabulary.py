@@ -99,7 +99,7 @@ class WordList(Vocabulary):
                 starts = starts and not any(map(str.isalnum, token))  # a text may start with a quotation mark
         order = sorted(count, key=lambda k: (-count[k], k))
         kept = [k for k in order if count[k] >= self.min_count] or order
-        self.words_ = [_shown(k, forms[k]) for k in kept[: self.limit]]
+        self.words_ = [_shown(forms[k]) for k in kept[: self.limit]]
         return self
 
     def ids(self, text: str) -> list[int]:
@@ -135,8 +135,8 @@ class WordList(Vocabulary):
         return len(self.words_) + len(MARKS)
 
 
-class Characters(Vocabulary):
-    """Characters of the composed form (NFC), the space among them; case is kept.
+class CharacterList(Vocabulary):
+    """CharacterList of the composed form (NFC), the space among them; case is kept.
 
     `characters_` holds the `limit` commonest; id i + 3 is `characters_[i]`.
     """
@@ -303,11 +303,11 @@ def _chunks(texts: Iterable[str]) -> Counter[tuple[str, bool]]:
     return Counter({**{(c, True): n for c, n in starting.items()}, **{(c, False): n for c, n in inner.items()}})
 
 
-def _shown(key: str, forms: Counter[str]) -> str:
+def _shown(forms: Counter[str]) -> str:
     """The commonest form, of equals the one in lower case; a form counts 0 that was seen at starts alone."""
     small = {form.lower() for form in forms}
     if not any(forms.values()):
-        forms = Counter({form: 0 for form in small if folded(form) == key}) or forms
+        forms = Counter(dict.fromkeys(small, 0))
     return min(forms, key=lambda form: (-forms[form], form not in small, form))
 
 
@@ -372,4 +372,4 @@ def tokenizers() -> Any:
     return library
 
 
-VOCABULARIES: dict[str, type[Vocabulary]] = {"words": WordList, "bpe": Subwords, "characters": Characters}
+VOCABULARIES: dict[str, type[Vocabulary]] = {"words": WordList, "bpe": Subwords, "characters": CharacterList}
