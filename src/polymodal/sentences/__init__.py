@@ -72,8 +72,7 @@ def scores(
     w = np.asarray(weights)
     if w.ndim != 2 or w.shape[1] != len(s.known):
         raise InputError(f"weights have the shape {w.shape}, and there are {len(s.known)} texts; give (R, texts)")
-    new = novel(s.keys, seen) * s.known
-    sums = _sums({**s.table, "novel": new}, w)
+    sums = _sums({**s.table, "novel": (novel(s.keys, seen) * s.known)[:, None]}, w)
     total = sums["known"][:, 0]
     kinds = [different(s, w, n) for n in (0, 1)]
     out = {
@@ -118,7 +117,8 @@ def statistics(candidates: tuple[str, ...], references: tuple[tuple[str, ...], .
         "length": x.lengths[:rows],
     }
     known = table["known"].astype(bool)
-    kept = {name: np.where(known[:, None], column.reshape(rows, -1), 0.0) for name, column in table.items()}
+    wide = {name: x if x.ndim == 2 else x[:, None] for name, x in table.items()}
+    kept = {name: np.where(known[:, None], x, 0.0) for name, x in wide.items()}
     return Statistics(kept, known, counted(mine, 2), [key(t) for t in candidates])
 
 
@@ -147,11 +147,10 @@ def different(s: Statistics, weights: NDArray[np.floating], order: int) -> tuple
 
 def _sums(table: dict[str, Floats], weights: NDArray[np.floating]) -> dict[str, Floats]:
     """(N, K) columns -> (R, K) weighted sums."""
-    columns = {name: np.asarray(x).reshape(weights.shape[1], -1) for name, x in table.items()}
-    ends = np.cumsum([x.shape[1] for x in columns.values()])
-    all_ = np.concatenate(list(columns.values()), axis=1)
+    ends = np.cumsum([x.shape[1] for x in table.values()])
+    all_ = np.concatenate(list(table.values()), axis=1)
     sums = np.concatenate([np.zeros((0, all_.shape[1])), *(w @ all_ for w in split(weights))])
-    return dict(zip(columns, np.split(sums, ends[:-1], axis=1), strict=True))
+    return dict(zip(table, np.split(sums, ends[:-1], axis=1), strict=True))
 
 
 def _tuple(texts: Sequence[str], what: str) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ FUNCTION = frozenset(
     "against across along around behind beside near off out up down upon within without toward towards as than like "
     "and or but nor so yet if because while although though when where whether how why since until unless "
     "am is are was were be been being do does did done doing have has had having will would shall should can could may "
-    "might must not n't 's 'm 're 've 'll 'd s t it's that's".split()
+    "might must not it's that's there's don't doesn't isn't aren't".split()
 )
 
 
