@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from benchmarks import epochs, fusion, predicting, startup, steps
+from benchmarks import captioning, epochs, fusion, predicting, startup, steps
 
 ALL = {
     "startup": startup.run,
@@ -12,6 +12,7 @@ ALL = {
     "epochs": epochs.run,
     "predicting": predicting.run,
     "fusion": fusion.run,
+    "captioning": captioning.run,
 }
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -26,6 +27,6 @@ for name in chosen.names or ALL:
     if not chosen.json:
         print(f"\n{name}: {sys.modules[f'benchmarks.{name}'].__doc__}")
         for line, value in results[name].items():
-            print(f"  {line:<58} {value:>10,.3f}")
+            print(f"  {line:<66} {value:>10,.3f}")
 if chosen.json:
     print(json.dumps(results, indent=1))
