@@ -1,0 +1,207 @@
+"""A pretrained language model as the decoder: memory tokens are put before the words, as if they were words too.
+
+    memory (B, S, dim) --linear--> (B, S, width of the model's words) --model--> keys and values of each layer
+    words (B, T) --model, after these--> hidden (B, T, width) --the model's own head--> logits
+
+ClipCap: Mokady et al. 2021. transformers is imported where used.
+
+Axes: b row, s memory token, t word, l layer, h head, d width, v word of the vocabulary.
+"""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.batch import Masked
+from polymodal.decoders.base import Decoder, Forced, State
+from polymodal.errors import InputError
+from polymodal.modalities.source import (
+    ELSEWHERE,
+    LOCK,
+    config,
+    copy,
+    explained,
+    quiet,
+    resolve,
+    transformers,
+    weights_of,
+    written,
+)
+from polymodal.ops import zeroed
+
+Pairs = Sequence[tuple[Tensor, Tensor]]
+
+
+class HubDecoder(Decoder):
+    """A causal language model of transformers, behind a linear map of the memory to the width of its words.
+
+    source: name or folder, as in `modalities.pretrained.Hub`. size: how many ids are written, at most those that the
+    model knows. tune: whether the model learns; else only the map does, and the model stays in eval().
+
+    Raises InputError for a model that is not causal, has a head that is more than a linear map, or knows fewer ids.
+    """
+
+    def __init__(self, source: str, dim: int, size: int, tune: bool = False) -> None:
+        super().__init__()
+        self.source, self.dim, self.size, self.tune = source, dim, size, tune
+        self.model: Any = opened(source, "AutoModelForCausalLM").requires_grad_(tune)
+        known = self.model.get_input_embeddings().num_embeddings
+        if size > known:
+            raise InputError(
+                f"the language model {source!r} knows {known:,} ids, but the vocabulary has {size:,}; "
+                "write with the model's own vocabulary"
+            )
+        self.map = nn.Linear(dim, self.model.get_input_embeddings().embedding_dim)
+        _checked(self.model, source)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but a model that is not tuned stays in eval()."""
+        super().train(mode)
+        self.model.train(mode and self.tune)
+        return self
+
+    def start(self, memory: Masked) -> State:
+        """Runs the model over the memory's real tokens; raises InputError where they are more than it can read."""
+        order = (~memory.mask).long().argsort(dim=1, stable=True)  # no gap inside: places count real tokens only
+        real = memory.mask.gather(1, order)
+        used = max(1, int(real.sum(1).max()))
+        if used >= self._places():
+            raise InputError(
+                f"the memory has {used:,} tokens, but the language model {self.source!r} reads {self._places():,} with "
+                "the text; let the encoders give fewer"
+            )
+        packed = zeroed(memory).take_along_dim(order[..., None], 1)[:, :used]
+        mask = real[:, :used].clone()
+        mask[:, 0] |= ~real.any(1)  # where nothing may be attended to, some kernels give NaN
+        y = self._run([], mask, inputs_embeds=self.map(packed))
+        return State({"order": order, "real": real}, {"mask": mask, **_named(y.pairs)})
+
+    def forced(self, state: State, ids: Masked) -> Forced:
+        """The words after the memory, all at once."""
+        hidden = self._words(state, zeroed(ids)).hidden
+        return Forced(hidden, hidden.new_zeros(()))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The model's own head; ids that it knows beyond `size` are left out."""
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits[..., : self.size]
+
+    def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
+        """One word more in the keys and values."""
+        y = self._words(state, ids_b[:, None])
+        mask = nn.functional.pad(state.moving["mask"], (0, 1), value=True)
+        return y.hidden[:, 0], State(state.fixed, {"mask": mask, **_named(y.pairs)})
+
+    def attention(self, state: State, ids: Masked) -> Tensor:
+        """Mean over layers and heads of the attention to the memory's tokens, divided by its sum over them."""
+        was = self.model.config._attn_implementation
+        self.model.set_attn_implementation("eager")  # the others do not give weights
+        try:
+            seen = self._words(state, zeroed(ids), output_attentions=True).attention
+        finally:
+            self.model.set_attn_implementation(was)
+        assert seen is not None
+        order, real = state.fixed["order"], state.fixed["real"]
+        share = seen.new_zeros(*seen.shape[:2], order.shape[1])
+        used = min(order.shape[1], seen.shape[2])
+        share[..., :used] = torch.where(real[:, None, :used], seen[..., :used], 0.0)
+        share = share / share.sum(-1, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
+        return torch.zeros_like(share).scatter(2, order[:, None].expand_as(share), share)
+
+    def save_source(self, folder: Path) -> None:
+        """Write what `source` needs to be this folder: config, and a note that weights are elsewhere."""
+        copy(self.source, folder, weights=False)
+        written(folder)
+
+    def _words(self, state: State, ids_bt: Tensor, **more: Any) -> "_Run":
+        past = {k: x for k, x in state.moving.items() if k != "mask"}
+        pairs = [(past[f"key{i}"], past[f"value{i}"]) for i in range(len(past) // 2)]
+        mask = nn.functional.pad(state.moving["mask"], (0, ids_bt.shape[1]), value=True)
+        return self._run(pairs, mask, input_ids=ids_bt, **more)
+
+    def _run(self, pairs: Pairs, mask_bt: Tensor, **inputs: Any) -> "_Run":
+        """The model on what comes after `pairs`; mask_bt covers both."""
+        (fresh,) = (inputs[name].shape[1] for name in ("input_ids", "inputs_embeds") if name in inputs)
+        places = (mask_bt.cumsum(1)[:, -fresh:] - 1).clamp(0, self._places() - 1)
+        if "position_ids" in inspect.signature(self.model.base_model.forward).parameters:
+            inputs["position_ids"] = places
+        cache = transformers().DynamicCache(pairs)
+        y = self.model.base_model(
+            attention_mask=mask_bt.long(), past_key_values=cache, use_cache=True, return_dict=True, **inputs
+        )
+        attention = torch.stack(y.attentions).mean((0, 2)) if inputs.get("output_attentions") else None
+        return _Run(y.last_hidden_state, [(layer.keys, layer.values) for layer in cache.layers], attention)
+
+    def _places(self) -> int:
+        return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31)
+
+
+class _Run(NamedTuple):
+    """hidden: (B, T, width). pairs: keys and values (B, H, S + T, D) of each layer. attention: (B, T, S + T)."""
+
+    hidden: Tensor
+    pairs: Pairs
+    attention: Tensor | None
+
+
+def _named(pairs: Pairs) -> dict[str, Tensor]:
+    return {f"{name}{i}": x for i, pair in enumerate(pairs) for name, x in zip(("key", "value"), pair, strict=True)}
+
+
+@torch.no_grad()
+def _checked(model: Any, source: str) -> None:
+    """Two words that differ in the second: no change in the first, and the head is what gives the logits."""
+    device = next(model.parameters()).device
+    ids = torch.tensor([[0, 1], [0, 2]], device=device)
+    with quiet(), explained(source):
+        model.eval()
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        logits = model(input_ids=ids, use_cache=False).logits
+        own = model.get_output_embeddings()(hidden)
+    if not torch.allclose(hidden[0, 0], hidden[1, 0], rtol=1e-3, atol=1e-4):
+        raise InputError(
+            f"{source!r} is no causal language model: what it makes of a word depends on later ones; "
+            "name one that was trained to write, such as gpt2"
+        )
+    if not torch.allclose(own, logits, rtol=1e-3, atol=1e-3):
+        raise InputError(
+            f"the language model {source!r} does more than a linear map after its last layer, which this decoder can't "
+            "follow; name another, such as gpt2"
+        )
+
+
+def opened(source: str, architecture: str) -> Any:
+    """A whole network in eval(), by one of transformers' classes; fresh weights where a note says they are elsewhere.
+
+    Raises InputError for a folder without safetensors weights, with too few of them, or of another kind of network.
+    """
+    folder = resolve(source)
+    weights = weights_of(Path(folder))
+    if not weights and not (Path(folder) / ELSEWHERE).exists():
+        raise InputError(
+            f"{source!r} has no safetensors weights; save it again with transformers: model.save_pretrained(folder)"
+        )
+    form, cls = config(source), getattr(transformers(), architecture)
+    with LOCK, quiet(), explained(folder):
+        if not weights:
+            return cls.from_config(form, dtype=torch.float32).eval()
+        network, info = cls.from_pretrained(
+            folder,
+            config=form,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    if lost := sorted(info["missing_keys"]):
+        raise InputError(
+            f"the weights of {source!r} lack {len(lost)} of the network's tensors (such as {lost[0]}): it was not "
+            "trained to write, or the file is incomplete"
+        )
+    return network.eval()
