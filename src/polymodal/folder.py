@@ -18,10 +18,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from polymodal import fusion, modalities, tasks
+from polymodal import decoders, fusion, modalities, tasks
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
-from polymodal.decoders import DECODERS
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.features import EXTRACTORS
@@ -52,7 +51,7 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         fusion.FUSIONS.values(),
         tasks.TASKS.values(),
         (Predictor, Stacked, Ensemble, Translator, Transcriber, Decoding),
-        DECODERS.values(),
+        decoders.CLASSES,
         VOCABULARIES.values(),
         parts,
     )

@@ -104,7 +104,10 @@ class Translator(Generator):
         """
         (target,) = batch.targets.values()
         rows, words = self.task.captions(target)
-        start = self.decoder.start(self.memory(batch.inputs).tokens)
+        memory = self.memory(batch.inputs).tokens
+        if not len(rows):
+            return Losses(0 * memory.values.sum(), {})
+        start = self.decoder.start(memory)
         if self.reward is not None and self.training:
             return self._self_critical(start, target)
         state = start.take(rows)

@@ -1,0 +1,217 @@
+"""From a table with a column of sentences to a model that writes them, and what can go wrong on the way."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import polymodal
+from polymodal import InputError
+from polymodal.data.references import gathered, unnumbered
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table
+from polymodal.decoders.base import Decoding
+from polymodal.writing import Writing
+
+COLOURS = {"red": (230, 20, 20), "green": (20, 190, 20), "blue": (30, 30, 230)}
+
+
+def squares(folder: Path, count: int = 60, seed: int = 0) -> Path:
+    """A table of pictures of a coloured square, three sentences each, a row a sentence."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw, rows = random.Random(seed), []
+    for i in range(count):
+        colour, side = draw.choice([*COLOURS]), draw.choice(["left", "right"])
+        picture = Image.new("RGB", (32, 32), "white")
+        x = 2 if side == "left" else 18
+        ImageDraw.Draw(picture).rectangle([x, 9, x + 11, 21], fill=COLOURS[colour])
+        picture.save(folder / f"{i}.png")
+        texts = [f"a {colour} square on the {side}", f"one {colour} square", f"the {side} holds something {colour}"]
+        rows += [{"image": f"{i}.png", "caption_id": k, "caption": t} for k, t in enumerate(texts)]
+    path = folder / "captions.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+FAST = {"task": "generate", "size": "tiny", "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory) -> tuple[Path, polymodal.Model, Path]:
+    folder = tmp_path_factory.mktemp("captions")
+    table = squares(folder / "train")
+    out = folder / "model"
+    model = polymodal.fit(table, "caption", out=out, epochs=25, lr=0.004, cache=folder / "cache", **FAST)
+    return table, model, out
+
+
+def test_a_captioner_describes_pictures_that_it_never_saw(fitted, tmp_path):
+    _, model, _ = fitted
+    answer = model.evaluate(squares(tmp_path / "new", 30, seed=5))
+    assert answer.rows == 30 and answer.metric == "cider_d"  # a row a picture, not a sentence
+    assert answer.metrics["exact_match"].value >= 0.5
+    assert answer.metrics["bleu_1"].low <= answer.metrics["bleu_1"].value <= answer.metrics["bleu_1"].high
+    names = "cider_d bleu_1 bleu_2 bleu_3 bleu_4 meteor rouge_l chrf wer cer exact_match distinct_1 novelty"
+    assert set(names.split()) <= answer.metrics.keys()
+
+
+def test_fit_reports_rows_that_were_gathered(fitted):
+    _, model, _ = fitted
+    assert model.report["rows"] == {"train": 48, "valid": 12, "unlabelled": 0}
+    column = model.preprocessor.schema.columns["caption_id"]
+    assert column.kind == "id" and "numbers the references" in column.reason
+
+
+def test_a_saved_captioner_writes_the_same(fitted, tmp_path):
+    table, model, out = fitted
+    again = polymodal.load(out)
+    pd.testing.assert_frame_equal(again.predict(table), model.predict(table))
+
+
+def test_several_captions_come_with_their_probabilities(fitted):
+    table, model, _ = fitted
+    frame = model.predict(table, decoding=Decoding(beams=6, captions=3))
+    assert list(frame) == [
+        "prediction", "log_probability", "prediction_2", "log_probability_2", "prediction_3", "log_probability_3",
+    ]  # fmt: skip
+    assert len(frame) == 180 and (frame["prediction"] != frame["prediction_2"]).all()
+    drawn = model.predict(table, decoding=Decoding("sample", captions=2, temperature=2.0, seed=3))
+    assert (drawn["prediction"] != drawn["prediction_2"]).any()
+    same = model.predict(table, decoding=Decoding("sample", captions=2, temperature=2.0, seed=3))
+    pd.testing.assert_frame_equal(drawn, same)
+
+
+def test_one_row_alone_gets_what_it_gets_among_others(fitted):
+    table, model, _ = fitted
+    frame = pd.read_csv(table)
+    frame["image"] = str(table.parent) + "/" + frame["image"]
+    whole = model.predict(frame)
+    assert model.predict(frame.iloc[[4]])["prediction"][0] == whole["prediction"][4]
+    assert len(model.predict(pd.DataFrame({"image": [None, frame["image"][0]]}))) == 2
+
+
+def test_captions_of_one_input_become_one_row():
+    frame = pd.DataFrame(
+        {
+            "photo": ["a.png", "b.png", "a.png", None, None],
+            "question": ["what?", "what?", "what?", None, None],
+            "nr": [0, 0, 1, 0, 1],
+            "answer": ["x", "y", "z", "u", "v"],
+        }
+    )
+    table = Table.read(frame)
+    schema = unnumbered(table, Schema.infer(table, "answer", kinds={"photo": "image", "question": "text"}))
+    whole = gathered(table, schema)
+    assert whole.cells("answer") == [["x", "z"], ["y"], ["u"], ["v"]]  # nothing to read: each a row of its own
+    assert [whole.row_number(i) for i in range(4)] == [1, 2, 4, 5]
+
+
+def test_a_language_is_no_number_of_a_reference():
+    rows = [{"photo": f"{i}.png", "language": k, "caption": f"{k} {i}"} for i in range(9) for k in ("en", "de")]
+    table = Table.read(rows)
+    schema = Schema.infer(table, "caption", kinds={"photo": "image"})
+    assert unnumbered(table, schema).columns["language"].kind == "category"
+
+
+@pytest.mark.parametrize("form", ["columns", "lists"])
+def test_references_may_be_columns_or_lists(tmp_path, form):
+    frame = pd.read_csv(squares(tmp_path / "t", 24))
+    wide = frame.pivot(index="image", columns="caption_id", values="caption").reset_index()
+    wide.columns = ["image", "one", "two", "three"]
+    if form == "lists":
+        texts = wide[["one", "two", "three"]].apply(lambda row: json.dumps(list(row)), axis=1)
+        wide = pd.DataFrame({"image": wide["image"], "texts": texts})
+    path = tmp_path / "t" / "wide.csv"
+    wide.to_csv(path, index=False)
+    target = ["one", "two", "three"] if form == "columns" else "texts"
+    model = polymodal.fit(path, target, epochs=1, cache=tmp_path / "c", **FAST)
+    assert model.task.name == "generate" and model.report["rows"]["train"] > 15
+    assert len(model.task.seen_) > 6
+
+
+def test_files_that_are_in_two_tables_are_refused_unless_meant(fitted, tmp_path):
+    table, _, _ = fitted
+    with pytest.raises(InputError, match=r"60 files of the validation table.*0\.png.*--allow-overlap"):
+        polymodal.fit(table, "caption", valid=table, **FAST)
+    model = polymodal.fit(table, "caption", valid=table, allow_overlap=True, epochs=1, cache=tmp_path, **FAST)
+    assert model.report["rows"]["valid"] == 60
+
+
+def test_pictures_stay_on_one_side_of_the_split(tmp_path):
+    folder = squares(tmp_path / "t", 12).parent
+    rows = [
+        {"image": f"{i}.png", "question": q, "answer": a}
+        for i in range(12)
+        for q, a in (("what is this thing?", "it is a square"), ("where is it to be seen?", "on this very picture"))
+    ]
+    path = folder / "questions.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    from polymodal import problem
+
+    goal = problem.state(path, "answer", task="generate", kinds={"question": "text"})
+    train, valid = goal.split(0)
+    images = goal.table.cells("image")
+    assert valid and not {images[i] for i in train} & {images[i] for i in valid}
+
+
+def test_self_critical_epochs_follow_the_others(tmp_path):
+    table = squares(tmp_path / "t", 24)
+    model = polymodal.fit(
+        table, "caption", epochs=2, cache=tmp_path / "c", writing=Writing(self_critical=1, sampled=0.2), **FAST
+    )
+    assert [line["epoch"] for line in model.report["history"]] == [0, 1, 2]
+    assert model.report["writing"]["self_critical"] == 1
+
+
+def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
+    _, _, out = fitted
+    folder = tmp_path / "cut"
+    shutil.copytree(out, folder)
+    form = json.loads((folder / "model.json").read_text())
+    vocabulary = form["learner"]["args"]["task"]["args"]["vocabulary"]
+    vocabulary["fitted"]["words_"] = vocabulary["fitted"]["words_"][:-3]
+    (folder / "model.json").write_text(json.dumps(form))
+    with pytest.raises(InputError, match=r"damaged: model\.json"):
+        polymodal.load(folder)
+    from polymodal.folder import MANIFEST, _sum
+
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["sha256"]["model.json"] = _sum(folder / "model.json")
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="the vocabulary was cut or exchanged"):
+        polymodal.load(folder)
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"fusion": "gated"}, "joins modalities for a label"),
+        ({"writing": Writing(decoder="grue")}, "unknown decoder 'grue'; did you mean 'gru'"),
+        ({"writing": Writing(decoder="ctc")}, "a CTC head transcribes a recording or a series"),
+        ({"writing": Writing(vocabulary="letters")}, "vocabulary can't be 'letters'; it must be one of words, bpe"),
+        ({"writing": Writing(smoothing=1.0)}, "smoothing can't be 1.0"),
+        ({"writing": Writing(measure="bleu")}, "can't be chosen by 'bleu'"),
+    ],
+)
+def test_bad_settings_are_told(fitted, tmp_path, settings, said):
+    table, _, _ = fitted
+    with pytest.raises(InputError, match=said):
+        polymodal.fit(table, "caption", cache=tmp_path, **{**FAST, **settings})
+
+
+def test_empty_captions_and_rows_without_a_picture_are_counted(tmp_path):
+    table = squares(tmp_path / "t", 24)
+    frame = pd.read_csv(table)
+    frame.loc[frame["image"] == "0.png", "caption"] = None  # a picture without a caption
+    frame.loc[frame["image"] == "1.png", "image"] = None  # captions without a picture
+    frame.loc[3, "caption"] = "far too long " * 4_000
+    frame.to_csv(table, index=False)
+    model = polymodal.fit(table, "caption", epochs=1, cache=tmp_path / "c", **FAST)
+    assert model.report["rows"]["unlabelled"] == 1
+    assert any("longer than 64 words" in line for line in model.report["story"]) or model.task.longest_ < 64
+    assert torch.isfinite(torch.tensor([line["loss"] for line in model.report["history"]])).all()
