@@ -208,12 +208,12 @@ class Beams:
         """(M, K) parents, words and scores of the next beams, and (M,) whether the row is done. Fills the pool."""
         size, end, width = logp.shape[-1], self.rules.end, self.width
         taken = torch.zeros_like(logp[:, 0]) if self.groups > 1 else None
-        chosen, over, ended = [], [], torch.zeros_like(score, dtype=torch.bool)
+        chosen, over, ended = [], [], torch.zeros_like(score, dtype=torch.int64)
         for g in range(0, self.how.beams, width):
             total = score[:, g : g + width, None] + logp[:, g : g + width]
             if g:
                 same = (words[:, g : g + width, None, :t] == words[:, None, :g, :t]).all(-1)
-                again = (same & ended[:, None, :g]).any(-1)
+                again = (same & (ended[:, None, :g] > 0)).any(-1)
                 total[..., end] = torch.where(again, CLOSED, total[..., end])
             rank = total if taken is None else total - self.how.diversity * taken[:, None]
             order, at = rank.flatten(1).topk(min(2 * width, width * size), dim=1)
@@ -222,7 +222,7 @@ class Beams:
             ends = (word == end) & (value > CLOSED)
             finished = ends[:, :width] & ~pool.full(live, g, width)
             if bool(finished.any()):
-                ended.scatter_(1, parent[:, :width], finished | ended.gather(1, parent[:, :width]))
+                ended.scatter_add_(1, parent[:, :width], finished.long())  # a parent may be there twice
                 pool.add(
                     live, g, parent[:, :width], torch.where(finished, value[:, :width], CLOSED), words, t, self.how
                 )
