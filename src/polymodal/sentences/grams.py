@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 ORDERS = 4  # longest n-grams of BLEU and CIDEr-D, in words
 CHRF = 6  # and of chrF, in characters
-SIGMA = 6.0  # of CIDEr-D: bigrams that lengths may differ by
+SIGMA = 6.0  # of CIDEr-D: words that lengths may differ by
 
 
 class Grams(NamedTuple):
@@ -166,7 +166,7 @@ def similar(x: Counted, rows: int, owner: Ints, rarity: Sequence[Floats]) -> Flo
 
         exp(-(l_c - l_r)^2 / (2 * 6^2)) * sum over grams g of min(c_g, r_g) r_g / (|c| |r|)
 
-    c and r being counts times the rarity of the gram (for each n, one number a gram), and l numbers of bigrams. 0
+    c and r being counts times the rarity of the gram (for each n, one number a gram), and l lengths. 0
     without a reference. Vedantam, Zitnick & Parikh 2015.
     """
     total = np.zeros(len(owner))
@@ -177,8 +177,7 @@ def similar(x: Counted, rows: int, owner: Ints, rarity: Sequence[Floats]) -> Flo
         dot = np.minimum(weight[at.candidate], weight[at.reference]) * weight[at.reference]
         size = norm[owner] * norm[rows:]
         total += np.bincount(g.text[at.reference] - rows, dot, len(owner)) / np.where(size > 0, size, 1)
-    bigrams = (x.lengths - 1).clip(0)
-    total *= 10 / len(rarity) * np.exp(-((bigrams[owner] - bigrams[rows:]) ** 2) / (2 * SIGMA**2))
+    total *= 10 / len(rarity) * np.exp(-((x.lengths[owner] - x.lengths[rows:]) ** 2) / (2 * SIGMA**2))
     out: Floats = np.bincount(owner, total, rows) / np.bincount(owner, minlength=rows).clip(1)
     return out
 

@@ -101,15 +101,9 @@ def aligned(candidate: Sequence[str], reference: Sequence[str], stems: Mapping[s
         for (used, last), (worth, matches) in beam.items():
             # a word without a rival is matched in every best alignment
             steps = [] if alone[j] else [(used & live[j + 1], -2, worth, -1)]
-            steps += [
-                (
-                    (used | 1 << i) & live[j + 1],
-                    i,
-                    worth + (2 if candidate[i] == reference[j] else 1) * MATCHED - (i != last + 1),
-                    i,
-                )
-                for i in _free(option, used, last)
-            ]
+            for i in [i for i in option if not used >> i & 1][:NEAR]:
+                gain = (2 if candidate[i] == reference[j] else 1) * MATCHED - (i != last + 1)
+                steps.append(((used | 1 << i) & live[j + 1], i, worth + gain, i))
             for now, end, value, i in steps:
                 if (now, end) not in longer or value > longer[now, end][0]:
                     longer[now, end] = (value, matches if i < 0 else (i, j, matches))
@@ -142,14 +136,6 @@ def _options(candidate: Sequence[str], reference: Sequence[str]) -> tuple[list[l
         options.append(at)
     alone = [len(places.get(stem, [])) == times[stem] == 1 for stem in reference]
     return options, alone, live[::-1]
-
-
-def _free(option: Sequence[int], used: int, last: int) -> list[int]:
-    """The places that are not in use; of many the first ones, and the one that would continue the chunk."""
-    free = [i for i in option if not used >> i & 1]
-    if len(free) > NEAR:
-        free = free[:NEAR] + [i for i in free[NEAR:] if i == last + 1]
-    return free
 
 
 def _weight(word: str) -> float:

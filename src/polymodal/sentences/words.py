@@ -61,7 +61,7 @@ def key(text: str) -> int:
 def _found(text: str, pattern: re.Pattern[str]) -> list[str]:
     if text.isascii():
         return ASCII.findall(text.lower())
-    low = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower().translate(SAME))
+    low = unicodedata.normalize("NFC", text.lower().translate(SAME))
     kinds = "".join(map(_kind, low))
     return [low[m.start() : m.end()] for m in pattern.finditer(kinds)]
 
