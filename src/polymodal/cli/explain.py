@@ -106,7 +106,7 @@ def _print(answer: "Explanation") -> None:
     for text in answer.references:
         say(f"reference: {text}")
     for modality in answer.absent:
-        say(f"nothing to see of {modality}")
+        say(f"without {modality}: it is hidden, empty or can't be read")
     for line in said(answer):
         say(f"  {line}")
 

@@ -121,7 +121,8 @@ def _title(e: Explanation) -> tuple[float, Drawing]:
 def _notes(e: Explanation) -> list[tuple[float, Drawing]]:
     notes = [f"{len(e.words) - WORDS} more words are not drawn"] if len(e.words) > WORDS else []
     notes += [f"reference: {r}" for r in e.references[:5]]
-    notes += [f"nothing to see of {m}" for m in e.absent] + [f"can't be read: {b}" for b in e.bad]
+    notes += [f"without {m}: it is hidden, empty or can't be read" for m in e.absent]
+    notes += [f"can't be read: {b}" for b in e.bad]
     lines = [line for note in notes for line in wrap(plain(note), 130)]
     if not lines:
         return []
@@ -143,23 +144,26 @@ def _panels(e: Explanation, modality: str, place: Grid) -> tuple[float, Drawing]
     columns = min(COLUMNS, len(maps) + 1)
     wide = (WIDTH - GAP) / COLUMNS - GAP
     high = min(wide * h / w, 1.6 * wide)
-    lines = -(-(len(maps) + 1) // columns)
+    drawn = min(wide, high * w / h)
+    total = -(-(len(maps) + 1) // columns) * (high + LABEL + GAP)
 
     def draw(figure: "Figure", top: float) -> None:
+        axes = _axes(figure, 0, top - total, WIDTH, total)  # one for all panels, in inches: axes are slow to make
+        axes.axis("off")
         for i in range(len(maps) + 1):
             x = GAP + (i % columns) * (wide + GAP)
-            y = top - (i // columns) * (high + LABEL + GAP) - high
-            axes = _axes(figure, x, y, wide, high)
-            axes.axis("off")
-            axes.imshow(image if i == 0 else lit(image, maps[i - 1]), aspect="equal", interpolation="bilinear")
+            y = total - (i // columns) * (high + LABEL + GAP) - high
+            panel = image if i == 0 else lit(image, maps[i - 1])
+            axes.imshow(panel, extent=(x, x + drawn, y, y + high), aspect="auto", interpolation="bilinear")
             if i == 0:
-                _say(figure, x, y - 0.04, _short(modality, 24), size=10, style="italic")
+                _say(figure, x, top - total + y - 0.04, _short(modality, 24), size=10, style="italic")
                 continue
-            _around(axes, maps[i - 1])
-            _say(figure, x, y - 0.04, _short(e.words[i - 1], 24), size=11, weight="bold")
-            _say(figure, x, y - 0.24, _numbers(e, i - 1, share[i - 1]), size=8, color=GREY)
+            _around(axes, maps[i - 1], (x, x + drawn), (y + high, y))
+            _say(figure, x, top - total + y - 0.04, _short(e.words[i - 1], 24), size=11, weight="bold")
+            _say(figure, x, top - total + y - 0.24, _numbers(e, i - 1, share[i - 1]), size=8, color=GREY)
+        axes.set(xlim=(0, WIDTH), ylim=(0, total))
 
-    return lines * (high + LABEL + GAP), draw
+    return total, draw
 
 
 def _rows(e: Explanation, modality: str) -> tuple[float, Drawing]:
@@ -194,10 +198,11 @@ def _rows(e: Explanation, modality: str) -> tuple[float, Drawing]:
     return above + high + (0.55 if sound else 0.8), draw
 
 
-def _around(axes: "Axes", map_yx: NDArray[np.float64]) -> None:
-    """A line around what gets half of the largest attention or more."""
+def _around(axes: "Axes", map_yx: NDArray[np.float64], xs: tuple[float, float], ys: tuple[float, float]) -> None:
+    """A line around what gets half of the largest attention or more; the map lies from xs[0] to xs[1]."""
     if map_yx.min() < 0.5 < map_yx.max() and min(map_yx.shape) > 1:
-        axes.contour(map_yx, levels=[0.5], colors=[LIT], linewidths=1.2)
+        y, x = (a + (b - a) * (np.arange(n) + 0.5) / n for (a, b), n in zip((ys, xs), map_yx.shape, strict=True))
+        axes.contour(x, y, map_yx, levels=[0.5], colors=[LIT], linewidths=1.2)
 
 
 def _numbers(e: Explanation, word: int, share: float) -> str:

@@ -21,9 +21,9 @@ from polymodal.modalities.files import read
 
 LARGEST = 1_000_000  # bytes of a page
 LIT = (255, 176, 0)
-SHADE, LEVELS = 0.72, 24  # how dark it gets where nothing is attended to, in so many steps
+SHADE, LEVELS = 0.7, 32  # how dark it gets where nothing is attended to, in so many steps
 STRIP = 240  # pixels along time
-FULL = 0.999  # of the attention: what rounding leaves out
+LEAST = 0.005  # of the attention: what is not rounded to 0%
 
 
 class Detail(NamedTuple):
@@ -34,7 +34,13 @@ class Detail(NamedTuple):
     sound: int
 
 
-DETAILS = (Detail(640, 112, 400_000), Detail(480, 64, 0), Detail(256, 32, 0), Detail(128, 16, 0))
+DETAILS = (
+    Detail(640, 224, 400_000),
+    Detail(480, 96, 200_000),
+    Detail(480, 64, 0),
+    Detail(256, 32, 0),
+    Detail(128, 16, 0),
+)
 
 
 class Figure(NamedTuple):
@@ -88,7 +94,7 @@ def said(e: Explanation) -> list[str]:
     out = []
     for i, word in enumerate(e.words):
         parts = [f"{m} {share[m][i]:.0%}" + (f", {told[m][i]}" if told[m][i] else "") for m in e.maps]
-        parts += [f"nothing {e.nothing[i]:.0%}"] if e.nothing[i] > 1 - FULL else []
+        parts += [f"nothing {e.nothing[i]:.0%}"] if e.nothing[i] >= LEAST else []
         out.append(f"{word} (p {np.exp(e.logprob[i]):.2f}): {'; '.join(parts)}")
     return out
 
@@ -110,7 +116,7 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
             f"the picture in {modality}",
             _uri("image/jpeg", _encoded(image, "JPEG", quality=80)),
             f"{image.width} / {image.height}",
-            [_uri("image/png", _encoded(shade(m), "PNG", optimize=True)) for m in maps],
+            [_uri("image/png", _encoded(shade(m), "PNG")) for m in maps],
             "",
             [],
         )
@@ -121,7 +127,7 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
         image = grey.resize((min(max(grey.width, STRIP), 800), 96), Image.Resampling.BILINEAR)
         marks = [f"{where.duration * i / 4:.1f} s" for i in range(5)]
         alt = f"spectrogram of {modality}, {where.duration:.1f} seconds"
-        uri, sound = _uri("image/png", _encoded(image, "PNG", optimize=True)), _sound(where, detail.sound)
+        uri, sound = _uri("image/png", _encoded(image, "PNG")), _sound(where, detail.sound)
         return Figure(modality, where.name, "strip", alt, uri, "", _strips(a_ws[:, token]), sound, marks)
     if isinstance(where, Sequence) and where.tokens > 1:
         token = np.arange(STRIP) * where.tokens // STRIP if where.tokens < STRIP else np.arange(where.tokens)
@@ -138,8 +144,8 @@ def shade(light_yx: NDArray[np.float64]) -> Image.Image:
     out = np.zeros((*light_yx.shape, 4), dtype=np.uint8)
     out[..., 3] = (alpha * LEVELS).round() / LEVELS * 255
     inside = np.pad(light_yx >= 0.5, 1, mode="edge")
-    near = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    out[inside[1:-1, 1:-1] & ~near] = (*LIT, 255)
+    core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    out[inside[1:-1, 1:-1] & ~core] = (*LIT, 255)
     return Image.fromarray(out)
 
 
@@ -151,7 +157,7 @@ def _strips(light_wx: NDArray[np.float64]) -> list[str]:
         pixels[:10, :, 3] = (1 - light_x) * SHADE * 255
         pixels[10:] = (0, 0, 0, 255)
         pixels[10:, :, :3] = (light_x[:, None] * LIT).round()
-        out.append(_uri("image/png", _encoded(Image.fromarray(pixels), "PNG", optimize=True)))
+        out.append(_uri("image/png", _encoded(Image.fromarray(pixels), "PNG")))
     return out
 
 

@@ -23,7 +23,8 @@ Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 LEADS = (0, 1, 2, 5)  # tokens ahead of the grid: none, a class token, with distillation's, with four registers
 THIRDS = (("upper left", "top", "upper right"), ("left", "centre", "right"), ("lower left", "bottom", "lower right"))
-CLEAR = 1.5  # a ninth of the picture that gets less than this times its area is no place to name
+CLEAR = 2.0  # a ninth of the picture that gets less than this times its share of the area is no place to name
+THIRD = 16  # places along a third of a side, when a window is moved over the picture
 SPREAD = 0.45  # of the clip: half of an even attention takes half of it
 RAMP = 512  # pixels of the longer side
 CELL = 200  # characters of a cell that are kept as its name
@@ -64,13 +65,9 @@ class Grid(NamedTuple):
         return out
 
     def words(self, attention_ws: Floats) -> list[str]:
-        """Of each word the ninth of the picture that gets most; "all over" where none stands out."""
-        if self.height * self.width == 1 and self.box == WHOLE:
-            return ["all over"] * len(attention_ws)
-        ninths = self.over(attention_ws, 48, 48).reshape(-1, 3, 16, 3, 16).sum((2, 4)).reshape(-1, 9)
-        share = ninths / np.maximum(ninths.sum(1, keepdims=True), 1e-12)
-        names = [name for line in THIRDS for name in line]
-        return [names[int(s.argmax())] if 9 * s.max() >= CLEAR else "all over" for s in share]
+        """Of each word where the ninth of the picture lies that gets most; "spread out" where none stands out."""
+        maps = self.over(attention_ws, 3 * THIRD, 3 * THIRD)
+        return [_ninth(m / max(float(m.sum()), 1e-12)) for m in maps]
 
     def to_json(self) -> dict[str, Any]:
         """Without the picture."""
@@ -211,6 +208,15 @@ def _ends(at: torch.Tensor) -> tuple[float, float]:
     half_pixel = float(at[-1] - at[0]) / (len(at) - 1) / 2
     low, high = float(at[0]) - half_pixel, float(at[-1]) + half_pixel
     return (0.0 if low < 0.02 else low), (1.0 if high > 0.98 else high)
+
+
+def _ninth(share_yx: Floats) -> str:
+    """The name of the place where a window of a third of each side gets most, by the third that its centre is in."""
+    total = np.pad(share_yx.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    mass = total[THIRD:, THIRD:] - total[:-THIRD, THIRD:] - total[THIRD:, :-THIRD] + total[:-THIRD, :-THIRD]
+    y, x = np.unravel_index(int(mass.argmax()), mass.shape)
+    name = THIRDS[(int(y) + THIRD // 2) // THIRD][(int(x) + THIRD // 2) // THIRD]
+    return name if 9 * mass.max() >= CLEAR else "spread out"
 
 
 def _inside(low: float, high: float, size: int) -> tuple[int, int]:
