@@ -124,7 +124,7 @@ def multi30k(source: Source, split: str) -> Form:
     """Parallel text files, a language each; a picture a line where there are lists of them and the photos are there."""
     files: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
     for e in source.entries:
-        if found := TEXT.fullmatch(e.path.name):
+        if found := TEXT.fullmatch(e.base):
             files[found[1]].setdefault(found[2], e)
     if absent := [part for part in ("train", "val") if part not in files]:
         raise InputError(
@@ -132,7 +132,7 @@ def multi30k(source: Source, split: str) -> Form:
         )
     first = "test_2016_flickr" if "test_2016_flickr" in files else "test"
     order = ["train", "val", first, *sorted(files.keys() - {"train", "val", first})]
-    photos = any(e.path.suffix.lower() in (".jpg", ".jpeg", ".png") for e in source.entries)
+    photos = any(e.path.lower().endswith((".jpg", ".jpeg", ".png")) for e in source.entries)
     tables, lists = {}, {}
     for part in (p for p in order if p in files):
         texts = {x: e.lines() for x, e in sorted(files[part].items(), key=lambda pair: (pair[0] != "en", pair[0]))}

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from polymodal.data.public.catalogue import find
@@ -63,10 +63,9 @@ def read(
     columns = {part: _columns(form.column, rows) for part, rows in kept.items()}
     old = _ready(out, kept)
     extracted = _extract(kept, out, form.column, quiet)
-    files = {e: _target(e, out, form.column) if e.member else e.file for _, e in pairs if e}
-    places = {folder: _seen_from(out, folder) for folder in {file.parent for file in files.values()}}
+    home: dict[str, str] = {}
     for part, rows in kept.items():
-        cells = [({form.column: str(places[files[e].parent] / files[e].name)} if e else {}) | r.texts for r, e in rows]
+        cells = [({form.column: _path(e, out, form.column, home)} if e else {}) | row.texts for row, e in rows]
         _write(out / f"{part}.csv", columns[part], cells)
     for part in old - kept.keys():
         (out / f"{part}.csv").unlink(missing_ok=True)  # of another split, read earlier
@@ -112,25 +111,28 @@ def _columns(column: str, rows: Sequence[tuple[Row, Entry | None]]) -> list[str]
     return [column] * any(row.media for row, _ in rows) + list(texts)
 
 
-def _seen_from(out: Path, folder: Path) -> PurePosixPath:
-    """What the table says of a folder: relative to its own, but absolute on another drive."""
-    try:
-        return PurePosixPath(Path(os.path.relpath(folder.resolve(), out.resolve())).as_posix())
-    except ValueError:
-        return PurePosixPath(folder.resolve().as_posix())
+def _path(entry: Entry, out: Path, column: str, home: dict[str, str]) -> str:
+    """What the table says: relative to its own folder, but absolute on another drive. home: folders seen so far."""
+    file = str(_target(entry, out, column)) if entry.member else entry.file
+    folder, name = os.path.split(file)
+    if folder not in home:
+        try:
+            seen = Path(os.path.relpath(Path(folder).resolve(), out.resolve()))
+        except ValueError:
+            seen = Path(folder).resolve()
+        home[folder] = "" if seen == Path() else f"{seen.as_posix()}/"
+    return home[folder] + name
 
 
 def _target(entry: Entry, out: Path, column: str) -> Path:
     """Where a member of an archive is extracted to: its own name and its folder's, never a path from the archive."""
-    parent = entry.path.parent.name
-    return (
-        out / ("images" if column == "image" else column) / ("" if parent in ("", "..") else parent) / entry.path.name
-    )
+    below = "" if entry.parent in ("", ".", "..") else entry.parent
+    return out / ("images" if column == "image" else column) / below / entry.base
 
 
 def _extract(kept: dict[str, list[tuple[Row, Entry | None]]], out: Path, column: str, quiet: bool) -> int:
     """Extract what the tables name and is not there yet; how many files were written."""
-    todo: defaultdict[Path, dict[Path, Entry]] = defaultdict(dict)
+    todo: defaultdict[str, dict[Path, Entry]] = defaultdict(dict)
     for rows in kept.values():
         for _, e in rows:
             if e and e.member and not _whole(target := _target(e, out, column), e.size):
