@@ -1,4 +1,4 @@
-"""The demo: a small audio-visual table made from real input, and a first run over it.
+"""Written and spoken digits: a small audio-visual table made from real input.
 
     handwritten digit --enlarge, turn, shift, cover, grain--> pictures/train-0001.png  } a row of
     its word --synthesiser, a speaker's voice--> --noise--> sounds/train-0001.wav      } train.csv
@@ -11,19 +11,12 @@ import csv
 import ctypes
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from polymodal.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ACCENTS = "en en-us en-029 en-gb-scotland en-gb-x-rp en-gb-x-gbclan en-gb-x-gbcwmd en-us-nyc".split()
@@ -40,7 +33,6 @@ PAUSE = 0.1  # seconds of silence before and after a word, at most
 NOISE_DB = (-2.0, 13.0)  # signal to noise ratio of a recording: drawn evenly from this range
 GRAIN = (0.0, 0.05)  # standard deviation of a picture's grain, where ink is 1
 COVERED = 0.2  # share of pictures of which a patch is covered
-EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
 ABSENT = 0.06  # share of rows without a picture, and of rows without a sound
 
 
@@ -58,120 +50,6 @@ class Speaker(NamedTuple):
     voice: str
     pitch: float
     pace: float
-
-
-PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
-FIT = "--target digit --group speaker"
-TRY_NEXT = """\
-Try next:
-  polymodal schema {model}
-      what the model reads, and by which parts
-  polymodal fit {train} {fit} --size tiny --fusion attention --out {folder}/attention
-      another fusion; `polymodal fit --help` names them all
-  polymodal fit {train} {fit} --out {folder}/longer
-      both paths: networks with several fusions, and estimators on features
-  polymodal compare {train} {fit} --fusion gated,features --folds 3 --out {folder}/compare
-      fusions and features on the same folds, with tests and plots
-  polymodal inspect YOURS.csv
-      a table of your own
-or, in Python:
-  import polymodal
-  model = polymodal.load("{model}")
-  model.predict([{{"picture": "{folder}/pictures/unseen-0000.png", "sound": None}}])
-"""
-
-
-def run(folder: Path, quiet: bool = False) -> None:
-    """Make the table, then inspect, fit, evaluate and predict, saying the command line of each step.
-
-    Raises InputError where the folder holds something else, or a package is missing.
-    """
-    from rich.console import Console
-
-    import polymodal
-    from polymodal import render
-
-    console = Console(quiet=quiet)
-    ours = (folder / "pictures").is_dir() and (folder / "sounds").is_dir()
-    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} holds something else already; name a new folder: polymodal demo DIR")
-    _step(console, f"Handwritten digits, and the same digits spoken in {len(VOICES)} voices with noise", None)
-    try:
-        train, unseen = make_table(folder)
-    except ImportError as e:
-        raise InputError(str(e)) from e
-    console.print(f"{train} has {len(VOICES) * 4 // 5} voices; {unseen} has others, and other hands", **PLAIN)
-    _step(console, "What is in the table?", f"inspect {train} {FIT}")
-    polymodal.inspect(str(train), ["digit"], "speaker").render(console)
-
-    model_folder = folder / "model"
-    _step(
-        console,
-        "Train, and compare with each modality alone",
-        f"fit {train} --test {unseen} {FIT} --fusion gated --size tiny --epochs {EPOCHS} --out {model_folder}",
-    )
-    with _one_thread():
-        model = polymodal.fit(
-            str(train),
-            "digit",
-            test=str(unseen),
-            group="speaker",
-            fusion="gated",
-            size="tiny",
-            epochs=EPOCHS,
-            out=model_folder,
-            overwrite=True,
-            quiet=quiet,
-        )
-    if not quiet:
-        render.fitted(model, model_folder, str(train))
-
-    _step(console, "How good is it on speakers that it never heard?", f"evaluate {model_folder} {unseen}")
-    whole = model.evaluate(str(unseen))
-    if not quiet:
-        render.evaluation(whole)
-    for hidden in ("sound", "picture"):
-        _step(console, f"And without any {hidden}?", f"evaluate {model_folder} {unseen} --without {hidden}")
-        score = model.evaluate(str(unseen), without=[hidden]).metrics["accuracy"]
-        console.print(f"accuracy {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]", **PLAIN)
-
-    out = folder / "predictions.csv"
-    _step(console, "Predict", f"predict {model_folder} {unseen} --out {out}")
-    answers = model.predict(str(unseen))
-    answers.to_csv(out, index=False)
-    console.print(_sample(unseen, answers), **PLAIN)
-    console.print()
-    console.print(TRY_NEXT.format(train=train, folder=folder, model=model_folder, fit=FIT), **PLAIN, end="")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch in one thread: threads of so small a network wait for each other on a busy machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _step(console: "Console", title: str, command: str | None) -> None:
-    console.print(f"\n[bold cyan]{title}[/]", highlight=False)
-    if command is not None:
-        console.print(f"$ polymodal {command}\n", style="bold", **PLAIN)
-
-
-def _sample(table: Path, answers: "pd.DataFrame") -> str:
-    """A few rows beside their predictions: two whole ones, two without a picture, two without a sound."""
-    import pandas as pd
-
-    rows = pd.read_csv(table, dtype=str, keep_default_na=False)[["picture", "sound", "digit"]]
-    rows = rows.assign(prediction=answers["prediction"], probability=answers["probability"].round(3))
-    lacking = rows["picture"].eq("") * 1 + rows["sound"].eq("") * 2
-    shown = [i for k in range(3) for i in rows.index[lacking == k][:2]]
-    return str(rows.loc[shown].replace({"picture": {"": "-"}, "sound": {"": "-"}}).to_string(index=False))
 
 
 def make_table(folder: Path, *, rows: int = 1200, unseen: int = 300, seed: int = 0) -> DemoTables:

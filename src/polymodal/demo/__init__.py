@@ -1,0 +1,204 @@
+"""The demo: two small sets of data that it makes itself, and a first run over each.
+
+digits   a picture and a sound of a digit -> which one it is
+shapes   a picture -> a sentence
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.demo import shapes
+from polymodal.demo.digits import VOICES, DemoTables, make_table
+from polymodal.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+__all__ = ["DemoTables", "make_table", "run"]
+
+PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
+EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
+# of the shapes; again no time limit
+SHAPE_EPOCHS, BATCH, RATE, DECODER = 30, 16, 2e-3, "transformer"
+FIT = "--target digit --group speaker"
+TRY_NEXT = """\
+Try next:
+  polymodal schema {model}
+      what the model reads, and by which parts
+  polymodal fit {train} {fit} --size tiny --fusion attention --out {folder}/attention
+      another fusion; `polymodal fit --help` names them all
+  polymodal fit {train} {fit} --out {folder}/longer
+      both paths: networks with several fusions, and estimators on features
+  polymodal compare {train} {fit} --fusion gated,features --folds 3 --out {folder}/compare
+      fusions and features on the same folds, with tests and plots
+  polymodal inspect YOURS.csv
+      a table of your own
+or, in Python:
+  import polymodal
+  model = polymodal.load("{model}")
+  model.predict([{{"picture": "{folder}/pictures/unseen-0000.png", "sound": None}}])
+"""
+
+
+def run(folder: Path, quiet: bool = False) -> None:
+    """Make the tables, then inspect, fit, evaluate and predict, saying the command line of each step.
+
+    Raises InputError where the folder holds something else, or a package is missing.
+    """
+    from rich.console import Console
+
+    console = Console(quiet=quiet)
+    ours = (folder / "pictures").is_dir() and (folder / "sounds").is_dir()
+    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} holds something else already; name a new folder: polymodal demo DIR")
+    with _one_thread():
+        _digits(folder, console, quiet)
+        _captions(folder / "shapes", console, quiet)
+    console.print()
+    named = {"train": folder / "train.csv", "folder": folder, "model": folder / "model", "fit": FIT}
+    console.print(TRY_NEXT.format(**named), **PLAIN, end="")
+
+
+def _digits(folder: Path, console: "Console", quiet: bool) -> None:
+    import polymodal
+    from polymodal import render
+
+    _step(console, f"Handwritten digits, and the same digits spoken in {len(VOICES)} voices with noise", None)
+    try:
+        train, unseen = make_table(folder)
+    except ImportError as e:
+        raise InputError(str(e)) from e
+    console.print(f"{train} has {len(VOICES) * 4 // 5} voices; {unseen} has others, and other hands", **PLAIN)
+    _step(console, "What is in the table?", f"inspect {train} {FIT}")
+    polymodal.inspect(str(train), ["digit"], "speaker").render(console)
+
+    model_folder = folder / "model"
+    _step(
+        console,
+        "Train, and compare with each modality alone",
+        f"fit {train} --test {unseen} {FIT} --fusion gated --size tiny --epochs {EPOCHS} --out {model_folder}",
+    )
+    model = polymodal.fit(
+        str(train),
+        "digit",
+        test=str(unseen),
+        group="speaker",
+        fusion="gated",
+        size="tiny",
+        epochs=EPOCHS,
+        out=model_folder,
+        overwrite=True,
+        quiet=quiet,
+    )
+    if not quiet:
+        render.fitted(model, model_folder, str(train))
+
+    _step(console, "How good is it on speakers that it never heard?", f"evaluate {model_folder} {unseen}")
+    whole = model.evaluate(str(unseen))
+    if not quiet:
+        render.evaluation(whole)
+    for hidden in ("sound", "picture"):
+        _step(console, f"And without any {hidden}?", f"evaluate {model_folder} {unseen} --without {hidden}")
+        score = model.evaluate(str(unseen), without=[hidden]).metrics["accuracy"]
+        console.print(f"accuracy {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]", **PLAIN)
+
+    out = folder / "predictions.csv"
+    _step(console, "Predict", f"predict {model_folder} {unseen} --out {out}")
+    answers = model.predict(str(unseen))
+    answers.to_csv(out, index=False)
+    console.print(_sample(unseen, answers), **PLAIN)
+
+
+def _captions(folder: Path, console: "Console", quiet: bool) -> None:
+    import polymodal
+    from polymodal import render
+    from polymodal.writing import Writing
+
+    _step(console, "Pictures of shapes, and every sentence of a small grammar that is true of them", None)
+    tables = shapes.make_table(folder)
+    console.print(
+        f"{tables.train} and {tables.unseen} lack {len(shapes.held_out())} triples of colour, shape and relation; "
+        f"each picture of {tables.new_combinations} has one",
+        **PLAIN,
+    )
+    out = folder / "model"
+    how = f"--size tiny --decoder {DECODER} --epochs {SHAPE_EPOCHS} --batch-size {BATCH} --lr {RATE}"
+    _step(
+        console,
+        "Learn to describe them",
+        f"fit {tables.train} --target captions --task generate {how} --measure exact_match --out {out}",
+    )
+    model = polymodal.fit(
+        str(tables.train),
+        "captions",
+        task="generate",
+        size="tiny",
+        writing=Writing(decoder=DECODER, measure="exact_match"),
+        epochs=SHAPE_EPOCHS,
+        batch_size=BATCH,
+        lr=RATE,
+        out=out,
+        overwrite=True,
+        quiet=quiet,
+    )
+    if not quiet:
+        render.fitted(model, out, str(tables.train))
+    for title, table in (
+        ("How good is it on new pictures?", tables.unseen),
+        ("And on what it never saw together: a colour and a shape in a relation?", tables.new_combinations),
+    ):
+        _step(console, title, f"evaluate {out} {table}")
+        scores = model.evaluate(str(table)).metrics
+        for name in ("cider_d", "exact_match"):
+            score = scores[name]
+            console.print(f"{name:<11} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]", **PLAIN)
+    written = folder / "written.csv"
+    _step(console, "Describe", f"predict {out} {tables.new_combinations} --out {written}")
+    answers = model.predict(str(tables.new_combinations))
+    answers.to_csv(written, index=False)
+    console.print(_described(tables.new_combinations, answers), **PLAIN)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch in one thread: threads of so small a network wait for each other on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _step(console: "Console", title: str, command: str | None) -> None:
+    console.print(f"\n[bold cyan]{title}[/]", highlight=False)
+    if command is not None:
+        console.print(f"$ polymodal {command}\n", style="bold", **PLAIN)
+
+
+def _sample(table: Path, answers: "pd.DataFrame") -> str:
+    """A few rows beside their predictions: two whole ones, two without a picture, two without a sound."""
+    import pandas as pd
+
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False)[["picture", "sound", "digit"]]
+    rows = rows.assign(prediction=answers["prediction"], probability=answers["probability"].round(3))
+    lacking = rows["picture"].eq("") * 1 + rows["sound"].eq("") * 2
+    shown = [i for k in range(3) for i in rows.index[lacking == k][:2]]
+    return str(rows.loc[shown].replace({"picture": {"": "-"}, "sound": {"": "-"}}).to_string(index=False))
+
+
+def _described(table: Path, answers: "pd.DataFrame", shown: int = 4) -> str:
+    """The first pictures of a table, each with what was written of it, and whether that is true."""
+    import pandas as pd
+
+    lines = []
+    for (picture, captions), said in zip(pd.read_csv(table).head(shown).values, answers["prediction"], strict=False):
+        true = json.loads(captions)
+        lines += [f"{table.parent / picture}", f"  {said} ({'true' if said in true else 'wrong: ' + true[0]})"]
+    return "\n".join(lines)
