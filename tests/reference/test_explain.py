@@ -247,7 +247,9 @@ def test_attention_and_chances_are_those_of_the_decoder_word_by_word(decoder: st
         moving, sofar = state, [begin]
         for i, word in enumerate([*found.ids, learner.task.vocabulary.end][: len(found.logprob)]):
             hidden, moving = learner.decoder.step(moving, torch.tensor([sofar[-1]]))
-            logp = learner.decoder.logits(hidden).log_softmax(-1)[0, word]
+            logits = learner.decoder.logits(hidden)[0]
+            allowed = [v for v in range(len(logits)) if v not in learner.task.vocabulary.banned]
+            logp = logits[word] - logits[allowed].logsumexp(0)
             assert found.logprob[i] == pytest.approx(float(logp), abs=1e-4)
             if i < len(found.ids):
                 given = Masked(torch.tensor([sofar]), torch.ones(1, len(sofar)) > 0)
@@ -258,11 +260,14 @@ def test_attention_and_chances_are_those_of_the_decoder_word_by_word(decoder: st
             sofar.append(word)
 
 
-def test_a_text_that_was_cut_at_the_limit_has_no_end() -> None:
-    learner, inputs = translator("gru", longest=2)
+@pytest.mark.parametrize("how", [Decoding(), Decoding("greedy", min_length=5), Decoding("greedy", max_length=1)])
+def test_the_chances_of_words_and_end_are_those_of_the_caption(how: Decoding) -> None:
+    learner, inputs = translator("gru", longest=3)
+    found = looked(learner, inputs, how)
     with torch.no_grad():
-        found = looked(learner, inputs, Decoding("greedy", min_length=5))
-    assert 1 <= len(found.ids) <= 2 and len(found.logprob) == len(found.ids) + 1
+        written = learner.write(inputs, how)
+    assert found.logprob.sum() == pytest.approx(float(written.logprob[0, 0]), abs=1e-4)
+    assert len(found.logprob) == len(found.ids) + 1 and len(found.ids) <= (how.max_length or 2)
 
 
 def test_an_absent_modality_has_no_map_and_gets_nothing() -> None:
@@ -307,17 +312,15 @@ def test_light_is_the_formula() -> None:
 def test_the_picture_shows_every_word_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     assert draw.WORDS == 40
-    monkeypatch.setattr(draw, "WORDS", 5)
-
-    def size(words: int) -> tuple[int, int]:
+    monkeypatch.setattr(draw, "WORDS", 4)
+    sizes = {}
+    for words in (2, 4, 5, 7):
         e = made(tmp_path, [NASTY, *["dog"] * (words - 1)])
         with Image.open(io.BytesIO(draw.png(e))) as image:
             assert image.format == "PNG"
-            return image.size
-
-    assert size(2)[0] == size(5)[0] == 1100 and size(2)[1] < size(5)[1]
-    more = size(draw.WORDS + 1)[1]
-    assert 0 < more - size(draw.WORDS)[1] < 40 and size(draw.WORDS + 3)[1] == more  # the line that says so
+            sizes[words] = image.size
+    assert {w for w, _ in sizes.values()} == {1100} and sizes[2][1] < sizes[4][1]
+    assert 0 < sizes[5][1] - sizes[4][1] < 40 and sizes[7] == sizes[5]  # the line that says so
 
 
 def test_a_caption_without_words_is_drawn_all_the_same(tmp_path: Path) -> None:

@@ -149,19 +149,16 @@ def looked(learner: Translator, inputs: Mapping[str, Masked], how: Decoding | No
     memory = learner.memory(inputs)
     state, given = learner.decoder.start(memory.tokens), begun(written, vocabulary.begin)
     logits = learner.decoder.logits(learner.decoder.forced(state, given).hidden)
+    logits[..., vocabulary.banned] = -torch.inf  # as the search takes them out before the softmax
     logp = logits.float().log_softmax(-1).gather(2, written.values[..., None])[0, :, 0]
     attention = learner.decoder.attention(state, given)
     learner.train(was)
-    count = int(written.mask.sum())
+    count = int(written.mask.sum()) - 1  # the mark of the end is always there, whatever stopped the search
     ids = written.values[0, :count].tolist()
-    stop = count - (ids[-1:] == [vocabulary.end])  # none, where the longest text was written
-    a_ws = attention[0, :stop].double().cpu().numpy()
+    a_ws = attention[0, :count].double().cpu().numpy()
     real = memory.tokens.mask[0].cpu().numpy()
     maps = {m: a_ws[:, i:j][:, real[i:j]] for m, (i, j) in memory.spans.items() if real[i:j].any()}
-    logprob = logp[:count].double().cpu().numpy()
-    if stop == count:
-        logprob = np.append(logprob, 0.0)
-    return Looked(ids[:stop], vocabulary.text(ids[:stop]), logprob, maps, a_ws[:, 0])
+    return Looked(ids, vocabulary.text(ids), logp[: count + 1].double().cpu().numpy(), maps, a_ws[:, 0])
 
 
 def _position(table: Table, row: int) -> int:
