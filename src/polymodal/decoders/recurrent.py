@@ -118,7 +118,9 @@ class AttentiveGRU(Decoder):
         """fixed: memory (B, S, d) and its keys (B, S, w), real (B, S). moving: h (B, w)."""
         clean = Masked(zeroed(memory), memory.mask)
         m = Masked(self.norm(clean.values), memory.mask)
-        fixed = {"memory": zeroed(m), "keys": self.look.keys(m.values), "real": m.mask}
+        keys = self.look.keys(m.values)
+        # autocast would cast a float32 memory again at every word, and its gradient back
+        fixed = {"memory": zeroed(m).to(keys.dtype), "keys": keys, "real": m.mask}
         return State(fixed, {"h": self.first(masked_mean(m)).tanh()})
 
     def forced(self, state: State, ids: Masked) -> Forced:
