@@ -59,7 +59,8 @@ class Int8(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the dtype of x."""
         x_ni = x.reshape(-1, self.in_features).float()
-        a_n1 = x_ni.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny) / MOST
+        low, high = x_ni.amin(1, keepdim=True), x_ni.amax(1, keepdim=True)
+        a_n1 = torch.maximum(high, -low).clamp_min_(torch.finfo(torch.float32).tiny) / MOST
         y_no = self._product((x_ni / a_n1).round_().to(torch.int8)).mul_(a_n1)
         if self.bias is not None:
             y_no = y_no.add_(self.bias)
