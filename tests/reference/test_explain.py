@@ -106,6 +106,53 @@ def test_what_is_cut_off_is_no_part_of_the_seconds() -> None:
     assert isinstance(found, Seconds) and found.duration == 1.0 and found.edges[-1] == pytest.approx(1.04)
 
 
+def test_tokens_of_frozen_networks(tmp_path: Path) -> None:
+    hub = pytest.importorskip("transformers")
+    from polymodal.modalities.pretrained import Frozen, HubAudio, HubImage
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    hub.ViTModel(hub.ViTConfig(image_size=32, patch_size=8, **small)).save_pretrained(tmp_path / "vit")
+    resnet = hub.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    hub.ResNetModel(resnet).save_pretrained(tmp_path / "resnet")
+    form = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(form))
+    crop = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 40}, "do_center_crop": True}
+    form = {**crop, "crop_size": {"height": 32, "width": 32}}
+    (tmp_path / "resnet" / "preprocessor_config.json").write_text(json.dumps(form))
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    for name, tokens, expected in (
+        ("vit", 49, (4, 4, 1, 0)),  # 16 patches and the class token
+        ("vit", 6, (4, 4, 1, 17)),  # means over the sequence, whose length the memory does not show
+        ("vit", 1, (1, 1, 0, 0)),
+        ("resnet", 49, (4, 4, 0, 0)),
+        ("resnet", 6, (2, 3, 0, 0)),
+    ):
+        codec = Frozen(HubImage(str(tmp_path / name)), tokens).fit([image], TINY)
+        x = codec.encode(image)
+        assert x is not None
+        found = place(codec, "image", image, None, len(x))
+        assert isinstance(found, Grid) and (found.height, found.width, found.lead, found.pooled) == expected
+        box = WHOLE if name == "vit" else (14 / 60, 0.1, 46 / 60, 0.9)
+        assert np.allclose(found.box, box, atol=0.02)
+        assert found.grid(np.ones((1, len(x)))).shape == (1, *expected[:2])
+    whisper = hub.WhisperConfig(
+        d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, num_mel_bins=8, max_source_positions=50, vocab_size=20,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    hub.WhisperModel(whisper).save_pretrained(tmp_path / "whisper")
+    hub.WhisperFeatureExtractor(feature_size=8, chunk_length=1).save_pretrained(tmp_path / "whisper")
+    clip = (np.random.default_rng(0).normal(0, 0.1, 6400).astype(np.float32), 16000)
+    codec = Frozen(HubAudio(str(tmp_path / "whisper")), 10).fit([clip], TINY)
+    x = codec.encode(clip)
+    assert x is not None and len(x) == 10
+    found = place(codec, "audio", clip, None, 10)  # 0.4 s of sound, padded with silence to 1 s
+    assert isinstance(found, Seconds) and found.duration == pytest.approx(0.4)
+    assert np.allclose(found.edges, np.arange(11) / 10)
+    assert found.words(np.eye(10)[[1, 7]]) == ["0.1-0.2 s", "after the end"]
+
+
 @pytest.mark.parametrize(("tokens", "count"), [(1, 7), (4, 9), (16, 197), (49, 50), (5, 5)])
 def test_windows_are_those_of_the_pooling(tokens: int, count: int) -> None:
     rows = torch.eye(count, dtype=torch.float64)

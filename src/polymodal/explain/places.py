@@ -89,13 +89,15 @@ class Seconds(NamedTuple):
     duration: float
 
     def words(self, attention_ws: Floats) -> list[str]:
-        """Of each word the shortest stretch that gets half of its attention; "throughout" where that is long."""
+        """Of each word the shortest stretch that gets half of its attention; "throughout" where that is long, "after
+        the end" in what a network of fixed length has padded."""
         out = []
         for a_s in attention_ws:
             start, stop = half(a_s)
             begin, end = self.edges[start], min(self.edges[stop], self.duration)
             long = end - begin > SPREAD * self.duration
-            out.append("throughout" if long else f"{begin:.1f}-{end:.1f} s")
+            late = begin >= self.duration
+            out.append("after the end" if late else "throughout" if long else f"{begin:.1f}-{end:.1f} s")
         return out
 
     def to_json(self) -> dict[str, Any]:
