@@ -206,36 +206,40 @@ class Beams:
         self, logp: Tensor, score: Tensor, words: Tensor, pool: "Pool", live: Tensor, t: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(M, K) parents, words and scores of the next beams, and (M,) whether the row is done. Fills the pool."""
-        size, end, width = logp.shape[-1], self.rules.end, self.width
-        taken = torch.zeros_like(logp[:, 0]) if self.groups > 1 else None
-        chosen, over, ended = [], [], torch.zeros_like(score, dtype=torch.int64)
+        end, width = self.rules.end, self.width
+        taken = torch.zeros_like(logp[:, 0]) if self.groups > 1 else None  # (M, V) how often, at this step
+        chosen, ended = [], torch.zeros_like(score, dtype=torch.int64)
         for g in range(0, self.how.beams, width):
             total = score[:, g : g + width, None] + logp[:, g : g + width]
             if g:
-                same = (words[:, g : g + width, None, :t] == words[:, None, :g, :t]).all(-1)
-                again = (same & (ended[:, None, :g] > 0)).any(-1)
-                total[..., end] = torch.where(again, CLOSED, total[..., end])
-            rank = total if taken is None else total - self.how.diversity * taken[:, None]
-            order, at = rank.flatten(1).topk(min(2 * width, width * size), dim=1)
-            value = order if taken is None else total.flatten(1).gather(1, at)
-            parent, word = at // size + g, at % size
-            ends = (word == end) & (value > CLOSED)
-            finished = ends[:, :width] & ~pool.full(live, g, width)
+                total[..., end] = torch.where(_same(words[..., :t], ended, g, width), CLOSED, total[..., end])
+            parent, word, value = self._candidates(total, taken, g)
+            finished = (word == end)[:, :width] & (value[:, :width] > CLOSED) & ~pool.full(live, g, width)
             if bool(finished.any()):
                 ended.scatter_add_(1, parent[:, :width], finished.long())  # a parent may be there twice
-                pool.add(
-                    live, g, parent[:, :width], torch.where(finished, value[:, :width], CLOSED), words, t, self.how
-                )
-            full = pool.full(live, g, width)
-            value = torch.where((word == end) | full, CLOSED, value)  # a group that is done chooses no more words
+                logprob = torch.where(finished, value[:, :width], CLOSED)
+                pool.add(live, g, parent[:, :width], logprob, words, t, self.how)
+            # a group that is done chooses no more words
+            value = torch.where((word == end) | pool.full(live, g, width), CLOSED, value)
             keep = (word == end).long().argsort(dim=1, stable=True)[:, :width]
             chosen.append(tuple(x.gather(1, keep) for x in (parent, word, value)))
             if taken is not None:
-                alive = (chosen[-1][2] > CLOSED).to(taken.dtype)
-                taken.scatter_add_(1, chosen[-1][1], alive)
-            over.append((chosen[-1][2] == CLOSED).all(1))
+                taken.scatter_add_(1, chosen[-1][1], (chosen[-1][2] > CLOSED).to(taken.dtype))
         parent, word, value = (torch.cat(x, dim=1) for x in zip(*chosen, strict=True))
-        return parent, word, value, torch.stack(over).all(0)
+        return parent, word, value, (value == CLOSED).all(1)
+
+    def _candidates(self, total: Tensor, taken: Tensor | None, g: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The best continuations of the group that begins at g: parents, words and scores, each (M, 2 width)."""
+        size = total.shape[-1]
+        rank = total if taken is None else total - self.how.diversity * taken[:, None]
+        at = rank.flatten(1).topk(min(2 * self.width, self.width * size), dim=1).indices
+        return at // size + g, at % size, total.flatten(1).gather(1, at)
+
+
+def _same(words_mkt: Tensor, ended_mk: Tensor, g: int, width: int) -> Tensor:
+    """(M, width) whether the words of a beam of the group that begins at g have just been ended by an earlier group."""
+    same = (words_mkt[:, g : g + width, None] == words_mkt[:, None, :g]).all(-1)
+    return (same & (ended_mk[:, None, :g] > 0)).any(-1)
 
 
 class Pool(NamedTuple):
