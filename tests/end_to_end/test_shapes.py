@@ -118,6 +118,9 @@ def test_no_shape_hides_another_or_leaves_the_picture(drawn: list[Scene]) -> Non
             seen = ink(thing) & ~np.any([ink(t) for t in over] or [np.zeros((FINER * shapes.SIDE,) * 2, bool)], axis=0)
             assert seen.sum() >= 0.4 * ink(thing).sum(), scene
             assert seen.sum() >= 30 * FINER**2, "fewer than 30 pixels can be seen"
+        if scene.relation == "inside":
+            inner, outer = scene.things
+            assert inner.kind.colour != outer.kind.colour, "red on red can't be seen"
 
 
 def test_what_is_drawn_has_its_colour_where_it_is(drawn: list[Scene]) -> None:
