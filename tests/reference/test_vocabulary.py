@@ -5,12 +5,14 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
 from polymodal.spec import build, spec, table
 from polymodal.tasks.vocabulary import (
@@ -338,3 +340,67 @@ def test_a_lone_surrogate_is_a_question_mark(name: str) -> None:
 
 def test_case_is_folded_and_composed() -> None:
     assert folded("É") == folded("e\u0301") == "é" and folded("STRASSE") == folded("straße")
+
+
+# --- tokenizers of pretrained networks ----------------------------------------------------------------
+
+
+def hub_folder(folder: Path, kind: str) -> Path:
+    """A network's folder with a tokenizer over bytes, as GPT-2's, or of word pieces, as BERT's."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import BertConfig, BertTokenizer, PreTrainedTokenizerFast
+
+    folder.mkdir()
+    if kind == "bert":
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "##s", "run", "in", "paris", ".", "'"]
+        (folder / "v").mkdir()
+        (folder / "v/vocab.txt").write_text("\n".join(words), encoding="utf-8")
+        BertTokenizer.from_pretrained(folder / "v").save_pretrained(folder)
+    else:
+        bpe = Tokenizer(models.BPE())
+        bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        marks = ["<|endoftext|>"] if kind == "gpt2" else []
+        trainer = trainers.BpeTrainer(
+            vocab_size=300, special_tokens=marks, initial_alphabet=alphabet, show_progress=False
+        )
+        bpe.train_from_iterator(PASSAGES, trainer)
+        names = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>") if marks else {}
+        PreTrainedTokenizerFast(tokenizer_object=bpe, **names).save_pretrained(folder)
+    BertConfig(num_hidden_layers=1, hidden_size=8, intermediate_size=8, num_attention_heads=2).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hubs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    home = tmp_path_factory.mktemp("hubs")
+    return {kind: hub_folder(home / kind, kind) for kind in ("gpt2", "bert", "endless")}
+
+
+def test_a_pretrained_tokenizer_over_bytes_is_undone(hubs: dict[str, Path], tmp_path: Path) -> None:
+    kind = HubTokens(str(hubs["gpt2"])).fit([])
+    for text in PASSAGES:
+        assert kind.text(kind.ids(f" {text}\n")) == flat(text)
+        assert kind.ids(text) == kind.ids(text)
+    assert kind.begin == kind.end == kind.unknown == 0 and kind.banned == []
+    assert kind.size == 300 and all(0 < i < 300 for i in kind.ids("a <|endoftext|> dog"))
+    assert kind.text([*kind.ids("A dog"), kind.end]) == "A dog"
+    kind.ids("A dog").append(7)
+    assert 7 not in kind.ids("A dog")
+    kind.save_source(tmp_path)
+    again = build(json.loads(json.dumps(spec(kind))), table([HubTokens]))
+    again.source = str(tmp_path)
+    assert again.ids("A dog in Paris") == kind.ids("A dog in Paris")
+
+
+def test_a_pretrained_tokenizer_of_word_pieces(hubs: dict[str, Path]) -> None:
+    kind = HubTokens(str(hubs["bert"])).fit([])
+    assert kind.begin == 2 and kind.end == 3 and kind.unknown == 1 and kind.banned == [0, 1, 2, 4] and kind.size == 13
+    ids = kind.ids("A dogs run in Paris [SEP]")
+    assert ids[:6] == [5, 6, 7, 8, 9, 10] and 3 not in ids
+    assert kind.tokens(ids[:3]) == ["a", "dog", "##s"] and kind.text([2, *ids[:6], 3, 0]) == "a dogs run in paris"
+
+
+def test_a_tokenizer_without_an_end_is_refused(hubs: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match=r"endless' has no mark of the end \(eos or sep\).*words, bpe or characters"):
+        HubTokens(str(hubs["endless"])).fit([])

@@ -336,11 +336,11 @@ def real(texts: Iterable[str]) -> list[str]:
     return out
 
 
-def remember(memory: dict[str, list[int]], chunk: str, ids: list[int]) -> None:
-    """Keep the ids of a chunk, unless it is long; all is forgotten when there is too much."""
+def remember(memory: dict[str, list[int]], chunk: str, ids: list[int], longest: int = 100) -> None:
+    """Keep the ids of a chunk of at most `longest` characters; all is forgotten when there is too much."""
     if len(memory) >= REMEMBERED:
         memory.clear()
-    if len(chunk) <= 100:
+    if len(chunk) <= longest:
         memory[chunk] = ids
 
 
