@@ -55,16 +55,20 @@ class Trial(NamedTuple):
     finished: bool = True  # False where a time limit ended the training
 
 
+# from the name of a fusion or decoder, the modalities and what makes their encoders to a fresh learner
+Build = Callable[[str, Sequence[str], Callable[[], Mapping[str, Encoder]]], Trainable]
+
+
 class Networks:
     """Encoders and what joins them, trained on training rows, with the best epoch by validation rows.
 
-    build: from the name of a fusion or decoder and the encoders to a learner; by default a Predictor.
+    build: makes a learner; by default a Predictor with a fusion.
     """
 
     def __init__(
         self, encoders: Mapping[str, type[Encoder]], task: Task, size: Size, settings: Settings,
         rows: Rows, valid: Rows, *, groups: Sequence[Any] | None, folder: Path | None, quiet: bool,
-        build: Callable[[str, Mapping[str, Encoder]], Trainable] | None = None,
+        build: Build | None = None,
     ) -> None:  # fmt: skip
         self.halves = parts(len(valid), 2, groups)
         self.build = build or self._predictor
@@ -117,9 +121,16 @@ class Networks:
     def _fresh(self, name: str, modalities: Sequence[str]) -> Trainable:
         """A fresh learner; its parameters are decided by the seed alone."""
         torch.manual_seed(self.settings.seed)
-        return self.build(name, {m: self.encoders[m].for_codec(self.rows.codecs[m], self.size) for m in modalities})
+        return self.build(
+            name,
+            modalities,
+            lambda: {m: self.encoders[m].for_codec(self.rows.codecs[m], self.size) for m in modalities},
+        )
 
-    def _predictor(self, fusion: str, encoders: Mapping[str, Encoder]) -> Trainable:
+    def _predictor(
+        self, fusion: str, modalities: Sequence[str], make: Callable[[], Mapping[str, Encoder]]
+    ) -> Trainable:
+        encoders = make()
         dims = {m: e.dim for m, e in encoders.items()}
         return Predictor(encoders, fusions.make(fusion, dims, self.size, self.task), self.task)
 

@@ -12,16 +12,14 @@ from typing import Any
 from polymodal import auto, problem
 from polymodal import fusion as fusions
 from polymodal.auto import PRESETS, Judge, Preset, Search
-from polymodal.candidates import FeaturePath, Networks, Trial, logits_of, peak_memory_mb
+from polymodal.candidates import Build, FeaturePath, Networks, Trial, logits_of, peak_memory_mb
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.references import refuse_shared
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, compare
-from polymodal.learners.base import Trainable
 from polymodal.learners.translator import Translator
-from polymodal.modalities.base import Encoder
 from polymodal.model import Model, load
 from polymodal.problem import Problem, Reading
 from polymodal.tasks.base import Task
@@ -185,7 +183,7 @@ class _Paths:
         self.goal, self.reading, self.learn, self.rows, self.held = goal, reading, learn, rows, held
         self.settings, self.preset, self.folder, self.quiet = settings, preset, folder, quiet
 
-    def networks(self, build: Callable[[str, Mapping[str, Encoder]], Trainable] | None = None) -> Networks:
+    def networks(self, build: Build | None = None) -> Networks:
         goal = self.goal
         return Networks(
             self.reading.encoders, goal.task, goal.size, self.settings, self.rows, self.held,

@@ -22,12 +22,15 @@ from polymodal import decoders, fusion, modalities, tasks
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
 from polymodal.decoders.base import Decoding
+from polymodal.decoders.pretrained import HubDecoder
+from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
 from polymodal.features import EXTRACTORS
 from polymodal.features.codec import Features
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Generator, Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
+from polymodal.learners.seq2seq import Seq2Seq
 from polymodal.learners.stacked import Stacked
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
@@ -50,7 +53,7 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         (Features,),
         fusion.FUSIONS.values(),
         tasks.TASKS.values(),
-        (Predictor, Stacked, Ensemble, Translator, Transcriber, Decoding),
+        (Predictor, Stacked, Ensemble, Translator, Transcriber, Seq2Seq, Decoding, HubDecoder, HubTokens),
         decoders.CLASSES,
         VOCABULARIES.values(),
         parts,
@@ -87,6 +90,10 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
     for f, part in _parts(form, learner):
         if isinstance(part, Predictor | Translator | Transcriber):
             holders += [(f["args"]["encoders"]["items"][m], e) for m, e in part.encoders.items()]
+        if isinstance(part, Translator):
+            holders.append((f["args"]["decoder"], part.decoder))
+        if isinstance(part, Generator):
+            holders += [(f["args"]["task"], part.task.vocabulary), (f, part)]
     for i, (part_form, part) in enumerate(holders):
         if hasattr(part, "save_source"):
             name = f"pretrained/{i}"

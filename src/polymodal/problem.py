@@ -61,8 +61,15 @@ class Problem(NamedTuple):
 
     def parts(self) -> dict[str, tuple[Codec, type[Encoder]]]:
         """Each modality's codec and encoder class, for networks."""
+        found = self.schema.modalities()
+        if isinstance(self.task, Generation):
+            cells, kinds = target_cells(self.table, self.schema), {m: kind for m, (kind, _) in found.items()}
+            if own := self.writing.parts(self.writing.chosen(cells, self.schema), kinds):
+                if self.encoders:
+                    raise InputError("a pretrained encoder-decoder reads with its own encoder; leave --encoder out")
+                return own
         out = {}
-        for m, (kind, columns) in self.schema.modalities().items():
+        for m, (kind, columns) in found.items():
             if (name := self.encoders.get(m)) and is_model(name):
                 self._check_unseen(m, name)
             settings = {"columns": {c: self.schema.columns[c].kind for c in columns}} if kind == "tabular" else {}

@@ -81,7 +81,8 @@ def evaluation(answer: Evaluation) -> None:
     grid.add_column("value", justify="right")
     grid.add_column("95% interval")
     for name, score in answer.metrics.items():
-        grid.add_row(escape(name), f"{score.value:.3f}", f"\\[{score.low:.3f}, {score.high:.3f}]")
+        span = "" if score.low != score.low else f"\\[{score.low:.3f}, {score.high:.3f}]"
+        grid.add_row(escape(name), f"{score.value:.3f}", span)
     console.print(grid)
     if answer.confusion:
         _confusion(console, *answer.confusion)

@@ -28,6 +28,8 @@ from polymodal.learners.base import Generator, Learner, Trainable
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 
+PRETRAINED = {"network", "model"}  # attributes under which parts keep a pretrained network
+
 
 class Settings(NamedTuple):
     """How to train. Each has a default that suits a few hundred to a few ten thousand rows on a laptop."""
@@ -234,7 +236,7 @@ def _optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, p in learner.named_parameters():
         if p.requires_grad:
-            rate = settings.tuned_lr if ".network." in name else settings.lr
+            rate = settings.tuned_lr if PRETRAINED.intersection(name.split(".")) else settings.lr
             groups.setdefault((rate, settings.weight_decay if p.ndim > 1 else 0.0), []).append(p)
     form = [{"params": ps, "lr": lr, "base": lr, "weight_decay": decay} for (lr, decay), ps in groups.items()]
     return torch.optim.AdamW(form, fused=True)

@@ -3,22 +3,29 @@
 Writing (what is asked for) --task--> Generation --build--> Translator, Transcriber or Seq2Seq
 """
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from polymodal import decoders
 from polymodal.data.preprocess import Rows
 from polymodal.data.schema import Schema
-from polymodal.decoders.base import Decoding
+from polymodal.decoders.base import Decoder, Decoding
+from polymodal.decoders.pretrained import HubDecoder
+from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator
+from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
-from polymodal.modalities.base import Encoder
+from polymodal.modalities.base import Codec, Encoder
+from polymodal.modalities.pretrained import Hub, HubAudio, HubImage
+from polymodal.modalities.source import config
 from polymodal.nn import SIZES, Size
 from polymodal.sentences import Cider, words
 from polymodal.tasks.generate import Generation, references
-from polymodal.tasks.vocabulary import VOCABULARIES
+from polymodal.tasks.vocabulary import VOCABULARIES, CharacterList, Vocabulary, WordList
 
 CTC = "ctc"
 STREAMS = ("audio", "series")  # modalities whose tokens come in the order of time
@@ -39,7 +46,8 @@ class Writing(NamedTuple):
     transcript, in the order of a recording), or the name or folder of a pretrained language model or encoder-decoder.
     vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. limit: longest text, in
     words. measure: the metric that chooses the epoch. smoothing: of labels. sampled: scheduled sampling, up to this
-    share. self_critical: epochs of self-critical training on CIDEr-D after the others. decoding: the model's search.
+    share. self_critical: epochs of self-critical training on CIDEr-D after the others. tune: a pretrained language
+    model learns too (an encoder-decoder always does). decoding: the model's search.
     """
 
     decoder: str | None = None
@@ -50,6 +58,7 @@ class Writing(NamedTuple):
     smoothing: float = 0.1
     sampled: float = 0.0
     self_critical: int = 0
+    tune: bool = False
     decoding: Decoding = Decoding()
 
     def check(self) -> None:
@@ -71,32 +80,75 @@ class Writing(NamedTuple):
         self.check()
         texts = [references(c) for c in cells]
         few = len({w for row in texts for t in row for w in words(t)}) <= FEW_WORDS
-        ctc = self.chosen(cells, schema) == CTC
-        kind = self.vocabulary or ("characters" if ctc and not few else "words")
-        cls = VOCABULARIES[kind]
-        vocabulary = cls(min_count=self.min_count) if kind == "words" else cls()
+        name = self.chosen(cells, schema)
+        if source := pretrained(name):
+            vocabulary: Vocabulary = HubTokens(source)
+        else:
+            kind = self.vocabulary or ("characters" if name == CTC and not few else "words")
+            vocabulary = WordList(min_count=self.min_count) if kind == "words" else VOCABULARIES[kind]()
         measure = self.measure or ("wer" if _spoken(texts, schema) else "cider_d")
-        limit = self.limit * (8 if kind == "characters" else 1)
+        limit = self.limit * (8 if isinstance(vocabulary, CharacterList) else 1)
         return Generation(vocabulary, limit, measure, self.smoothing)
 
     def chosen(self, cells: Sequence[Any], schema: Schema) -> str:
         """The decoder: what is said in a recording is transcribed, anything else is described."""
         return self.decoder or (CTC if _spoken([references(c) for c in cells], schema) else "gru")
 
+    def parts(self, name: str, kinds: Mapping[str, str]) -> dict[str, tuple[Codec, type[Encoder]]]:
+        """Codecs of modalities that a pretrained encoder-decoder reads in its own way; none for other decoders."""
+        source = pretrained(name)
+        if not source or not whole(source):
+            return {}
+        hubs = {"image": HubImage, "audio": HubAudio}
+        if len(kinds) != 1 or (kind := next(iter(kinds.values()))) not in hubs:
+            columns = ", ".join(f"{m} ({k})" for m, k in kinds.items())
+            raise InputError(
+                f"{name} reads one image or one recording, but the table has {columns}; leave others out with "
+                "--ignore, or choose another --decoder"
+            )
+        return {m: (hubs[kind](source), Hub) for m in kinds}
+
     def build(
-        self, name: str, encoders: Mapping[str, Encoder], kinds: Mapping[str, str], task: Generation, size: Size
+        self,
+        name: str,
+        modalities: Sequence[str],
+        encoders: Callable[[], Mapping[str, Encoder]],
+        *,
+        kinds: Mapping[str, str],
+        task: Generation,
+        size: Size,
     ) -> Generator:
         """A fresh learner with this decoder. kinds: of the modalities. Raises InputError where they don't fit."""
+        source = pretrained(name)
+        if source and whole(source):
+            return Seq2Seq(source, modalities[0], task, decoding=self.decoding)
         if name != CTC:
-            decoder = decoders.make(name, size.dim, task.outputs, size)
-            return Translator(encoders, decoder, task, decoding=self.decoding, sampled=self.sampled)
-        streams = [m for m in encoders if kinds[m] in STREAMS]
+            decoder: Decoder = (
+                HubDecoder(source, size.dim, task.outputs, self.tune)
+                if source
+                else decoders.make(name, size.dim, task.outputs, size)
+            )
+            return Translator(encoders(), decoder, task, decoding=self.decoding, sampled=self.sampled)
+        streams = [m for m in modalities if kinds[m] in STREAMS]
         if not streams:
             raise InputError(
-                f"a CTC head transcribes a recording or a series, and there is none among {', '.join(encoders)}; "
+                f"a CTC head transcribes a recording or a series, and there is none among {', '.join(modalities)}; "
                 "choose another --decoder"
             )
-        return Transcriber(encoders, streams[0], task, layers=max(1, size.layers - 1), decoding=self.decoding)
+        return Transcriber(encoders(), streams[0], task, layers=max(1, size.layers - 1), decoding=self.decoding)
+
+
+def pretrained(name: str) -> str | None:
+    """The name or folder of a pretrained network; None for a decoder of our own, or something like its name."""
+    own = (*decoders.DECODERS, CTC)
+    if name in own or (difflib.get_close_matches(name, own, 1) and not Path(name).exists()):
+        return None
+    return name
+
+
+def whole(source: str) -> bool:
+    """Is it an encoder-decoder, which reads and writes? Else it is a language model, which only writes."""
+    return config(source).model_type in FAMILIES
 
 
 def dial(size: str) -> Size:

@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
-from polymodal.cli import compare, features, fit, fusions, look, use  # each registers its commands, in this order
+from polymodal.cli import (  # each registers its commands, in this order
+    compare,
+    explain,
+    features,
+    fit,
+    fusions,
+    look,
+    use,
+)
 from polymodal.cli.app import app
 from polymodal.cli.options import say
 from polymodal.errors import InputError
 
-__all__ = ["app", "compare", "features", "fit", "fusions", "look", "main", "use"]
+__all__ = ["app", "compare", "explain", "features", "fit", "fusions", "look", "main", "use"]
 
 
 def main() -> None:

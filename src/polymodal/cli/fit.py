@@ -122,6 +122,9 @@ def fit(
             rich_help_panel=WRITES,
         ),
     ] = None,
+    tune_decoder: Annotated[
+        bool, typer.Option("--tune-decoder", help="A pretrained language model learns too.", rich_help_panel=WRITES)
+    ] = False,
     beams: BeamsOpt = None,
     allow_overlap: Annotated[
         bool,
@@ -170,6 +173,7 @@ def fit(
         "smoothing": smoothing,
         "sampled": scheduled_sampling,
         "self_critical": self_critical,
+        "tune": tune_decoder or None,
     }
     writing = written(asked, beams)
     out = out or Path(f"{Path(table).stem}-model")

@@ -67,14 +67,14 @@ def intervals(
 ) -> dict[str, Interval]:
     """Each of the task's metrics on the labelled rows, with its 95% percentile interval.
 
-    The interval of one row is the value itself: there is nothing to resample. A sample in
-    which a metric is undefined is left out; where it is undefined on all, both ends are NaN.
+    The interval of one row is the value itself: there is nothing to resample. A sample in which a metric is undefined
+    is left out; where it is undefined on all, or is one of `task.whole`, both ends are NaN.
     """
     (logits,), target, groups = _labelled([logits], target, groups)
     n = len(logits)
     value = task.scores(logits, target, np.ones((1, n)))
     parts = [task.scores(logits, target, w) for w in weights(n, replicates, groups, seed)]
-    return {k: _interval(float(v[0]), [p[k] for p in parts]) for k, v in value.items()}
+    return {k: _interval(float(v[0]), [] if k in task.whole else [p[k] for p in parts]) for k, v in value.items()}
 
 
 def difference(

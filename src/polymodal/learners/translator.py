@@ -71,6 +71,7 @@ class Translator(Generator):
         self.sampled, self.dropout = sampled, dropout
         self.origin = nn.Parameter(torch.randn(len(encoders) + 1, decoder.dim) * 0.02)
         self.drop = nn.Dropout(dropout)
+        self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.reward: Cider | None = None
 
@@ -132,7 +133,8 @@ class Translator(Generator):
         self.eval()
         with torch.no_grad():
             seed = int(torch.randint(2**31, ()))
-            drawn = self._searched(state, Decoding("sample", seed=seed)).ids[:, 0]
+            each = torch.arange(len(references), device=labelled.device)  # rows draw apart from each other
+            drawn = self._searched(state, Decoding("sample", seed=seed), each).ids[:, 0]
             greedy = self._searched(state, Decoding("greedy")).ids[:, 0]
         self.train()
         above = self.reward.reward(self.task.written(drawn), references)
@@ -156,10 +158,10 @@ class Translator(Generator):
         values = torch.cat([given.values[:, :1], torch.where(swap, own, given.values[:, 1:])], dim=1)
         return Masked(values, given.mask)
 
-    def _searched(self, state: State, how: Decoding) -> Written:
+    def _searched(self, state: State, how: Decoding, keys: Tensor | None = None) -> Written:
         how.check(self.task.outputs)
-        v = self.task.vocabulary
-        return search(self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=self.task.longest_)
+        v, limit = self.task.vocabulary, self.task.longest_
+        return search(self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=limit, keys=keys)
 
     def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
         return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}

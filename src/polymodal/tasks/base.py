@@ -29,6 +29,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]  # "binary", "multiclass" ...
+    whole: ClassVar[frozenset[str]] = frozenset()  # metrics of a set of rows, such as its variety: no sample has them
     link: ClassVar[str]  # from logits to the scale of the answer: "softmax", "sigmoid" or "identity"
 
     @abstractmethod

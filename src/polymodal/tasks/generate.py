@@ -40,6 +40,7 @@ class Generation(Task):
 
     name: ClassVar[str] = "generate"
     link: ClassVar[str] = "softmax"
+    whole: ClassVar[frozenset[str]] = frozenset({"distinct_1", "distinct_2", "vocabulary"})
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class Generation(Task):
         keep = target.present()
         references = self.texts(target.take(keep))
         here = weights[:, keep.cpu().numpy()]
-        return scores(self.written(logits[keep.to(logits.device)]), references, here, seen=self._seen())
+        return {**scores(self.written(logits[keep.to(logits.device)]), references, here, seen=self._seen())}
 
     @property
     def metric(self) -> Metric:
