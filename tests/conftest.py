@@ -2,15 +2,17 @@
 
 import csv
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
-from PIL import Image
+from PIL import Image, ImageDraw
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 COLOURS = {"red": (200, 40, 40), "blue": (40, 40, 200)}
@@ -80,3 +82,23 @@ def run() -> Run:
         )
 
     return run
+
+
+SQUARES = {"red": (230, 20, 20), "green": (20, 190, 20), "blue": (30, 30, 230)}
+
+
+def squares(folder: Path, count: int = 60, seed: int = 0) -> Path:
+    """A table of pictures of a coloured square, three sentences each, a row a sentence."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw, rows = random.Random(seed), []
+    for i in range(count):
+        colour, side = draw.choice([*SQUARES]), draw.choice(["left", "right"])
+        picture = Image.new("RGB", (32, 32), "white")
+        x = 2 if side == "left" else 18
+        ImageDraw.Draw(picture).rectangle([x, 9, x + 11, 21], fill=SQUARES[colour])
+        picture.save(folder / f"{i}.png")
+        texts = [f"a {colour} square on the {side}", f"one {colour} square", f"the {side} holds something {colour}"]
+        rows += [{"image": f"{i}.png", "caption_id": k, "caption": t} for k, t in enumerate(texts)]
+    path = folder / "captions.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path

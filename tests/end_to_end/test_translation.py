@@ -1,42 +1,21 @@
 """From a table with a column of sentences to a model that writes them, and what can go wrong on the way."""
 
 import json
-import random
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from PIL import Image, ImageDraw
 
 import polymodal
+from conftest import squares
 from polymodal import InputError
 from polymodal.data.references import gathered, unnumbered
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.decoders.base import Decoding
 from polymodal.writing import Writing
-
-COLOURS = {"red": (230, 20, 20), "green": (20, 190, 20), "blue": (30, 30, 230)}
-
-
-def squares(folder: Path, count: int = 60, seed: int = 0) -> Path:
-    """A table of pictures of a coloured square, three sentences each, a row a sentence."""
-    folder.mkdir(parents=True, exist_ok=True)
-    draw, rows = random.Random(seed), []
-    for i in range(count):
-        colour, side = draw.choice([*COLOURS]), draw.choice(["left", "right"])
-        picture = Image.new("RGB", (32, 32), "white")
-        x = 2 if side == "left" else 18
-        ImageDraw.Draw(picture).rectangle([x, 9, x + 11, 21], fill=COLOURS[colour])
-        picture.save(folder / f"{i}.png")
-        texts = [f"a {colour} square on the {side}", f"one {colour} square", f"the {side} holds something {colour}"]
-        rows += [{"image": f"{i}.png", "caption_id": k, "caption": t} for k, t in enumerate(texts)]
-    path = folder / "captions.csv"
-    pd.DataFrame(rows).to_csv(path, index=False)
-    return path
-
 
 FAST = {"task": "generate", "size": "tiny", "batch_size": 8}
 
