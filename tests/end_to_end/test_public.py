@@ -65,8 +65,8 @@ TOKENS = [f"{p}#{i}\tcaption {i} of {p[:2]}, “so” ." for p in [*PHOTOS, "99_
 def flickr8k_parts() -> tuple[Files, Files]:
     photos = {f"Flicker8k_Dataset/{p}": jpeg(i) for i, p in enumerate(PHOTOS)}
     lists = {f"Flickr_8k.{part}Images.txt": lines(*names) for part, names in NAMES.items()}
-    junk = {"__MACOSX/._Flickr8k.token.txt": b"\0\1", "readme.txt": b"hello"}
-    return photos, {"Flickr8k.token.txt": lines(*TOKENS), **lists, **junk}
+    junk = {"__MACOSX/Flickr8k.token.txt": b"\0\1", "._Flickr_8k.devImages.txt": b"\0", "readme.txt": b"hello"}
+    return photos, {**junk, "Flickr8k.token.txt": lines(*TOKENS), **lists}
 
 
 def karpathy(folder: Mapping[str, str], splits: Mapping[str, str]) -> bytes:
@@ -129,7 +129,7 @@ def test_zip_files_are_read_without_being_extracted_elsewhere(nested: bool, tmp_
 
 def test_a_path_in_an_archive_can_not_leave_the_folder(tmp_path: Path) -> None:
     photos, texts = flickr8k_parts()
-    evil = {f"../../{k}": v for k, v in photos.items()} | {f"..{k[17:]}": b"evil" for k in photos}
+    evil = {f"../../{k}" if i % 2 else f"../{Path(k).name}": v for i, (k, v) in enumerate(photos.items())}
     put(tmp_path / "in", {"a.zip": packed(evil), "b.zip": packed(texts)})
     read("flickr8k", tmp_path / "in", tmp_path / "deep/out")
     written = {p for p in tmp_path.rglob("*.jpg")}
@@ -147,6 +147,14 @@ def test_karpathys_split_of_flickr(name: str, tmp_path: Path) -> None:
     (row,) = rows(found.tables["val"])
     assert row == {"image": "../in/pictures/20_d.jpg"} | {f"caption_{i}": f"words {i} of 20_d.jpg" for i in range(3)}
     assert found.columns["train"] == ["image", "caption_0", "caption_1"]
+
+
+def test_a_name_like_a_list_of_numbers_beside_the_tables(tmp_path: Path) -> None:
+    splits = {"[1].jpg": "train", " 2 .jpg": "val", "3.jpg": "test"}
+    put(tmp_path, {p: jpeg() for p in splits} | {"dataset_flickr8k.json": karpathy({}, splits)})
+    for path in read("flickr8k", tmp_path, tmp_path).tables.values():
+        table = Table.read(path)
+        assert all(is_file(resolve(cell, table.folder)) for cell in table.cells("image"))
 
 
 def test_flickr30k_has_no_split_of_its_own(tmp_path: Path) -> None:

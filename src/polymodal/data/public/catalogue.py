@@ -43,7 +43,8 @@ SETS: dict[str, Public] = {
         "research and education, not commercial; the photos under the terms of Flickr",
         "Hodosh, Young & Hockenmaier 2013, Framing image description as a ranking task, JAIR 47",
         "Flickr8k_Dataset and Flickr8k_text, as folders or zip files; or the photos and dataset_flickr8k.json",
-        how="the University of Illinois asks for a form, and then sends the links of two zip files",
+        how="the University of Illinois asks for a form (https://forms.illinois.edu/sec/1713398), and then sends the "
+        "links of two zip files",
     ),
     "flickr30k": Public(
         "Flickr30k: 31,783 photos with five captions each",
@@ -71,7 +72,7 @@ SETS: dict[str, Public] = {
         ),
     ),
     "clotho": Public(
-        "Clotho 2.1: 5,931 recordings with five captions each",
+        "Clotho 2.1: about 5,930 recordings with five captions each",
         "https://zenodo.org/records/4783391",
         "captions: Tampere University's licence, not commercial; each recording under its own Creative Commons licence",
         "Drossos, Lipping & Virtanen 2020, Clotho: an audio captioning dataset, ICASSP",

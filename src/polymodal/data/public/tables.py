@@ -120,7 +120,7 @@ def _path(entry: Entry, out: Path, column: str, home: dict[str, str]) -> str:
             seen = Path(os.path.relpath(Path(folder).resolve(), out.resolve()))
         except ValueError:
             seen = Path(folder).resolve()
-        home[folder] = "" if seen == Path() else f"{seen.as_posix()}/"
+        home[folder] = f"{seen.as_posix()}/"  # "./" too: a cell that begins with "[" would be a list of numbers
     return home[folder] + name
 
 
