@@ -310,6 +310,27 @@ def test_half_precision_is_finite(name: str) -> None:
     assert w.logprob.isfinite().all() and w.logprob.dtype == torch.float32
 
 
+@EVERY
+def test_mixed_precision_trains_and_writes(name: str) -> None:
+    d, ids = built(name).float().train(), words()
+    m = Masked(memory().values.float(), memory().mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        forced = d.forced(d.start(m), ids)
+        (d.logits(forced.hidden[ids.mask]).float().square().mean() + forced.penalty).backward()
+        w = search(d.eval(), d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=Decoding(), limit=9)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in d.parameters())
+    assert w.logprob.isfinite().all() and w.logprob.dtype == torch.float32
+
+
+@EVERY
+@pytest.mark.parametrize("method", ["greedy", "beam", "sample", "diverse"])
+def test_no_rows_give_no_captions(name: str, method: str) -> None:
+    d = built(name)
+    m = memory().take(torch.arange(0))
+    w = search(d, d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=Decoding(method), limit=9)
+    assert w.ids.shape[:2] == w.logprob.shape == (0, 1)
+
+
 @pytest.mark.parametrize("kind", [CrossTransformer, PrefixLM])
 def test_heads_that_do_not_divide_the_width_are_told(kind: type) -> None:
     with pytest.raises(InputError, match="a width of 12 can't be cut into 5 heads"):

@@ -85,7 +85,7 @@ class Written(NamedTuple):
     """Captions of each row, the best first.
 
     ids: (B, N, L) int64, without the mark of the beginning, filled with the mark of the end. logprob: (B, N) sum of the
-    log-probabilities of a caption's words and of its end.
+    log-probabilities of a caption's words and of its end; -inf, with no word, where a row has fewer captions than N.
     """
 
     ids: Tensor
@@ -100,12 +100,12 @@ METHODS = ("greedy", "beam", "sample", "diverse")
 class Decoding:
     """How captions are searched for.
 
-    method: "greedy" takes the likeliest word; "beam" keeps the `beams` best beginnings; "sample" draws words;
-    "diverse" is beam search in `groups`, each of which loses `diversity` for every word that an earlier group has
-    chosen at the same step (Vijayakumar et al. 2018).
-    captions: how many of each row. A finished caption of L words and log-probability p is ranked by
-    p / L ^ length_penalty (Wu et al. 2016 without their constant). no_repeat: no sequence of so many words comes twice
-    (0: any may). min_length and max_length in words; 0 is no minimum, and the longest that the task allows.
+    method: "greedy" takes the likeliest word; "beam" keeps the `beams` best beginnings until as many captions are
+    finished; "sample" draws words; "diverse" is beam search in `groups`, each of which loses `diversity` for every word
+    that an earlier group has chosen at the same step (Vijayakumar et al. 2018).
+    captions: how many of each row. A finished caption of log-probability p and L words, its end being one of them, is
+    ranked by p / L ^ length_penalty (Wu et al. 2016 without their constant). no_repeat: no sequence of so many words
+    comes twice (0: any may). min_length and max_length in words; 0 is no minimum, and the longest that the task allows.
     top_k (0: all), top_p (Holtzman et al. 2020) and temperature shape what is drawn, by a generator with `seed`.
     """
 

@@ -120,7 +120,7 @@ class AttentiveGRU(Decoder):
         m = Masked(self.norm(clean.values), memory.mask)
         keys = self.look.keys(m.values)
         # autocast would cast a float32 memory again at every word, and its gradient back
-        fixed = {"memory": zeroed(m).to(keys.dtype), "keys": keys, "real": m.mask}
+        fixed = {"memory": m.values.to(keys.dtype), "keys": keys, "real": m.mask}
         return State(fixed, {"h": self.first(masked_mean(m)).tanh()})
 
     def forced(self, state: State, ids: Masked) -> Forced:
