@@ -114,7 +114,7 @@ class Source:
         parts = {Path(e.file).name if e.member else e.path.partition("/")[0] for e in self.entries}
         if self.place.is_dir():
             parts |= {p.name for p in self.place.iterdir()}
-        names = sorted(parts - set(JUNK))
+        names = sorted(n for n in parts if not _junk(n))
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         return f"it holds {', '.join(names[:8])}{more}" if names else "it is empty"
 
