@@ -115,6 +115,27 @@ def llama(folder: Path) -> None:
     LlamaForCausalLM(LlamaConfig(**TEXT, num_key_value_heads=1)).save_pretrained(folder)
 
 
+def mpt(folder: Path) -> None:
+    from transformers import MptConfig, MptForCausalLM
+
+    MptForCausalLM(MptConfig(vocab_size=SIZE, d_model=16, n_layers=1, n_heads=2, max_seq_len=24)).save_pretrained(
+        folder
+    )
+
+
+def mamba(folder: Path) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    form = MambaConfig(vocab_size=SIZE, hidden_size=16, num_hidden_layers=1, state_size=4)
+    MambaForCausalLM(form).save_pretrained(folder)
+
+
+def granite(folder: Path) -> None:
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    GraniteForCausalLM(GraniteConfig(**TEXT, num_key_value_heads=1, logits_scaling=3.0)).save_pretrained(folder)
+
+
 def bert(folder: Path) -> None:
     from transformers import BertConfig, BertForMaskedLM
 
@@ -134,7 +155,7 @@ MODELS: dict[str, Callable[[Path], None]] = {"gpt2": gpt2, "opt": opt, "llama": 
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("writers")
-    every = {**WRITERS, **MODELS, "bert": bert}
+    every = {**WRITERS, **MODELS, "bert": bert, "mpt": mpt, "mamba": mamba, "granite": granite}
     with source.quiet():
         for name, make in every.items():
             make(root / name)
@@ -225,6 +246,15 @@ def test_loss_is_that_of_the_networks_own_forward(name: str, folders: dict[str, 
         logp = forward(name, net.network, x.values[[row]], ids)[0, len(net.prompt) - 1 :].log_softmax(-1)
         terms += [-logp[t, w] for t, w in enumerate(words)]
     assert torch.allclose(net.loss(batch(net, x)).total, torch.stack(terms).mean(), atol=1e-5)
+
+
+def test_masked_words_never_matter(name: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = writer(folders[name]), given(name)
+    rows, words = net.task.captions(batch(net, x).targets["y"])
+    want = net.loss(batch(net, x)).total
+    junk = Masked(torch.where(words.mask, words.values, 10**6), words.mask)
+    monkeypatch.setattr(net.task, "captions", lambda target: (rows, junk))
+    assert torch.equal(net.loss(batch(net, x)).total, want)
 
 
 def test_rows_without_a_reference_are_left_out(name: str, folders: dict[str, Path]) -> None:
@@ -465,6 +495,7 @@ def test_it_is_the_model_with_the_memory_before_the_words(model: HubDecoder) -> 
         want = model.model(inputs_embeds=torch.cat([prefix, words])[None]).logits[0, len(prefix) :, :SIZE]
         assert torch.allclose(got[b], want, atol=1e-5)
     assert torch.isfinite(got[3]).all()
+    assert model.start(x).moving["mask"].any(1).all()  # some kernels give NaN where all is shut
 
 
 @pytest.mark.parametrize("junk", [1e30, math.nan, math.inf])
@@ -579,6 +610,13 @@ def test_a_caption_of_any_length_and_a_memory_that_is_too_long(model: HubDecoder
 def test_models_that_cannot_be_decoders(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no causal language model: .* depends on later ones; name one"):
         HubDecoder(str(folders["bert"]), 6, SIZE)
+    for name in ("mpt", "mamba"):  # the one tells places by the length of what it reads, the other has a state
+        with pytest.raises(
+            InputError, match="can't follow a memory with a mask: it keeps no keys and values, or counts"
+        ):
+            HubDecoder(str(folders[name]), 6, SIZE)
+    with pytest.raises(InputError, match="does more than a linear map after its last layer"):
+        HubDecoder(str(folders["granite"]), 6, SIZE)
     with pytest.raises(InputError, match="knows 14 ids, but the vocabulary has 15; write with the model's own"):
         HubDecoder(str(folders["gpt2"]), 6, 15)
     with pytest.raises(InputError, match="transformers can't load"):

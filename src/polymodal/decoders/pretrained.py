@@ -42,7 +42,8 @@ class HubDecoder(Decoder):
     source: name or folder, as in `modalities.pretrained.Hub`. size: how many ids are written, at most those that the
     model knows. tune: whether the model learns; else only the map does, and the model stays in eval().
 
-    Raises InputError for a model that is not causal, has a head that is more than a linear map, or knows fewer ids.
+    Raises InputError for a model that is not causal, has a head that is more than a linear map, keeps no keys and
+    values, counts masked tokens as places, or knows fewer ids.
     """
 
     def __init__(self, source: str, dim: int, size: int, tune: bool = False) -> None:
@@ -56,7 +57,9 @@ class HubDecoder(Decoder):
                 "write with the model's own vocabulary"
             )
         self.map = nn.Linear(dim, self.model.get_input_embeddings().embedding_dim)
+        self._placed = "position_ids" in inspect.signature(self.model.base_model.forward).parameters
         _checked(self.model, source)
+        self._check()
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -100,11 +103,12 @@ class HubDecoder(Decoder):
     def attention(self, state: State, ids: Masked) -> Tensor:
         """Mean over layers and heads of the attention to the memory's tokens, divided by its sum over them."""
         was = self.model.config._attn_implementation
-        self.model.set_attn_implementation("eager")  # the others do not give weights
-        try:
-            seen = self._words(state, zeroed(ids), output_attentions=True).attention
-        finally:
-            self.model.set_attn_implementation(was)
+        with quiet():
+            self.model.set_attn_implementation("eager")  # the others do not give weights
+            try:
+                seen = self._words(state, zeroed(ids), output_attentions=True).attention
+            finally:
+                self.model.set_attn_implementation(was)
         assert seen is not None
         order, real = state.fixed["order"], state.fixed["real"]
         share = seen.new_zeros(*seen.shape[:2], order.shape[1])
@@ -128,7 +132,7 @@ class HubDecoder(Decoder):
         """The model on what comes after `pairs`; mask_bt covers both."""
         (fresh,) = (inputs[name].shape[1] for name in ("input_ids", "inputs_embeds") if name in inputs)
         places = (mask_bt.cumsum(1)[:, -fresh:] - 1).clamp(0, self._places() - 1)
-        if "position_ids" in inspect.signature(self.model.base_model.forward).parameters:
+        if self._placed:
             inputs["position_ids"] = places
         cache = transformers().DynamicCache(pairs)
         y = self.model.base_model(
@@ -136,6 +140,30 @@ class HubDecoder(Decoder):
         )
         attention = torch.stack(y.attentions).mean((0, 2)) if inputs.get("output_attentions") else None
         return _Run(y.last_hidden_state, [(layer.keys, layer.values) for layer in cache.layers], attention)
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """A row with less memory than another, word by word with a cache, against the row alone."""
+        self.eval()
+        weight = self.map.weight
+        mask = torch.tensor([[True] * 3, [True, False, False]], device=weight.device)
+        x = Masked(torch.arange(1.0, 4.0).to(weight)[:, None].expand(2, 3, self.dim), mask)
+        ids, row = torch.tensor([[0, 1]], device=weight.device), torch.tensor([1], device=weight.device)
+        try:
+            with quiet(), explained(self.source):
+                want = self.forced(self.start(x.take(row)), Masked(ids, ids >= 0))
+                state, got = self.start(x), []
+                for word in ids[0]:
+                    hidden, state = self.step(state, word.expand(2))
+                    got.append(hidden[1])
+            same = torch.allclose(torch.stack(got), want.hidden[0], rtol=1e-3, atol=1e-4)
+        except InputError:
+            same = False
+        if not same:
+            raise InputError(
+                f"the language model {self.source!r} can't follow a memory with a mask: it keeps no keys and values, "
+                "or counts masked tokens as places; name another, such as gpt2"
+            )
 
     def _places(self) -> int:
         return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31)
