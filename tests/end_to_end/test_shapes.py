@@ -22,7 +22,7 @@ MEANING = {
 }  # fmt: skip
 FINER = 4  # points a pixel that the test looks at
 OPPOSITE = {"right": "left", "below": "above", "around": "inside"}
-NAME = r"an? (\w+) (\w+)"
+NAME = r"a (\w+) (\w+)"
 VERB = rf"(?:is ({'|'.join(sorted(MEANING, key=len, reverse=True))})|(surrounds))"
 
 
@@ -78,7 +78,7 @@ def drawn() -> list[Scene]:
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> shapes.ShapeTables:
-    return shapes.make_table(tmp_path_factory.mktemp("shapes"), rows=240, unseen=60)
+    return shapes.make_table(tmp_path_factory.mktemp("shapes"), rows=150, unseen=30)
 
 
 def test_every_sentence_of_a_picture_is_true_of_it_and_names_all_that_is_there(drawn: list[Scene]) -> None:
@@ -136,7 +136,7 @@ def test_what_is_drawn_has_its_colour_where_it_is(drawn: list[Scene]) -> None:
             whole = seen.reshape(shapes.SIDE, FINER, shapes.SIDE, FINER).all((1, 3))
             mean = picture[whole].mean(0)
             right.append(names[np.square(tones - mean).sum(1).argmin()] == thing.kind.colour)
-    assert np.mean(right) > 0.97  # the shade varies: an orange may come near a yellow
+    assert np.mean(right) > 0.97  # the shade varies: a few come near another tone
 
 
 def test_a_held_out_triple_never_occurs_in_training(tables: shapes.ShapeTables) -> None:
@@ -159,7 +159,7 @@ def test_all_that_is_held_out_is_met_in_parts() -> None:
     rng = np.random.default_rng(0)
     held = shapes.held_out()
     assert Counter(t[:2] for t in held) == {(c, s): 1 for c in COLOURS for s in OUTLINES}
-    trained = set.union(*(shapes.triples(shapes.familiar(rng)) for _ in range(2_400)))
+    trained = set.union(*(shapes.triples(shapes.familiar(rng)) for _ in range(1_500)))
     every = {(c, s, r) for c in COLOURS for s in OUTLINES for r in shapes.PHRASES}
     assert trained == every - held
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -172,7 +172,7 @@ def test_every_word_of_the_new_combinations_occurs_in_training(tables: shapes.Sh
 
 
 def test_the_files_are_those_that_the_tables_name(tables: shapes.ShapeTables) -> None:
-    assert [len(read(t)) for t in tables] == [240, 60, 60]
+    assert [len(read(t)) for t in tables] == [150, 30, 30]
     named = [row["picture"] for t in tables for row in read(t)]
     folder = tables.train.parent
     assert {p.relative_to(folder).as_posix() for p in folder.glob("*/*")} == set(named)

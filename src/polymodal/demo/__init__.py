@@ -23,7 +23,7 @@ __all__ = ["DemoTables", "make_table", "run"]
 PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
 EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
 # of the shapes; again no time limit
-SHAPE_EPOCHS, BATCH, RATE, DECODER = 30, 16, 2e-3, "transformer"
+SHAPE_EPOCHS, BATCH, LR, DECODER, ENCODER = 12, 16, 3e-3, "transformer", "vit"
 FIT = "--target digit --group speaker"
 TRY_NEXT = """\
 Try next:
@@ -116,6 +116,7 @@ def _digits(folder: Path, console: "Console", quiet: bool) -> None:
 def _captions(folder: Path, console: "Console", quiet: bool) -> None:
     import polymodal
     from polymodal import render
+    from polymodal.decoders import Decoding
     from polymodal.writing import Writing
 
     _step(console, "Pictures of shapes, and every sentence of a small grammar that is true of them", None)
@@ -126,21 +127,23 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
         **PLAIN,
     )
     out = folder / "model"
-    how = f"--size tiny --decoder {DECODER} --epochs {SHAPE_EPOCHS} --batch-size {BATCH} --lr {RATE}"
+    how = f"--size tiny --encoder picture={ENCODER} --decoder {DECODER} --beams 1 --smoothing 0"
+    often = f"--epochs {SHAPE_EPOCHS} --batch-size {BATCH} --lr {LR:g}"
     _step(
         console,
         "Learn to describe them",
-        f"fit {tables.train} --target captions --task generate {how} --measure exact_match --out {out}",
+        f"fit {tables.train} --target captions --task generate {how} {often} --out {out}",
     )
     model = polymodal.fit(
         str(tables.train),
         "captions",
         task="generate",
         size="tiny",
-        writing=Writing(decoder=DECODER, measure="exact_match"),
+        encoders={"picture": ENCODER},
+        writing=Writing(decoder=DECODER, smoothing=0.0, decoding=Decoding(beams=1)),
         epochs=SHAPE_EPOCHS,
         batch_size=BATCH,
-        lr=RATE,
+        lr=LR,
         out=out,
         overwrite=True,
         quiet=quiet,

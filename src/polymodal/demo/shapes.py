@@ -1,7 +1,7 @@
 """Pictures of one to three coloured shapes, each with every sentence of a small grammar that is true of it.
 
     Kind, Kind, "above" --arranged--> Scene --drawn--> pictures/train-0001.png                   } a row of
-                                            --said---> ["a red star is above a blue heart" ...]  } train.csv
+                                            --said---> ["a red star is above a blue circle" ...]  } train.csv
 
 A caption names all shapes of its picture and how they stand: as a whole it is right or wrong. The references of a
 picture are all the captions of the grammar that are right, so to match one of them exactly is to be right. Of each
@@ -26,7 +26,7 @@ MARGIN = 2.0  # pixels between two shapes, and between a shape and the edge, at 
 LEAN = 0.45  # of two shapes beside each other: how far apart they are in height, at most, to how far in breadth
 TURN = 12.0  # degrees by which a shape may be turned, either way
 GRAIN = 0.04  # standard deviation of the noise, at most, where white is 1
-COUNTS = (0.1, 0.7, 0.2)  # share of pictures of one, of two and of three shapes
+COUNTS = (0.3, 0.6, 0.1)  # share of pictures of one, of two and of three shapes
 RELATIONS = ("left of", "above", "inside")
 CONVERSE = {"left of": "right of", "above": "below", "inside": "around"}
 CONVERSE |= {b: a for a, b in CONVERSE.items()}
@@ -44,7 +44,6 @@ COLOURS = {
     "blue": (40, 80, 215),
     "yellow": (245, 210, 35),
     "purple": (135, 50, 165),
-    "orange": (240, 130, 25),
 }
 
 
@@ -63,7 +62,7 @@ class Kind(NamedTuple):
     shape: str
 
     def __str__(self) -> str:
-        return f"{'an' if self.colour[0] in 'aeiou' else 'a'} {self.colour} {self.shape}"
+        return f"a {self.colour} {self.shape}"
 
 
 class Thing(NamedTuple):
@@ -83,7 +82,7 @@ class Scene(NamedTuple):
     relation: str
 
 
-def make_table(folder: Path, *, rows: int = 2400, unseen: int = 300, seed: int = 0) -> ShapeTables:
+def make_table(folder: Path, *, rows: int = 4800, unseen: int = 300, seed: int = 0) -> ShapeTables:
     """Write train.csv, unseen.csv and new_combinations.csv, with pictures/*.png beside them, into `folder`.
 
     Columns: picture (a path relative to the folder) and captions (a JSON list). Both later tables have `unseen` rows;
@@ -204,23 +203,23 @@ def arrange(kinds: list[Kind], relation: str, rng: np.random.Generator) -> Scene
 
 def _alone(rng: np.random.Generator) -> NDArray[np.float64]:
     """(1, 3): x, y and radius of one thing."""
-    radius = rng.uniform(9, 24)
+    radius = rng.uniform(13, 26)
     return np.array([[*_spot(radius, rng), radius]])
 
 
 def _inside(outer: Kind, rng: np.random.Generator) -> NDArray[np.float64]:
     """(2, 3): a thing within the largest circle about the centre of another, which fills at most half its breadth."""
-    radius = rng.uniform(18, 26)
+    radius = rng.uniform(21, 28)
     centre = _spot(radius, rng)
     room = radius * _room(OUTLINES[outer.shape]) - 1
-    inner = rng.uniform(0.75, 0.95) * min(room, radius / 2)
+    inner = rng.uniform(0.85, 0.98) * min(room, radius / 2)
     angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, room - inner)
     return np.array([[*(centre + away * np.array([np.cos(angle), np.sin(angle)])), inner], [*centre, radius]])
 
 
 def _beside(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(count, 3): things from left to right, each a little higher or lower than the one before."""
-    radius = rng.uniform(8, 13, count) if count == 2 else rng.uniform(6.5, 9, count)
+    radius = rng.uniform(10.5, 14, count) if count == 2 else rng.uniform(7.5, 9, count)
     slack = SIDE - 2 * radius.sum() - MARGIN * (count + 1)
     gaps = MARGIN + slack * rng.dirichlet(np.ones(count + 1))[:-1]
     x = np.cumsum(gaps + 2 * radius) - radius
@@ -273,12 +272,6 @@ def _polygon(corners: int, first: float = 0.0) -> NDArray[np.float64]:
     return np.stack([np.sin(angle), -np.cos(angle)], 1)
 
 
-def _heart() -> NDArray[np.float64]:
-    t = 2 * np.pi * np.arange(48) / 48
-    x, y = 16 * np.sin(t) ** 3, 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return np.stack([x, -y - 2.5], 1) / 18.3
-
-
 def _room(corners: NDArray[np.float64]) -> float:
     """The distance from the origin to the nearest edge."""
     a, b = corners, np.roll(corners, -1, axis=0)
@@ -291,5 +284,4 @@ OUTLINES = {  # corners within the unit circle, y downward
     "square": _polygon(4, 45),
     "triangle": _polygon(3),
     "star": _polygon(10) * np.where(np.arange(10) % 2, 0.5, 1.0)[:, None],
-    "heart": _heart(),
 }
