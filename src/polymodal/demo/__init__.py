@@ -22,7 +22,7 @@ __all__ = ["DemoTables", "make_table", "run"]
 
 PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
 EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
-# of the shapes; again no time limit
+# of the captions: again a number of epochs
 SHAPE_EPOCHS, BATCH, LR, DECODER, ENCODER = 12, 16, 3e-3, "transformer", "vit"
 FIT = "--target digit --group speaker"
 TRY_NEXT = """\
@@ -152,13 +152,12 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
         render.fitted(model, out, str(tables.train))
     for title, table in (
         ("How good is it on new pictures?", tables.unseen),
-        ("And on what it never saw together: a colour and a shape in a relation?", tables.new_combinations),
+        ("And where a colour, a shape and a relation come together as never before?", tables.new_combinations),
     ):
         _step(console, title, f"evaluate {out} {table}")
-        scores = model.evaluate(str(table)).metrics
-        for name in ("cider_d", "exact_match"):
-            score = scores[name]
-            console.print(f"{name:<11} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]", **PLAIN)
+        answer = model.evaluate(str(table))
+        if not quiet:
+            render.evaluation(answer)
     written = folder / "written.csv"
     _step(console, "Describe", f"predict {out} {tables.new_combinations} --out {written}")
     answers = model.predict(str(tables.new_combinations))
