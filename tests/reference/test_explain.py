@@ -104,6 +104,8 @@ def test_what_is_cut_off_is_no_part_of_the_seconds() -> None:
     tokens = math.ceil(100 / 8)
     found = place(codec, "audio", (np.zeros(24000, dtype=np.float32), 8000), "a.wav", tokens)
     assert isinstance(found, Seconds) and found.duration == 1.0 and found.edges[-1] == pytest.approx(1.04)
+    short = place(codec, "audio", (np.zeros(400, dtype=np.float32), 8000), "a.wav", 2)  # 5 frames by fours
+    assert isinstance(short, Seconds) and np.allclose(short.edges, [0, 0.04, 0.08])
 
 
 def test_tokens_of_frozen_networks(tmp_path: Path) -> None:
@@ -240,6 +242,9 @@ def test_places_in_words() -> None:
     between = np.zeros((1, 36))
     between[0, [15, 21]] = 1  # two cells in the middle of the right half: no ninth's border parts them
     assert Grid(None, "", 6, 6).words(between) in (["right"], ["centre"])
+    middle = np.zeros((1, 49))
+    middle[0, 2 * 7 + 3] = 1  # its centre lies at 0.36 of the height
+    assert Grid(None, "", 7, 7).words(middle) == ["centre"]
     clip = Seconds(None, "", [0.0, 0.5, 1.0, 1.5, 2.0], 1.8)
     assert clip.words(np.array([[0.0, 0.1, 0.2, 0.7], [0.25] * 4])) == ["1.5-1.8 s", "throughout"]
     assert Sequence(3).words(np.array([[0.1, 0.6, 0.3]])) == ["token 2 of 3"] and Sequence(1).words(even[:, :1]) == [""]
