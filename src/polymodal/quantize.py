@@ -57,19 +57,22 @@ class Int8(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out), in the dtype of x."""
+        """(..., in) -> (..., out), in the dtype of x, or autocast's where that is on."""
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         x_ni = x.reshape(-1, self.in_features).float()
         low, high = x_ni.amin(1, keepdim=True), x_ni.amax(1, keepdim=True)
         a_n1 = torch.maximum(high, -low).clamp_min_(torch.finfo(torch.float32).tiny) / MOST
         y_no = self._product((x_ni / a_n1).round_().to(torch.int8)).mul_(a_n1)
         if self.bias is not None:
             y_no = y_no.add_(self.bias)
-        return y_no.to(x.dtype).reshape(*x.shape[:-1], self.out_features)
+        return y_no.to(dtype).reshape(*x.shape[:-1], self.out_features)
 
     def _product(self, x_ni: Tensor) -> Tensor:
         """(N, in) int8 -> (N, out): the sum over i, times the scale of o."""
         if x_ni.device.type != "cpu" or not len(x_ni) or not exact():
-            return (x_ni.float() @ self.q.float().T) * self.scale
+            with torch.autocast(x_ni.device.type, enabled=False):
+                return (x_ni.float() @ self.q.float().T) * self.scale
         if self._packed is None or self._packed[1] is not self.scale:
             self._packed = (_packed(self.q), self.scale, torch.zeros(self.out_features, dtype=torch.int32))
         return _onednn(x_ni, *self._packed)

@@ -67,6 +67,15 @@ def test_shapes_and_dtypes_are_those_of_a_linear_map(path) -> None:
             assert y.shape == (*shape[:-1], 4) and y.dtype == dtype
 
 
+def test_under_autocast_it_gives_what_a_linear_map_gives(path) -> None:
+    layer, x = linear(64, 50), torch.randn(9, 64)
+    small = Int8(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = small(x)
+        assert y.dtype == layer(x).dtype == torch.bfloat16
+    assert torch.equal(y, small(x).bfloat16())  # rounded once, at the end
+
+
 def test_a_row_of_zeros_and_a_map_of_zeros_give_the_bias(path) -> None:
     layer = linear(6, 4)
     assert torch.equal(Int8(layer)(torch.zeros(2, 6)), layer.bias.detach().expand(2, 4))
