@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -434,6 +435,21 @@ def test_whisper_is_asked_for_a_language(folders: dict[str, Path]) -> None:
         writer(folders["whisper"], language="fr")
 
 
+def test_whisper_writes_no_times(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["whisper"], tmp_path / "w")
+    path = tmp_path / "w" / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"no_timestamps_token_id": 5}))
+    net = writer(tmp_path / "w", task=task(shut=False))
+    assert net.prompt == [BEGIN, 12, 3, 5]
+    assert net.write({"x": given("whisper")}, Decoding("sample", captions=20)).ids.max() == 5
+
+
+def test_no_rows_give_no_captions(name: str, folders: dict[str, Path]) -> None:
+    net, x = writer(folders[name]), given(name).take(torch.arange(0))
+    got = net.write({"x": x}, Decoding(beams=3, captions=2))
+    assert got.ids.shape[:2] == got.logprob.shape == (0, 2) and net.predict({"x": x}).shape == (0, net.task.longest_)
+
+
 def test_what_cannot_be_is_told(folders: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="can't search by diverse beams: transformers has dropped them"):
         writer(folders["blip"]).write({"x": given("blip")}, Decoding("diverse", beams=4, groups=2))
@@ -605,6 +621,18 @@ def test_a_caption_of_any_length_and_a_memory_that_is_too_long(model: HubDecoder
     assert torch.isfinite(model.forced(model.start(memory()), ids).hidden).all()
     with pytest.raises(InputError, match=r"memory has 30 tokens, but the language model .* reads 24 with the text"):
         model.start(Masked(torch.zeros(1, 30, 6), torch.ones(1, 30, dtype=torch.bool)))
+
+
+def test_mixed_precision_and_no_rows(model: HubDecoder) -> None:
+    x, how = memory(), Decoding(beams=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        forced = model.forced(model.start(x), lines())
+        model.logits(forced.hidden).float().square().mean().backward()
+        got = search(model, model.start(x), begin=BEGIN, end=END, banned=[], how=how, limit=9)
+    assert torch.isfinite(model.map.weight.grad).all() and torch.isfinite(got.logprob).all()
+    start = model.start(x.take(torch.arange(0)))
+    none = search(model, start, begin=BEGIN, end=END, banned=[], how=how, limit=9)
+    assert none.ids.shape[:2] == none.logprob.shape == (0, 1)
 
 
 def test_models_that_cannot_be_decoders(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -183,6 +183,12 @@ def test_a_text_that_left_the_beam_and_came_back_is_one_text() -> None:
         assert len({tuple(t) for t in row.tolist()}) == 6
 
 
+def test_no_rows_say_nothing() -> None:
+    logp, none = frames()[:0].log_softmax(-1), mask()[:0]
+    for got in (best_path(logp, none, END), prefix_beam(logp, none, END, beams=3)):
+        assert got.ids.shape[:2] == got.logprob.shape == (0, 1)
+
+
 def test_best_path_is_the_collapsed_argmax() -> None:
     logp = frames(2).log_softmax(-1)
     got = best_path(logp, mask(), END, banned=[END])

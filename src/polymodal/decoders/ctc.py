@@ -227,7 +227,8 @@ def _packed(logp_bsv: Tensor, mask_bs: Tensor) -> Tensor:
     """The real frames of each row first, in their order; after them nothing but blanks."""
     silent = logp_bsv.new_full(logp_bsv.shape[-1:], NEVER)
     silent[-1] = 0.0
-    order = (~mask_bs).long().argsort(dim=1, stable=True)[:, : max(1, int(mask_bs.sum(1).max()))]
+    longest = max(1, *mask_bs.sum(1).tolist()) if len(mask_bs) else 1
+    order = (~mask_bs).long().argsort(dim=1, stable=True)[:, :longest]
     packed = logp_bsv.take_along_dim(order[..., None], 1)
     return torch.where(mask_bs.gather(1, order)[..., None], packed, silent)
 

@@ -72,7 +72,7 @@ class HubDecoder(Decoder):
         """Runs the model over the memory's real tokens; raises InputError where they are more than it can read."""
         order = (~memory.mask).long().argsort(dim=1, stable=True)  # no gap inside: places count real tokens only
         real = memory.mask.gather(1, order)
-        used = max(1, int(real.sum(1).max()))
+        used = max(1, *real.sum(1).tolist()) if len(real) else 1
         if used >= self._places():
             raise InputError(
                 f"the memory has {used:,} tokens, but the language model {self.source!r} reads {self._places():,} with "
@@ -130,6 +130,11 @@ class HubDecoder(Decoder):
 
     def _run(self, pairs: Pairs, mask_bt: Tensor, **inputs: Any) -> "_Run":
         """The model on what comes after `pairs`; mask_bt covers both."""
+        if not len(mask_bt):  # not every model can do without a row
+            inputs = {k: _lengthened(x) if isinstance(x, Tensor) else x for k, x in inputs.items()}
+            y = self._run([(_lengthened(k), _lengthened(v)) for k, v in pairs], _lengthened(mask_bt) | True, **inputs)
+            none = None if y.attention is None else y.attention[:0]
+            return _Run(y.hidden[:0], [(k[:0], v[:0]) for k, v in y.pairs], none)
         (fresh,) = (inputs[name].shape[1] for name in ("input_ids", "inputs_embeds") if name in inputs)
         places = (mask_bt.cumsum(1)[:, -fresh:] - 1).clamp(0, self._places() - 1)
         if self._placed:
@@ -175,6 +180,11 @@ class _Run(NamedTuple):
     hidden: Tensor
     pairs: Pairs
     attention: Tensor | None
+
+
+def _lengthened(x: Tensor) -> Tensor:
+    """With one row of zeros behind the others."""
+    return torch.cat([x, x.new_zeros(1, *x.shape[1:])])
 
 
 def _named(pairs: Pairs) -> dict[str, Tensor]:

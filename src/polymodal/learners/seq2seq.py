@@ -101,7 +101,8 @@ class Seq2Seq(Generator):
         written(folder)
 
     def _look(self, inputs: Mapping[str, Masked]) -> Tensor:
-        return self.family.look(self.network, zeroed(inputs[self.modality]))
+        x = zeroed(inputs[self.modality])
+        return self.family.look(self.network, x) if len(x) else x
 
     def _logits(self, memory: Tensor, words: Masked) -> Tensor:
         """(N, T, V) of each word and the end, given the prompt and the words before."""
@@ -120,8 +121,9 @@ class Seq2Seq(Generator):
                 "this pretrained network can't search by diverse beams: transformers has dropped them; use --decoding "
                 "beam, or sample for captions that differ"
             )
-        rules = self._rules(how, memory.device)
-        n = how.captions
+        rules, n = self._rules(how, memory.device), how.captions
+        if not len(memory):
+            return Written(rules.shut.new_zeros(0, n, 1), memory.new_zeros(0, n))
         if how.method == "sample":
             memory = memory.repeat_interleave(n, 0)
         ids = self._generated(memory, how, rules)
@@ -184,7 +186,8 @@ class Seq2Seq(Generator):
         limit, v = self.task.longest_, self.task.vocabulary
         most = max(0, min(limit - 1, how.max_length or limit - 1))
         beyond = range(self.task.outputs, self.family.size(self.network))
-        shut = torch.tensor(sorted({*v.banned, *beyond} - {v.end}), dtype=torch.int64, device=device)
+        never = {*v.banned, *beyond, *self.family.marks(self.source, self.network)}
+        shut = torch.tensor(sorted(never - {v.end}), dtype=torch.int64, device=device)
         return Rules(v.end, shut, min(how.min_length, most), most, how.no_repeat)
 
     def _check(self) -> None:
@@ -210,6 +213,10 @@ class Family(ABC):
     def prompt(self, source: str, net: Any, language: str) -> list[int]:
         """Ids that come before the first word; none where nothing says which."""
         return _ids(_setting(source, net.config, "decoder_start_token_id", "bos_token_id"))
+
+    def marks(self, source: str, net: Any) -> Sequence[int]:
+        """Ids of no text, which its tokenizer may take for one."""
+        return ()
 
     @abstractmethod
     def look(self, net: Any, x: Tensor) -> Tensor:
@@ -275,6 +282,11 @@ class Whisper(EncoderDecoder):
             *_ids((form.get("task_to_id") or {}).get("transcribe") if languages else None),
             *_ids(form.get("no_timestamps_token_id")),
         ]
+
+    def marks(self, source: str, net: Any) -> Sequence[int]:
+        """The times: whatever comes behind the mark that there are none."""
+        form = read_json(Path(resolve(source)) / "generation_config.json", {})
+        return [i for last in _ids(form.get("no_timestamps_token_id")) for i in range(last + 1, self.size(net))]
 
     def places(self, form: Any) -> int | None:
         """Of the decoder."""
