@@ -1,4 +1,4 @@
-"""Pictures of one to three coloured shapes, each with every sentence of a small grammar that is true of it.
+"""Pictures of one or two coloured shapes, each with every sentence of a small grammar that is true of it.
 
     Kind, Kind, "above" --arranged--> Scene --drawn--> pictures/train-0001.png                   } a row of
                                             --said---> ["a red star is above a blue circle" ...]  } train.csv
@@ -10,7 +10,6 @@ colour and shape there is one relation in which it never stands in training, and
 
 import csv
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +25,7 @@ MARGIN = 2.0  # pixels between two shapes, and between a shape and the edge, at 
 LEAN = 0.45  # of two shapes beside each other: how far apart they are in height, at most, to how far in breadth
 TURN = 12.0  # degrees by which a shape may be turned, either way
 GRAIN = 0.04  # standard deviation of the noise, at most, where white is 1
-COUNTS = (0.3, 0.6, 0.1)  # share of pictures of one, of two and of three shapes
+ALONE = 0.3  # share of pictures of one shape; the others have two
 RELATIONS = ("left of", "above", "inside")
 CONVERSE = {"left of": "right of", "above": "below", "inside": "around"}
 CONVERSE |= {b: a for a, b in CONVERSE.items()}
@@ -76,7 +75,7 @@ class Thing(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """The things of a picture, and how each of them stands to the next: one of RELATIONS, or "" where it is alone."""
+    """The things of a picture, and how the first stands to the second: one of RELATIONS, or "" where it is alone."""
 
     things: tuple[Thing, ...]
     relation: str
@@ -131,36 +130,27 @@ def held_out() -> set[tuple[str, str, str]]:
 
 def triples(scene: Scene) -> set[tuple[str, str, str]]:
     """Every (colour, shape, relation) of the picture, read both ways."""
-    return {
-        (*kind, relation)
-        for a, b in pairwise(thing.kind for thing in scene.things)
-        for kind, relation in ((a, scene.relation), (b, CONVERSE[scene.relation]))
-    }
+    if len(scene.things) == 1:
+        return set()
+    a, b = scene.things
+    return {(*a.kind, scene.relation), (*b.kind, CONVERSE[scene.relation])}
 
 
 def sentences(scene: Scene) -> list[str]:
     """All captions of the grammar that are true of the scene; the first begins with what is left, above or inside."""
-    kinds, r = [thing.kind for thing in scene.things], scene.relation
-    if len(kinds) == 1:
-        return [f"only {kinds[0]}", f"{kinds[0]} alone", f"nothing but {kinds[0]}"]
-    back = CONVERSE[r]
-    if len(kinds) == 2:
-        a, b = kinds
-        return [f"{a} {p} {b}" for p in PHRASES[r]] + [f"{b} {p} {a}" for p in PHRASES[back]]
-    a, b, c = kinds
-    return [
-        f"{a} is {r} {b} which is {r} {c}",
-        f"{c} is {back} {b} which is {back} {a}",
-        f"{b} is {back} {a} and {r} {c}",
-        f"{b} is {r} {c} and {back} {a}",
-    ]
+    if len(scene.things) == 1:
+        a = scene.things[0].kind
+        return [f"only {a}", f"{a} alone", f"nothing but {a}"]
+    a, b = (thing.kind for thing in scene.things)
+    there, back = PHRASES[scene.relation], PHRASES[CONVERSE[scene.relation]]
+    return [f"{a} {phrase} {b}" for phrase in there] + [f"{b} {phrase} {a}" for phrase in back]
 
 
 def familiar(rng: np.random.Generator) -> Scene:
-    """A scene without a held-out triple, of one to three things."""
-    count = 1 + int(rng.choice(len(COUNTS), p=COUNTS))
+    """A scene of one or two things, without a held-out triple."""
+    count = 1 if rng.random() < ALONE else 2
     while True:
-        relation = str(rng.choice(RELATIONS[: 2 if count > 2 else 3])) if count > 1 else ""
+        relation = str(rng.choice(RELATIONS)) if count > 1 else ""
         scene = arrange([kind(rng) for _ in range(count)], relation, rng)
         if _plain(scene) and not triples(scene) & held_out():
             return scene
@@ -188,11 +178,13 @@ def _plain(scene: Scene) -> bool:
 
 
 def arrange(kinds: list[Kind], relation: str, rng: np.random.Generator) -> Scene:
-    """Things of these kinds, in this order, each of which stands so to the next, anywhere in the picture."""
-    places = _alone(rng) if len(kinds) == 1 else _inside(kinds[1], rng) if relation == "inside" else None
-    if places is None:
-        places = _beside(len(kinds), rng)
-        places = places if relation == "left of" else places[:, [1, 0, 2]]
+    """Things of these kinds, of which the first stands so to the second, anywhere in the picture."""
+    if len(kinds) == 1:
+        places = _alone(rng)
+    elif relation == "inside":
+        places = _inside(kinds[1], rng)
+    else:
+        places = _beside(rng) if relation == "left of" else _beside(rng)[:, [1, 0, 2]]
     turns = rng.uniform(-TURN, TURN, len(kinds))
     things = [
         Thing(k, float(x), float(y), float(radius), float(t))
@@ -217,17 +209,15 @@ def _inside(outer: Kind, rng: np.random.Generator) -> NDArray[np.float64]:
     return np.array([[*(centre + away * np.array([np.cos(angle), np.sin(angle)])), inner], [*centre, radius]])
 
 
-def _beside(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(count, 3): things from left to right, each a little higher or lower than the one before."""
-    radius = rng.uniform(10.5, 14, count) if count == 2 else rng.uniform(7.5, 9, count)
-    slack = SIDE - 2 * radius.sum() - MARGIN * (count + 1)
-    gaps = MARGIN + slack * rng.dirichlet(np.ones(count + 1))[:-1]
+def _beside(rng: np.random.Generator) -> NDArray[np.float64]:
+    """(2, 3): two things, the left one first, the right one a little higher or lower."""
+    radius = rng.uniform(10.5, 14, 2)
+    gaps = MARGIN + (SIDE - 2 * radius.sum() - 3 * MARGIN) * rng.dirichlet(np.ones(3))[:2]
     x = np.cumsum(gaps + 2 * radius) - radius
-    y = [_spot(radius[0], rng)[1]]
-    for i in range(1, count):
-        there = y[-1] + rng.uniform(-LEAN, LEAN) * (x[i] - x[i - 1])
-        y.append(np.clip(there, radius[i] + MARGIN, SIDE - radius[i] - MARGIN))
-    return np.stack([x, y, radius], 1)
+    first = _spot(radius[0], rng)[1]
+    second = first + rng.uniform(-LEAN, LEAN) * (x[1] - x[0])
+    second = np.clip(second, radius[1] + MARGIN, SIDE - radius[1] - MARGIN)
+    return np.stack([x, [first, second], radius], 1)
 
 
 def _spot(radius: float, rng: np.random.Generator) -> NDArray[np.float64]:
