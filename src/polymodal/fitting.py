@@ -209,7 +209,7 @@ def _written(paths: _Paths, seconds: float | None, baselines: bool) -> Search:
     how, task = goal.writing, goal.task
     assert isinstance(task, Generation)
     kinds = {m: kind for m, (kind, _) in goal.schema.modalities().items()}
-    name = how.chosen(target_cells(goal.table, goal.schema), goal.schema)
+    name = goal.decoder
     networks = paths.networks(partial(how.build, kinds=kinds, task=task, size=goal.size))
     every = list(networks.encoders)
     todo = [(name, every)] + [

@@ -30,7 +30,7 @@ from polymodal.modalities.tabular import Cells
 from polymodal.nn import SIZES, Size
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
-from polymodal.writing import GRID, Writing
+from polymodal.writing import CTC, GRID, Writing
 from polymodal.writing import dial as writer_size
 
 
@@ -63,21 +63,30 @@ class Problem(NamedTuple):
         """Each modality's codec and encoder class, for networks."""
         found = self.schema.modalities()
         if isinstance(self.task, Generation):
-            cells, kinds = target_cells(self.table, self.schema), {m: kind for m, (kind, _) in found.items()}
-            if own := self.writing.parts(self.writing.chosen(cells, self.schema), kinds):
+            kinds = {m: kind for m, (kind, _) in found.items()}
+            if own := self.writing.parts(self.decoder, kinds):
                 if self.encoders:
                     raise InputError("a pretrained encoder-decoder reads with its own encoder; leave --encoder out")
                 return own
         out = {}
+        # a token each 40 ms, where the convolutions alone give one each 80: too few for the letters of fast speech
+        default = {"audio": "transformer"} if isinstance(self.task, Generation) and self.decoder == CTC else {}
         for m, (kind, columns) in found.items():
             if (name := self.encoders.get(m)) and is_model(name):
                 self._check_unseen(m, name)
             settings = {"columns": {c: self.schema.columns[c].kind for c in columns}} if kind == "tabular" else {}
-            codec, encoder = choose(kind, self.encoders.get(m), tune=m in self.tune, settings=settings)
+            codec, encoder = choose(
+                kind, self.encoders.get(m, default.get(kind)), tune=m in self.tune, settings=settings
+            )
             if isinstance(self.task, Generation) and isinstance(codec, Frozen | Onnx | Own):
                 codec.tokens = GRID  # words look at parts of a picture
             out[m] = codec, encoder
         return out
+
+    @property
+    def decoder(self) -> str:
+        """What writes, of a task whose target is text."""
+        return self.writing.chosen(target_cells(self.table, self.schema), self.schema)
 
     def gathered(self, table: Table) -> Table:
         """The table as the task reads it: of texts, rows that differ in the target alone are one."""

@@ -268,3 +268,37 @@ def test_steady_sounds_can_be_told_apart(encoder: type) -> None:
         loss.backward()
         learn.step()
     assert (head(masked_mean(net.eval()(x.take(test)))).argmax(1) == y[test]).float().mean() >= 0.95
+
+
+def test_a_varied_spectrogram_is_stretched_in_both_directions_and_stays_in_its_clip():
+    from polymodal.batch import Masked
+    from polymodal.modalities import voices
+
+    torch.manual_seed(0)
+    ramp = torch.arange(40.0)[:, None] + 100 * torch.arange(16.0)  # x[t, f] = t + 100 f
+    mask = torch.arange(40) < torch.tensor([40, 20, 0])[:, None]
+    x = Masked(torch.where(mask[..., None], ramp, math.nan), mask)
+    out = voices.varied(x)
+    assert out.values.isfinite().all() and not out.values[2].any() and not out.mask[2].any()
+    counts = out.mask.sum(1).tolist()
+    assert 40 * 0.8 - 1 <= counts[0] <= 40 * 1.2 + 1 and 20 * 0.8 - 1 <= counts[1] <= 20 * 1.2 + 1
+    torch.manual_seed(0)
+    again = voices.varied(Masked(torch.where(mask[..., None], ramp, 1e30), mask))
+    assert torch.equal(again.values, out.values) and torch.equal(again.mask, out.mask)
+
+
+def test_without_stripes_a_varied_spectrogram_is_the_formula(monkeypatch):
+    from polymodal.batch import Masked
+    from polymodal.modalities import voices
+
+    monkeypatch.setattr(voices, "BANDS", 0.0)
+    monkeypatch.setattr(voices, "FRAMES", 0.0)
+    torch.manual_seed(3)
+    ramp = torch.arange(40.0)[:, None] + 100 * torch.arange(16.0)
+    out = voices.varied(Masked(ramp[None], torch.ones(1, 40, dtype=torch.bool)))
+    torch.manual_seed(3)
+    tempo, voice = ((1 + most * (2 * torch.rand(1) - 1)).item() for most in (voices.TEMPO, voices.VOICE))
+    for t in range(out.values.shape[1]):
+        for f in range(16):
+            expected = min(t / tempo, 39) + 100 * min(f / voice, 15)
+            assert abs(out.values[0, t, f].item() - expected) < 1e-2

@@ -388,5 +388,6 @@ def test_nothing_is_kept_for_gradients_and_ids_can_be_trained_on(method: str) ->
 
 
 def test_a_search_that_can_not_be_is_told_before_it_begins() -> None:
-    with pytest.raises(InputError, match="beams can't be 0"):
-        written(decoder(), Decoding(beams=0))
+    for beams in (0, 10):
+        with pytest.raises(InputError, match=f"beams can't be {beams}; it must be from 1 to the size of the vocab"):
+            Decoding(beams=beams).check(9)

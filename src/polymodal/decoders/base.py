@@ -92,7 +92,6 @@ class Written(NamedTuple):
     logprob: Tensor
 
 
-MOST = 1_024  # beams, where the vocabulary is smaller than that
 METHODS = ("greedy", "beam", "sample", "diverse")
 
 
@@ -127,7 +126,7 @@ class Decoding:
         """Raises InputError for a search that no vocabulary of `size` words allows."""
         rules = {
             "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
-            "beams": (1 <= self.beams <= max(MOST, size), f"a whole number from 1 to {max(MOST, size):,}"),
+            "beams": (1 <= self.beams <= size, f"from 1 to the size of the vocabulary, {size:,}"),
             "captions": (self.captions >= 1, "a whole number from 1"),
             "length_penalty": (abs(self.length_penalty) < 100, "a finite number, such as 1.0; 0 for none"),
             "no_repeat": (self.no_repeat >= 0, "a whole number of words, 0 to allow repeats"),

@@ -38,9 +38,8 @@ def search(
     words, the rest are empty with a log-probability of -inf. Drawn captions may be the same.
 
     keys: (B,) whole numbers; in sampling, rows of one key draw with the same random numbers. Without keys all rows do,
-    so that what a row draws is decided by itself and the seed alone. Raises InputError for a search that can't be.
+    so that what a row draws is decided by itself and the seed alone. The caller has checked `how`.
     """
-    how.check(decoder.size)
     rows, device = _rows(state), next(iter((*state.fixed.values(), *state.moving.values()))).device
     most = max(0, min(limit - 1, how.max_length or limit - 1))
     shut = torch.tensor(sorted(set(banned) - {end}), dtype=torch.int64, device=device)

@@ -16,6 +16,7 @@ from polymodal.decoders.ctc import CTC, best_path, ctc_loss, prefix_beam
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator
 from polymodal.modalities.base import Encoder
+from polymodal.modalities.voices import varied
 from polymodal.nn import Named
 from polymodal.ops import masked_mean, zeroed
 from polymodal.tasks.generate import Generation
@@ -26,7 +27,8 @@ class Transcriber(Generator):
     encoder's tokens is that of Deep Speech 2 (Amodei et al. 2016).
 
     stream: the modality whose tokens are the frames. The mean of each other modality's tokens is added to every
-    frame. A text with more symbols than the stream has frames can't be learned from, and is left out of the loss.
+    frame. A text with more symbols than the stream has frames can't be learned from, and is left out of the loss. In
+    training spectrograms are varied (`modalities.voices`), so that a new speaker is no stranger.
     """
 
     def __init__(
@@ -66,7 +68,10 @@ class Transcriber(Generator):
         (target,) = batch.targets.values()
         rows, words = self.task.captions(target)
         symbols = Masked(words.values, words.mask & (words.values != self.task.vocabulary.end))
-        x = self.frames(batch.inputs)
+        inputs = dict(batch.inputs)
+        if self.training and inputs[self.stream].values.ndim == 3:
+            inputs[self.stream] = varied(inputs[self.stream])
+        x = self.frames(inputs)
         found = ctc_loss(self.ctc(x)[rows], x.mask[rows], symbols)
         return Losses(found.loss, {"loss": found.loss, "short": found.short})
 
