@@ -213,6 +213,7 @@ def predict(learner: Learner, rows: Rows, batch_size: int, accelerator: Any = No
 
     Several processes share the work.
     """
+    _keep_freed_memory()
     was = learner.training
     learner.eval()
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))

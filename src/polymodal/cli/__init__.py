@@ -20,7 +20,7 @@ from polymodal.cli.app import app
 from polymodal.cli.options import say
 from polymodal.errors import InputError
 
-__all__ = ["app", "compare", "explain", "features", "fit", "fusions", "look", "main", "use"]
+__all__ = ["app", "compare", "data", "explain", "features", "fit", "fusions", "look", "main", "use"]
 
 
 def main() -> None:

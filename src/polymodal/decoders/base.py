@@ -30,7 +30,7 @@ class State(NamedTuple):
 
     def take(self, rows: Tensor) -> "State":
         """The rows at these positions, in this order."""
-        return State(*({k: x[rows] for k, x in part.items()} for part in self))
+        return State(*({k: x.index_select(0, rows) for k, x in part.items()} for part in self))
 
     def follow(self, rows: Tensor) -> "State":
         """The words so far of the rows at these positions; the memory stays where it is, so each must share its own."""

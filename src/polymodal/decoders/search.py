@@ -48,7 +48,7 @@ def search(
     if how.method in ("beam", "diverse"):
         return Beams(decoder, rules, how).search(state, first)
     if how.method == "greedy":
-        ids, logprob = chain(decoder, state, first, rules, lambda logp, live, t: logp.argmax(-1))
+        ids, logprob = chain(decoder, state, first, rules, lambda logp, live, t: logp.max(-1).indices)
         return _trimmed(Written(ids[:, None], logprob[:, None]), end)
     return _sampled(decoder, state, first, rules, how, keys)
 
