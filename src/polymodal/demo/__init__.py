@@ -23,7 +23,7 @@ __all__ = ["DemoTables", "make_table", "run"]
 PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
 EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
 # of the captions: again a number of epochs
-SHAPE_EPOCHS, BATCH, LR, DECODER, ENCODER = 12, 16, 3e-3, "transformer", "vit"
+SHAPE_EPOCHS, BATCH, LR, DECODER, ENCODER = 10, 16, 1e-3, "transformer", "vit"
 FIT = "--target digit --group speaker"
 TRY_NEXT = """\
 Try next:
