@@ -23,7 +23,7 @@ __all__ = ["DemoTables", "make_table", "run"]
 PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
 EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
 # of the captions: again a number of epochs
-SHAPE_EPOCHS, BATCH, LR, DECODER, ENCODER = 10, 16, 1e-3, "transformer", "vit"
+SHAPE_EPOCHS, BATCH, LR, DECODER = 16, 16, 1e-3, "transformer"
 FIT = "--target digit --group speaker"
 TRY_NEXT = """\
 Try next:
@@ -127,7 +127,7 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
         **PLAIN,
     )
     out = folder / "model"
-    how = f"--size tiny --encoder picture={ENCODER} --decoder {DECODER} --beams 1 --smoothing 0"
+    how = f"--size tiny --decoder {DECODER} --beams 1 --smoothing 0"
     often = f"--epochs {SHAPE_EPOCHS} --batch-size {BATCH} --lr {LR:g}"
     _step(
         console,
@@ -139,7 +139,6 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
         "captions",
         task="generate",
         size="tiny",
-        encoders={"picture": ENCODER},
         writing=Writing(decoder=DECODER, smoothing=0.0, decoding=Decoding(beams=1)),
         epochs=SHAPE_EPOCHS,
         batch_size=BATCH,
