@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, intervals
 from polymodal.learners.base import Generator, Learner
+from polymodal.quantize import int8
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
 from polymodal.train import predict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 128
+PRECISIONS = ("no", "bf16", "int8")  # of prediction
 WRITTEN = 32  # rows whose texts are written together
 CHUNK = 1024  # rows that are in memory at a time when predicting
 
@@ -63,6 +65,7 @@ class Model:
 
     def __init__(self, preprocessor: Preprocessor, learner: Learner, report: Mapping[str, Any]) -> None:
         self.preprocessor, self.learner, self.report = preprocessor, learner, dict(report)
+        self.precision = "no"
 
     @property
     def task(self) -> Task:
@@ -79,9 +82,26 @@ class Model:
         self.learner.to(device)
         return self
 
+    def lighter(self, precision: str) -> "Model":
+        """The same model for prediction alone: "bf16" computes in bfloat16, "int8" has large linear maps as integers.
+
+        Raises InputError for another precision.
+        """
+        if precision not in PRECISIONS:
+            raise InputError(f"precision can't be {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+        learner = cast(Learner, int8(self.learner)) if precision == "int8" else self.learner
+        out = Model(self.preprocessor, learner, self.report)
+        out.precision = precision
+        return out
+
+    def _cast(self) -> torch.autocast:
+        device = next((p.device.type for p in self.learner.parameters()), "cpu")
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
+
     def logits(self, rows: Rows) -> Tensor:
         """(N, outputs) of encoded rows, float32, on the CPU; of a model that writes, (N, T) ids of the best text."""
-        return predict(self.learner, rows.only(self.learner.reads), BATCH)
+        with self._cast():
+            return predict(self.learner, rows.only(self.learner.reads), BATCH)
 
     def predict(
         self,
@@ -131,7 +151,7 @@ class Model:
         out: dict[str, list[Any]] = {}
         for start in range(0, len(rows), WRITTEN):
             part = rows.only(learner.reads).batch(range(start, min(start + WRITTEN, len(rows))))
-            with torch.inference_mode():
+            with torch.inference_mode(), self._cast():
                 found = learner.write(part.to(next(learner.parameters()).device).inputs, how)
             for n in range(found.ids.shape[1]):
                 end = f"_{n + 1}" if n else ""

@@ -12,13 +12,14 @@ from polymodal.batch import Batch, Masked
 from polymodal.decoders import DECODERS
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
+from polymodal.explain.attention import heard
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator, begun, ended
 from polymodal.modalities import Projection
 from polymodal.nn import Size
 from polymodal.sentences import Cider
 from polymodal.tasks import Generation
-from polymodal.tasks.vocabulary import WordList
+from polymodal.tasks.vocabulary import CharacterList, WordList
 
 SIZE = Size(dim=16, layers=1, heads=2, side=32, tokens=32)
 TEXTS = ["a red dog", "a blue cat", "one dog", "the cat is blue", "a dog"]
@@ -214,3 +215,27 @@ def test_errors_name_the_way_out():
         learner.write(inputs, Decoding(beams=2, captions=3))
     with pytest.raises(InputError, match="CTC head writes by greedy or beam search, not by sample"):
         made("ctc").write(inputs, Decoding("sample"))
+
+
+@pytest.mark.parametrize("kind", [WordList(min_count=1), CharacterList()])
+def test_each_word_of_a_transcript_is_heard_at_frames_of_its_own(kind):
+    torch.manual_seed(0)
+    task = Generation(kind).fit(["no go", "go", "no"])
+    learner = Transcriber({"sound": Projection(width=3, dim=16)}, "sound", task, dropout=0.0)
+    mask = torch.arange(30) < torch.tensor([26, 30])[:, None]
+    sound = Masked(torch.randn(2, 30, 3), mask)
+    batch = Batch({"sound": sound}, {"target": task.collate([task.encode("no go"), task.encode("go")])})
+    optimizer = torch.optim.Adam(learner.parameters(), 0.02)
+    learner.eval()  # spectrograms are not varied: each frame is noise
+    first = batch.take(torch.tensor([0]))
+    for _ in range(60):
+        optimizer.zero_grad()
+        learner.loss(first).total.backward()
+        optimizer.step()
+    found = heard(learner, batch.take(torch.tensor([0])).inputs)
+    assert (found.text, found.words) == ("no go", ["no", "go"])
+    first, second = (row.nonzero()[0] for row in found.maps["sound"])
+    assert first.max() < second.min() and found.maps["sound"].shape == (2, 26)
+    assert np.allclose(found.maps["sound"].sum(1), 1) and (found.logprob <= 0).all() and len(found.logprob) == 3
+    nothing = heard(learner, {"sound": sound.hidden().take(torch.tensor([0]))})
+    assert (nothing.text, nothing.words, nothing.maps) == ("", [], {})

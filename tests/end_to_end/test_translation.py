@@ -25,7 +25,7 @@ def fitted(tmp_path_factory) -> tuple[Path, polymodal.Model, Path]:
     folder = tmp_path_factory.mktemp("captions")
     table = squares(folder / "train")
     out = folder / "model"
-    model = polymodal.fit(table, "caption", out=out, epochs=25, lr=0.004, cache=folder / "cache", **FAST)
+    model = polymodal.fit(table, "caption", out=out, epochs=30, lr=0.002, cache=folder / "cache", **FAST)
     return table, model, out
 
 
@@ -72,6 +72,21 @@ def test_one_row_alone_gets_what_it_gets_among_others(fitted):
     whole = model.predict(frame)
     assert model.predict(frame.iloc[[4]])["prediction"][0] == whole["prediction"][4]
     assert len(model.predict(pd.DataFrame({"image": [None, frame["image"][0]]}))) == 2
+
+
+def test_a_lighter_copy_writes_the_same(fitted, monkeypatch):
+    from polymodal import quantize
+
+    table, model, _ = fitted
+    wanted = model.predict(table)["prediction"]
+    assert (model.lighter("bf16").predict(table)["prediction"] == wanted).mean() > 0.7  # ties between true sentences
+    monkeypatch.setattr(quantize.int8, "__defaults__", (1,))  # small maps too
+    light = model.lighter("int8")
+    assert any(isinstance(m, quantize.Int8) for m in light.learner.modules())
+    assert (light.predict(table)["prediction"] == wanted).mean() > 0.7
+    assert not any(isinstance(m, quantize.Int8) for m in model.learner.modules())
+    with pytest.raises(InputError, match="precision can't be 'int4'; it must be one of no, bf16, int8"):
+        model.lighter("int4")
 
 
 def test_captions_of_one_input_become_one_row():

@@ -59,6 +59,9 @@ IgnoreOpt = Annotated[
 ]
 
 
+PrecisionOpt = Annotated[
+    str, typer.Option("--precision", help="no (float32), bf16, or int8 (large linear maps as integers).")
+]
 WRITES = "Text (for models that write it)"  # the panel of options that only such models know
 CaptionsOpt = Annotated[
     int | None,

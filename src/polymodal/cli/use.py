@@ -22,6 +22,7 @@ from polymodal.cli.options import (
     ModelArg,
     NoRepeatOpt,
     PartOpt,
+    PrecisionOpt,
     TableArg,
     TemperatureOpt,
     TopKOpt,
@@ -42,6 +43,7 @@ def evaluate(
     without: WithoutOpt = None,
     cache: CacheOpt = None,
     part: PartOpt = None,
+    precision: PrecisionOpt = "no",
     decoding: DecodingOpt = None,
     beams: BeamsOpt = None,
     length_penalty: LengthPenaltyOpt = None,
@@ -62,7 +64,7 @@ def evaluate(
     """
     from polymodal import render
 
-    reader = open_model(model, part)
+    reader = open_model(model, part).lighter(precision)
     how = searched(
         reader, method=decoding, beams=beams, length_penalty=length_penalty, no_repeat=no_repeat,
         min_length=min_length, max_length=max_length, groups=groups, diversity=diversity, top_k=top_k, top_p=top_p,
@@ -82,6 +84,7 @@ def predict(
     without: WithoutOpt = None,
     cache: CacheOpt = None,
     part: PartOpt = None,
+    precision: PrecisionOpt = "no",
     captions: CaptionsOpt = None,
     decoding: DecodingOpt = None,
     beams: BeamsOpt = None,
@@ -101,7 +104,7 @@ def predict(
     from polymodal import render
     from polymodal.data.encode import Bad
 
-    reader = open_model(model, part)
+    reader = open_model(model, part).lighter(precision)
     bad: list[Bad] = []
     how = searched(
         reader, captions=captions, method=decoding, beams=beams, length_penalty=length_penalty, no_repeat=no_repeat,

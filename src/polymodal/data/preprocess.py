@@ -74,9 +74,9 @@ class Rows:
         return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad)
 
     def sizes(self) -> np.ndarray:
-        """(N,) how many values each row has, over all modalities."""
+        """(N,) how many values each row has, over all modalities, and in its label, where that is a text."""
         total: np.ndarray = np.sum([x.sizes() for x in self.inputs.values()], axis=0)
-        return total
+        return total + [0 if y is None or y.ndim < 2 else y.shape[1] for y in self.labels]
 
     def labelled(self) -> np.ndarray:
         """(N,) True where the row has a label."""

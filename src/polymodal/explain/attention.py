@@ -1,11 +1,13 @@
-"""What each word of a caption attended to.
+"""What each word of a caption attended to, or in which seconds each word of a transcript was heard.
 
     row --encoders--> memory --search--> words --attention over the memory--> by modality (W, S)
+    row --encoders--> frames --search--> words --forced alignment--> the frames of each (W, S)
 
 Axes: w word, s token of the memory or of one modality of it, v word of the vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -19,8 +21,10 @@ from polymodal.data.preprocess import target_cells
 from polymodal.data.references import keys
 from polymodal.data.table import Table, resolve
 from polymodal.decoders.base import Decoding
+from polymodal.decoders.ctc import alignment
 from polymodal.errors import InputError
 from polymodal.explain.places import Place, place
+from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator, begun, ended
 from polymodal.model import Model
 from polymodal.tasks.generate import references
@@ -96,7 +100,7 @@ def caption(
     without: Sequence[str] = (),
     cache: Path | str | None = None,
 ) -> Explanation:
-    """Write a row's caption and say what each of its words attended to. The model's learner is a Translator.
+    """Write a row's text and say what each of its words attended to, or which frames say it (CTC).
 
     row: as everywhere, 1 is the first below the header. how: how the caption is searched for [the model's own way].
     without: modalities that are hidden. Raises InputError for a row that the table does not have.
@@ -107,16 +111,16 @@ def caption(
     rows = model.preprocessor.encode(
         one, None, cache=None if cache is None else Path(cache), without=without, quiet=True
     )
-    learner = cast(Translator, model.learner)
+    learner = cast(Translator | Transcriber, model.learner)
     device = next(learner.parameters()).device
     inputs = rows.only(learner.reads).batch([0]).to(device).inputs
-    seen = looked(learner, inputs, how)
+    seen = looked(learner, inputs, how) if isinstance(learner, Translator) else heard(learner, inputs, how)
     where = {m: _place(model, one, m, a_ws.shape[1]) for m, a_ws in seen.maps.items()}
     return Explanation(
         table=table.name,
         row=row,
         text=seen.text,
-        words=learner.task.vocabulary.tokens(seen.ids),
+        words=seen.words,
         logprob=seen.logprob[:-1],
         end=float(seen.logprob[-1]),
         maps=seen.maps,
@@ -129,10 +133,11 @@ def caption(
 
 
 class Looked(NamedTuple):
-    """A caption's ids, without the mark of the end, its text, the log-probability of each and of the end (W + 1,),
-    attention by modality (W, S), of those that are there, and that on nothing (W,)."""
+    """A caption's ids, its words and its text, the log-probability of each word and of the end (W + 1,), attention by
+    modality (W, S), of those that are there, and that on nothing (W,)."""
 
     ids: list[int]
+    words: list[str]
     text: str
     logprob: Floats
     maps: dict[str, Floats]
@@ -158,7 +163,42 @@ def looked(learner: Translator, inputs: Mapping[str, Masked], how: Decoding | No
     a_ws = attention[0, :count].double().cpu().numpy()
     real = memory.tokens.mask[0].cpu().numpy()
     maps = {m: a_ws[:, i:j][:, real[i:j]] for m, (i, j) in memory.spans.items() if real[i:j].any()}
-    return Looked(ids, vocabulary.text(ids), logp[: count + 1].double().cpu().numpy(), maps, a_ws[:, 0])
+    words = vocabulary.tokens(ids)
+    return Looked(ids, words, vocabulary.text(ids), logp[: count + 1].double().cpu().numpy(), maps, a_ws[:, 0])
+
+
+SPACE = "\u2423"  # what vocabularies of characters show for a space
+
+
+@torch.no_grad()
+def heard(learner: Transcriber, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Looked:
+    """The transcript of the one row of a batch, and the frames of each word by forced alignment.
+
+    The log-probability of a word is that of its symbols at their frames; that of the end, of nothing at all others.
+    """
+    was = learner.training
+    learner.eval()
+    vocabulary = learner.task.vocabulary
+    ids = learner.write(inputs, how).ids[0, 0].tolist()
+    ids = ids[: ids.index(vocabulary.end)] if vocabulary.end in ids else ids
+    frames = learner.frames(inputs)
+    logp_sv = learner.ctc(frames)[0][frames.mask[0]].double().cpu()
+    learner.train(was)
+    spans = alignment(logp_sv, ids).tolist()
+    tokens = vocabulary.tokens(ids)
+    words, logprob, rows, taken = [], [], [], np.zeros(len(logp_sv), dtype=bool)
+    for _, group in groupby(range(len(ids)), key=lambda i: i if SPACE not in tokens else tokens[:i].count(SPACE)):
+        at = [i for i in group if tokens[i] != SPACE]
+        if at:
+            words.append("".join(tokens[i] for i in at))
+            logprob.append(sum(float(logp_sv[spans[i][0] : spans[i][1] + 1, ids[i]].sum()) for i in at))
+            row = np.zeros(len(logp_sv))
+            row[spans[at[0]][0] : spans[at[-1]][1] + 1] = 1
+            taken |= row > 0
+            rows.append(row / row.sum())
+    silence = float(logp_sv[torch.from_numpy(~taken), -1].sum())
+    maps = {learner.stream: np.stack(rows) if rows else np.zeros((0, len(logp_sv)))} if len(logp_sv) else {}
+    return Looked(ids, words, vocabulary.text(ids), np.array([*logprob, silence]), maps, np.zeros(len(words)))
 
 
 def _position(table: Table, row: int) -> int:

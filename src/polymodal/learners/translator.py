@@ -1,6 +1,6 @@
 """Many modalities -> a sequence of words.
 
-inputs --encoder of each--> tokens + a vector of their modality --joined--> memory --decoder--> words
+inputs --encoder of each--> tokens + vectors of their modality and place --joined--> memory --decoder--> words
 
 The decoder's attention is the fusion: each word looks at whatever tokens of whatever modality help it, absent ones
 being masked. Captioning (image), visual question answering (image + question), speech recognition (audio) and
@@ -70,6 +70,8 @@ class Translator(Generator):
         self.decoding = Decoding() if decoding is None else decoding
         self.sampled, self.dropout = sampled, dropout
         self.origin = nn.Parameter(torch.randn(len(encoders) + 1, decoder.dim) * 0.02)
+        # convolutions and frozen networks say what is there, and "left of" is a matter of where
+        self.place = nn.Parameter(torch.randn(len(encoders), PLACES, decoder.dim) * 0.02)
         self.drop = nn.Dropout(dropout)
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -101,27 +103,34 @@ class Translator(Generator):
     def loss(self, batch: Batch) -> Losses:
         """Cross-entropy of every reference's words, or, with a `reward`, the self-critical loss.
 
-        Logits are computed only where a word is. The memory of a row is computed once, however many references it has.
+        Logits are computed only where a word is, and captions of like length go through the decoder together. The
+        memory of a row is computed once, however many references it has.
         """
         (target,) = batch.targets.values()
         rows, words = self.task.captions(target)
         memory = self.memory(batch.inputs).tokens
         if not len(rows):
-            return Losses(0 * memory.values.sum(), {})
+            nothing = memory.values[:0].sum()
+            return Losses(nothing, {"loss": nothing})
         start = self.decoder.start(memory)
         if self.reward is not None and self.training:
-            return self._self_critical(start, target)
-        state = start.take(rows)
-        given = begun(words, self.task.vocabulary.begin)
-        if self.sampled and self.training:
-            given = self._mixed(state, given)
-            self.steps += 1
-        forced = self.decoder.forced(state, given)
-        logits = self.decoder.logits(forced.hidden[words.mask])
-        loss = self.task.loss(logits, Masked(words.values[words.mask], words.mask[words.mask]))
-        return Losses(loss + forced.penalty, {"loss": loss, "penalty": forced.penalty})
+            return self._self_critical(batch, start, target)
+        hidden, ids, penalty = [], [], memory.values.new_zeros(())
+        for group in words.mask.sum(1).argsort(stable=True).split(TOGETHER):
+            some = trimmed(words.take(group))
+            state, given = start.take(rows[group]), begun(some, self.task.vocabulary.begin)
+            if self.sampled and self.training:
+                given = self._mixed(state, given)
+            forced = self.decoder.forced(state, given)
+            hidden.append(forced.hidden[some.mask])
+            ids.append(some.values[some.mask])
+            penalty = penalty + forced.penalty * (len(group) / len(rows))
+        self.steps += self.training
+        asked = Masked(torch.cat(ids), torch.ones_like(torch.cat(ids), dtype=torch.bool))
+        loss = self.task.loss(self.decoder.logits(torch.cat(hidden)), asked)
+        return Losses(loss + penalty, {"loss": loss, "penalty": penalty})
 
-    def _self_critical(self, start: State, target: Masked) -> Losses:
+    def _self_critical(self, batch: Batch, start: State, target: Masked) -> Losses:
         """Minus the log-probability of captions that are drawn, each times its reward above that of the greedy one.
 
         The reward is CIDEr-D against the row's references. Rennie et al. 2017, eq. 8.
@@ -129,14 +138,15 @@ class Translator(Generator):
         assert self.reward is not None
         labelled = target.present().nonzero()[:, 0]
         references = [r for r in self.task.texts(target) if r]
-        state = start.take(labelled)
-        self.eval()
+        seed = int(torch.randint(2**31, ()))
+        self.eval()  # both are written as they would be when nothing is learned
         with torch.no_grad():
-            seed = int(torch.randint(2**31, ()))
+            sober = self.decoder.start(self.memory(batch.inputs).tokens).take(labelled)
             each = torch.arange(len(references), device=labelled.device)  # rows draw apart from each other
-            drawn = self._searched(state, Decoding("sample", seed=seed), each).ids[:, 0]
-            greedy = self._searched(state, Decoding("greedy")).ids[:, 0]
+            drawn = self._searched(sober, Decoding("sample", seed=seed), each).ids[:, 0]
+            greedy = self._searched(sober, Decoding("greedy")).ids[:, 0]
         self.train()
+        state = start.take(labelled)
         above = self.reward.reward(self.task.written(drawn), references)
         above = above - self.reward.reward(self.task.written(greedy), references)
         words = ended(drawn, self.task.vocabulary.end)
@@ -153,6 +163,7 @@ class Translator(Generator):
         share = self.sampled * min(1.0, float(self.steps) / RISE)
         with torch.no_grad():
             logits = self.decoder.logits(self.decoder.forced(state, given).hidden[:, :-1])
+            logits[..., [*self.task.vocabulary.banned, self.task.vocabulary.end]] = -torch.inf
             own = torch.distributions.Categorical(logits=logits.float()).sample()
         swap = torch.rand(own.shape, device=own.device) < share
         values = torch.cat([given.values[:, :1], torch.where(swap, own, given.values[:, 1:])], dim=1)
@@ -171,14 +182,25 @@ class Translator(Generator):
         values = [self.origin[0].expand(len(rows), 1, -1)]
         masks, spans, at = [rows.new_ones(len(rows), 1)], {}, 1
         for i, (m, x) in enumerate(tokens.items(), 1):
-            values.append(zeroed(Masked(self.drop(x.values + self.origin[i]), x.mask)))
+            y = x.values + self.origin[i]
+            near = min(PLACES, y.shape[1])
+            y = torch.cat([y[:, :near] + self.place[i - 1, :near], y[:, near:]], dim=1)
+            values.append(zeroed(Masked(self.drop(y), x.mask)))
             masks.append(x.mask)
             spans[m] = (at, at + x.mask.shape[1])
             at = spans[m][1]
         return Memory(Masked(torch.cat([v.to(values[-1].dtype) for v in values], 1), torch.cat(masks, 1)), spans)
 
 
+PLACES = 256  # tokens of a modality that have a vector of their place
+TOGETHER = 96  # captions of like length that go through the decoder together
 RISE = 2_000  # steps until scheduled sampling is at its full share
+
+
+def trimmed(words: Masked) -> Masked:
+    """Up to the longest of these captions."""
+    longest = int(words.mask.sum(1).max())
+    return Masked(words.values[:, :longest], words.mask[:, :longest])
 
 
 def begun(words: Masked, begin: int) -> Masked:
