@@ -9,6 +9,7 @@ import typer
 
 from polymodal.cli import (  # each registers its commands, in this order
     compare,
+    data,
     explain,
     features,
     fit,
