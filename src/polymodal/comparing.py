@@ -32,6 +32,7 @@ from polymodal.learners.base import Learner
 from polymodal.problem import Problem, Reading
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
+from polymodal.tasks.generate import Generation
 from polymodal.train import Settings
 
 ALL = "all"
@@ -118,6 +119,11 @@ def run(
     goal = problem.state(
         table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders, tune=tune
     )
+    if isinstance(goal.task, Generation):
+        raise InputError(
+            f"compare tries fusions, which join modalities for a label, but {', '.join(goal.schema.target)} is text; "
+            "fit a model with each --decoder and look at what `polymodal evaluate` says of them"
+        )
     cells = target_cells(goal.table, goal.schema)
     goal.task.fit(cells)  # one meaning of the logits in all folds: the labels, and the scale of numbers
     chosen = {"epochs": epochs, "seed": seed}

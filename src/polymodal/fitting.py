@@ -209,7 +209,7 @@ def _written(paths: _Paths, seconds: float | None, baselines: bool) -> Search:
     how, task = goal.writing, goal.task
     assert isinstance(task, Generation)
     kinds = {m: kind for m, (kind, _) in goal.schema.modalities().items()}
-    name = goal.decoder
+    name = str(how.decoder)
     networks = paths.networks(partial(how.build, kinds=kinds, task=task, size=goal.size))
     every = list(networks.encoders)
     todo = [(name, every)] + [
@@ -236,8 +236,7 @@ def _stages(
     learner = first.learner(False)
     if not epochs:
         return first
-    if not isinstance(learner, Translator):
-        raise InputError(f"--self-critical needs a decoder that writes word by word; {name} does not")
+    assert isinstance(learner, Translator)  # `Writing.check` has seen to it
     learner.reward = reward(learner.task, networks.rows)
     settings = networks.settings
     later = settings._replace(epochs=epochs, lr=settings.lr * SELF_CRITICAL_RATE, warmup=0.0)

@@ -64,13 +64,13 @@ class Problem(NamedTuple):
         found = self.schema.modalities()
         if isinstance(self.task, Generation):
             kinds = {m: kind for m, (kind, _) in found.items()}
-            if own := self.writing.parts(self.decoder, kinds):
+            if own := self.writing.parts(str(self.writing.decoder), kinds):
                 if self.encoders:
                     raise InputError("a pretrained encoder-decoder reads with its own encoder; leave --encoder out")
                 return own
         out = {}
         # a token each 40 ms, where the convolutions alone give one each 80: too few for the letters of fast speech
-        default = {"audio": "transformer"} if isinstance(self.task, Generation) and self.decoder == CTC else {}
+        default = {"audio": "transformer"} if isinstance(self.task, Generation) and self.writing.decoder == CTC else {}
         for m, (kind, columns) in found.items():
             if (name := self.encoders.get(m)) and is_model(name):
                 self._check_unseen(m, name)
@@ -78,15 +78,10 @@ class Problem(NamedTuple):
             codec, encoder = choose(
                 kind, self.encoders.get(m, default.get(kind)), tune=m in self.tune, settings=settings
             )
-            if isinstance(self.task, Generation) and isinstance(codec, Frozen | Onnx | Own):
+            if isinstance(self.task, Generation) and kind == "image" and isinstance(codec, Frozen | Onnx | Own):
                 codec.tokens = GRID  # words look at parts of a picture
             out[m] = codec, encoder
         return out
-
-    @property
-    def decoder(self) -> str:
-        """What writes, of a task whose target is text."""
-        return self.writing.chosen(target_cells(self.table, self.schema), self.schema)
 
     def gathered(self, table: Table) -> Table:
         """The table as the task reads it: of texts, rows that differ in the target alone are one."""
@@ -174,7 +169,9 @@ def state(
     if isinstance(goal, Generation):
         dial, schema = writer_size(size), unnumbered(table, schema)
         table = gathered(table, schema)
-        goal = task if isinstance(task, Generation) else how.task(target_cells(table, schema), schema)
+        cells = target_cells(table, schema)
+        how = how._replace(decoder=how.chosen(cells, schema))
+        goal = task if isinstance(task, Generation) else how.task(cells, schema)
     elif writing is not None:
         raise InputError(f"the task is {goal.name}, which writes no text; leave out what is asked of a decoder")
     _check_encoders(schema, encoders or {}, tune)

@@ -28,6 +28,7 @@ from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.vocabulary import VOCABULARIES, CharacterList, Vocabulary, WordList
 
 CTC = "ctc"
+OPTIONS = {"sampled": "scheduled-sampling", "tune": "tune-decoder", "self_critical": "self-critical"}
 STREAMS = ("audio", "series")  # modalities whose tokens come in the order of time
 FEW_WORDS = 100  # so many different words or fewer are written as words, even by CTC
 WIDTHS = {  # of decoders, and so of the encoders that they read: more than a classifier needs
@@ -47,7 +48,8 @@ class Writing(NamedTuple):
     vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. limit: longest text, in
     words. measure: the metric that chooses the epoch. smoothing: of labels. sampled: scheduled sampling, up to this
     share. self_critical: epochs of self-critical training on CIDEr-D after the others. tune: a pretrained language
-    model learns too (an encoder-decoder always does). decoding: the model's search.
+    model learns too (an encoder-decoder always does). language: what an encoder-decoder with several (Whisper) is told
+    to write. decoding: the model's search.
     """
 
     decoder: str | None = None
@@ -59,10 +61,25 @@ class Writing(NamedTuple):
     sampled: float = 0.0
     self_critical: int = 0
     tune: bool = False
+    language: str = "en"
     decoding: Decoding = Decoding()
 
-    def check(self) -> None:
-        """Raises InputError for what can't be asked for."""
+    def check(self, name: str) -> None:
+        """Raises InputError for what can't be asked for, or means nothing to the decoder of this name."""
+        source = pretrained(name)
+        by_words = not (name == CTC or (source and whole(source)))
+        idle = {
+            "self_critical": (bool(self.self_critical) and not by_words, "a decoder that writes word by word"),
+            "sampled": (bool(self.sampled) and not by_words, "a decoder that writes word by word"),
+            "tune": (self.tune and not (source and by_words), "a pretrained language model as the decoder"),
+            "vocabulary": (self.vocabulary is not None and source is not None, "a decoder without its own words"),
+        }
+        for setting, (vain, needs) in idle.items():
+            if vain:
+                option = OPTIONS.get(setting, setting)
+                raise InputError(
+                    f"--{option} needs {needs}, and {name} is none; leave it out or choose another --decoder"
+                )
         rules = {
             "vocabulary": (self.vocabulary in (None, *VOCABULARIES), f"one of {', '.join(VOCABULARIES)}"),
             "min_count": (self.min_count >= 1, "a whole number from 1"),
@@ -71,16 +88,17 @@ class Writing(NamedTuple):
             "sampled": (0 <= self.sampled <= 1, "from 0 to 1"),
             "self_critical": (self.self_critical >= 0, "a whole number of epochs"),
         }
-        for name, (good, expected) in rules.items():
+        for setting, (good, expected) in rules.items():
             if not good:
-                raise InputError(f"{name.replace('_', '-')} can't be {getattr(self, name)!r}; it must be {expected}")
+                option, seen = OPTIONS.get(setting, setting.replace("_", "-")), getattr(self, setting)
+                raise InputError(f"{option} can't be {seen!r}; it must be {expected}")
 
     def task(self, cells: Sequence[Any], schema: Schema) -> Generation:
         """The task, not yet fitted, for these target cells."""
-        self.check()
         texts = [references(c) for c in cells]
         few = len({w for row in texts for t in row for w in words(t)}) <= FEW_WORDS
-        name = self.chosen(cells, schema)
+        name = self.decoder or self.chosen(cells, schema)
+        self.check(name)
         if source := pretrained(name):
             vocabulary: Vocabulary = HubTokens(source)
         else:
@@ -121,7 +139,7 @@ class Writing(NamedTuple):
         """A fresh learner with this decoder. kinds: of the modalities. Raises InputError where they don't fit."""
         source = pretrained(name)
         if source and whole(source):
-            return Seq2Seq(source, modalities[0], task, decoding=self.decoding)
+            return Seq2Seq(source, modalities[0], task, decoding=self.decoding, language=self.language)
         if name != CTC:
             decoder: Decoder = (
                 HubDecoder(source, size.dim, task.outputs, self.tune)

@@ -1,12 +1,12 @@
 """From a table with a column of sentences to a model that writes them, and what can go wrong on the way."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
 import polymodal
 from conftest import squares
@@ -25,7 +25,10 @@ def fitted(tmp_path_factory) -> tuple[Path, polymodal.Model, Path]:
     folder = tmp_path_factory.mktemp("captions")
     table = squares(folder / "train")
     out = folder / "model"
-    model = polymodal.fit(table, "caption", out=out, epochs=30, lr=0.002, cache=folder / "cache", **FAST)
+    model = polymodal.fit(
+        table, "caption", out=out, epochs=30, lr=0.003, cache=folder / "cache", writing=Writing(decoder="transformer"),
+        **FAST,
+    )  # fmt: skip
     return table, model, out
 
 
@@ -190,6 +193,12 @@ def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
         ({"writing": Writing(vocabulary="letters")}, "vocabulary can't be 'letters'; it must be one of words, bpe"),
         ({"writing": Writing(smoothing=1.0)}, "smoothing can't be 1.0"),
         ({"writing": Writing(measure="bleu")}, "can't be chosen by 'bleu'"),
+        (
+            {"writing": Writing(tune=True)},
+            "--tune-decoder needs a pretrained language model as the decoder, and gru is",
+        ),
+        ({"writing": Writing(decoder="ctc", self_critical=1)}, "--self-critical needs a decoder that writes word by"),
+        ({"writing": Writing(decoder="no/such/network")}, "no/such/network"),
     ],
 )
 def test_bad_settings_are_told(fitted, tmp_path, settings, said):
@@ -199,13 +208,20 @@ def test_bad_settings_are_told(fitted, tmp_path, settings, said):
 
 
 def test_empty_captions_and_rows_without_a_picture_are_counted(tmp_path):
-    table = squares(tmp_path / "t", 24)
+    table, held = squares(tmp_path / "t", 12), squares(tmp_path / "v", 6, seed=3)
     frame = pd.read_csv(table)
     frame.loc[frame["image"] == "0.png", "caption"] = None  # a picture without a caption
     frame.loc[frame["image"] == "1.png", "image"] = None  # captions without a picture
-    frame.loc[3, "caption"] = "far too long " * 4_000
+    frame.loc[frame["image"] == "2.png", "caption"] = "far too long " * 4_000
     frame.to_csv(table, index=False)
-    model = polymodal.fit(table, "caption", epochs=1, cache=tmp_path / "c", **FAST)
+    model = polymodal.fit(table, "caption", valid=held, epochs=1, cache=tmp_path / "c", **FAST)
     assert model.report["rows"]["unlabelled"] == 1
-    assert any("longer than 64 words" in line for line in model.report["story"]) or model.task.longest_ < 64
-    assert torch.isfinite(torch.tensor([line["loss"] for line in model.report["history"]])).all()
+    assert "3 texts are longer than 64 words; they were learned up to there." in model.report["story"]
+    assert all(math.isfinite(line["loss"]) for line in model.report["history"])
+
+
+def test_compare_says_that_it_tries_fusions(fitted):
+    from polymodal import comparing
+
+    with pytest.raises(InputError, match=r"compare tries fusions.*but caption is text; fit a model with each --decoder"):
+        comparing.run(fitted[0], "caption", task="generate")

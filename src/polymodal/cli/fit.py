@@ -125,6 +125,12 @@ def fit(
     tune_decoder: Annotated[
         bool, typer.Option("--tune-decoder", help="A pretrained language model learns too.", rich_help_panel=WRITES)
     ] = False,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="Language that a pretrained Whisper writes: en, de ... (default: en).", rich_help_panel=WRITES
+        ),
+    ] = None,
     beams: BeamsOpt = None,
     allow_overlap: Annotated[
         bool,
@@ -174,6 +180,7 @@ def fit(
         "sampled": scheduled_sampling,
         "self_critical": self_critical,
         "tune": tune_decoder or None,
+        "language": language,
     }
     writing = written(asked, beams)
     out = out or Path(f"{Path(table).stem}-model")
