@@ -405,11 +405,12 @@ def test_a_split_that_there_is_not_is_refused(flickr8k: Path, tmp_path: Path) ->
 
 
 class Server:
-    """Files at an address. cut: bytes after which an answer ends; ranges: whether parts may be asked for."""
+    """Files at an address. cut: bytes after which an answer ends; ranges: whether parts may be asked for; sized:
+    whether an answer tells its length."""
 
     def __init__(self) -> None:
         self.files: Files = {}
-        self.cut, self.ranges, self.status = 0, True, 0
+        self.cut, self.ranges, self.sized, self.status = 0, True, True, 0
         self.asked: list[tuple[str, str]] = []
         outer = self
 
@@ -439,7 +440,8 @@ class Server:
             h.end_headers()
             return
         h.send_response(206 if start else 200)
-        h.send_header("Content-Length", str(len(body) - start))
+        if self.sized:
+            h.send_header("Content-Length", str(len(body) - start))
         if start:
             h.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         h.end_headers()
@@ -474,11 +476,28 @@ def test_get_then_read(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path
         g.new and g.path.read_bytes() == files[g.path.name] for g in got
     )
     how = {g.path.name: g.how for g in got}
-    assert how["train.en.gz"] == "MD5 of the publisher" and "archive's own sums" in how["train.de.gz"]
-    assert how["train.txt"] == "size; no checksum is published"
+    told = "the size that the server told"
+    assert how["train.en.gz"] == "MD5 of the publisher"
+    assert how["train.de.gz"] == f"{told} and the archive's own sums; no checksum is published"
+    assert how["train.txt"] == f"{told}; no checksum is published"
     assert read("multi30k", tmp_path / "down", tmp_path / "out").rows["train"] == 3
     server.asked.clear()
-    assert not any(g.new for g in get("multi30k", tmp_path / "down")) and not server.asked
+    again = get("multi30k", tmp_path / "down")
+    assert not any(g.new for g in again) and not server.asked
+    how = {g.path.name: g.how for g in again}  # of files that were there nobody told a size
+    assert how["train.en.gz"] == "MD5 of the publisher"
+    assert how["train.de.gz"] == "the archive's own sums; no checksum is published"
+    assert how["train.txt"] == "its not being empty; no checksum is published"
+
+
+def test_a_size_that_no_server_told_was_not_compared(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, {"a.bin": BODY, "a.gz": gzip.compress(BODY)})
+    server.sized = False
+    bare, packed = get("multi30k", tmp_path)
+    assert bare.path.read_bytes() == BODY and bare.how == "its not being empty; no checksum is published"
+    assert packed.how == "the archive's own sums; no checksum is published"
 
 
 def test_a_download_goes_on_where_it_was_cut(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -529,33 +548,53 @@ def test_a_server_without_ranges_sends_all_again(
     assert get("multi30k", tmp_path)[0].path.read_bytes() == BODY
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["fresh", "was there"])
-def test_a_wrong_checksum_is_told_and_the_file_removed(
-    there: bool, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_download_with_a_wrong_checksum_is_told_and_removed(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     offer(monkeypatch, server, {"a.bin": BODY}, {"a.bin": "0" * 32})
-    if there:
-        (tmp_path / "a.bin").write_bytes(BODY)
     found = hashlib.md5(BODY).hexdigest()
     with pytest.raises(
-        InputError, match=rf"a\.bin from http.* has the MD5 {found}, the publisher gives 0{{32}}; it was removed\. Run"
+        InputError,
+        match=rf"a\.bin from http.* has the MD5 {found}, the publisher gives 0{{32}}; the download was removed\. Run",
     ):
         get("multi30k", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "said"),
-    [
-        ("a.zip", b"<html>Sorry</html>", "is no whole zip file"),
-        ("a.gz", gzip.compress(BODY)[:-20], "is no whole gzip file"),
-        ("a.txt", b"", "is empty"),
-    ],
-)
-def test_a_file_without_a_checksum_is_tested_all_the_same(
-    name: str, body: bytes, said: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+WRONG = [
+    ("a.bin", b"mine", "0" * 32, f"has the MD5 {hashlib.md5(b'mine').hexdigest()}, the publisher gives 0{{32}}"),
+    ("a.zip", b"<html>Sorry</html>", "", "is no whole zip file"),
+    ("a.gz", gzip.compress(BODY)[:-20], "", "is no whole gzip file"),
+    ("a.txt", b"", "", "is empty"),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "md5", "said"), WRONG)
+def test_a_file_that_was_there_is_never_removed(
+    name: str, body: bytes, md5: str, said: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    offer(monkeypatch, server, {name: body})
+    offer(monkeypatch, server, {name: BODY}, {name: md5})
+    (tmp_path / name).write_bytes(body)
+    with pytest.raises(
+        InputError,
+        match=rf"{name} was there already and {said}.*; it was left as it is\. Move it away, or give another",
+    ):
+        get("multi30k", tmp_path)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == {name: body} and not server.asked
+
+
+def test_a_folder_in_the_place_of_a_file(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    offer(monkeypatch, server, {"a.bin": BODY})
+    (tmp_path / "a.bin").mkdir()
+    with pytest.raises(InputError, match=r"a\.bin was there already and is no file; it was left as it is"):
+        get("multi30k", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "body", "md5", "said"), WRONG[1:])
+def test_a_file_without_a_checksum_is_tested_all_the_same(
+    name: str, body: bytes, md5: str, said: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, {name: body}, {name: md5})
     with pytest.raises(InputError, match=said):
         get("multi30k", tmp_path)
     assert not list(tmp_path.iterdir())
@@ -639,8 +678,9 @@ def test_commands(flickr8k: Path, server: Server, monkeypatch: pytest.MonkeyPatc
     offer(monkeypatch, server, {"a.bin": BODY})
     out = cli("get", "multi30k", "--out", tmp_path / "down")
     assert (
-        "a.bin  10,240 bytes; checked by size; no checksum is published" in out
+        "a.bin  10,240 bytes; checked by the size that the server told; no checksum is published" in out
         and "polymodal data read multi30k" in out
     )
     form = json.loads(cli("get", "multi30k", "--out", tmp_path / "down", "--json"))
-    assert form["files"] == [{"path": str(tmp_path / "down/a.bin"), "size": 10240, "how": "size; no checksum is published", "new": False}]  # fmt: skip
+    how = "its not being empty; no checksum is published"
+    assert form["files"] == [{"path": str(tmp_path / "down/a.bin"), "size": 10240, "how": how, "new": False}]

@@ -1,6 +1,7 @@
 """Which sets there are, where their publishers offer them, on which terms, and whom to cite.
 
-An MD5 is given where the publisher's own is known; other files are checked by their size and by their archive's sums.
+An MD5 is given where the publisher's own is known. Of other files only this is checked: the size of a download, where
+the server tells one, the sums inside an archive, and that there is something in it.
 """
 
 from typing import NamedTuple

@@ -33,7 +33,8 @@ class Got(NamedTuple):
 
 
 def get(name: str, out: str | Path, quiet: bool = True) -> list[Got]:
-    """Download the files of a set into `out`; what is there and right is left alone, what is in part is gone on with.
+    """Download the files of a set into `out`; what is there is checked and left alone, right or wrong, and a download
+    that was cut is gone on with.
 
     Raises InputError for a set whose publisher wants to be asked, an address that does not answer, a file that is not
     what the publisher says it is; each says what to do.
@@ -54,25 +55,38 @@ def get(name: str, out: str | Path, quiet: bool = True) -> list[Got]:
 
 def _one(remote: Remote, out: Path, public: Public, quiet: bool) -> Got:
     path, part = out / remote.name, out / f"{remote.name}.part"
-    new = not path.is_file()
-    if new:
-        with progress(remote.name, 1.0, quiet) as tick:
-            _whole(remote, part, public, tick)
-    file = part if new else path
-    how = _checked(file, remote)
-    if new:
-        part.replace(path)
-    return Got(path, path.stat().st_size, how, new)
+    if path.exists():
+        if wrong := _wrong(path, remote):
+            raise InputError(
+                f"{path} was there already and {wrong}; it was left as it is. Move it away, or give another --out, and "
+                "run the same command again to download the publisher's; polymodal data read asks for no checksum, if "
+                "this file is the one you want"
+            )
+        return Got(path, path.stat().st_size, _checks(remote, ""), False)
+    with progress(remote.name, 1.0, quiet) as tick:
+        sized = _whole(remote, part, public, tick)
+    if wrong := _wrong(part, remote):
+        part.unlink()
+        raise InputError(
+            f"{remote.name} from {remote.url} {wrong}; the download was removed. Run the same command again; if it "
+            "fails again, the publisher's file has changed, or something on the way replaces it"
+        )
+    part.replace(path)
+    return Got(path, path.stat().st_size, _checks(remote, "the size that the server told" * sized), True)
 
 
-def _whole(remote: Remote, part: Path, public: Public, tick: Ticker) -> None:
-    """Fill `part` up to the size that the server tells; each try goes on where the last one stopped."""
+def _whole(remote: Remote, part: Path, public: Public, tick: Ticker) -> bool:
+    """Fill `part` up to the size that the server tells; each try goes on where the last one stopped.
+
+    Returns whether the server told one: else the end of the answer was taken for that of the file.
+    """
     failed, why = 0, ""
     while failed < TRIES:
         before = _size(part)
         try:
-            if _more(remote, part, tick):
-                return
+            total = _more(remote, part, tick)
+            if total is None or _size(part) >= total:
+                return total is not None
             why = "the connection was cut"
         except urllib.error.HTTPError as e:
             if e.code < 500 and e.code not in (408, 416, 429):
@@ -82,7 +96,7 @@ def _whole(remote: Remote, part: Path, public: Public, tick: Ticker) -> None:
                 ) from e
             if e.code == 416:  # nothing is left to send
                 if e.headers.get("Content-Range", "") == f"bytes */{before}":
-                    return
+                    return True
                 part.unlink(missing_ok=True)  # of another version of the file
             why = f"{e.code} {e.reason}"
         except (OSError, http.client.HTTPException) as e:  # URLError, a time-out, a reset connection
@@ -95,8 +109,8 @@ def _whole(remote: Remote, part: Path, public: Public, tick: Ticker) -> None:
     )
 
 
-def _more(remote: Remote, part: Path, tick: Ticker) -> bool:
-    """Ask once for what `part` lacks; whether all is there now."""
+def _more(remote: Remote, part: Path, tick: Ticker) -> int | None:
+    """Ask once for what `part` lacks; how long the whole file is, None where the server does not tell."""
     start = _size(part)
     request = urllib.request.Request(remote.url, headers={"User-Agent": "polymodal"})
     if start:
@@ -115,7 +129,7 @@ def _more(remote: Remote, part: Path, tick: Ticker) -> bool:
                 file.write(block)
                 done += len(block)
                 tick(done / total if total else 0.0, f"{done / 1e6:,.0f} MB")
-    return total is None or done >= total
+    return total
 
 
 def _span(answer: Any, start: int) -> tuple[int, int | None]:
@@ -134,27 +148,27 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _checked(file: Path, remote: Remote) -> str:
-    """What the file was checked by. One that is wrong is removed: the next run starts it anew."""
+def _wrong(file: Path, remote: Remote) -> str:
+    """What is wrong with the file, as the end of a sentence about it; "" where nothing is."""
+    if not file.is_file():
+        return "is no file"
     if remote.md5:
         found = _md5(file)
-        if found == remote.md5:
-            return "MD5 of the publisher"
-        wrong = f"has the MD5 {found}, the publisher gives {remote.md5}"
-    elif remote.name.endswith(".zip"):
-        wrong = _bad_zip(file)
-    elif remote.name.endswith(".gz"):
-        wrong = _bad_gzip(file)
-    else:
-        wrong = "is empty" if file.stat().st_size == 0 else ""
-    if wrong:
-        file.unlink()
-        raise InputError(
-            f"{remote.name} from {remote.url} {wrong}; it was removed. Run the same command again; if it fails again, "
-            "the publisher's file has changed, or something on the way replaces it"
-        )
-    summed = remote.name.endswith((".zip", ".gz"))
-    return "size and the archive's own sums; no checksum is published" if summed else "size; no checksum is published"
+        return "" if found == remote.md5 else f"has the MD5 {found}, the publisher gives {remote.md5}"
+    if file.stat().st_size == 0:
+        return "is empty"
+    if remote.name.endswith(".zip"):
+        return _bad_zip(file)
+    return _bad_gzip(file) if remote.name.endswith(".gz") else ""
+
+
+def _checks(remote: Remote, sized: str) -> str:
+    """What a file that nothing is wrong with was checked by. sized: what its size was compared with, "" for nothing."""
+    if remote.md5:
+        return "MD5 of the publisher"
+    sums = "the archive's own sums" * remote.name.endswith((".zip", ".gz"))
+    done = " and ".join(filter(None, (sized, sums)))
+    return f"{done or 'its not being empty'}; no checksum is published"
 
 
 def _md5(file: Path) -> str:
