@@ -38,15 +38,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "valid": "{d}/flickr8k/val.csv", "metrics": METRICS,
     },
     "spoken digits": {
-        "fit": "{w}/digits/train.csv --valid {w}/digits/val.csv " + SAID + "--epochs 30",
+        "fit": "{w}/digits/train.csv --valid {w}/digits/val.csv " + SAID + "--epochs 30 --size tiny",
         "valid": "{w}/digits/val.csv", "metrics": ERRORS,
     },
     "strings of spoken digits": {
-        "fit": "{w}/strings/train.csv --valid {w}/strings/val.csv " + SAID + "--epochs 40",
+        "fit": "{w}/strings/train.csv --valid {w}/strings/val.csv " + SAID + "--epochs 40 --size tiny --lr 0.003",
         "valid": "{w}/strings/val.csv", "metrics": ERRORS,
     },
     "flickr8k_speech, transcripts": {
-        "fit": f"{SPOKEN} --target spoken_caption --ignore image {{ignored}} --epochs 120 --time-limit {{t}}",
+        "fit": f"{SPOKEN} --target spoken_caption --ignore image {{ignored}} --epochs 120 --size tiny --lr 0.003 --time-limit {{t}}",
         "ignored": [f"caption_{i}" for i in range(5)], "valid": "{w}/speech/val.csv", "metrics": ERRORS,
     },
     "flickr8k_speech, image and speech to caption": {

@@ -37,6 +37,9 @@ TASKS, METRICS = "tests/contract/test_tasks.py", "tests/reference/test_metrics.p
 INTERVALS = "tests/reference/test_intervals.py"
 LEARNERS, AUTO = "tests/reference/test_learners.py", "tests/end_to_end/test_auto.py"
 COMPARE, SIGNIFICANCE = "tests/end_to_end/test_compare.py", "tests/reference/test_significance.py"
+SENTENCES, GENERATE = "tests/reference/test_sentences.py", "tests/contract/test_generate.py"
+TRANSLATOR, TRANSLATION = "tests/contract/test_translator.py", "tests/end_to_end/test_translation.py"
+SEARCH, CTC_TESTS = "tests/reference/test_search.py", "tests/reference/test_ctc.py"
 INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
@@ -508,6 +511,104 @@ MUTANTS = [
         "(1 / n + test_share / (1 - test_share))",
         "(1 / n)",
         SIGNIFICANCE,
+    ),
+    Mutant(
+        "BLEU has a penalty for what is too short",
+        "sentences/grams.py",
+        "np.exp(np.minimum(0, 1 - 1 / share))",
+        "1",
+        SENTENCES,
+    ),
+    Mutant(
+        "CIDEr-D is lower where lengths differ",
+        "sentences/grams.py",
+        "2 * SIGMA**2",
+        "SIGMA**2",
+        SENTENCES,
+    ),
+    Mutant(
+        "METEOR counts chunks",
+        "sentences/meteor.py",
+        "0 if perfect else chunks",
+        "chunks",
+        SENTENCES,
+    ),
+    Mutant(
+        "edits are bit-parallel Levenshtein's",
+        "sentences/edits.py",
+        "right = right << 1 | 1",
+        "right = right << 1",
+        SENTENCES,
+    ),
+    Mutant(
+        "references travel as text",
+        "tasks/generate.py",
+        "x[m].tobytes().decode()",
+        "x.tobytes().decode()",
+        GENERATE,
+    ),
+    Mutant(
+        "a caption ends",
+        "tasks/generate.py",
+        "[: self.longest_ - 1], self.vocabulary.end]",
+        "[: self.longest_ - 1]]",
+        GENERATE,
+    ),
+    Mutant(
+        "a word looks at its own modality",
+        "learners/translator.py",
+        "masks.append(x.mask)",
+        "masks.append(torch.ones_like(x.mask))",
+        TRANSLATOR,
+    ),
+    Mutant(
+        "each word follows the one before",
+        "learners/translator.py",
+        "words.values[:, :-1]], dim=1), words.mask)",
+        "words.values[:, 1:]], dim=1), words.mask)",
+        TRANSLATOR,
+    ),
+    Mutant(
+        "a reward is above that of the greedy caption",
+        "learners/translator.py",
+        "above = above - self.reward",
+        "above = 0 * above + self.reward",
+        TRANSLATOR + " -k critical",
+    ),
+    Mutant(
+        "the end that was written counts",
+        "learners/translator.py",
+        "return Masked(ids, before == 0)",
+        "return Masked(ids, (ids == end).cumsum(1) == 0)",
+        TRANSLATOR,
+    ),
+    Mutant(
+        "captions of one input are one row",
+        "data/references.py",
+        "if len(places) == table.rows:",
+        "if True:",
+        TRANSLATION + " -k one_input",
+    ),
+    Mutant(
+        "a beam's state follows its words",
+        "decoders/base.py",
+        "{k: x[rows] for k, x in self.moving.items()}",
+        "dict(self.moving)",
+        SEARCH,
+    ),
+    Mutant(
+        "no banned word has a probability",
+        "decoders/search.py",
+        "logits.index_fill(1, self.shut, CLOSED).log_softmax(-1)",
+        "logits.log_softmax(-1)",
+        SEARCH,
+    ),
+    Mutant(
+        "twins need a blank between them",
+        "decoders/ctc.py",
+        "return ids.mask.sum(1) + twins.sum(1)",
+        "return ids.mask.sum(1)",
+        CTC_TESTS,
     ),
 ]
 

@@ -19,9 +19,11 @@ from polymodal.learners.base import Generator
 from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
+from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.pretrained import Hub, HubAudio, HubImage
 from polymodal.modalities.source import config
+from polymodal.modalities.voices import Voices
 from polymodal.nn import SIZES, Size
 from polymodal.sentences import Cider, words
 from polymodal.tasks.generate import Generation, references
@@ -153,7 +155,16 @@ class Writing(NamedTuple):
                 f"a CTC head transcribes a recording or a series, and there is none among {', '.join(modalities)}; "
                 "choose another --decoder"
             )
-        return Transcriber(encoders(), streams[0], task, layers=max(1, size.layers - 1), decoding=self.decoding)
+        parts, stream = encoders(), streams[0]
+        heard = type(parts[stream]) in MODALITIES["audio"].encoders.values()  # it reads log-mel frames itself
+        return Transcriber(
+            parts,
+            stream,
+            task,
+            layers=max(1, size.layers - 1),
+            decoding=self.decoding,
+            voices=Voices() if heard else None,
+        )
 
 
 def pretrained(name: str) -> str | None:

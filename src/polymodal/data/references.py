@@ -64,22 +64,21 @@ def keys(table: Table, schema: Schema) -> list[Hashable]:
     return [tuple(map(_key, row)) if any(c is not None for c in row) else i for i, row in enumerate(rows)]
 
 
-def files(table: Table, schema: Schema) -> list[Path | None]:
-    """The first file that each row reads; None where it reads none."""
-    names = [c.name for c in schema.columns.values() if c.kind in FILES and c.name in table.columns]
-    found: list[Path | None] = [None] * table.rows
-    for name in reversed(names):
-        for i, cell in enumerate(table.cells(name)):
+def files(table: Table, schema: Schema) -> list[list[Path]]:
+    """The files that each row reads, in the order of the columns."""
+    found: list[list[Path]] = [[] for _ in range(table.rows)]
+    for name in [c.name for c in schema.columns.values() if c.kind in FILES and c.name in table.columns]:
+        for paths, cell in zip(found, table.cells(name), strict=True):
             path = resolve(cell, table.folder)
             if isinstance(path, Path) and is_file(path):
-                found[i] = path.resolve()
+                paths.append(path.resolve())
     return found
 
 
 def refuse_shared(train: Table, other: Table, schema: Schema, what: str) -> None:
-    """Raises InputError where a file is in both tables: what was learned by heart would pass for skill."""
-    seen = {p for p in files(train, schema) if p is not None}
-    shared = sorted({p for p in files(other, schema) if p in seen and p is not None})
+    """Raises InputError where a file of any column is in both tables: what was learned by heart would pass for skill."""
+    seen, asked = ({p for paths in files(t, schema) for p in paths} for t in (train, other))
+    shared = sorted(seen & asked)
     if shared:
         raise InputError(
             f"{len(shared):,} files of the {what} table {other.name} are in the training table too, for example "
@@ -95,6 +94,6 @@ def _key(cell: Any) -> Hashable:
 
 
 def sharers(table: Table, schema: Schema) -> Sequence[Any] | None:
-    """A group a row, by the file that it reads, where several rows read one file; else None."""
-    found = files(table, schema)
+    """A group a row, by the first file that it reads, where several rows read one file; else None."""
+    found = [paths[0] if paths else None for paths in files(table, schema)]
     return found if max(Counter(p for p in found if p is not None).values(), default=0) > 1 else None

@@ -56,12 +56,10 @@ def ctc_loss(logp_bsv: Tensor, mask_bs: Tensor, ids: Masked) -> Aligned:
     gradient are 0. So are those of a row with fewer frames than its text needs, which `short` counts.
     """
     frames, wanted = mask_bs.sum(1), ids.mask.sum(1)
-    asked = (frames > 0) & (wanted > 0)
-    said = asked & (needed(ids) <= frames)
-    rows = said.nonzero()[:, 0]
-    short = (asked & ~said).sum()
+    over = too_long(mask_bs, ids)
+    rows = ((frames > 0) & (wanted > 0) & ~over).nonzero()[:, 0]
     if not len(rows):
-        return Aligned(zeroed(Masked(logp_bsv, mask_bs))[:0].sum(), short)
+        return Aligned(zeroed(Masked(logp_bsv, mask_bs))[:0].sum(), over.sum())
     packed = _packed(logp_bsv[rows], mask_bs[rows])
     loss_b = nn.functional.ctc_loss(
         packed.transpose(0, 1),
@@ -72,7 +70,7 @@ def ctc_loss(logp_bsv: Tensor, mask_bs: Tensor, ids: Masked) -> Aligned:
         reduction="none",
         zero_infinity=True,  # a text that some frame makes impossible
     )
-    return Aligned(loss_b.sum() / wanted[rows].sum(), short)
+    return Aligned(loss_b.sum() / wanted[rows].sum(), over.sum())
 
 
 def needed(ids: Masked) -> Tensor:
@@ -85,29 +83,61 @@ def needed(ids: Masked) -> Tensor:
     return ids.mask.sum(1) + twins.sum(1)
 
 
-def best_path(logp_bsv: Tensor, mask_bs: Tensor, end: int, banned: Sequence[int] = ()) -> Written:
-    """What the likeliest id of every frame says; logprob is that of this one alignment. (B, 1, L)."""
+def too_long(mask_bs: Tensor, ids: Masked) -> Tensor:
+    """(B,) True where a row has frames, but fewer than its text (B, L) needs."""
+    frames = mask_bs.sum(1)
+    return (frames > 0) & (needed(ids) > frames)
+
+
+def real_first(mask: Tensor) -> Tensor:
+    """Places along the last axis, the real ones first; among the real ones, and among the others, in their order.
+
+    >>> real_first(torch.tensor([[False, True, False, True]]))
+    tensor([[1, 3, 0, 2]])
+    """
+    return (~mask).long().argsort(dim=-1, stable=True)
+
+
+def best_path(
+    logp_bsv: Tensor, mask_bs: Tensor, end: int, banned: Sequence[int] = (), most: int | None = None
+) -> Written:
+    """What the likeliest id of every frame says; logprob is that of this one alignment. (B, 1, L).
+
+    most: symbols of a text at most; where one more would begin, nothing but blanks come from there on.
+    """
     logp = _writable(logp_bsv, mask_bs, banned)
-    best, path_bs = logp.max(-1)
+    blank, path_bs = logp.shape[-1] - 1, logp.argmax(-1)
     before = torch.cat([path_bs.new_full((len(path_bs), 1), -1), path_bs[:, :-1]], dim=1)
-    written = (path_bs != before) & (path_bs != logp.shape[-1] - 1)
-    return _gathered(path_bs[:, None], written[:, None], best.sum(1)[:, None], end, logp_bsv)
+    written = (path_bs != before) & (path_bs != blank)
+    if most is not None:
+        over = written.cumsum(1) > most
+        path_bs, written = torch.where(over, blank, path_bs), written & ~over
+    total = logp.gather(-1, path_bs[..., None])[..., 0].sum(1)
+    return _gathered(path_bs[:, None], written[:, None], total[:, None], end, logp_bsv)
 
 
 @torch.no_grad()
 def prefix_beam(
-    logp_bsv: Tensor, mask_bs: Tensor, end: int, *, beams: int, captions: int = 1, banned: Sequence[int] = ()
+    logp_bsv: Tensor,
+    mask_bs: Tensor,
+    end: int,
+    *,
+    beams: int,
+    captions: int = 1,
+    banned: Sequence[int] = (),
+    most: int | None = None,
 ) -> Written:
     """The `captions` likeliest of the `beams` texts that are kept at every frame. (B, N, L), the best first.
 
-    logprob is the log of the sum over all alignments that were kept. A row that can say fewer texts than `captions`
-    has -inf for the rest. Hannun et al. 2014, algorithm 1, without a language model.
+    logprob is the log of the sum over all alignments that were kept. most: symbols of a text at most; longer ones are
+    never kept. A row that can say fewer texts than `captions` has -inf for the rest. Hannun et al. 2014, algorithm 1,
+    without a language model.
     """
     logp = _writable(logp_bsv, mask_bs, banned)
     beam = _Beam.empty(len(logp), beams)
     steps = []
     for s in range(logp.shape[1]):
-        beam, source_bk, symbol_bk = _advanced(beam, logp[:, s])
+        beam, source_bk, symbol_bk = _advanced(beam, logp[:, s], most)
         steps.append((source_bk, symbol_bk))
     total_bk, at_bn = beam.total().sort(dim=1, descending=True)
     total_bn, at_bn = total_bk[:, :captions], at_bn[:, :captions]
@@ -151,7 +181,7 @@ def alignment(logp_sv: Tensor, ids: Sequence[int]) -> Tensor:
 class _Beam(NamedTuple):
     """Texts that are kept, (B, K): how likely they are said by now with a blank last, or with their last symbol last.
 
-    key stands for the whole text, and parent for the text without its last symbol: 64-bit hashes.
+    key stands for the whole text, and parent for the text without its last symbol: 64-bit hashes. length: symbols.
     """
 
     blank: Tensor
@@ -159,6 +189,7 @@ class _Beam(NamedTuple):
     last: Tensor
     key: Tensor
     parent: Tensor
+    length: Tensor
 
     @classmethod
     def empty(cls, rows: int, beams: int) -> "_Beam":
@@ -167,14 +198,14 @@ class _Beam(NamedTuple):
         blank = never.clone()
         blank[:, 0] = 0.0
         zero = torch.zeros(rows, beams, dtype=torch.int64)
-        return cls(blank, never, zero - 1, zero, zero)
+        return cls(blank, never, zero - 1, zero, zero, zero)
 
     def total(self) -> Tensor:
         """(B, K) log-probability of each text."""
         return torch.logaddexp(self.blank, self.symbol)
 
 
-def _advanced(beam: _Beam, logp_bv: Tensor) -> tuple[_Beam, Tensor, Tensor]:
+def _advanced(beam: _Beam, logp_bv: Tensor, most: int | None) -> tuple[_Beam, Tensor, Tensor]:
     """One frame more: the texts, where each came from, and the symbol that it was given (-1 for none)."""
     size, total_bk, last_bk = logp_bv.shape[1] - 1, beam.total(), beam.last.clamp(min=0)
     known_bk = beam.last >= 0
@@ -185,6 +216,8 @@ def _advanced(beam: _Beam, logp_bv: Tensor) -> tuple[_Beam, Tensor, Tensor]:
     longer_bkv = torch.where(
         known_bk[..., None] & (last_bk[..., None] == torch.arange(size)), (beam.blank + again_bk)[..., None], longer_bkv
     )
+    if most is not None:
+        longer_bkv = torch.where((beam.length >= most)[..., None], NEVER, longer_bkv)
     # a text that is in the beam may be reached from its parent too: there its share is added, and left out here
     real_bk = total_bk > NEVER
     child_bkj = (beam.key[:, :, None] == beam.parent[:, None]) & (real_bk & known_bk)[:, None] & real_bk[:, :, None]
@@ -196,7 +229,7 @@ def _advanced(beam: _Beam, logp_bv: Tensor) -> tuple[_Beam, Tensor, Tensor]:
     flat[rows[has_bj], at_bj[has_bj]] = NEVER
     every = torch.cat([torch.logaddexp(blank_bk, symbol_bk), flat], dim=1)
     score, at = every.topk(beam.key.shape[1], dim=1)
-    return _chosen(beam, _Beam(blank_bk, symbol_bk, beam.last, beam.key, beam.parent), score, at, size)
+    return _chosen(beam, beam._replace(blank=blank_bk, symbol=symbol_bk), score, at, size)
 
 
 def _chosen(beam: _Beam, stayed: _Beam, score: Tensor, at: Tensor, size: int) -> tuple[_Beam, Tensor, Tensor]:
@@ -212,6 +245,7 @@ def _chosen(beam: _Beam, stayed: _Beam, score: Tensor, at: Tensor, size: int) ->
         torch.where(grown, symbol, kept.last),
         torch.where(grown, _hashed(kept.key, symbol), kept.key),
         torch.where(grown, kept.key, kept.parent),
+        kept.length + grown,
     )
     return new, source, symbol
 
@@ -228,7 +262,7 @@ def _packed(logp_bsv: Tensor, mask_bs: Tensor) -> Tensor:
     silent = logp_bsv.new_full(logp_bsv.shape[-1:], NEVER)
     silent[-1] = 0.0
     longest = max(1, *mask_bs.sum(1).tolist()) if len(mask_bs) else 1
-    order = (~mask_bs).long().argsort(dim=1, stable=True)[:, :longest]
+    order = real_first(mask_bs)[:, :longest]
     packed = logp_bsv.take_along_dim(order[..., None], 1)
     return torch.where(mask_bs.gather(1, order)[..., None], packed, silent)
 
@@ -243,6 +277,6 @@ def _writable(logp_bsv: Tensor, mask_bs: Tensor, banned: Sequence[int]) -> Tenso
 def _gathered(ids_bns: Tensor, keep_bns: Tensor, logp_bn: Tensor, end: int, like: Tensor) -> Written:
     """The ids that are kept, at the front, the mark of the end after them: at least one place."""
     longest = max(1, int(keep_bns.sum(-1).max()) if keep_bns.numel() else 1)
-    order = (~keep_bns).long().argsort(dim=-1, stable=True)[..., :longest]
+    order = real_first(keep_bns)[..., :longest]
     ids = torch.where(keep_bns, ids_bns, end).gather(-1, order)
     return Written(ids.to(like.device), logp_bn.to(like.dtype).to(like.device))
