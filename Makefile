@@ -14,7 +14,7 @@ DATA := $(or $(POLYMODAL_DATA),../shared/data)
 # One thread a process: on few cores, threads of torch that wait for each other cost more than they bring.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test test-real check lint types bench bench-real clean real-data
+.PHONY: help demo test test-real check lint types bench bench-real docs clean real-data
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ bench: $(READY) ## speed against bare PyTorch loops and first epochs
 
 bench-real: real-data $(READY_REAL) ## full runs on the real data sets, written to docs/results.md (hours)
 	@POLYMODAL_DATA=$(DATA) $(BIN)/python -m benchmarks.real
+
+docs: real-data $(READY_REAL) ## text out of the real data sets, with pictures of attention, in docs/captioning.md (hours)
+	@POLYMODAL_DATA=$(DATA) $(BIN)/python -m benchmarks.translation --pictures
 
 clean: ## remove .venv, the demo and all caches
 	@rm -rf .venv demo build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,7 +31,7 @@ ERRORS = "wer cer exact_match".split()
 RUNS: dict[str, dict[str, Any]] = {
     "flickr8k, frozen MobileNetV2": {
         "fit": f"{FLICKR} {VISION} --precision bf16 --epochs 12 --self-critical 5 --time-limit {{t}}",
-        "valid": "{d}/flickr8k/val.csv", "metrics": METRICS,
+        "valid": "{d}/flickr8k/val.csv", "metrics": METRICS, "precisions": ["bf16", "int8"],
     },
     "flickr8k, from scratch": {
         "fit": f"{FLICKR} --precision bf16 --epochs 12 --time-limit {{t}}",
@@ -46,7 +46,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "valid": "{w}/strings/val.csv", "metrics": ERRORS,
     },
     "flickr8k_speech, transcripts": {
-        "fit": f"{SPOKEN} --target spoken_caption --ignore image {{ignored}} --epochs 120 --size tiny --lr 0.003 --time-limit {{t}}",
+        "fit": f"{SPOKEN} --target spoken_caption --ignore image {{ignored}} --epochs 120 --size tiny --lr 0.003 "
+        "--time-limit {t}",
         "ignored": [f"caption_{i}" for i in range(5)], "valid": "{w}/speech/val.csv", "metrics": ERRORS,
     },
     "flickr8k_speech, image and speech to caption": {
@@ -112,14 +113,16 @@ def run(name: str, how: dict[str, Any], work: Path, limit: str) -> dict[str, Any
     ignored = " ".join(f"--ignore {c}" for c in how.get("ignored", ()))
     fit = how["fit"].format(d=DATA, w=work, t=limit, ignored=ignored)
     model, cache = place / "model", work / "cache"
-    command(f"fit {fit} --out {model} --cache {cache} --resume --json", place / "fit.json")
+    if not (model / "manifest.json").exists():
+        command(f"fit {fit} --out {model} --cache {cache} --resume --json", place / "fit.json")
     report = json.loads((place / "fit.json").read_text(encoding="utf-8"))
     valid = how["valid"].format(d=DATA, w=work)
     scored = {}
-    for hidden in [None, *how.get("without", ())]:
-        without = f"--without {hidden}" if hidden else ""
-        command(f"evaluate {model} {valid} --cache {cache} {without} --json", place / "scores.json")
-        scored[f"without {hidden}" if hidden else "all"] = json.loads((place / "scores.json").read_text())["metrics"]
+    ways = {"all": "", **{f"without {m}": f"--without {m}" for m in how.get("without", ())}}
+    ways |= {p: f"--precision {p}" for p in how.get("precisions", ())}
+    for way, options in ways.items():
+        command(f"evaluate {model} {valid} --cache {cache} {options} --json", place / "scores.json")
+        scored[way] = json.loads((place / "scores.json").read_text(encoding="utf-8"))["metrics"]
     command(f"predict {model} {valid} --cache {cache} --out {place / 'predictions.csv'}", place / "predict.txt")
     result = {
         "fit": f"polymodal fit {fit}".replace(str(work), "WORK").replace(str(DATA), "DATA"),
