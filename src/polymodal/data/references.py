@@ -18,7 +18,7 @@ from polymodal.data.table import Table, is_file, resolve
 from polymodal.errors import InputError
 
 NUMBERING = re.compile(r"(?:^|[^a-z])(?:id|idx|index|no|nr|num|number)$")
-FILES = ("image", "audio", "series")
+FILES = ("image", "audio", "series", "vector")  # kinds whose cells may be files
 
 
 def unnumbered(table: Table, schema: Schema) -> Schema:
@@ -76,14 +76,14 @@ def files(table: Table, schema: Schema) -> list[list[Path]]:
 
 
 def refuse_shared(train: Table, other: Table, schema: Schema, what: str) -> None:
-    """Raises InputError where a file of any column is in both tables: what was learned by heart would pass for skill."""
+    """Raises InputError where a file of any column is in both tables: learned by heart, it would pass for skill."""
     seen, asked = ({p for paths in files(t, schema) for p in paths} for t in (train, other))
     shared = sorted(seen & asked)
     if shared:
         raise InputError(
-            f"{len(shared):,} files of the {what} table {other.name} are in the training table too, for example "
-            f"{shared[0].name}; a model is no better than its memory on those. Take them out of one of the two, or say "
-            "that it is meant with --allow-overlap"
+            f"the training table reads {len(shared):,} file{'s' * (len(shared) > 1)} of the {what} table {other.name} "
+            f"too, for example {shared[0].name}; what was learned by heart there would pass for skill. Take the rows "
+            "out of one of the two, or say that it is meant with --allow-overlap"
         )
 
 
