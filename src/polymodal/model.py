@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polymodal import folder as folder_format
+from polymodal.batch import Masked
 from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.references import gathered
@@ -29,6 +30,7 @@ BATCH = 128
 PRECISIONS = ("no", "bf16", "int8")  # of prediction
 WRITTEN = 32  # rows whose texts are written together
 CHUNK = 1024  # rows that are in memory at a time when predicting
+METEOR = "meteor matches equal words and stems alone; tools that match WordNet's synonyms and paraphrases too give more"
 
 
 class Evaluation(NamedTuple):
@@ -49,14 +51,20 @@ class Evaluation(NamedTuple):
     confusion: tuple[list[Any], list[list[int]]] | None
     bad: list[Bad]
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know before comparing a score with one that was computed elsewhere."""
+        return [METEOR] if "meteor" in self.metrics else []
+
     def to_json(self) -> dict[str, Any]:
-        """Plain containers: ``{"task", "rows", "metrics": {name: {"value", "low", "high"}}, ...}``."""
+        """Plain containers: ``{"task", "rows", "metrics": {name: {"value", "low", "high"}}, "notes", ...}``."""
         labels_matrix = dict(zip(("labels", "matrix"), self.confusion, strict=True)) if self.confusion else None
         return {
             **self._asdict(),
             "metrics": {k: v._asdict() for k, v in self.metrics.items()},
             "confusion": labels_matrix,
             "bad": [b._asdict() for b in self.bad],
+            "notes": self.notes,
         }
 
 
@@ -149,10 +157,9 @@ class Model:
     def _texts(self, learner: Generator, rows: Rows, how: Decoding | None) -> dict[str, list[Any]]:
         """Columns of texts, the best first, each with the log-probability of its words."""
         out: dict[str, list[Any]] = {}
-        for start in range(0, len(rows), WRITTEN):
-            part = rows.only(learner.reads).batch(range(start, min(start + WRITTEN, len(rows))))
+        for inputs in _parts(learner, rows):
             with torch.inference_mode(), self._cast():
-                found = learner.write(part.to(next(learner.parameters()).device).inputs, how)
+                found = learner.write(inputs, how)
             for n in range(found.ids.shape[1]):
                 end = f"_{n + 1}" if n else ""
                 out.setdefault("prediction" + end, []).extend(learner.task.written(found.ids[:, n]))
@@ -184,13 +191,10 @@ class Model:
         return self.score(rows, groups, without, None if decoding is None else self._ids(rows, decoding))
 
     def _ids(self, rows: Rows, how: Decoding) -> Tensor:
-        """Ids of the best text of each row, by another search than the learner's own."""
+        """(N, T) ids of the best text of each row, by another search than the learner's own."""
         learner = self._generator()
-        own, learner.decoding = learner.decoding, how
-        try:
-            return self.logits(rows)
-        finally:
-            learner.decoding = own
+        with torch.inference_mode(), self._cast():
+            return torch.cat([learner.predict(inputs, how).cpu() for inputs in _parts(learner, rows)])
 
     def _generator(self) -> Generator:
         if not isinstance(self.learner, Generator):
@@ -246,6 +250,13 @@ def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
     return Model(*folder_format.read(Path(folder), parts))
+
+
+def _parts(learner: Generator, rows: Rows) -> Iterator[dict[str, Masked]]:
+    """The inputs of `WRITTEN` rows at a time, where the learner is."""
+    device, rows = next(learner.parameters()).device, rows.only(learner.reads)
+    for start in range(0, len(rows), WRITTEN):
+        yield rows.batch(range(start, min(start + WRITTEN, len(rows)))).to(device).inputs
 
 
 def _folder(cache: Path | str | None) -> Path | None:

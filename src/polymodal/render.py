@@ -84,6 +84,8 @@ def evaluation(answer: Evaluation) -> None:
         span = "" if score.low != score.low else f"\\[{score.low:.3f}, {score.high:.3f}]"
         grid.add_row(escape(name), f"{score.value:.3f}", span)
     console.print(grid)
+    for note in answer.notes:
+        console.print(escape(note), highlight=False, soft_wrap=True)
     if answer.confusion:
         _confusion(console, *answer.confusion)
     absent = {m: n for m, n in answer.absent.items() if n}

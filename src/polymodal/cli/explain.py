@@ -3,23 +3,17 @@
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.options import (
-    BeamsOpt,
     CacheOpt,
-    DecodingOpt,
-    DrawnOpt,
     JsonOpt,
-    LengthPenaltyOpt,
-    MaxLengthOpt,
-    MinLengthOpt,
     ModelArg,
-    NoRepeatOpt,
     PartOpt,
     TableArg,
     WithoutOpt,
@@ -28,6 +22,7 @@ from polymodal.cli.options import (
     print_json,
     say,
     searched,
+    writes,
 )
 from polymodal.errors import InputError
 
@@ -38,6 +33,7 @@ FORMS = (".png", ".html", ".json")
 
 
 @app.command()
+@writes
 def explain(
     model: ModelArg,
     table: TableArg,
@@ -48,14 +44,9 @@ def explain(
     without: WithoutOpt = None,
     cache: CacheOpt = None,
     part: PartOpt = None,
-    decoding: DecodingOpt = None,
-    beams: BeamsOpt = None,
-    length_penalty: LengthPenaltyOpt = None,
-    no_repeat: NoRepeatOpt = None,
-    min_length: MinLengthOpt = None,
-    max_length: MaxLengthOpt = None,
-    seed: DrawnOpt = None,
     as_json: JsonOpt = False,
+    *,
+    asked: Mapping[str, Any],
 ) -> None:
     """Show what each word of a caption attended to: which part of the picture, which seconds of the recording.
 
@@ -68,10 +59,7 @@ def explain(
     if out is not None and out.suffix.lower() not in FORMS:
         raise InputError(f"--out {out} ends in {out.suffix!r}; explain writes {', '.join(FORMS)}: name a file so")
     reader = open_model(model, part)
-    how = searched(
-        reader, method=decoding, beams=beams, length_penalty=length_penalty, no_repeat=no_repeat,
-        min_length=min_length, max_length=max_length, seed=seed,
-    )  # fmt: skip
+    how = searched(reader, asked)
     answer = found(reader, table, row, how=how, without=without or (), cache=cache_folder(cache))
     if out is not None:
         _write(out, _form(answer, out.suffix.lower(), shlex.join(["polymodal", *sys.argv[1:]])))

@@ -1,11 +1,13 @@
 """What several commands share: options, the reading of their values, and how answers are printed."""
 
+import inspect
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,7 @@ import typer
 from polymodal.errors import InputError
 
 if TYPE_CHECKING:
+    from polymodal.decoders.base import Decoding
     from polymodal.model import Model
 
 TableArg = Annotated[
@@ -72,68 +75,97 @@ CaptionsOpt = Annotated[
         rich_help_panel=WRITES,
     ),
 ]
-DecodingOpt = Annotated[
-    str | None,
-    typer.Option("--decoding", metavar="METHOD", help="greedy, beam, sample or diverse.", rich_help_panel=WRITES),
-]
 BeamsOpt = Annotated[
     int | None, typer.Option("--beams", help="Beginnings that a beam search keeps.", rich_help_panel=WRITES)
 ]
-LengthPenaltyOpt = Annotated[
-    float | None,
-    typer.Option(
-        "--length-penalty", help="Power of the length that divides a text's log-probability.", rich_help_panel=WRITES
-    ),
-]
-NoRepeatOpt = Annotated[
-    int | None,
-    typer.Option("--no-repeat", metavar="N", help="No N words in a row come twice.", rich_help_panel=WRITES),
-]
-MinLengthOpt = Annotated[int | None, typer.Option("--min-length", help="Fewest words.", rich_help_panel=WRITES)]
-MaxLengthOpt = Annotated[int | None, typer.Option("--max-length", help="Most words.", rich_help_panel=WRITES)]
-GroupsOpt = Annotated[
-    int | None, typer.Option("--groups", help="Groups of beams of a diverse search.", rich_help_panel=WRITES)
-]
-DiversityOpt = Annotated[
-    float | None,
-    typer.Option("--diversity", help="What a word costs that another group has chosen.", rich_help_panel=WRITES),
-]
-TopKOpt = Annotated[
-    int | None, typer.Option("--top-k", help="Draw from so many words; 0 for all.", rich_help_panel=WRITES)
-]
-TopPOpt = Annotated[
-    float | None,
-    typer.Option("--top-p", help="Draw from the likeliest words of this share.", rich_help_panel=WRITES),
-]
-TemperatureOpt = Annotated[
-    float | None, typer.Option("--temperature", help="Above 1 is bolder, below 1 safer.", rich_help_panel=WRITES)
-]
-DrawnOpt = Annotated[int | None, typer.Option("--seed", help="Decides what is drawn.", rich_help_panel=WRITES)]
+DECODING: dict[str, Any] = {  # the settings of `Decoding` that every command which writes knows
+    "method": Annotated[
+        str | None,
+        typer.Option("--decoding", metavar="METHOD", help="greedy, beam, sample or diverse.", rich_help_panel=WRITES),
+    ],
+    "beams": BeamsOpt,
+    "length_penalty": Annotated[
+        float | None,
+        typer.Option(
+            "--length-penalty",
+            help="Power of the length that divides a text's log-probability.",
+            rich_help_panel=WRITES,
+        ),
+    ],
+    "no_repeat": Annotated[
+        int | None,
+        typer.Option("--no-repeat", metavar="N", help="No N words in a row come twice.", rich_help_panel=WRITES),
+    ],
+    "min_length": Annotated[int | None, typer.Option("--min-length", help="Fewest words.", rich_help_panel=WRITES)],
+    "max_length": Annotated[int | None, typer.Option("--max-length", help="Most words.", rich_help_panel=WRITES)],
+    "groups": Annotated[
+        int | None,
+        typer.Option(
+            "--groups", help="Groups of beams of a diverse search (default: one a beam).", rich_help_panel=WRITES
+        ),
+    ],
+    "diversity": Annotated[
+        float | None,
+        typer.Option(
+            "--diversity",
+            help="What a word costs that another group has chosen; implies --decoding diverse.",
+            rich_help_panel=WRITES,
+        ),
+    ],
+    "top_k": Annotated[
+        int | None,
+        typer.Option(
+            "--top-k", help="Draw from so many words; 0 for all; implies --decoding sample.", rich_help_panel=WRITES
+        ),
+    ],
+    "top_p": Annotated[
+        float | None,
+        typer.Option(
+            "--top-p",
+            help="Draw from the likeliest words of this share; implies --decoding sample.",
+            rich_help_panel=WRITES,
+        ),
+    ],
+    "temperature": Annotated[
+        float | None,
+        typer.Option(
+            "--temperature",
+            help="Above 1 is bolder, below 1 safer; implies --decoding sample.",
+            rich_help_panel=WRITES,
+        ),
+    ],
+    "seed": Annotated[int | None, typer.Option("--seed", help="Decides what is drawn.", rich_help_panel=WRITES)],
+}
 
 
-def searched(model: "Model", **asked: Any) -> Any:
-    """The model's own way of decoding with what was asked for in its place; None where nothing was asked.
+def writes(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `DECODING` too; their values come to it as one mapping, its argument `asked`."""
+    signature = inspect.signature(command)
+    own = [p for name, p in signature.parameters.items() if name != "asked"]
+    more = [
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=a) for k, a in DECODING.items()
+    ]
 
-    More captions than beams need more beams, unless their number was asked for too.
-    """
-    from dataclasses import replace
+    @wraps(command)
+    def run(**given: Any) -> None:
+        asked = {name: given.pop(name) for name in DECODING}
+        command(**given, asked=asked)
 
+    run.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+    return run
+
+
+def searched(model: "Model", asked: Mapping[str, Any]) -> "Decoding | None":
+    """The model's own way of decoding with what was asked for in its place; None where nothing was asked."""
     from polymodal.learners.base import Generator
 
     given = {k: v for k, v in asked.items() if v is not None}
     if not given:
         return None
     if not isinstance(model.learner, Generator):
-        options = ", ".join(f"--{k.replace('_', '-')}" for k in given)
+        options = ", ".join("--decoding" if k == "method" else f"--{k.replace('_', '-')}" for k in given)
         raise InputError(f"the model writes no text (its task is {model.task.name}); leave out {options}")
-    own = model.learner.decoding
-    if "beams" not in given and "method" not in given:
-        given["beams"] = max(own.beams, given.get("captions", 1))
-    if given.get("method") in ("beam", "diverse") and "beams" not in given:
-        given["beams"] = max(own.beams, given.get("captions", 1), given.get("groups", 1))
-    how = replace(own, **given)
-    how.check(model.task.outputs)
-    return how
+    return model.learner.decoding.asked(model.task.outputs, **given)
 
 
 def targets(table: str, target: Sequence[str] | None) -> list[str]:

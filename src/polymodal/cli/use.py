@@ -1,42 +1,33 @@
 """Commands that use a model: evaluate, predict, schema."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.options import (
-    BeamsOpt,
     CacheOpt,
     CaptionsOpt,
-    DecodingOpt,
-    DiversityOpt,
-    DrawnOpt,
-    GroupsOpt,
     JsonOpt,
-    LengthPenaltyOpt,
-    MaxLengthOpt,
-    MinLengthOpt,
     ModelArg,
-    NoRepeatOpt,
     PartOpt,
     PrecisionOpt,
     TableArg,
-    TemperatureOpt,
-    TopKOpt,
-    TopPOpt,
     WithoutOpt,
     cache_folder,
     open_model,
     output,
     print_json,
     searched,
+    writes,
 )
 
 
 @app.command()
+@writes
 def evaluate(
     model: ModelArg,
     table: TableArg,
@@ -44,19 +35,9 @@ def evaluate(
     cache: CacheOpt = None,
     part: PartOpt = None,
     precision: PrecisionOpt = "no",
-    decoding: DecodingOpt = None,
-    beams: BeamsOpt = None,
-    length_penalty: LengthPenaltyOpt = None,
-    no_repeat: NoRepeatOpt = None,
-    min_length: MinLengthOpt = None,
-    max_length: MaxLengthOpt = None,
-    groups: GroupsOpt = None,
-    diversity: DiversityOpt = None,
-    top_k: TopKOpt = None,
-    top_p: TopPOpt = None,
-    temperature: TemperatureOpt = None,
-    seed: DrawnOpt = None,
     as_json: JsonOpt = False,
+    *,
+    asked: Mapping[str, Any],
 ) -> None:
     """Score a model on a table that has the target, with 95% bootstrap intervals.
 
@@ -65,16 +46,13 @@ def evaluate(
     from polymodal import render
 
     reader = open_model(model, part).lighter(precision)
-    how = searched(
-        reader, method=decoding, beams=beams, length_penalty=length_penalty, no_repeat=no_repeat,
-        min_length=min_length, max_length=max_length, groups=groups, diversity=diversity, top_k=top_k, top_p=top_p,
-        temperature=temperature, seed=seed,
-    )  # fmt: skip
+    how = searched(reader, asked)
     answer = reader.evaluate(table, without=without or (), cache=cache_folder(cache), decoding=how, quiet=False)
     print_json(answer.to_json()) if as_json else render.evaluation(answer)
 
 
 @app.command()
+@writes
 def predict(
     model: ModelArg,
     table: TableArg,
@@ -86,19 +64,9 @@ def predict(
     part: PartOpt = None,
     precision: PrecisionOpt = "no",
     captions: CaptionsOpt = None,
-    decoding: DecodingOpt = None,
-    beams: BeamsOpt = None,
-    length_penalty: LengthPenaltyOpt = None,
-    no_repeat: NoRepeatOpt = None,
-    min_length: MinLengthOpt = None,
-    max_length: MaxLengthOpt = None,
-    groups: GroupsOpt = None,
-    diversity: DiversityOpt = None,
-    top_k: TopKOpt = None,
-    top_p: TopPOpt = None,
-    temperature: TemperatureOpt = None,
-    seed: DrawnOpt = None,
     as_json: JsonOpt = False,
+    *,
+    asked: Mapping[str, Any],
 ) -> None:
     """Predict each row of a table, in order; the target need not be there, and any cell may be empty."""
     from polymodal import render
@@ -106,11 +74,7 @@ def predict(
 
     reader = open_model(model, part).lighter(precision)
     bad: list[Bad] = []
-    how = searched(
-        reader, captions=captions, method=decoding, beams=beams, length_penalty=length_penalty, no_repeat=no_repeat,
-        min_length=min_length, max_length=max_length, groups=groups, diversity=diversity, top_k=top_k, top_p=top_p,
-        temperature=temperature, seed=seed,
-    )  # fmt: skip
+    how = searched(reader, {**asked, "captions": captions})
     frames = reader.predictions(table, without=without or (), cache=cache, decoding=how, bad=bad)
     if as_json:
         rows = [r for frame in frames for r in frame.to_dict("records")]

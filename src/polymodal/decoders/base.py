@@ -10,8 +10,9 @@ Axes: b row, n caption of a row, t word, s memory token, d width, v word of the 
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -93,6 +94,17 @@ class Written(NamedTuple):
 
 
 METHODS = ("greedy", "beam", "sample", "diverse")
+BEAMS, DRAWN = ("beam", "diverse"), ("sample",)
+KNOWN_TO = {  # the methods to which a setting means something; others mean something to all of them
+    "beams": BEAMS,
+    "length_penalty": BEAMS,
+    "groups": ("diverse",),
+    "diversity": ("diverse",),
+    "top_k": DRAWN,
+    "top_p": DRAWN,
+    "temperature": DRAWN,
+    "seed": DRAWN,
+}
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,7 @@ class Decoding:
             ),
             "groups": (
                 self.groups >= 1 and self.beams % self.groups == 0,
-                f"a number that divides the {self.beams} beams",
+                f"a number that divides the {self.beams} beams" if self.groups >= 1 else "a whole number from 1",
             ),
             "diversity": (0 <= self.diversity < float("inf"), "a number from 0"),
             "top_k": (self.top_k >= 0, "a whole number, 0 for all words"),
@@ -153,3 +165,87 @@ class Decoding:
                 f"{self.captions} captions can't come of {most} beam{'s' * (most != 1)}; ask for fewer, for more "
                 f"beams (--beams {self.captions}), or draw them (--decoding sample)"
             )
+
+    def asked(self, size: int, **given: Any) -> "Decoding":
+        """This search with the given settings in place of its own, and with what they imply.
+
+        A method that is not given follows from the others: this one where it knows them all, else the first of beam,
+        diverse and sample that does. A seed alone does not ask to draw. Beams that are not given are as many as
+        captions and groups need; groups that are not given, of a diverse search, are as many as beams. size: of the
+        vocabulary.
+        Raises InputError for a setting that would change nothing, and for a search that `check` refuses.
+        """
+        method = given["method"] if "method" in given else self._implied(given)
+        if method not in METHODS:
+            replace(self, method=method).check(size)
+        how = replace(self, **{**self._beamed(method, size, given), **given, "method": method})
+        how._heed(given)
+        how.check(size)
+        return how
+
+    def _implied(self, given: Mapping[str, Any]) -> str:
+        """The first method to which everything given means something."""
+        known = {k: _known_to(k, given.get("captions", self.captions)) for k in given if k != "seed"}
+        for method in (self.method, "beam", "diverse", "sample"):
+            if all(method in methods for methods in known.values()):
+                return method
+        apart = [f"{_option(k, given[k])} ({' or '.join(m)})" for k, m in known.items() if k in KNOWN_TO]
+        raise InputError(f"no one way of decoding knows all of {', '.join(apart)}; leave out those of the other")
+
+    def _beamed(self, method: str, size: int, given: Mapping[str, Any]) -> dict[str, int]:
+        """Beams and groups as they are where they are not given."""
+        if method not in BEAMS:
+            return {"groups": 1}
+        beams, groups = given.get("beams"), given.get("groups") if method == "diverse" else 1
+        if groups is None and self.method == "diverse" and self.groups > 1 and (beams or self.beams) % self.groups == 0:
+            groups = self.groups
+        if beams is None:
+            least = max(2, self.beams) if method == "diverse" else self.beams
+            beams = _enough(max(1, given.get("captions", self.captions)), max(1, groups or 1), least, size)
+        return {"beams": beams, "groups": beams if groups is None else groups}
+
+    def _heed(self, given: Mapping[str, Any]) -> None:
+        """Raises InputError where something given changes nothing."""
+        for name in given:
+            if self.method not in (known := _known_to(name, self.captions)):
+                raise InputError(
+                    f"{_option(name, given[name])} means nothing to {self.method} decoding; leave it out, or use "
+                    f"--decoding {' or '.join(known)}"
+                )
+        if "length_penalty" in given and self.method == "beam" and self.beams == 1:
+            raise InputError(
+                f"{_option('length_penalty', self.length_penalty)} changes nothing where one beam is kept; leave it "
+                "out, or ask for more, such as --beams 3"
+            )
+        if self.method == "diverse" and self.groups == 1:
+            raise InputError(
+                "a diverse search needs 2 groups of beams or more, not 1; ask for more, such as --beams 4 --groups 2, "
+                "or use --decoding beam"
+            )
+
+
+def _known_to(name: str, captions: int) -> tuple[str, ...]:
+    """The methods to which a setting means something."""
+    if captions > 1 and name in ("captions", "length_penalty"):  # several are ranked, and greedy has but one
+        return METHODS[1:]
+    return KNOWN_TO.get(name, METHODS)
+
+
+def _option(name: str, value: Any) -> str:
+    return f"--{name.replace('_', '-')} {value}"
+
+
+def _enough(captions: int, groups: int, least: int, size: int) -> int:
+    """The fewest beams that are a multiple of `groups`, at least `captions`, and `least` where the size allows it."""
+    need, wished = (-(-n // groups) * groups for n in (captions, max(captions, least)))
+    if captions > size:
+        raise InputError(
+            f"captions can't be {captions}; a search by beams finds at most as many as the size of the vocabulary, "
+            f"{size:,}: ask for fewer, or draw them (--decoding sample)"
+        )
+    if need > size:
+        raise InputError(
+            f"groups can't be {groups} for {captions} caption{'s' * (captions != 1)}; that takes {need:,} beams, and "
+            f"there are at most as many as the size of the vocabulary, {size:,}: ask for fewer groups"
+        )
+    return max(need, min(wished, size // groups * groups))

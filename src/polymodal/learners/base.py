@@ -61,6 +61,6 @@ class Generator(Trainable):
         Raises InputError for a search that the vocabulary does not allow.
         """
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+    def predict(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Tensor:
         """(B, task.longest_) int64 ids of the best caption, filled with the mark of the end."""
-        return self.task.filled(self.write(inputs).ids[:, 0])
+        return self.task.filled(self.write(inputs, how).ids[:, 0])
