@@ -1,5 +1,7 @@
 """Which task a target column asks for, and why."""
 
+import itertools
+import json
 import math
 import re
 from typing import Any
@@ -44,6 +46,70 @@ def test_guess_of_several_columns() -> None:
         guess([*cells, {"x": "red", "y": 1}], ["x", "y"])
     with pytest.raises(InputError, match="no row has a label in the target 'x'"):
         guess([{"x": None, "y": 1}], ["x", "y"])
+
+
+def texts(form: str, n: int = 60) -> list[str]:
+    """n texts that differ; {i} and {a} of the form are a number and letters that differ from row to row."""
+    return [form.format(i=i, a="".join("абвгдежзик"[int(c)] for c in str(i))) for i in range(1, n + 1)]
+
+
+@pytest.mark.parametrize(
+    "cells, said",
+    [
+        (texts("A dog with a {a} runs."), "6.0 words a text, 60 different texts of 60 rows: sentences, to be written"),
+        (texts("собака {a} на траве"), "4.0 words"),
+        (texts("一只狗在{a}草地上跑"), "5.0 words"),  # eight letters, and one word of another script
+        ([*texts("a man rides a {a} horse", 50), *texts("{i} men on a horse", 10)], "6 .*60 rows|5.8 words"),
+        (texts("a {a} dog; it runs over the wide hill"), "4.5 words"),  # a semicolon in prose
+        ([[t, t + " there"] for t in texts("the dog is {a}")], "4.5 words a text, 120 different texts of 60 rows"),
+        ([json.dumps([t]) for t in texts("the {a} dog runs")], "4.0 words a text, 60"),
+        ([{"x": t, "y": None} for t in texts("the {a} dog runs")], "4.0 words"),
+    ],
+)  # fmt: skip
+def test_sentences_are_written(cells: list[Any], said: str) -> None:
+    got, why = guess(cells, ["x", "y"] if isinstance(cells[0], dict) else ["y"])
+    assert got.name == "generate" and re.search(said, why), why
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        texts("{i} Main Street, Springfield, Illinois"),  # addresses
+        texts("Rue de la Paix {i}, 75002 Paris"),
+        texts("東京都千代田区丸の内{i}番"),
+        texts("Order no {i} of this year"),
+        [*texts("the {a} dog runs", 45), *texts("the dog {i} runs", 15)],  # a quarter of them with a digit
+        texts("Dr. {a} Smith"),  # names
+        texts("山田{a}"),
+        texts("http://a.page/{a}"),
+        [[t] for t in texts("{i} Main Street, Springfield")],
+        [json.dumps([t, t + "!"]) for t in texts("the {a} dog")],
+    ],
+    ids=lambda cells: str(cells[0]),
+)
+def test_texts_that_are_no_sentences_are_refused_with_a_way_out(cells: list[Any]) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"looks like free text or an id, .*; name another target column, or write such texts with --task generate$",
+    ):
+        guess(cells, ["y"])
+
+
+def test_addresses_in_several_columns_are_no_references() -> None:
+    cells = [
+        {"street": s, "town": t} for s, t in zip(texts("{i} Main Street of"), texts("Upper {a} Town"), strict=True)
+    ]
+    with pytest.raises(InputError, match="all are numbers, but 'street' holds '1 Main Street of'.*--task generate$"):
+        guess(cells, ["street", "town"])
+
+
+def test_labels_of_several_words_that_are_joined_in_many_ways_are_no_sentence() -> None:
+    names = ["war", "love", "crime", "comedy", "drama", "horror", "music"]
+    cells = ["; ".join(c) for c in itertools.combinations(names, 4)]
+    got, why = guess(cells, ["y"])
+    assert got.name == "multilabel" and "35 of 35 cells join labels with ';', 7" in why
+    few = [["wide green hills"], ["wide green hills", "a small dog"], ["a small dog"]] * 9
+    assert guess(few, ["y"])[0].name == "multilabel"
 
 
 @pytest.mark.parametrize(

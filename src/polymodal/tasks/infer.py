@@ -1,6 +1,7 @@
 """Which task a target column asks for, and why."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,14 @@ from polymodal.tasks.classify import Binary, MultiClass, MultiLabel
 from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.labels import count, is_json_list, key, listed, missing, number, plain, several, shown
 from polymodal.tasks.regress import Regression
+from polymodal.tasks.vocabulary import UNSPACED
 
 FEW = 20  # whole numbers with no more distinct values than this are classes
 CODES = 50  # so many, without a gap from 0 or 1 and alike in frequency, are the codes of classes
 MANY = 100  # and with more than this they are a quantity
 SHARE = 0.05  # between the two they are classes if each value comes back in a table of such a size
-SENTENCE = 3  # words a text, on average, from which on free text is written and no set of labels
+SENTENCE = 4  # words on average from which on texts are sentences; names, titles and addresses without digits are not
+NUMBERED = 0.25  # and with a digit in such a share of them they are addresses, codes, quantities with units
 SAMPLE = 1_000  # texts whose words are counted
 REPEATS = 1.5  # text whose values come back less often than this is no set of classes
 
@@ -27,7 +30,7 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
 
     columns: the names of the target columns; where there are several, each cell is a mapping of them to
     values. Raises InputError where there is no label, the target is constant, or is text that no two rows
-    share.
+    share and that is no sentence.
     """
     known = [c for c in cells if not missing(c)]
     if known and (why := _written(known)):
@@ -39,7 +42,7 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
             f"none of the {len(cells):,} rows has a label in {_name(columns)}, so there is nothing to learn; "
             "name another target column"
         )
-    if found := _sets(known):
+    if found := _sets(known, columns):
         return found
     labels, counts = count(plain(c) for c in known)
     rows, distinct = len(known), len(labels)
@@ -54,10 +57,7 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
     if all(x is not None and not isinstance(raw, bool) for x, raw in zip(numbers, labels, strict=True)):
         return _numeric(np.array(numbers, dtype=np.float64), counts)
     if rows > FEW and rows / distinct < REPEATS:
-        raise InputError(
-            f"{_name(columns)} looks like free text or an id, and not like classes: {distinct:,} different "
-            f"values in {rows:,} rows, for example {listed(labels, 2)}; name another target column"
-        )
+        raise InputError(_free(columns, "classes", labels, rows))
     return (
         MultiClass(),
         f"{distinct:,} different labels in {rows:,} rows, the commonest {_commonest(labels, counts)}",
@@ -84,10 +84,13 @@ def _numeric(values: np.ndarray, counts: Sequence[int]) -> tuple[Task, str]:
     )
 
 
-def _sets(known: Sequence[Any]) -> tuple[Task, str] | None:
+def _sets(known: Sequence[Any], columns: Sequence[str]) -> tuple[Task, str] | None:
     """Multi-label where the cells are lists, or texts that join a few labels in many ways."""
     lists = sum(isinstance(c, list | tuple | set | np.ndarray) or _parses(c) for c in known)
     if lists > len(known) / 2:
+        texts = _texts(known)
+        if _unlike(texts) and _length(texts) >= SENTENCE - 1:  # of several words each, and yet no sentences
+            raise InputError(_free(columns, "labels", list(dict.fromkeys(texts)), len(known)))
         return MultiLabel(), f"{lists:,} of {len(known):,} cells are lists of labels"
     texts = [c for c in known if isinstance(c, str)]
     for separator in "|;":
@@ -102,16 +105,48 @@ def _sets(known: Sequence[Any]) -> tuple[Task, str] | None:
 
 
 def _written(known: Sequence[Any]) -> str | None:
-    """Why the cells are sentences that are to be written, if they are: several words each, and few that come twice."""
-    texts = [t for c in known for t in references(c)]
-    if not texts or any(number(t) is not None for t in texts[:SAMPLE]):
+    """Why the cells are sentences that are to be written, if they are: several words each, few that come twice, few with
+    a digit."""
+    texts = _texts(known)
+    if not _unlike(texts) or (length := _length(texts)) < SENTENCE:
         return None
-    length = sum(len(t.split()) for t in texts[:SAMPLE]) / len(texts[:SAMPLE])
+    if sum(any(map(str.isdecimal, t)) for t in texts[:SAMPLE]) >= NUMBERED * len(texts[:SAMPLE]):
+        return None
+    return f"{length:.1f} words a text, {len(set(texts)):,} different texts of {len(known):,} rows: sentences, to be written"
+
+
+def _texts(known: Sequence[Any]) -> list[str]:
+    return [t for c in known for t in references(c)]
+
+
+def _unlike(texts: Sequence[str]) -> bool:
+    """Whether these are many texts, few of which come twice, and none a number."""
     distinct = len(set(texts))
-    if length < SENTENCE or len(texts) / distinct >= REPEATS or distinct <= FEW:
-        return None
-    rows = len(known)
-    return f"{length:.1f} words a text, {distinct:,} different texts of {rows:,} rows: sentences, to be written"
+    return distinct > FEW and len(texts) / distinct < REPEATS and all(number(t) is None for t in texts[:SAMPLE])
+
+
+def _length(texts: Sequence[str]) -> float:
+    """Words on average of the first texts, and of each part where one joins labels with "|" or ";".
+
+    A word is what stands between spaces and has a letter or digit; of scripts without spaces, two letters.
+    """
+    parts = [p for t in texts[:SAMPLE] for p in re.split("[|;]", t) if p.strip()]
+    return sum(map(_words, parts)) / max(1, len(parts))
+
+
+def _words(text: str) -> float:
+    unspaced = sum(map(str.isalpha, re.findall(f"[{UNSPACED}]", text)))
+    spaced = sum(any(map(str.isalnum, chunk)) for chunk in re.sub(f"[{UNSPACED}]", " ", text).split())
+    return spaced + unspaced / 2
+
+
+def _free(columns: Sequence[str], expected: str, labels: Sequence[Any], rows: int) -> str:
+    """Text that is neither classes nor sentences, as an error."""
+    return (
+        f"{_name(columns)} looks like free text or an id, and not like {expected}: {len(labels):,} different values in "
+        f"{rows:,} rows, for example {listed(labels, 2)}; name another target column, or write such texts with "
+        "--task generate"
+    )
 
 
 def _parses(cell: Any) -> bool:
@@ -131,7 +166,8 @@ def _several_columns(known: Sequence[Mapping[str, Any]], columns: list[str]) -> 
             if not missing(value) and number(value) is None:
                 raise InputError(
                     f"several target columns are learned together only where all are numbers, but {name!r} "
-                    f"holds {shown(value)}; name one target column, or numeric ones"
+                    f"holds {shown(value)}; name one target column, or numeric ones, or write such texts with --task "
+                    "generate"
                 )
     return Regression(columns), f"{len(columns)} numeric target columns: {', '.join(columns)}"
 
