@@ -58,8 +58,8 @@ def texts(form: str, n: int = 60) -> list[str]:
     [
         (texts("A dog with a {a} runs."), "6.0 words a text, 60 different texts of 60 rows: sentences, to be written"),
         (texts("собака {a} на траве"), "4.0 words"),
-        (texts("一只狗在{a}草地上跑"), "5.0 words"),  # eight letters, and one word of another script
-        ([*texts("a man rides a {a} horse", 50), *texts("{i} men on a horse", 10)], "6 .*60 rows|5.8 words"),
+        (texts("一只狗在{a}草地上跑"), "5.0 words"),  # eight letters, and a word of another script
+        ([*texts("a man rides a {a} horse", 50), *texts("{i} men on a horse", 10)], "5.8 words"),
         (texts("a {a} dog; it runs over the wide hill"), "4.5 words"),  # a semicolon in prose
         ([[t, t + " there"] for t in texts("the dog is {a}")], "4.5 words a text, 120 different texts of 60 rows"),
         ([json.dumps([t]) for t in texts("the {a} dog runs")], "4.0 words a text, 60"),
@@ -99,7 +99,7 @@ def test_addresses_in_several_columns_are_no_references() -> None:
     cells = [
         {"street": s, "town": t} for s, t in zip(texts("{i} Main Street of"), texts("Upper {a} Town"), strict=True)
     ]
-    with pytest.raises(InputError, match="all are numbers, but 'street' holds '1 Main Street of'.*--task generate$"):
+    with pytest.raises(InputError, match=r"all are numbers, but 'street' holds '1 Main Street of'.*--task generate$"):
         guess(cells, ["street", "town"])
 
 

@@ -105,14 +105,14 @@ def _sets(known: Sequence[Any], columns: Sequence[str]) -> tuple[Task, str] | No
 
 
 def _written(known: Sequence[Any]) -> str | None:
-    """Why the cells are sentences that are to be written, if they are: several words each, few that come twice, few with
-    a digit."""
+    """Why the cells are sentences, if they are: several words each, few that come twice, few with a digit."""
     texts = _texts(known)
     if not _unlike(texts) or (length := _length(texts)) < SENTENCE:
         return None
     if sum(any(map(str.isdecimal, t)) for t in texts[:SAMPLE]) >= NUMBERED * len(texts[:SAMPLE]):
         return None
-    return f"{length:.1f} words a text, {len(set(texts)):,} different texts of {len(known):,} rows: sentences, to be written"
+    distinct, rows = len(set(texts)), len(known)
+    return f"{length:.1f} words a text, {distinct:,} different texts of {rows:,} rows: sentences, to be written"
 
 
 def _texts(known: Sequence[Any]) -> list[str]:
