@@ -1,7 +1,6 @@
 """CTC against its definition: every alignment written out, in double precision."""
 
 import math
-import time
 from collections import defaultdict
 from itertools import groupby, product
 
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.decoders.ctc import CTC, alignment, best_path, ctc_loss, needed, prefix_beam
+from polymodal.decoders import ctc
+from polymodal.decoders.ctc import CTC, alignment, best_path, ctc_loss, needed, prefix_beam, real_first, too_long
 from polymodal.errors import InputError
 
 SIZE, END = 3, 1
@@ -221,12 +221,54 @@ def test_alignment_of_nothing_and_of_too_much() -> None:
             alignment(rows, text)
 
 
-def test_a_hundred_clips_in_a_second() -> None:
+def test_all_clips_advance_together_and_no_further_than_the_longest(monkeypatch) -> None:
+    steps, advanced = [], ctc._advanced
+    monkeypatch.setattr(
+        ctc, "_advanced", lambda beam, logp_bv, most: steps.append(logp_bv.shape) or advanced(beam, logp_bv, most)
+    )
     g = torch.Generator().manual_seed(0)
-    logp = torch.randn(100, 60, 31, generator=g).log_softmax(-1)
-    start = time.perf_counter()
-    got = prefix_beam(logp, torch.ones(100, 60, dtype=torch.bool), END, beams=8, captions=2)
-    assert time.perf_counter() - start < 1 and got.ids.shape[:2] == (100, 2) and got.logprob.dtype == torch.float32
+    logp = torch.randn(100, 30, 31, generator=g).log_softmax(-1)
+    longest = torch.arange(30) < torch.arange(100)[:, None] % 21  # of 20 real frames
+    got = prefix_beam(logp, longest, END, beams=8, captions=2)
+    assert steps == [(100, 31)] * 20
+    assert got.ids.shape[:2] == (100, 2) and got.logprob.dtype == torch.float32
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 9])
+def test_longer_texts_than_are_asked_for_are_never_kept(most: int) -> None:
+    logp = frames(1).log_softmax(-1)
+    got = prefix_beam(logp, mask(), END, beams=400, captions=400, banned=[END], most=most)
+    for b in range(len(ROWS)):
+        want = {t: float(p) for t, p in every(logp[b][mask()[b]]).items() if END not in t and len(t) <= most}
+        real = got.logprob[b] > -math.inf
+        texts_b = [stripped(x) for x in got.ids[b][real]]
+        assert sorted(texts_b) == sorted(want)
+        assert torch.allclose(got.logprob[b][real], torch.tensor([want[t] for t in texts_b]).double(), atol=1e-10)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 9])
+def test_the_best_path_stops_where_one_symbol_too_many_would_begin(most: int) -> None:
+    logp = frames(2).log_softmax(-1)
+    got = best_path(logp, mask(), 9, most=most)
+    for b in range(len(ROWS)):
+        rows = logp[b][mask()[b]]
+        path = rows.argmax(1).tolist()
+        cut = next((s for s in range(len(path)) if len(said(tuple(path[: s + 1]))) > most), len(path))
+        path[cut:] = [SIZE] * (len(path) - cut)
+        assert tuple(i for i in got.ids[b, 0].tolist() if i != 9) == said(tuple(path))
+        assert math.isclose(got.logprob[b, 0], sum(float(rows[s, v]) for s, v in enumerate(path)), abs_tol=1e-12)
+
+
+def test_which_texts_are_too_long_for_their_frames() -> None:
+    rows = [[0, 0, 2], [1, 1, 1], [2, 2], [0, 1], [0, 1]]  # they need 4, 5, 3, 2, 2 frames of 5, 4, 3, 0, 1
+    assert too_long(mask(), texts(rows)).tolist() == [False, True, False, False, True]
+
+
+def test_the_real_ones_come_first_in_their_order() -> None:
+    g = torch.Generator().manual_seed(0)
+    keep = torch.rand(3, 4, 9, generator=g) < 0.5
+    for row, order in zip(keep.flatten(0, 1).tolist(), real_first(keep).flatten(0, 1).tolist(), strict=True):
+        assert order == [i for i in range(9) if row[i]] + [i for i in range(9) if not row[i]]
 
 
 def test_the_head_learns_to_write() -> None:

@@ -34,8 +34,8 @@ class Voices(nn.Module):
         """(B, T, F) log-mel frames -> (B, T', F). Raises InputError for values that can't be such frames."""
         if x.values.ndim != 3 or x.mask.ndim != 2:
             raise InputError(
-                f"Voices varies log-mel frames (B, T, F) with a mask (B, T), but got values {tuple(x.values.shape)} with "
-                f"a mask {tuple(x.mask.shape)}; leave it out for anything but spectrograms"
+                "Voices varies log-mel frames (B, T, F) with a mask (B, T), but got values "
+                f"{tuple(x.values.shape)} and a mask {tuple(x.mask.shape)}; leave it out for anything but spectrograms"
             )
         return varied(x, self.strength) if self.training else x
 
