@@ -652,6 +652,11 @@ def test_models_that_cannot_be_decoders(folders: dict[str, Path], tmp_path: Path
     (tmp_path / "config.json").write_text((folders["gpt2"] / "config.json").read_text())
     with pytest.raises(InputError, match="has no safetensors weights; save it again"):
         opened(str(tmp_path), "AutoModelForCausalLM")
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(
+        InputError, match=r"weights, only pytorch_model\.bin, which may run code when read; save it again"
+    ):
+        opened(str(tmp_path), "AutoModelForCausalLM")
     whole = load_file(folders["gpt2"] / "model.safetensors")
     lost = next(k for k in whole if "attn" in k)
     save_file({k: v for k, v in whole.items() if k != lost}, tmp_path / "model.safetensors", {"format": "pt"})

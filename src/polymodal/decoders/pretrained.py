@@ -19,18 +19,8 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Forced, State
 from polymodal.errors import InputError
-from polymodal.modalities.source import (
-    ELSEWHERE,
-    LOCK,
-    config,
-    copy,
-    explained,
-    quiet,
-    resolve,
-    transformers,
-    weights_of,
-    written,
-)
+from polymodal.modalities import source as hub
+from polymodal.modalities.source import copy, explained, quiet, transformers, written
 from polymodal.ops import zeroed
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -214,30 +204,9 @@ def _checked(model: Any, source: str) -> None:
 
 
 def opened(source: str, architecture: str) -> Any:
-    """A whole network in eval(), by one of transformers' classes; fresh weights where a note says they are elsewhere.
-
-    Raises InputError for a folder without safetensors weights, with too few of them, or of another kind of network.
-    """
-    folder = resolve(source)
-    weights = weights_of(Path(folder))
-    if not weights and not (Path(folder) / ELSEWHERE).exists():
-        raise InputError(
-            f"{source!r} has no safetensors weights; save it again with transformers: model.save_pretrained(folder)"
-        )
-    form, cls = config(source), getattr(transformers(), architecture)
-    with LOCK, quiet(), explained(folder):
-        if not weights:
-            return cls.from_config(form, dtype=torch.float32).eval()
-        network, info = cls.from_pretrained(
-            folder,
-            config=form,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    if lost := sorted(info["missing_keys"]):
+    """A whole network in eval(), read by `modalities.source.opened`. Raises InputError where weights are lacking."""
+    network, lost = hub.opened(source, architecture)
+    if lost:
         raise InputError(
             f"the weights of {source!r} lack {len(lost)} of the network's tensors (such as {lost[0]}): it was not "
             "trained to write, or the file is incomplete"

@@ -115,30 +115,8 @@ def shared(folder: str, kind: str) -> Loaded:
 
 
 def load(folder: str, kind: str) -> Loaded:
-    """Read the network, or build it from its config where a note says that the weights are elsewhere."""
-    hub, form = transformers(), config(folder)
-    weights = weights_of(Path(folder))
-    if not weights and not (Path(folder) / ELSEWHERE).exists():
-        found = sorted(p.name for p in Path(folder).iterdir() if p.suffix in PICKLES)
-        raise InputError(
-            f"{folder!r} has no safetensors weights"
-            + (f", only {', '.join(found)}, which may run code when read" if found else "")
-            + "; save it again with transformers: model.save_pretrained(folder)"
-        )
-    with quiet(), explained(folder):
-        if weights:
-            whole, info = hub.AutoModel.from_pretrained(
-                folder,
-                config=form,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-            missing = sorted(info["missing_keys"])
-        else:
-            whole, missing = hub.AutoModel.from_config(form, dtype=torch.float32), []
+    """The part of the network that reads this kind; its pooler need not be among the weights."""
+    whole, missing = opened(folder)
     if lost := [k for k in missing if "pooler" not in k]:
         raise InputError(
             f"the weights in {folder!r} lack {len(lost)} of the network's tensors (such as {lost[0]}): "
@@ -146,6 +124,43 @@ def load(folder: str, kind: str) -> Loaded:
         )
     part = tower(whole, kind)
     return Loaded(part.eval(), not missing and (part is not whole or kind != "text"))
+
+
+class Opened(NamedTuple):
+    """A whole network, and the names of its tensors that its weights lack, in order."""
+
+    module: nn.Module
+    missing: list[str]
+
+
+def opened(source: str, architecture: str = "AutoModel") -> Opened:
+    """Read the network with one of transformers' classes; from its config where a note says that weights are elsewhere.
+
+    Raises InputError for a folder without safetensors weights, or of a network that the class does not know.
+    """
+    folder = resolve(source)
+    weights = weights_of(Path(folder))
+    if not weights and not (Path(folder) / ELSEWHERE).exists():
+        found = sorted(p.name for p in Path(folder).iterdir() if p.suffix in PICKLES)
+        raise InputError(
+            f"{source!r} has no safetensors weights"
+            + (f", only {', '.join(found)}, which may run code when read" if found else "")
+            + "; save it again with transformers: model.save_pretrained(folder)"
+        )
+    form, cls = config(folder), getattr(transformers(), architecture)
+    with LOCK, quiet(), explained(folder):
+        if not weights:
+            return Opened(cls.from_config(form, dtype=torch.float32), [])
+        module, info = cls.from_pretrained(
+            folder,
+            config=form,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    return Opened(module, sorted(info["missing_keys"]))
 
 
 def tower(whole: nn.Module, kind: str) -> nn.Module:
