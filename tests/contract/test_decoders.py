@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.decoders import CLASSES, DECODERS, Decoder, Decoding, Forced, State, Tied, find, make
+from polymodal.decoders import CLASSES, DECODERS, Decoder, Decoding, Forced, Separate, State, make
 from polymodal.decoders.recurrent import AttentiveGRU
 from polymodal.decoders.search import search
 from polymodal.decoders.transformer import CrossTransformer, PrefixLM
@@ -334,21 +334,21 @@ def test_no_rows_give_no_captions(name: str, method: str) -> None:
 @pytest.mark.parametrize("kind", [CrossTransformer, PrefixLM])
 def test_heads_that_do_not_divide_the_width_are_told(kind: type) -> None:
     with pytest.raises(InputError, match="a width of 12 can't be cut into 5 heads"):
-        kind(DIM, Tied(SIZE, 12), heads=5)
+        kind(DIM, Separate(SIZE, 12), heads=5)
 
 
 def test_a_look_of_another_width_than_the_words_is_told() -> None:
     from polymodal.decoders import Additive
 
     with pytest.raises(InputError, match="the words are of width 12 but the look is of width 8"):
-        AttentiveGRU(Additive(DIM, 8), Tied(SIZE, 12))
+        AttentiveGRU(Additive(DIM, 8), Separate(SIZE, 12))
 
 
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
     with pytest.raises(
         InputError, match=r"unknown decoder 'transfomer'; did you mean 'transformer'\? It is one of gru, "
     ):
-        find("transfomer")
+        make("transfomer", DIM, SIZE, SMALL)
     with pytest.raises(InputError, match=r"unknown decoder 'x'; It is one of gru, gru-dot, transformer, prefix"):
         make("x", DIM, SIZE, SMALL)
 

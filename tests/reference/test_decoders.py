@@ -15,7 +15,6 @@ from polymodal.decoders import (
     DotProduct,
     PrefixLM,
     Separate,
-    Tied,
 )
 from polymodal.decoders.recurrent import Look
 from polymodal.decoders.transformer import Heads
@@ -64,9 +63,8 @@ def score(look: Look, h: Tensor, m: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("look", [Additive, DotProduct])
-@pytest.mark.parametrize("kind", [Separate, Tied])
-def test_the_recurrent_decoder_is_its_formula(look: type[Look], kind: type[Separate] | type[Tied]) -> None:
-    d = ready(AttentiveGRU(look(DIM, WIDTH), kind(SIZE, WIDTH), balance=0.3))
+def test_the_recurrent_decoder_is_its_formula(look: type[Look]) -> None:
+    d = ready(AttentiveGRU(look(DIM, WIDTH), Separate(SIZE, WIDTH), balance=0.3))
     m, ids = memory(), words()
     state = d.start(m)
     forced, attention = d.forced(state, ids), d.attention(state, ids)
@@ -127,7 +125,7 @@ def looked(heads: Heads, x: Tensor, context: list[Tensor]) -> tuple[Tensor, Tens
     return heads.out.weight @ torch.cat(out) + heads.out.bias, torch.stack(share)
 
 
-def placed(kind: Separate | Tied, ids: Tensor) -> list[Tensor]:
+def placed(kind: Separate, ids: Tensor) -> list[Tensor]:
     place = positions(len(ids), WIDTH, kind.table.weight)
     return [kind.table.weight[i] * WIDTH**0.5 + place[t] for t, i in enumerate(ids.tolist())]
 
@@ -188,16 +186,15 @@ def test_shares_are_one_softmax_over_all_that_is_open() -> None:
     assert (got[1, :, 0] == 0).all()
 
 
-@pytest.mark.parametrize("kind", [Separate, Tied])
-def test_logits_are_a_product_with_the_table_or_with_weights_of_their_own(kind: type[Separate] | type[Tied]) -> None:
-    w = ready(kind(SIZE, WIDTH))
+def test_logits_are_a_product_with_weights_of_their_own() -> None:
+    w = ready(Separate(SIZE, WIDTH))
     hidden = noise(2, 3, WIDTH)
-    weight, bias = (w.table.weight, w.bias) if isinstance(w, Tied) else (w.out.weight, w.out.bias)
+    weight, bias = w.out.weight, w.out.bias
     got = w.logits(hidden)
     for v in range(SIZE):
         close(got[..., v], hidden @ weight[v] + bias[v])
         close(w(torch.tensor(v)), w.table.weight[v])
-    assert sum(p.numel() for p in w.parameters()) == SIZE * WIDTH * (1 if kind is Tied else 2) + SIZE
+    assert sum(p.numel() for p in w.parameters()) == SIZE * WIDTH * 2 + SIZE
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from polymodal.decoders.base import Decoder, Decoding, Forced, State, Written
 from polymodal.decoders.recurrent import Additive, AttentiveGRU, DotProduct
 from polymodal.decoders.transformer import CrossTransformer, PrefixLM
-from polymodal.decoders.words import Separate, Tied
+from polymodal.decoders.words import Separate
 from polymodal.errors import InputError
 from polymodal.nn import Size
 
@@ -23,9 +23,7 @@ __all__ = [
     "PrefixLM",
     "Separate",
     "State",
-    "Tied",
     "Written",
-    "find",
     "make",
 ]
 
@@ -35,18 +33,13 @@ Maker = Callable[[int, int, Size], Decoder]
 def make(name: str, dim: int, size: int, width: Size) -> Decoder:
     """A decoder by its name in `DECODERS`: for memory of width `dim` and `size` ids, as wide and deep as `width` says.
 
-    Raises InputError for a name that is not there.
+    Raises InputError, with the nearest name, for one that is not there.
     """
-    return find(name)(dim, size, width)
-
-
-def find(name: str) -> Maker:
-    """What makes the decoder of this name. Raises InputError, with the nearest name, where there is none."""
-    if name in DECODERS:
-        return DECODERS[name]
-    near = difflib.get_close_matches(name, DECODERS, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"unknown decoder {name!r}; {hint}It is one of {', '.join(DECODERS)}")
+    if name not in DECODERS:
+        near = difflib.get_close_matches(name, DECODERS, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown decoder {name!r}; {hint}It is one of {', '.join(DECODERS)}")
+    return DECODERS[name](dim, size, width)
 
 
 def _gru(dim: int, size: int, width: Size) -> Decoder:
@@ -73,4 +66,4 @@ DECODERS: dict[str, Maker] = {
 }
 
 # every class that the specification of a decoder may name
-CLASSES: tuple[type, ...] = (AttentiveGRU, CrossTransformer, PrefixLM, Additive, DotProduct, Separate, Tied)
+CLASSES: tuple[type, ...] = (AttentiveGRU, CrossTransformer, PrefixLM, Additive, DotProduct, Separate)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Forced, State
-from polymodal.decoders.words import Separate, Tied
+from polymodal.decoders.words import Separate
 from polymodal.errors import InputError
 from polymodal.nn import MLP
 from polymodal.ops import masked_mean, masked_softmax, zeroed
@@ -96,10 +96,10 @@ class AttentiveGRU(Decoder):
     of their LSTM. They add the penalty, times 1, to the loss of a whole caption; here it meets the loss of a word, and
     `balance` is smaller still: at 0.1 it outweighs what a word gains by looking at few places.
 
-    look: `Additive` or `DotProduct`. words: `Separate` or `Tied`, of the width of the state.
+    look: `Additive` or `DotProduct`. words: of the width of the state.
     """
 
-    def __init__(self, look: Look, words: Separate | Tied, *, balance: float = 0.01, dropout: float = 0.1) -> None:
+    def __init__(self, look: Look, words: Separate, *, balance: float = 0.01, dropout: float = 0.1) -> None:
         super().__init__()
         dim, width = look.dim, look.width
         if words.width != width:

@@ -6,6 +6,7 @@ of one word over what is there, and teacher forcing the run of all words at once
 Axes: b row, h head, t word, k word that is looked at, s memory token, d width of a head, w width.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Forced, State
-from polymodal.decoders.words import Separate, Tied
+from polymodal.decoders.words import Separate
 from polymodal.errors import InputError
 from polymodal.nn import MLP, positions
 from polymodal.ops import shares, zeroed
@@ -36,102 +37,34 @@ class Run(NamedTuple):
     share: Tensor
 
 
-class CrossTransformer(Decoder):
-    """Pre-norm transformer: in each layer words look at themselves and at those before, then at the memory.
+class Transformer(Decoder):
+    """What decoders of attention share: words with their places, `layers` times x <- looks(x); x <- x + mlp(norm(x)),
+    and hidden = norm(x), where x_t = sqrt(width) E[word] + the sinusoids of place t.
 
-    x_t = sqrt(width) E[word] + the sinusoids of place t; then, `layers` times,
-    x <- x + causal attention(norm(x)); x <- x + attention(norm(x), norm(memory)); x <- x + mlp(norm(x));
-    hidden = norm(x). Vaswani et al. 2017; pre-norm as Xiong et al. 2020.
-
-    dim: width of the memory's tokens. words: `Separate` or `Tied`; their width is the width of the layers.
+    Which looks a layer takes, and what is made of the memory before the first word, is the decoder's own.
     """
 
+    own: nn.ModuleList
+
     def __init__(
-        self, dim: int, words: Separate | Tied, *, heads: int = 4, layers: int = 2, dropout: float = 0.1
+        self,
+        dim: int,
+        words: Separate,
+        heads: int,
+        layers: int,
+        dropout: float,
+        memory: nn.Module,
+        looks: dict[str, int],
     ) -> None:
+        """looks: by the name of its `Heads`, the width of what is looked at; memory: what is run over it first."""
         super().__init__()
         self.dim, self.words, self.heads, self.layers, self.dropout = dim, words, heads, layers, dropout
         self.size, width = words.size, words.width
-        self.memory = nn.LayerNorm(dim)
-        self.own = nn.ModuleList(Heads(width, width, heads, dropout) for _ in range(layers))
-        self.cross = nn.ModuleList(Heads(width, dim, heads, dropout) for _ in range(layers))
+        self.memory = memory
+        for name, of in looks.items():
+            setattr(self, name, nn.ModuleList(Heads(width, of, heads, dropout) for _ in range(layers)))
         self.mlps = nn.ModuleList(MLP([width, 4 * width, width], dropout) for _ in range(layers))
         self.norm, self.drop = nn.LayerNorm(width), nn.Dropout(dropout)
-
-    def start(self, memory: Masked) -> State:
-        """fixed: keys and values of the memory (B, H, S, D) in each layer, real (B, S). moving: none of words yet."""
-        m = Masked(self.memory(zeroed(memory)), memory.mask)
-        made = [_closed(*heads.keys(m.values), m.mask) for heads in _every(self.cross)]
-        return State(_named(made) | {"real": m.mask}, _named([_none(*x) for x in made]))
-
-    def forced(self, state: State, ids: Masked) -> Forced:
-        """(B, T) words -> (B, T, w) hidden; it asks no penalty."""
-        hidden = self._run(state, zeroed(ids)).hidden
-        return Forced(hidden, hidden.new_zeros(()))
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., w) -> (..., size)."""
-        return self.words.logits(hidden)
-
-    def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
-        """(B,) ids -> (B, w) hidden, and the state after it."""
-        run = self._run(state, ids_b[:, None])
-        return run.hidden[:, 0], State(state.fixed, run.moving)
-
-    def attention(self, state: State, ids: Masked) -> Tensor:
-        """(B, T, S) shares of the memory tokens at each word, their mean over layers and heads."""
-        return self._run(state, zeroed(ids)).share
-
-    def _run(self, state: State, ids_bt: Tensor) -> Run:
-        x, before = _placed(self.words, ids_bt, state)
-        x, causal, real = self.drop(x), _causal(before, x), state.fixed["real"][:, None, None]
-        moving, seen = [], []
-        for i, (own, cross, mlp) in enumerate(zip(_every(self.own), _every(self.cross), self.mlps, strict=True)):
-            y = own.norm(x)
-            k, v = _longer(state.moving, i, own.keys(y))
-            moving.append((k, v))
-            x = x + self.drop(own(y, [Keys(k, v, causal)])[0])
-            look, (share,) = cross(cross.norm(x), [Keys(state.fixed[f"k{i}"], state.fixed[f"v{i}"], real)])
-            x = x + self.drop(look)
-            x = x + self.drop(mlp(x))
-            seen.append(share.mean(1))
-        return Run(self.norm(x), _named(moving), torch.stack(seen).mean(0))
-
-
-class PrefixLM(Decoder):
-    """One transformer over the memory and then the words: memory tokens look at all memory tokens, words at the memory
-    and at the words up to themselves.
-
-    Memory tokens are mapped to the width of the words and told from them by a learned vector; words begin as in
-    `CrossTransformer`. Then, `layers` times, x <- x + attention(norm(x)); x <- x + mlp(norm(x)). Wang et al. 2022
-    (SimVLM).
-
-    dim: width of the memory's tokens. words: `Separate` or `Tied`; their width is the width of the layers.
-    """
-
-    def __init__(
-        self, dim: int, words: Separate | Tied, *, heads: int = 4, layers: int = 2, dropout: float = 0.1
-    ) -> None:
-        super().__init__()
-        self.dim, self.words, self.heads, self.layers, self.dropout = dim, words, heads, layers, dropout
-        self.size, width = words.size, words.width
-        self.memory = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
-        self.kind = nn.Parameter(torch.randn(width) * 0.02)
-        self.own = nn.ModuleList(Heads(width, width, heads, dropout) for _ in range(layers))
-        self.mlps = nn.ModuleList(MLP([width, 4 * width, width], dropout) for _ in range(layers))
-        self.norm, self.drop = nn.LayerNorm(width), nn.Dropout(dropout)
-
-    def start(self, memory: Masked) -> State:
-        """fixed: keys and values of the memory (B, H, S, D) in each layer, real (B, S). moving: none of words yet."""
-        x, real = self.drop(self.memory(zeroed(memory)) + self.kind), memory.mask
-        made = []
-        for i, (own, mlp) in enumerate(zip(_every(self.own), self.mlps, strict=True)):
-            y = own.norm(x)
-            made.append(_closed(*own.keys(y), real))
-            if i + 1 < self.layers:  # of the last layer only keys and values are read
-                x = x + self.drop(own(y, [Keys(*made[-1], real[:, None, None])])[0])
-                x = x + self.drop(mlp(x))
-        return State(_named(made) | {"real": real}, _named([_none(*x) for x in made]))
 
     def forced(self, state: State, ids: Masked) -> Forced:
         """(B, T) words -> (B, T, w) hidden; it asks no penalty."""
@@ -162,12 +95,74 @@ class PrefixLM(Decoder):
             y = own.norm(x)
             k, v = _longer(state.moving, i, own.keys(y))
             moving.append((k, v))
-            prefix = Keys(state.fixed[f"k{i}"], state.fixed[f"v{i}"], real)
-            look, (share, _) = own(y, [prefix, Keys(k, v, causal)])
-            x = x + self.drop(look)
+            x, share = self._looked(i, x, y, Keys(k, v, causal), Keys(state.fixed[f"k{i}"], state.fixed[f"v{i}"], real))
             x = x + self.drop(mlp(x))
             seen.append(share.mean(1))
         return Run(self.norm(x), _named(moving), torch.stack(seen).mean(0))
+
+    @abstractmethod
+    def _looked(self, layer: int, x: Tensor, y: Tensor, words: Keys, memory: Keys) -> tuple[Tensor, Tensor]:
+        """x (B, T, w) after the looks of this layer, and the memory's shares (B, H, T, S). y = norm(x)."""
+
+
+class CrossTransformer(Transformer):
+    """Pre-norm transformer: in each layer words look at themselves and at those before, then at the memory.
+
+    `layers` times, x <- x + causal attention(norm(x)); x <- x + attention(norm(x), norm(memory));
+    x <- x + mlp(norm(x)). Vaswani et al. 2017; pre-norm as Xiong et al. 2020.
+
+    dim: width of the memory's tokens. words: their width is the width of the layers.
+    """
+
+    cross: nn.ModuleList
+
+    def __init__(self, dim: int, words: Separate, *, heads: int = 4, layers: int = 2, dropout: float = 0.1) -> None:
+        looks = {"own": words.width, "cross": dim}
+        super().__init__(dim, words, heads, layers, dropout, nn.LayerNorm(dim), looks)
+
+    def start(self, memory: Masked) -> State:
+        """fixed: keys and values of the memory (B, H, S, D) in each layer, real (B, S). moving: none of words yet."""
+        m = Masked(self.memory(zeroed(memory)), memory.mask)
+        return _begun([_closed(*heads.keys(m.values), m.mask) for heads in _every(self.cross)], m.mask)
+
+    def _looked(self, layer: int, x: Tensor, y: Tensor, words: Keys, memory: Keys) -> tuple[Tensor, Tensor]:
+        own, cross = _every(self.own)[layer], _every(self.cross)[layer]
+        x = x + self.drop(own(y, [words])[0])
+        look, (share,) = cross(cross.norm(x), [memory])
+        return x + self.drop(look), share
+
+
+class PrefixLM(Transformer):
+    """One transformer over the memory and then the words: memory tokens look at all memory tokens, words at the memory
+    and at the words up to themselves.
+
+    Memory tokens are mapped to the width of the words and told from them by a learned vector. Then, `layers` times,
+    x <- x + attention(norm(x)); x <- x + mlp(norm(x)). Wang et al. 2022 (SimVLM).
+
+    dim: width of the memory's tokens. words: their width is the width of the layers.
+    """
+
+    def __init__(self, dim: int, words: Separate, *, heads: int = 4, layers: int = 2, dropout: float = 0.1) -> None:
+        memory = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, words.width))
+        kind = torch.randn(words.width) * 0.02
+        super().__init__(dim, words, heads, layers, dropout, memory, {"own": words.width})
+        self.kind = nn.Parameter(kind)
+
+    def start(self, memory: Masked) -> State:
+        """fixed: keys and values of the memory (B, H, S, D) in each layer, real (B, S). moving: none of words yet."""
+        x, real = self.drop(self.memory(zeroed(memory)) + self.kind), memory.mask
+        made = []
+        for i, (own, mlp) in enumerate(zip(_every(self.own), self.mlps, strict=True)):
+            y = own.norm(x)
+            made.append(_closed(*own.keys(y), real))
+            if i + 1 < self.layers:  # of the last layer only keys and values are read
+                x = x + self.drop(own(y, [Keys(*made[-1], real[:, None, None])])[0])
+                x = x + self.drop(mlp(x))
+        return _begun(made, real)
+
+    def _looked(self, layer: int, x: Tensor, y: Tensor, words: Keys, memory: Keys) -> tuple[Tensor, Tensor]:
+        look, (share, _) = _every(self.own)[layer](y, [memory, words])
+        return x + self.drop(look), share
 
 
 class Heads(nn.Module):
@@ -202,7 +197,7 @@ def _every(heads: nn.ModuleList) -> list[Heads]:
     return cast("list[Heads]", list(heads))
 
 
-def _placed(words: Separate | Tied, ids_bt: Tensor, state: State) -> tuple[Tensor, int]:
+def _placed(words: Separate, ids_bt: Tensor, state: State) -> tuple[Tensor, int]:
     """Words with their places (B, T, w), and how many came before."""
     before = state.moving["k0"].shape[2]
     x = words(ids_bt) * words.width**0.5
@@ -226,8 +221,9 @@ def _closed(k: Tensor, v: Tensor, real_bs: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(real, k, 0.0), torch.where(real, v, 0.0)
 
 
-def _none(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    return k[:, :, :0], v[:, :, :0]
+def _begun(made: Sequence[tuple[Tensor, Tensor]], real_bs: Tensor) -> State:
+    """The memory's keys and values of each layer, and no words yet."""
+    return State(_named(made) | {"real": real_bs}, _named([(k[:, :, :0], v[:, :, :0]) for k, v in made]))
 
 
 def _named(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

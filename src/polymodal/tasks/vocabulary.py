@@ -136,7 +136,7 @@ class WordList(Vocabulary):
 
 
 class CharacterList(Vocabulary):
-    """CharacterList of the composed form (NFC), the space among them; case is kept.
+    """Characters of the composed form (NFC), the space among them; case is kept.
 
     `characters_` holds the `limit` commonest; id i + 3 is `characters_[i]`.
     """
