@@ -14,6 +14,7 @@ from polymodal.folder import classes
 from polymodal.learners.transcriber import UNKNOWN, Transcriber
 from polymodal.modalities import Projection
 from polymodal.modalities.audio import AudioConv, AudioTransformer, LogMel
+from polymodal.modalities.base import Encoder
 from polymodal.modalities.series import TCN, Readings, SeriesTransformer
 from polymodal.modalities.voices import Voices
 from polymodal.nn import Size
@@ -50,12 +51,25 @@ def labelled(task, inputs, labels) -> Batch:
     return Batch(inputs, {"target": task.collate([task.encode(c) for c in labels])})
 
 
+class Raw(Encoder):
+    """Values as tokens, whatever stands under the mask."""
+
+    dim = 16
+
+    @classmethod
+    def for_codec(cls, codec, size):
+        return cls()
+
+    def forward(self, x: Masked) -> Masked:
+        return Masked(x.values.repeat(1, 1, 8)[..., :16], x.mask)
+
+
 def stream(kind: str):
     """An encoder, and its values and mask (6, 7, ...) with gaps."""
     g = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
-    if kind == "vectors":
-        return Projection(width=3, dim=16), Masked(torch.randn(6, 7, 3, generator=g), GAPS)
+    if kind in ("vectors", "raw"):
+        return Raw() if kind == "raw" else Projection(width=3, dim=16), Masked(torch.randn(6, 7, 3, generator=g), GAPS)
     mask = GAPS[..., None].repeat(1, 1, 2)
     mask[0, 2, 1] = mask[1, 0, 0] = False  # one channel of two
     series = {"tcn": TCN, "transformer": SeriesTransformer}[kind](2, 16, stride=2 if kind == "tcn" else 1)
@@ -67,7 +81,7 @@ def photo() -> Masked:
     return Masked(torch.randn(6, 2, 5, generator=g), torch.tensor([[True, False]] * 5 + [[False, False]]))
 
 
-@pytest.mark.parametrize("kind", ["vectors", "tcn", "transformer"])
+@pytest.mark.parametrize("kind", ["vectors", "raw", "tcn", "transformer"])
 def test_what_is_masked_never_matters_wherever_the_gaps_are(kind):
     encoder, x = stream(kind)
     learner = learner_of(encoder, other=True).eval()
