@@ -224,7 +224,7 @@ def _written(paths: _Paths, seconds: float | None, baselines: bool) -> Search:
     return Search(trials[0], trials, story)
 
 
-SELF_CRITICAL_RATE = 0.1  # of the learning rate: words are known by then, and only their choice is refined
+SELF_CRITICAL_RATE = 0.03  # of the learning rate: words are known by then, and only their choice is refined
 
 
 def _stages(

@@ -34,6 +34,7 @@ from polymodal.learners.seq2seq import Seq2Seq
 from polymodal.learners.stacked import Stacked
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
+from polymodal.modalities.voices import Voices
 from polymodal.spec import build, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
@@ -53,7 +54,7 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         (Features,),
         fusion.FUSIONS.values(),
         tasks.TASKS.values(),
-        (Predictor, Stacked, Ensemble, Translator, Transcriber, Seq2Seq, Decoding, HubDecoder, HubTokens),
+        (Predictor, Stacked, Ensemble, Translator, Transcriber, Seq2Seq, Decoding, HubDecoder, HubTokens, Voices),
         decoders.CLASSES,
         VOCABULARIES.values(),
         parts,

@@ -16,6 +16,7 @@ from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator, begun, ended
 from polymodal.modalities import Projection
 from polymodal.nn import Size
+from polymodal.sentences import Cider
 from polymodal.tasks import Generation
 from polymodal.tasks.vocabulary import WordList
 
@@ -231,3 +232,17 @@ def test_errors_name_the_way_out():
         learner.write(inputs, Decoding(beams=999))
     with pytest.raises(InputError, match="3 captions can't come of 2 beams"):
         learner.write(inputs, Decoding(beams=2, captions=3))
+
+
+@pytest.mark.parametrize("settings", [{"sampled": 1.0}, {}])
+def test_what_is_written_on_the_way_takes_no_gradient_away_in_mixed_precision(settings):
+    learner = made("gru", **settings)
+    batch = batch_of(learner.task).take(torch.tensor([0, 2, 4]))
+    if not settings:
+        learner.reward = Cider(learner.task.texts(batch.targets["target"]))
+        learner.reward.reward = lambda texts, references: np.random.default_rng(len("".join(texts))).random(len(texts))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = learner.loss(batch).total
+    loss.backward()
+    dead = [n for n, p in learner.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not dead

@@ -143,12 +143,12 @@ class Translator(Generator):
         with torch.no_grad():
             sober = self.decoder.start(self.memory(batch.inputs).tokens).take(labelled)
             each = torch.arange(len(references), device=labelled.device)  # rows draw apart from each other
-            drawn = self._searched(sober, Decoding("sample", seed=seed), each).ids[:, 0]
+            drawn = self._searched(sober, Decoding("sample", captions=DRAWN, seed=seed), each).ids.flatten(0, 1)
             greedy = self._searched(sober, Decoding("greedy")).ids[:, 0]
         self.train()
-        state = start.take(labelled)
-        above = self.reward.reward(self.task.written(drawn), references)
-        above = above - self.reward.reward(self.task.written(greedy), references)
+        state = start.take(labelled.repeat_interleave(DRAWN))
+        above = self.reward.reward(self.task.written(drawn), [r for r in references for _ in range(DRAWN)])
+        above = above - self.reward.reward(self.task.written(greedy), references).repeat(DRAWN)
         words = ended(drawn, self.task.vocabulary.end)
         forced = self.decoder.forced(state, begun(words, self.task.vocabulary.begin))
         logp = self.decoder.logits(forced.hidden[words.mask]).float().log_softmax(-1)
@@ -192,6 +192,7 @@ class Translator(Generator):
         return Memory(Masked(torch.cat([v.to(values[-1].dtype) for v in values], 1), torch.cat(masks, 1)), spans)
 
 
+DRAWN = 4  # captions of a row that self-critical training draws: of one alone the gradient is mostly noise
 PLACES = 256  # tokens of a modality that have a vector of their place
 TOGETHER = 96  # captions of like length that go through the decoder together
 RISE = 2_000  # steps until scheduled sampling is at its full share
