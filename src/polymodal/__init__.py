@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polymodal.data.inspect import inspect as inspect
     from polymodal.data.schema import Schema as Schema
     from polymodal.data.table import Table as Table
+    from polymodal.decoders.base import Decoding as Decoding
     from polymodal.errors import InputError as InputError
     from polymodal.errors import Unreadable as Unreadable
     from polymodal.estimators import MultimodalClassifier as MultimodalClassifier
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from polymodal.model import Evaluation as Evaluation
     from polymodal.model import Model as Model
     from polymodal.model import load as load
+    from polymodal.writing import Writing as Writing
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "polymodal.batch",
+    "Decoding": "polymodal.decoders.base",
     "Evaluation": "polymodal.model",
     "InputError": "polymodal.errors",
     "Losses": "polymodal.batch",
@@ -45,6 +48,7 @@ _HOMES = {
     "Schema": "polymodal.data.schema",
     "Table": "polymodal.data.table",
     "Unreadable": "polymodal.errors",
+    "Writing": "polymodal.writing",
     "fit": "polymodal.fitting",
     "inspect": "polymodal.data.inspect",
     "load": "polymodal.model",
@@ -52,6 +56,7 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "Decoding",
     "Evaluation",
     "InputError",
     "Losses",
@@ -63,6 +68,7 @@ __all__ = [
     "Schema",
     "Table",
     "Unreadable",
+    "Writing",
     "fit",
     "fusion",
     "inspect",

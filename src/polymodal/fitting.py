@@ -19,11 +19,13 @@ from polymodal.data.references import refuse_shared
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, compare
+from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
-from polymodal.model import Model, load
+from polymodal.model import BATCH, Model, load
 from polymodal.problem import Problem, Reading
 from polymodal.tasks.base import Task
-from polymodal.tasks.generate import Generation
+from polymodal.tasks.generate import Generation, references
+from polymodal.tasks.labels import number
 from polymodal.train import Settings
 from polymodal.writing import Writing, fits, reward
 
@@ -221,6 +223,17 @@ def _written(paths: _Paths, seconds: float | None, baselines: bool) -> Search:
         trials.append(_stages(networks, title, name, modalities, limit, how.self_critical))
     if task.cut_:
         story.append(f"{task.cut_:,} texts are longer than {task.limit:,} words; they were learned up to there.")
+    texts = [t for cell in target_cells(goal.table, goal.schema) for t in references(cell)]
+    if sum(number(t) is not None for t in texts) > len(texts) / 2:
+        story.append(
+            "The target holds numbers, which are written as words; --task regression or multiclass predicts them."
+        )
+    if (learner := trials[0].learner(False)) and isinstance(learner, Transcriber):
+        parts = [range(s, min(s + BATCH, len(paths.rows))) for s in range(0, len(paths.rows), BATCH)]
+        if short := sum(learner.short(paths.rows.batch(p)) for p in parts):
+            story.append(
+                f"{short:,} texts have more symbols than their recording has frames: nothing was learned of them."
+            )
     return Search(trials[0], trials, story)
 
 

@@ -158,7 +158,8 @@ def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learne
         raise
     except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
         raise InputError(
-            f"{folder} is no whole model ({type(e).__name__}: {e}); it was altered: fit it again"
+            f"{folder} is no whole model ({type(e).__name__}: {' '.join(str(e).split())}); it was altered, or written "
+            "by another version of polymodal: fit it again"
         ) from None
     learner.eval()
     return Preprocessor(schema, codecs, form["views"]), learner, form["report"]

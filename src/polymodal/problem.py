@@ -164,11 +164,12 @@ def state(
     schema = Schema.infer(table, target, group, kinds, ignore)
     schema.check(table.name)
     _check_rows(table)
-    goal, why = _task(task, table, schema)
+    goal, why = (Generation(), "a decoder is asked for") if writing and task is None else _task(task, table, schema)
     how = writing or Writing()
     if isinstance(goal, Generation):
         dial, schema = writer_size(size), unnumbered(table, schema)
-        table = gathered(table, schema)
+        rows, table = table.rows, gathered(table, schema)
+        why += f"; {rows:,} rows are {table.rows:,} inputs with several references" if table.rows < rows else ""
         cells = target_cells(table, schema)
         how = how._replace(decoder=how.chosen(cells, schema))
         goal = task if isinstance(task, Generation) else how.task(cells, schema)

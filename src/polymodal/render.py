@@ -14,10 +14,11 @@ from polymodal.evaluate.compare import Comparison
 from polymodal.extract import Extracted
 from polymodal.features.codec import Features
 from polymodal.fitting import comparison_of
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Generator, Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Stacked
+from polymodal.learners.translator import Translator
 from polymodal.model import Evaluation, Model
 
 SHOWN = 10  # rows of a list before the rest is counted
@@ -152,6 +153,11 @@ def _learner(learner: Learner, name: str = "learner") -> list[str]:
         how = "stacked" if learner.stacked else "averaged"
         parts = [f"{m['weight']:.2f} {m['kind']} on {' + '.join(m['modalities'])}" for m in learner.members]
         return [f"{name}: {len(parts)} estimators, {how}", *(f"  {p}" for p in parts)]
+    if isinstance(learner, Generator):
+        task = learner.task
+        vocabulary = f"{type(task.vocabulary).__name__} of {task.outputs:,} ids, texts of up to {task.longest_ - 1:,}"
+        own = type(learner.decoder).__name__ if isinstance(learner, Translator) else type(learner).__name__
+        return [f"{name}: {own} on {', '.join(learner.reads)}", f"  {vocabulary}", f"  {learner.decoding}"]
     assert isinstance(learner, Predictor)
     encoders = ", ".join(f"{m}: {type(e).__name__}" for m, e in learner.encoders.items())
     return [f"{name}: {encoders}; fusion: {type(learner.fusion).__name__}"]

@@ -32,6 +32,7 @@ from polymodal.tasks.vocabulary import VOCABULARIES, CharacterList, Vocabulary, 
 CTC = "ctc"
 OPTIONS = {"sampled": "scheduled-sampling", "tune": "tune-decoder", "self_critical": "self-critical"}
 STREAMS = ("audio", "series")  # modalities whose tokens come in the order of time
+SENTENCE = 3  # words: where texts have fewer on average, they have no n-grams that CIDEr-D could count
 FEW_WORDS = 100  # so many different words or fewer are written as words, even by CTC
 WIDTHS = {  # of decoders, and so of the encoders that they read: more than a classifier needs
     "tiny": {"dim": 64, "layers": 1, "heads": 2},
@@ -68,7 +69,14 @@ class Writing(NamedTuple):
 
     def check(self, name: str) -> None:
         """Raises InputError for what can't be asked for, or means nothing to the decoder of this name."""
+        own = (*decoders.DECODERS, CTC)
         source = pretrained(name)
+        if name not in own and source is None:
+            near = difflib.get_close_matches(name, own, 1)[0]
+            raise InputError(
+                f"unknown decoder {name!r}; did you mean {near!r}? It is one of {', '.join(own)}, or the name or "
+                "folder of a pretrained language model or encoder-decoder"
+            )
         by_words = not (name == CTC or (source and whole(source)))
         idle = {
             "self_critical": (bool(self.self_critical) and not by_words, "a decoder that writes word by word"),
@@ -106,7 +114,9 @@ class Writing(NamedTuple):
         else:
             kind = self.vocabulary or ("characters" if name == CTC and not few else "words")
             vocabulary = WordList(min_count=self.min_count) if kind == "words" else VOCABULARIES[kind]()
-        measure = self.measure or ("wer" if _spoken(texts, schema) else "cider_d")
+        lengths = [len(words(t)) for row in texts for t in row]
+        short = sum(lengths) < SENTENCE * len(lengths)
+        measure = self.measure or ("wer" if _spoken(texts, schema) else "exact_match" if short else "cider_d")
         limit = self.limit * (8 if isinstance(vocabulary, CharacterList) else 1)
         return Generation(vocabulary, limit, measure, self.smoothing)
 

@@ -225,3 +225,30 @@ def test_compare_says_that_it_tries_fusions(fitted):
 
     with pytest.raises(InputError, match=r"compare tries fusions.*but caption is text; fit a model with each --decoder"):
         comparing.run(fitted[0], "caption", task="generate")
+
+
+def test_schema_shows_what_writes(fitted, capsys):
+    from polymodal import render
+
+    render.schema(fitted[1])
+    shown = capsys.readouterr().out
+    assert "CrossTransformer on image" in shown and "WordList of" in shown and "caption: generate" in shown
+
+
+def test_numbers_as_text_and_gathered_rows_are_told(tmp_path):
+    table = squares(tmp_path / "t", 12)
+    frame = pd.read_csv(table).assign(caption=lambda f: f["caption_id"] + 10)
+    frame.to_csv(table, index=False)
+    model = polymodal.fit(table, "caption", epochs=1, cache=tmp_path / "c", **FAST)
+    assert model.task.metric.name == "exact_match"
+    assert "36 rows are 12 inputs with several references" in model.report["task"]["reason"]
+    assert any("holds numbers" in line for line in model.report["story"])
+
+
+def test_asking_for_a_decoder_asks_for_text(fitted, tmp_path):
+    from polymodal import problem
+
+    frame = pd.read_csv(fitted[0]).assign(caption="yes")
+    frame.loc[::2, "caption"] = "no"
+    assert problem.state(frame, "caption").task.name == "binary"
+    assert problem.state(frame, "caption", writing=Writing(decoder="gru")).task.name == "generate"

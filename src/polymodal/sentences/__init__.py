@@ -127,7 +127,8 @@ def novel(keys: Sequence[int], seen: Collection[int]) -> Floats:
     if not len(seen):
         return np.full(len(keys), np.nan)
     before = seen if isinstance(seen, set | frozenset | dict) else frozenset(int(k) for k in seen)
-    return np.array([k not in before for k in keys], dtype=np.float64)
+    nothing = key("")  # an empty text is no new one
+    return np.array([k not in before and k != nothing for k in keys], dtype=np.float64)
 
 
 def different(s: Statistics, weights: NDArray[np.floating], order: int) -> tuple[Floats, Floats]:
