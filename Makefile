@@ -19,7 +19,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## written and spoken digits: inspect, fit, evaluate, predict (about two minutes)
+demo: $(READY) ## digits seen and heard, and captions of shapes: inspect, fit, evaluate, predict (about four minutes)
 	@$(BIN)/polymodal demo
 
 test: $(READY) ## all tests that need no data from outside

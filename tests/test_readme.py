@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.demo import make_table
+from polymodal.demo import make_table, shapes
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
@@ -24,6 +24,7 @@ FAST = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     make_table(folder / "demo", rows=150, unseen=40)
+    shapes.make_table(folder / "demo" / "shapes", rows=60, unseen=24)
     return folder
 
 

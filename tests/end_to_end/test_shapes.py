@@ -14,16 +14,9 @@ from PIL import Image, ImageDraw
 from polymodal.demo import shapes
 from polymodal.demo.shapes import COLOURS, OUTLINES, Kind, Scene, Thing
 
-# What the grammar's words mean, written down once more: the converse of each is its pair read backward.
-MEANING = {
-    "left of": "left", "to the left of": "left", "right of": "right", "to the right of": "right",
-    "above": "above", "over": "above", "below": "below", "under": "below",
-    "inside": "inside", "within": "inside", "around": "around",
-}  # fmt: skip
 FINER = 4  # points a pixel that the test looks at
-OPPOSITE = {"right": "left", "below": "above", "around": "inside"}
+OPPOSITE = {"right of": "left of", "below": "above"}  # what the grammar's words mean, written down once more
 NAME = r"a (\w+) (\w+)"
-VERB = rf"(?:is ({'|'.join(sorted(MEANING, key=len, reverse=True))})|(surrounds))"
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -32,13 +25,13 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def facts(sentence: str) -> tuple[set[Kind], set[tuple[Kind, str, Kind]]]:
-    """Who is named, and what is said of them as left, above or inside. Raises where it is no sentence of the grammar."""
+    """Who is named, and what is said of them as left or above. Raises where it is no sentence of the grammar."""
     if m := re.fullmatch(rf"only {NAME}|{NAME} alone|nothing but {NAME}", sentence):
         return {Kind(*(g for g in m.groups() if g))}, set()
-    if m := re.fullmatch(rf"{NAME} {VERB} {NAME}", sentence):
-        colour, shape, verb, surrounds, colour2, shape2 = m.groups()
-        a, b, r = Kind(colour, shape), Kind(colour2, shape2), "around" if surrounds else MEANING[verb]
-        return {a, b}, {(b, OPPOSITE[r], a) if r in OPPOSITE else (a, r, b)}
+    if m := re.fullmatch(rf"{NAME} (?:is )?(left of|right of|above|below) {NAME}", sentence):
+        colour, shape, relation, colour2, shape2 = m.groups()
+        a, b = Kind(colour, shape), Kind(colour2, shape2)
+        return {a, b}, {(b, OPPOSITE[relation], a) if relation in OPPOSITE else (a, relation, b)}
     raise AssertionError(f"no sentence of the grammar: {sentence}")
 
 
@@ -50,9 +43,7 @@ def ink(thing: Thing) -> np.ndarray:
 
 
 def holds(a: np.ndarray, relation: str, b: np.ndarray) -> bool:
-    """Seen in the ink: all of a is left of (above) all of b, and further so than it is higher; or a lies within b."""
-    if relation == "inside":
-        return not (a & ~b).any()
+    """Seen in the ink: all of a is left of (above) all of b, and further so than it is higher."""
     if relation == "above":
         a, b = a.T, b.T
     (ya, xa), (yb, xb) = np.nonzero(a), np.nonzero(b)
@@ -92,45 +83,35 @@ def test_no_other_relation_is_true_so_the_sentences_are_all_true_ones(drawn: lis
         there = {t.kind: ink(t) for t in scene.things}
         said = set.union(*(facts(s)[1] for s in shapes.sentences(scene)))
         pairs = permutations(there, 2)
-        true = {(a, r, b) for a, b in pairs for r in ("left", "above", "inside") if holds(there[a], r, there[b])}
+        true = {(a, r, b) for a, b in pairs for r in shapes.RELATIONS if holds(there[a], r, there[b])}
         assert true == said, "a second relation is true, or one that is said is not"
 
 
-def test_a_picture_has_three_to_five_different_sentences(drawn: list[Scene]) -> None:
+def test_a_picture_has_several_sentences_that_say_the_same(drawn: list[Scene]) -> None:
     for scene in drawn:
         said = shapes.sentences(scene)
-        assert 3 <= len(set(said)) == len(said) <= 5
+        assert len(set(said)) == len(said) >= 3
         assert len({frozenset(facts(s)[1]) for s in said}) == 1, "two sentences of one picture say different things"
 
 
 def test_no_shape_hides_another_or_leaves_the_picture(drawn: list[Scene]) -> None:
     for scene in drawn:
-        for thing in scene.things:
-            corners = shapes.outline(thing)
-            assert corners.min() >= 1 and corners.max() <= shapes.SIDE - 1
-            over = [t for t in scene.things if t.radius < thing.radius]
-            seen = ink(thing) & ~np.any([ink(t) for t in over] or [np.zeros((FINER * shapes.SIDE,) * 2, bool)], axis=0)
-            assert seen.sum() >= 0.4 * ink(thing).sum(), scene
-            assert seen.sum() >= 30 * FINER**2, "fewer than 30 pixels can be seen"
-        if scene.relation == "inside":
-            inner, outer = scene.things
-            assert inner.kind.colour != outer.kind.colour, "red on red can't be seen"
+        corners = np.concatenate([shapes.outline(thing) for thing in scene.things])
+        assert corners.min() >= 1 and corners.max() <= shapes.SIDE - 1
+        assert np.sum([ink(thing) for thing in scene.things], axis=0).max() == 1, scene
+        assert all(ink(thing).sum() >= 150 * FINER**2 for thing in scene.things), "fewer than 150 pixels"
 
 
 def test_what_is_drawn_has_its_colour_where_it_is(drawn: list[Scene]) -> None:
     names, tones = list(COLOURS), np.array([*COLOURS.values()], dtype=float)
     rng = np.random.default_rng(5)
-    right = []
     for scene in drawn:
         picture = np.asarray(shapes.draw(scene, rng), dtype=float)
         assert picture.shape == (shapes.SIDE, shapes.SIDE, 3)
         for thing in scene.things:
-            over = [ink(t) for t in scene.things if t.radius < thing.radius]
-            seen = ink(thing) & ~np.any(over or [np.zeros((FINER * shapes.SIDE,) * 2, bool)], axis=0)
-            whole = seen.reshape(shapes.SIDE, FINER, shapes.SIDE, FINER).all((1, 3))
+            whole = ink(thing).reshape(shapes.SIDE, FINER, shapes.SIDE, FINER).all((1, 3))
             mean = picture[whole].mean(0)
-            right.append(names[np.square(tones - mean).sum(1).argmin()] == thing.kind.colour)
-    assert np.mean(right) > 0.97  # the shade varies: a few come near another tone
+            assert names[np.square(tones - mean).sum(1).argmin()] == thing.kind.colour
 
 
 def test_a_held_out_triple_never_occurs_in_training(tables: shapes.ShapeTables) -> None:
@@ -141,8 +122,7 @@ def test_a_held_out_triple_never_occurs_in_training(tables: shapes.ShapeTables) 
             found |= {(*a, r), (*b, back)}
         return found
 
-    word = {"left of": "left", "right of": "right"}
-    held = {(c, s, word.get(r, r)) for c, s, r in shapes.held_out()}
+    held = shapes.held_out()
     train, unseen, new = (read(t) for t in tables)
     assert not held & set.union(*map(triples, train + unseen))
     assert all(held & triples(row) for row in new)
@@ -153,8 +133,8 @@ def test_all_that_is_held_out_is_met_in_parts() -> None:
     rng = np.random.default_rng(0)
     held = shapes.held_out()
     assert Counter(t[:2] for t in held) == {(c, s): 1 for c in COLOURS for s in OUTLINES}
-    trained = set.union(*(shapes.triples(shapes.familiar(rng)) for _ in range(1_500)))
-    every = {(c, s, r) for c in COLOURS for s in OUTLINES for r in shapes.PHRASES}
+    trained = set.union(*(shapes.triples(shapes.familiar(rng)) for _ in range(800)))
+    every = {(c, s, r) for c in COLOURS for s in OUTLINES for r in shapes.CONVERSE}
     assert trained == every - held
     for i, j in ((0, 1), (0, 2), (1, 2)):
         assert {(t[i], t[j]) for t in held} <= {(t[i], t[j]) for t in trained}

@@ -59,11 +59,11 @@ def cache(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the table and the model.")] = Path(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the tables and the models.")] = Path(
         "demo"
     ),
 ) -> None:
-    """Make a small audio-visual table (written and spoken digits), then inspect, fit, evaluate and predict it."""
+    """Make tables of written and spoken digits and of captioned shapes, then fit, evaluate and predict each."""
     from polymodal.demo import run
 
     run(folder)

@@ -23,7 +23,7 @@ __all__ = ["DemoTables", "make_table", "run"]
 PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
 EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
 # of the captions: again a number of epochs
-SHAPE_EPOCHS, BATCH, LR, DECODER = 16, 16, 1e-3, "transformer"
+SHAPE_EPOCHS, BATCH, LR, DECODER = 14, 16, 2e-3, "transformer"
 FIT = "--target digit --group speaker"
 TRY_NEXT = """\
 Try next:
@@ -35,6 +35,8 @@ Try next:
       both paths: networks with several fusions, and estimators on features
   polymodal compare {train} {fit} --fusion gated,features --folds 3 --out {folder}/compare
       fusions and features on the same folds, with tests and plots
+  polymodal explain {folder}/shapes/model {folder}/shapes/unseen.csv --row 1 --out {folder}/row1.html
+      where in the picture each word of a caption looked
   polymodal inspect YOURS.csv
       a table of your own
 or, in Python:
