@@ -174,7 +174,7 @@ class Dogs:
     """A reward that every draw says something about: how many dogs a caption has."""
 
     def reward(self, candidates, references):
-        assert len(candidates) == len(references) == 3 and all(references)
+        assert len(candidates) == len(references) and all(references)
         return np.array([float(text.split().count("dog")) for text in candidates])
 
 
