@@ -12,7 +12,7 @@ import soundfile
 from PIL import Image
 
 import polymodal
-from polymodal.cli import explain as command  # registers itself
+from conftest import Run
 from polymodal.cli import main
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
@@ -22,7 +22,6 @@ from polymodal.model import Model
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30)}
 ROWS, WIDE, HIGH = 16, 30, 20
-assert command.FORMS
 
 
 def make_squares(folder: Path, rows: int = ROWS) -> Path:
@@ -150,3 +149,9 @@ def test_the_command_tells_what_can_not_be_done(
         assert called(monkeypatch, folder, table, *words) == 2
         told = capsys.readouterr()
         assert said in told.err and told.err.startswith("error: ") and not told.out
+
+
+def test_the_command_is_there_in_a_process_of_its_own(fitted: tuple[Model, Path, Path], run: Run) -> None:
+    model, table, folder = fitted
+    done = run("explain", folder, table, "--row", 1)
+    assert done.returncode == 0 and done.stdout.startswith(f"squares.csv, row 1: {explain(model, table, 1).text}\n")

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from polymodal.cli.app import app
-from polymodal.cli.data import data as commands
+from conftest import Run
+from polymodal.cli import app
 from polymodal.data.public import SETS, catalogue, fetch, get, read
 from polymodal.data.public.catalogue import Public, Remote
 from polymodal.data.schema import Schema
@@ -659,7 +659,6 @@ def cli(*args: object) -> str:
 
 
 def test_commands(flickr8k: Path, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert commands is not None
     out = cli("read", "flickr8k", flickr8k, "--out", tmp_path / "out")
     assert (
         "train.csv  3 rows, 15 texts: image, caption_0, caption_1" in out
@@ -684,3 +683,8 @@ def test_commands(flickr8k: Path, server: Server, monkeypatch: pytest.MonkeyPatc
     form = json.loads(cli("get", "multi30k", "--out", tmp_path / "down", "--json"))
     how = "its not being empty; no checksum is published"
     assert form["files"] == [{"path": str(tmp_path / "down/a.bin"), "size": 10240, "how": how, "new": False}]
+
+
+def test_the_command_is_there_in_a_process_of_its_own(run: Run) -> None:
+    done = run("data", "list", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout).keys() == SETS.keys()

@@ -83,7 +83,7 @@ def predict(
     with output(out) as file:
         count = 0
         for frame in frames:
-            for column in frame.select_dtypes("object"):  # sets of labels, in a form that can be read again
+            for column in frame.columns[frame.dtypes == "object"]:  # sets of labels, in a form that can be read again
                 frame[column] = [json.dumps(x, ensure_ascii=False) if isinstance(x, list) else x for x in frame[column]]
             frame.to_csv(file, index=False, header=count == 0)
             count += len(frame)
