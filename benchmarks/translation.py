@@ -30,11 +30,11 @@ ERRORS = "wer cer exact_match".split()
 # what is fitted, on what it is scored, and by which metrics
 RUNS: dict[str, dict[str, Any]] = {
     "flickr8k, frozen MobileNetV2": {
-        "fit": f"{FLICKR} {VISION} --precision bf16 --epochs 12 --self-critical 5 --time-limit {{t}}",
-        "valid": "{d}/flickr8k/val.csv", "metrics": METRICS, "precisions": ["bf16", "int8"],
+        "fit": f"{FLICKR} {VISION} --decoder transformer --precision bf16 --epochs 14 --time-limit {{t}}",
+        "valid": "{d}/flickr8k/val.csv", "metrics": METRICS, "precisions": ["bf16", "int8"], "more": ["--no-repeat 2"],
     },
     "flickr8k, from scratch": {
-        "fit": f"{FLICKR} --precision bf16 --epochs 12 --time-limit {{t}}",
+        "fit": f"{FLICKR} --decoder transformer --precision bf16 --epochs 12 --time-limit {{t}}",
         "valid": "{d}/flickr8k/val.csv", "metrics": METRICS,
     },
     "spoken digits": {
@@ -120,6 +120,7 @@ def run(name: str, how: dict[str, Any], work: Path, limit: str) -> dict[str, Any
     scored = {}
     ways = {"all": "", **{f"without {m}": f"--without {m}" for m in how.get("without", ())}}
     ways |= {p: f"--precision {p}" for p in how.get("precisions", ())}
+    ways |= {options: options for options in how.get("more", ())}
     for way, options in ways.items():
         command(f"evaluate {model} {valid} --cache {cache} {options} --json", place / "scores.json")
         scored[way] = json.loads((place / "scores.json").read_text(encoding="utf-8"))["metrics"]

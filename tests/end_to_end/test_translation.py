@@ -195,7 +195,7 @@ def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
         ({"writing": Writing(measure="bleu")}, "can't be chosen by 'bleu'"),
         (
             {"writing": Writing(tune=True)},
-            "--tune-decoder needs a pretrained language model as the decoder, and gru is",
+            "--tune-decoder needs a pretrained language model as the decoder, and transformer is",
         ),
         ({"writing": Writing(decoder="ctc", self_critical=1)}, "--self-critical needs a decoder that writes word by"),
         ({"writing": Writing(decoder="no/such/network")}, "no/such/network"),

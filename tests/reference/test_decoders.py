@@ -201,8 +201,8 @@ def test_logits_are_a_product_with_weights_of_their_own() -> None:
     ("how", "error"),
     [
         ({"method": "bean"}, r"method can't be 'bean'; it must be one of greedy, beam, sample, diverse"),
-        ({"beams": 0}, r"beams can't be 0; it must be a whole number from 1 to 1,024"),
-        ({"beams": 2000}, r"beams can't be 2000; it must be a whole number from 1 to 1,024"),
+        ({"beams": 0}, r"beams can't be 0; it must be from 1 to the size of the vocabulary"),
+        ({"beams": 2000}, r"beams can't be 2000; it must be from 1 to the size of the vocabulary"),
         ({"captions": 0}, r"captions can't be 0; it must be a whole number from 1"),
         (
             {"captions": 4},

@@ -79,7 +79,7 @@ def fit(
     decoder: Annotated[
         str | None,
         typer.Option(
-            help="What writes text: gru (Show, Attend and Tell), gru-dot, transformer, prefix (prefix language model), ctc (transcripts), or a Hugging Face name or folder of a pretrained language model or encoder-decoder (default: ctc for recordings with one text each, else gru).",
+            help="What writes text: transformer, gru (Show, Attend and Tell), gru-dot, prefix (prefix language model), ctc (transcripts), or a Hugging Face name or folder of a pretrained language model or encoder-decoder (default: ctc for recordings with one text each, else transformer).",
             rich_help_panel=WRITES,
         ),
     ] = None,
