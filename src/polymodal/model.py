@@ -163,7 +163,7 @@ class Model:
             for n in range(found.ids.shape[1]):
                 end = f"_{n + 1}" if n else ""
                 out.setdefault("prediction" + end, []).extend(learner.task.written(found.ids[:, n]))
-                out.setdefault("log_probability" + end, []).extend(found.logprob[:, n].tolist())
+                out.setdefault("log_probability" + end, []).extend([round(x, 4) for x in found.logprob[:, n].tolist()])
         return out
 
     def evaluate(

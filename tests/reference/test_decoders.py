@@ -202,6 +202,7 @@ def test_logits_are_a_product_with_weights_of_their_own() -> None:
     [
         ({"method": "bean"}, r"method can't be 'bean'; it must be one of greedy, beam, sample, diverse"),
         ({"beams": 0}, r"beams can't be 0; it must be from 1 to the size of the vocabulary"),
+        ({"seed": -5}, r"seed can't be -5; it must be a whole number from 0 to 4294967295"),
         ({"beams": 2000}, r"beams can't be 2000; it must be from 1 to the size of the vocabulary"),
         ({"captions": 0}, r"captions can't be 0; it must be a whole number from 1"),
         (

@@ -155,6 +155,7 @@ class Decoding:
             "top_k": (self.top_k >= 0, "a whole number, 0 for all words"),
             "top_p": (0 < self.top_p <= 1, "a number above 0, up to 1"),
             "temperature": (0 < self.temperature < float("inf"), "a finite number above 0"),
+            "seed": (0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
         }
         for name, (good, expected) in rules.items():
             if not good:
