@@ -160,7 +160,14 @@ def page(results: dict[str, dict[str, Any]], work: Path) -> str:
         for other, score in found["alone"].items():
             lines.append(f"{other}, trained so: {found['metric']} {interval(score)}.")
         lines += [*(f"\n{line}" for line in found["story"]), "", *examples(name, work), ""]
+    if (work / "speed.json").exists():
+        lines += [SPEED, *speed(json.loads((work / "speed.json").read_text(encoding="utf-8"))["captioning"])]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def speed(found: dict[str, float]) -> list[str]:
+    """What `python -m benchmarks captioning --json` measured, a line each."""
+    return ["| | |", "|---|---|", *(f"| {what} | {value:,.2f} |" for what, value in found.items())]
 
 
 def interval(score: dict[str, float]) -> str:
@@ -202,6 +209,12 @@ HUMAN = "| one human caption against four others | 0.788 | 0.625 | 0.429 | 0.290
 PUBLISHED = (
     "| Show, Attend and Tell, on the 1,000 test photos | | 0.67 | 0.457 | 0.314 | 0.213 | 0.203 (1.x, Java) | | |"
 )
+SPEED = """## Speed
+
+The recipe of tutorials (`benchmarks/naive.py`; and its TensorFlow form, where that was installed) and polymodal with the same
+widths, processes that took turns on the same two cores; milliseconds, and how many times faster.
+`python -m benchmarks captioning --json > WORK/speed.json`
+"""
 HEAD = """# Text out of real data
 
 What `polymodal fit` gives where the target is a text. Made by `python -m benchmarks.translation`; every sentence below
@@ -209,6 +222,12 @@ was written by the model above it. Metrics are on the sets' validation rows, wit
 test row was read. The epoch was chosen on the same rows, so the figures are a little high. BLEU, ROUGE-L and CIDEr-D
 are those of the COCO caption evaluation; METEOR has the stages for equal words and stems alone (on human captions it is
 0.010 below the Java original). DATA is the folder of the real sets, WORK that of the tables which the script makes.
+
+What limits these models: minutes on one core of a laptop, shared with other work (the epochs are given; longer runs were
+still getting better); 6,000 photographs; a small network (MobileNetV2, 224 px) that stays frozen, since an epoch of
+fine-tuning it takes about as long as a whole run here. The published figures had a large network and days of a GPU.
+Speech has three voices to learn digits from, and another to be judged on; 753 sentences of one synthetic voice teach how
+letters sound, and not how words are spelled.
 """
 
 
