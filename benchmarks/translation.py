@@ -211,8 +211,8 @@ PUBLISHED = (
 )
 SPEED = """## Speed
 
-The recipe of tutorials (`benchmarks/naive.py`; and its TensorFlow form, where that was installed) and polymodal with the same
-widths, processes that took turns on the same two cores; milliseconds, and how many times faster.
+The recipe of tutorials (`benchmarks/naive.py`; and its TensorFlow form, where that was installed) and polymodal with
+the same widths, processes that took turns on the same two cores; milliseconds, and how many times faster.
 `python -m benchmarks captioning --json > WORK/speed.json`
 """
 HEAD = """# Text out of real data
@@ -223,11 +223,11 @@ test row was read. The epoch was chosen on the same rows, so the figures are a l
 are those of the COCO caption evaluation; METEOR has the stages for equal words and stems alone (on human captions it is
 0.010 below the Java original). DATA is the folder of the real sets, WORK that of the tables which the script makes.
 
-What limits these models: minutes on one core of a laptop, shared with other work (the epochs are given; longer runs were
-still getting better); 6,000 photographs; a small network (MobileNetV2, 224 px) that stays frozen, since an epoch of
-fine-tuning it takes about as long as a whole run here. The published figures had a large network and days of a GPU.
-Speech has three voices to learn digits from, and another to be judged on; 753 sentences of one synthetic voice teach how
-letters sound, and not how words are spelled.
+What limits these models: minutes on one core of a laptop, shared with other work (the epochs are given; longer runs
+were still getting better); 6,000 photographs; a small network (MobileNetV2, 224 px) that stays frozen, since an epoch
+of fine-tuning it takes about as long as a whole run here (the published figures are with VGG features). Speech has
+three voices to learn digits from, and another to be judged on; 753 sentences of one synthetic voice teach how letters
+sound, and not how words are spelled.
 """
 
 
