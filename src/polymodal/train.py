@@ -125,7 +125,7 @@ def train(
     total = settings.epochs * math.ceil(len(labelled) / settings.batch_size)
     started = time.monotonic() - state.seconds
     keep = _Keeper(checkpoint if accelerator.is_main_process else None)
-    note = ""
+    note, trimmed = "", time.monotonic()
     with progress(title, 1.0, quiet or not accelerator.is_main_process) as tick, _interrupts() as stop:
         while not state.done:
             learner.train()
@@ -153,8 +153,9 @@ def train(
                     seconds=time.monotonic() - started,
                     out_of_time=_any(accelerator, late) if time_limit is not None else False,
                 )
-                if state.steps % TRIMMED == 0:
+                if time.monotonic() - trimmed > TRIMMED:
                     _trim_memory()
+                    trimmed = time.monotonic()
                 tick(_share(state.steps / total, state.seconds, time_limit), f"loss {value:.3f}{note}")
                 keep(state, learner, optimizer, best, answers, now=bool(stop))
                 if stop:
@@ -377,7 +378,7 @@ def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[st
     return _State(**form), {k: v.to(device) for k, v in part("best/").items()}, answers
 
 
-TRIMMED = 64  # steps: batches of unlike lengths leave gaps, which would grow to many times what a step needs
+TRIMMED = 10.0  # seconds: batches of unlike lengths leave gaps, which grow to many times what a step needs
 
 
 def _trim_memory() -> None:
