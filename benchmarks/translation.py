@@ -51,7 +51,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "ignored": [f"caption_{i}" for i in range(5)], "valid": "{w}/speech/val.csv", "metrics": ERRORS,
     },
     "flickr8k_speech, image and speech to caption": {
-        "fit": f"{SPOKEN} {CAPTIONS} {VISION} --ignore spoken_caption --epochs 30 --time-limit {{t}}",
+        "fit": f"{SPOKEN} {CAPTIONS} {VISION} --ignore spoken_caption --epochs 30 --size tiny --lr 0.002 "
+        "--time-limit {t}",
         "valid": "{w}/speech/val.csv", "metrics": METRICS, "without": ["image", "audio"],
     },
 }  # fmt: skip
