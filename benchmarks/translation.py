@@ -52,7 +52,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "flickr8k_speech, image and speech to caption": {
         "fit": f"{SPOKEN} {CAPTIONS} {VISION} --ignore spoken_caption --epochs 30 --size tiny --lr 0.002 "
-        "--time-limit {t}",
+        "--no-baselines --time-limit {t}",
         "valid": "{w}/speech/val.csv", "metrics": METRICS, "without": ["image", "audio"],
     },
 }  # fmt: skip

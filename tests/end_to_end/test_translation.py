@@ -223,7 +223,9 @@ def test_empty_captions_and_rows_without_a_picture_are_counted(tmp_path):
 def test_compare_says_that_it_tries_fusions(fitted):
     from polymodal import comparing
 
-    with pytest.raises(InputError, match=r"compare tries fusions.*but caption is text; fit a model with each --decoder"):
+    with pytest.raises(
+        InputError, match=r"compare tries fusions.*but caption is text; fit a model with each --decoder"
+    ):
         comparing.run(fitted[0], "caption", task="generate")
 
 
