@@ -228,9 +228,10 @@ def _written(paths: _Paths, seconds: float | None, baselines: bool) -> Search:
         story.append(
             "The target holds numbers, which are written as words; --task regression or multiclass predicts them."
         )
-    if (learner := trials[0].learner(False)) and isinstance(learner, Transcriber):
-        parts = [range(s, min(s + BATCH, len(paths.rows))) for s in range(0, len(paths.rows), BATCH)]
-        if short := sum(learner.short(paths.rows.batch(p)) for p in parts):
+    if isinstance(learner := trials[0].learner(False), Transcriber):
+        rows, device = paths.rows.only(learner.reads), next(learner.parameters()).device
+        parts = [range(s, min(s + BATCH, len(rows))) for s in range(0, len(rows), BATCH)]
+        if short := sum(learner.short(rows.batch(p).to(device)) for p in parts):
             story.append(
                 f"{short:,} texts have more symbols than their recording has frames: nothing was learned of them."
             )

@@ -108,7 +108,7 @@ class Writing(NamedTuple):
         """The task, not yet fitted, for these target cells."""
         texts = [references(c) for c in cells]
         few = len({w for row in texts for t in row for w in words(t)}) <= FEW_WORDS
-        name = self.decoder or self.chosen(cells, schema)
+        name = self.chosen(cells, schema)
         self.check(name)
         if source := pretrained(name):
             vocabulary: Vocabulary = HubTokens(source)

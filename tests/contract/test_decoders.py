@@ -299,7 +299,8 @@ class Uncached(Decoder):
         return self.forced(state, Masked(ids, ids >= 0)).hidden[:, -1], State(state.fixed, {"ids": ids})
 
     def attention(self, state: State, ids: Masked) -> Tensor:
-        raise NotImplementedError
+        start = self.decoder.start(Masked(state.fixed["values"], state.fixed["mask"]))
+        return self.decoder.attention(start, ids)
 
 
 @EVERY

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
             else:
                 data = Path(self.file).read_bytes()
             return gzip.decompress(data) if self.path.endswith(".gz") else data
-        except (zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, NotImplementedError, RuntimeError) as e:
+        except (zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, RuntimeError) as e:
             raise InputError(f"{self.name()} is damaged or cut short ({e}): download it again") from e
         except OSError as e:
             raise InputError(f"{self.name()} can't be read: {e.strerror or e}") from e

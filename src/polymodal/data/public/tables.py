@@ -163,7 +163,7 @@ def _copy(z: zipfile.ZipFile, entry: Entry, target: Path) -> None:
         with z.open(entry.member) as a, part.open("wb") as b:
             shutil.copyfileobj(a, b, 1 << 20)
         part.replace(target)
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as e:
+    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as e:
         raise InputError(f"{entry.name()} is damaged ({e}): download the archive again") from e
     except OSError as e:
         raise InputError(f"{target} can't be written: {e.strerror or e}") from e
