@@ -5,8 +5,10 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 import polymodal
 from conftest import squares
@@ -254,3 +256,19 @@ def test_asking_for_a_decoder_asks_for_text(fitted, tmp_path):
     frame.loc[::2, "caption"] = "no"
     assert problem.state(frame, "caption").task.name == "binary"
     assert problem.state(frame, "caption", writing=Writing(decoder="gru")).task.name == "generate"
+
+
+def test_a_transcriber_is_fitted_and_texts_too_long_for_their_sound_are_told(tmp_path):
+    rows = []
+    for i in range(12):
+        wave = np.sin(np.arange(3_000) * (0.1 + 0.2 * (i % 2))) * 0.5
+        soundfile.write(tmp_path / f"{i}.wav", wave, 8_000)
+        rows.append({"audio": f"{i}.wav", "said": ("low tone " if i % 2 else "high tone ") * (20 if i == 3 else 1)})
+    pd.DataFrame(rows).to_csv(tmp_path / "said.csv", index=False)
+    held = pd.DataFrame([{"audio": str(tmp_path / "0.wav"), "said": "high tone"}])
+    model = polymodal.fit(
+        tmp_path / "said.csv", "said", valid=held, allow_overlap=True, epochs=1, cache=tmp_path / "c", **FAST
+    )
+    assert type(model.learner).__name__ == "Transcriber" and model.task.metric.name == "wer"
+    told = "1 texts have more symbols than their recording has frames: nothing was learned of them."
+    assert told in model.report["story"]
