@@ -1,12 +1,16 @@
 """Small real tables that tests make: files on disk, as a user has them."""
 
 import csv
+import io
+import itertools
 import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -16,13 +20,22 @@ from PIL import Image, ImageDraw
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 COLOURS = {"red": (200, 40, 40), "blue": (40, 40, 200)}
+NUMBERS = itertools.count()
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is read of what another run left in the user's cache, by fixtures of a module either."""
+    folder = tmp_path_factory.mktemp("caches")
+    with mock.patch.dict(os.environ, {"POLYMODAL_CACHE": str(folder / "of-fixtures")}):
+        yield folder
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads what another run left in the user's cache."""
-    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache for each test, made when something is written: thousands of tests write nothing."""
+    monkeypatch.setenv("POLYMODAL_CACHE", str(_caches / str(next(NUMBERS))))
 
 
 @pytest.fixture
@@ -69,9 +82,31 @@ def make_tones(folder: Path, rows: int, seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """The command line as a user runs it: a process of its own."""
+    """The command line: what it prints and its exit code, in this process, where torch is loaded already."""
+    from polymodal.cli import main
 
     def run(*args: object, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+        words, out, err, code = ["polymodal", *map(str, args)], io.StringIO(), io.StringIO(), None
+        with (
+            mock.patch.object(sys, "argv", words),
+            mock.patch.dict(os.environ, {"COLUMNS": "120", **env}),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                main()
+            except SystemExit as e:
+                code = e.code
+        return subprocess.CompletedProcess(words, int(code or 0), out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def process() -> Run:
+    """The command line as a user runs it: a process of its own, which takes seconds to load torch."""
+
+    def process(*args: object, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "polymodal", *map(str, args)],
             capture_output=True,
@@ -81,7 +116,7 @@ def run() -> Run:
             check=False,
         )
 
-    return run
+    return process
 
 
 SQUARES = {"red": (230, 20, 20), "green": (20, 190, 20), "blue": (30, 30, 230)}

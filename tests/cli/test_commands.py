@@ -15,10 +15,12 @@ FAST = ["--fusion", "gated", "--epochs", 6, "--size", "tiny"]
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory, run: Run) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
+def fitted(
+    tmp_path_factory: pytest.TempPathFactory, process: Run
+) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("cli")
     table = make_shop(folder / "shop", 160)
-    done = run("fit", table, "--target", "kind", "--out", folder / "model", "--group", "seller", *FAST)
+    done = process("fit", table, "--target", "kind", "--out", folder / "model", "--group", "seller", *FAST)
     assert done.returncode == 0, done.stderr
     return table, folder / "model", done
 
@@ -60,7 +62,7 @@ def test_evaluate(fitted, run):
     assert form["absent"]["photo"] == 160 and form["confusion"]["labels"] == ["good", "poor"]
 
 
-def test_predict(fitted, run, tmp_path):
+def test_predict(fitted, run, process, tmp_path):
     table, model, _ = fitted
     frame = pd.read_csv(table).drop(columns="kind")
     frame.loc[[0, 7], "photo"] = None
@@ -75,7 +77,7 @@ def test_predict(fitted, run, tmp_path):
         "probability[good]",
         "probability[poor]",
     ]
-    to_stdout = run("predict", model, new)
+    to_stdout = process("predict", model, new)
     assert to_stdout.stdout == (tmp_path / "p.csv").read_text()
     form = json.loads(run("predict", model, new, "--json").stdout)
     assert form["rows"] == 160 and form["predictions"][7]["prediction"] == got["prediction"][7]

@@ -151,9 +151,9 @@ def test_what_can_not_be_asked_for_is_told(fitted, cli, options, said):
     assert re.search(said, err), err
 
 
-def test_in_a_process_of_its_own_too(fitted, run):
+def test_in_a_process_of_its_own_too(fitted, process):
     _, table, folder = fitted
-    done = run("predict", folder, table, "--beams", 0)
+    done = process("predict", folder, table, "--beams", 0)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: beams can't be 0") and done.stderr.count("\n") == 1
 
@@ -287,8 +287,8 @@ def test_every_setting_of_a_search_is_an_option():
     assert {f.name for f in fields(Decoding)} == {*DECODING, "captions"}
 
 
-def test_the_commands(run):
+def test_the_commands(process):
     """In a process of its own: here, other tests may have imported what the command line forgot."""
-    done = run("--help")
+    done = process("--help")
     box = done.stdout[done.stdout.index("Commands") :]
     assert done.returncode == 0 and sorted(re.findall(r"^. (\w+)  ", box, re.MULTILINE)) == sorted(COMMANDS), box

@@ -151,7 +151,7 @@ def test_the_command_tells_what_can_not_be_done(
         assert said in told.err and told.err.startswith("error: ") and not told.out
 
 
-def test_the_command_is_there_in_a_process_of_its_own(fitted: tuple[Model, Path, Path], run: Run) -> None:
+def test_the_command_is_there_in_a_process_of_its_own(fitted: tuple[Model, Path, Path], process: Run) -> None:
     model, table, folder = fitted
-    done = run("explain", folder, table, "--row", 1)
+    done = process("explain", folder, table, "--row", 1)
     assert done.returncode == 0 and done.stdout.startswith(f"squares.csv, row 1: {explain(model, table, 1).text}\n")

@@ -685,6 +685,6 @@ def test_commands(flickr8k: Path, server: Server, monkeypatch: pytest.MonkeyPatc
     assert form["files"] == [{"path": str(tmp_path / "down/a.bin"), "size": 10240, "how": how, "new": False}]
 
 
-def test_the_command_is_there_in_a_process_of_its_own(run: Run) -> None:
-    done = run("data", "list", "--json")
+def test_the_command_is_there_in_a_process_of_its_own(process: Run) -> None:
+    done = process("data", "list", "--json")
     assert done.returncode == 0 and json.loads(done.stdout).keys() == SETS.keys()
