@@ -296,7 +296,8 @@ def test_opinions_begin_with_the_answer_and_are_of_whom_is_present(name: str, mo
 @EVERY
 @MODALITIES
 def test_the_penalty_is_a_number_that_can_be_added_to_a_loss(name: str, modalities: int) -> None:
-    penalty = built(name, modalities).penalty()
+    f = built(name, modalities)
+    penalty = f.penalty(tokens(f))
     assert penalty.shape == () and penalty >= 0
     assert (penalty > 0) == (name == "cen" and modalities > 1)
 

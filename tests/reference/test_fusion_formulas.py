@@ -156,7 +156,7 @@ def test_cen_is_its_stacks_with_the_exchange_between_them() -> None:
         w = torch.stack([f.score_m[position(m)] for m in us]).softmax(0)
         torch.testing.assert_close(f(x).values[b, 0], sum(a * u for a, u in zip(w, us.values(), strict=True)))
     want = sum(s[m, c].abs() for s in f.scales for m in range(3) for c in parts[m]) * f.sparsity
-    torch.testing.assert_close(f.penalty(), want)
+    torch.testing.assert_close(f.penalty(x), want)
 
 
 def test_cen_learns_xor_once_channels_are_exchanged() -> None:
@@ -171,7 +171,7 @@ def test_cen_learns_xor_once_channels_are_exchanged() -> None:
     for _ in range(300):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(head(f(x).values[:, 0]), bits[:, 0] ^ bits[:, 1])
-        (loss + f.penalty()).backward()
+        (loss + f.penalty(x)).backward()
         optimizer.step()
     assert any(((s.abs() < f.threshold) & f.own_md).any() for s in f.scales)
     assert (head(f(x).values[:, 0]).argmax(1) == bits[:, 0] ^ bits[:, 1]).all()

@@ -184,8 +184,8 @@ def test_the_penalty_is_part_of_the_loss_and_reaches_the_scales() -> None:
     torch.testing.assert_close(got.parts["penalty"], torch.tensor(0.5 * 12, dtype=torch.float64))
     torch.testing.assert_close(got.total, got.parts["loss"] + got.parts["penalty"])
     nested = Hybrid(dict(DIMS), 3, joint=CEN(dict(DIMS), 6, sparsity=0.5))
-    torch.testing.assert_close(nested.penalty(), torch.tensor(6.0))
-    whole.fusion.penalty().backward()
+    torch.testing.assert_close(nested.penalty({}), torch.tensor(6.0))
+    whole.fusion.penalty({}).backward()
     given = whole.fusion.own_md
     for scale in whole.fusion.scales:
         assert (scale.grad[given] == 0.5).all() and (scale.grad[~given] == 0).all()

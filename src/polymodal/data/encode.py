@@ -59,6 +59,12 @@ class Encoded:
         part.store, part._kinds, part._where = self.store, self._kinds, self._where[list(rows)].reshape(-1, 3)
         return part
 
+    def hidden(self, away: np.ndarray) -> "Encoded":
+        """The same column without the cells at which `away`, (N,) bool, is True."""
+        part = self.take(range(len(self)))
+        part._where[away] = (-1, 0, 0)
+        return part
+
     def sizes(self) -> np.ndarray:
         """(N,) how many values each cell has; 0 where it is absent."""
         counts = np.array([*(int(np.prod(shape)) for _, shape in self._kinds), 0])

@@ -73,6 +73,14 @@ class Rows:
         inputs = {m: self.inputs[m] for m in modalities}
         return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad)
 
+    def hidden(self, away: Mapping[str, np.ndarray]) -> "Rows":
+        """The same rows without the cells of view v in row i where ``away[v][i]``, (N,) bool, is True.
+
+        What is hidden is as absent as an empty cell; names that are no view of these rows are passed over.
+        """
+        inputs = {v: x.hidden(away[v]) if v in away else x for v, x in self.inputs.items()}
+        return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad)
+
     def sizes(self) -> np.ndarray:
         """(N,) how many values each row has, over all modalities, and in its label, where that is a text."""
         total: np.ndarray = np.sum([x.sizes() for x in self.inputs.values()], axis=0)

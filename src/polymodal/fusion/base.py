@@ -37,8 +37,11 @@ class Fusion(nn.Module, ABC):
     def forward(self, inputs: Mapping[str, Masked]) -> Masked:
         """Fuse; `inputs` holds each modality of `dims` by name."""
 
-    def penalty(self) -> Tensor:
-        """Scalar that a learner adds to its loss: what the fusion asks of its own weights. 0 where it asks nothing."""
+    def penalty(self, inputs: Mapping[str, Masked]) -> Tensor:
+        """Scalar that a learner adds to its loss: what the fusion asks of its weights, or of how it sees this batch.
+
+        0 where it asks nothing.
+        """
         return torch.zeros(())
 
     def ordered(self, inputs: Mapping[str, Masked]) -> list[Masked]:

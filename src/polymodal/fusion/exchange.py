@@ -115,7 +115,7 @@ class CEN(Fusion):
         w_bm = masked_softmax(self.score_m.expand_as(here_bm), here_bm, dim=1)
         return one_token((w_bm[..., None] * u_bmd).sum(1), xs)
 
-    def penalty(self) -> Tensor:
+    def penalty(self, inputs: Mapping[str, Masked]) -> Tensor:
         """sparsity * sum of |scale| over the channels that may be given up."""
         scale_smd = torch.stack(list(self.scales))
         return self.sparsity * torch.where(self.own_md, scale_smd.abs(), 0).sum()

@@ -92,9 +92,9 @@ class Hybrid(Late):
         y_bc = mixture(torch.stack([joint_bc, *logits], dim=1), w_bm, self.link)
         return [one_token(y_bc, xs), one_token(joint_bc, xs), *alone(logits, xs)]
 
-    def penalty(self) -> Tensor:
+    def penalty(self, inputs: Mapping[str, Masked]) -> Tensor:
         """That of the joint fusion."""
-        return self.joint.penalty()
+        return self.joint.penalty(inputs)
 
 
 def alone(logits: list[Tensor], inputs: list[Masked]) -> list[Masked]:
