@@ -1,4 +1,4 @@
-"""Where a memory token lies in its cell: a patch of a picture, a stretch of a recording, or a place in a sequence.
+"""Where a part lies in its cell: a patch of a picture, a stretch of a recording or a series, a word, a column, a place.
 
 Axes: w word, s token of a modality, h row and x column of a grid.
 """
@@ -122,7 +122,76 @@ class Sequence(NamedTuple):
         return {"kind": "sequence", "tokens": self.tokens}
 
 
-Place = Grid | Seconds | Sequence
+class Columns(NamedTuple):
+    """Parts that are the columns of a table's row, or groups of a vector's dimensions: names, and what they hold."""
+
+    names: tuple[str, ...]
+    cells: tuple[str, ...]
+
+    def words(self, attention_ws: Floats) -> list[str]:
+        """Of each word the column that gets most."""
+        return [self.names[int(a_s.argmax())] for a_s in attention_ws]
+
+    def to_json(self) -> dict[str, Any]:
+        """Names and cells."""
+        return {"kind": "columns", "names": list(self.names), "cells": list(self.cells)}
+
+
+class Words(NamedTuple):
+    """Parts that are the words and marks of a text: part s is text[spans[s][0] : spans[s][1]].
+
+    In a long text a part is several neighbouring words.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def parts(self) -> list[str]:
+        """What is written at each."""
+        return [self.text[i:j] for i, j in self.spans]
+
+    def words(self, attention_ws: Floats) -> list[str]:
+        """Of each word the part of the text that gets most."""
+        return [self.parts[int(a_s.argmax())] for a_s in attention_ws]
+
+    def to_json(self) -> dict[str, Any]:
+        """The text, and where its parts begin and end, in characters."""
+        return {"kind": "words", "text": self.text, "spans": [list(s) for s in self.spans]}
+
+
+class Steps(NamedTuple):
+    """Parts that follow one another along a series: readings edges[t] to edges[t + 1], counted from 0.
+
+    channels: names of the channels, where each has parts of its own; part s is then segment s // C of channel s % C.
+    Empty where a part is all channels together. length: readings of the series.
+    """
+
+    edges: tuple[int, ...]
+    length: int
+    channels: tuple[str, ...] = ()
+
+    def grid(self, attention_ws: Floats) -> Floats:
+        """(W, S) -> (W, channels, segments), one channel where parts are all of them together."""
+        rows = attention_ws.reshape(len(attention_ws), len(self.edges) - 1, -1)
+        return np.asarray(rows.transpose(0, 2, 1))
+
+    def words(self, attention_ws: Floats) -> list[str]:
+        """Of each word the part that gets most."""
+        many = max(1, len(self.channels))
+        names = []
+        for at in attention_ws.argmax(1).tolist():
+            start, stop = self.edges[at // many] + 1, self.edges[at // many + 1]
+            name = f"readings {start}-{stop}" if stop > start else f"reading {start}"
+            names.append(f"{name} of {self.channels[at % many]}" if self.channels else name)
+        return names
+
+    def to_json(self) -> dict[str, Any]:
+        """Edges, length and channels."""
+        return {"kind": "steps", "edges": list(self.edges), "length": self.length, "channels": list(self.channels)}
+
+
+Place = Grid | Seconds | Sequence | Columns | Words | Steps
 
 
 def place(codec: Codec, kind: str, cell: Any, name: Any, tokens: int) -> Place:
