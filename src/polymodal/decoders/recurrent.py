@@ -8,6 +8,7 @@ Axes: b row, t word, s memory token, d width of the memory, w width of the state
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,8 +18,11 @@ from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Forced, State
 from polymodal.decoders.words import Separate
 from polymodal.errors import InputError
+from polymodal.gradients import Repeated
 from polymodal.nn import MLP
 from polymodal.ops import masked_mean, masked_softmax, zeroed
+
+Map = Callable[[Tensor], Tensor]
 
 
 class Look(nn.Module, ABC):
@@ -140,7 +144,8 @@ class AttentiveGRU(Decoder):
     def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
         """(B,) ids -> (B, w) hidden, and the state after it."""
         x = self.drop(self.words(ids_b))
-        seen = self._next(state.fixed, state.moving["h"], self.of_word(x))
+        given = self.of_word(x), lambda share: share @ state.fixed["memory"], self.of_context, self.of_state
+        seen = self._next(state.fixed, state.moving["h"], *given)
         return self._hidden(seen.h, seen.context, x), State(state.fixed, {"h": seen.h})
 
     def attention(self, state: State, ids: Masked) -> Tensor:
@@ -150,15 +155,19 @@ class AttentiveGRU(Decoder):
     def _read(self, state: State, ids: Masked) -> tuple[Tensor, list[Seen]]:
         x_btw = self.drop(self.words(zeroed(ids)))
         h, out = state.moving["h"], []
+        memory, context = Repeated(state.fixed["memory"]), Repeated(self.of_context.weight.mT)
+        own = Repeated(self.of_state.weight.mT, self.of_state.bias)
         for gates in self.of_word(x_btw).unbind(1):
-            out.append(self._next(state.fixed, h, gates))
+            out.append(self._next(state.fixed, h, gates, memory, context, own))
             h = out[-1].h
         return x_btw, out
 
-    def _next(self, fixed: dict[str, Tensor], h: Tensor, gates: Tensor) -> Seen:
+    def _next(
+        self, fixed: dict[str, Tensor], h: Tensor, gates: Tensor, memory: Map, of_context: Map, of_state: Map
+    ) -> Seen:
         share = masked_softmax(self.look(h, fixed["keys"]), fixed["real"], dim=1)
-        context = (share[:, None] @ fixed["memory"])[:, 0] * self.gate(h).sigmoid()
-        given, own = gates + self.of_context(context), self.of_state(h)
+        context = memory(share[:, None])[:, 0] * self.gate(h).sigmoid()
+        given, own = gates + of_context(context), of_state(h)
         width = h.shape[1]
         reset, keep = (given[:, : 2 * width] + own[:, : 2 * width]).sigmoid().chunk(2, dim=1)
         new = torch.addcmul(given[:, 2 * width :], reset, own[:, 2 * width :]).tanh()

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import pad
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.gradients import smoothed_cross_entropy
 from polymodal.sentences import key, scores
 from polymodal.tasks.base import Metric, Task
 from polymodal.tasks.labels import is_json_list, missing
@@ -129,7 +130,7 @@ class Generation(Task):
         ids = target.values
         if not keep.all():  # a copy of all logits costs as much as a tenth of the step
             logits, ids = logits[keep], ids[keep]
-        return cross_entropy(logits.float(), ids, label_smoothing=self.smoothing)
+        return smoothed_cross_entropy(logits, ids, self.smoothing)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """Texts are no classes: raises InputError."""
