@@ -1,0 +1,277 @@
+"""Pretraining on rows without labels: modalities of one row teach each other's encoders.
+
+contrastive   which of the batch's photos belongs to this note?              (encoders)
+matching      are these a row, or is one of them another row's?              (encoders and fusion)
+masked        one modality is hidden: which of the batch's is it?            (encoders and fusion)
+
+Each is a `Trainable`, so it is trained, validated, checkpointed and resumed by the loop that trains everything.
+
+Axes: b batch, m modality, d width.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
+
+from polymodal.batch import Batch, Losses, Masked
+from polymodal.fusion.base import Fusion
+from polymodal.learners.base import Trainable
+from polymodal.modalities.base import Encoder
+from polymodal.nn import Named
+from polymodal.ops import masked_mean
+from polymodal.tasks.base import Metric, Task
+
+SCALE = math.log(1 / 0.07)  # of cosines, at the start (Radford et al. 2021)
+STEEPEST = math.log(100.0)
+
+
+class Pretext(Task):
+    """The task of pretraining: a row counts where it has at least two modalities, and its answer is how well it did.
+
+    Logits are (B, 2): the row's loss, and the share of its questions that were answered rightly.
+    """
+
+    name: ClassVar[str] = "pretext"
+    link: ClassVar[str] = "identity"
+
+    def fit(self, cells: Iterable[Any]) -> Self:
+        """There is nothing to learn."""
+        return self
+
+    @property
+    def outputs(self) -> int:
+        """Loss and share."""
+        return 2
+
+    def encode(self, cell: Any) -> Tensor | None:
+        """A True for a row that counts."""
+        return torch.tensor(True) if cell else None
+
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """(B,) and the (B,) mask of rows that count."""
+        here = torch.tensor([c is not None for c in cells], dtype=torch.bool)
+        return Masked(here, here)
+
+    def loss(self, logits: Tensor, target: Masked) -> Tensor:
+        """The mean loss over rows that count."""
+        return logits[target.present().to(logits.device), 0].mean()
+
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """The mask."""
+        return target.values.numpy()
+
+    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+        """Both numbers."""
+        return {"objective": logits[:, 0].tolist(), "right": logits[:, 1].tolist()}
+
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """Means of both over rows that count, under each row of `weights`."""
+        keep = target.present().numpy()
+        w = weights[:, keep]
+        means = w @ logits.numpy()[keep] / np.maximum(w.sum(1, keepdims=True), 1e-12)
+        return {"objective": means[:, 0], "right": means[:, 1]}
+
+    @property
+    def metric(self) -> Metric:
+        """The objective itself."""
+        return Metric("objective", False)
+
+
+class Judged(NamedTuple):
+    """What a row was asked, and how it did: each (B,). asked: whether it was asked at all."""
+
+    loss: Tensor
+    right: Tensor
+    asked: Tensor
+
+
+class Pretraining(Trainable):
+    """Encoders, and what they are asked about rows without a label.
+
+    encoders: by modality, at least two. What is learned is read off `encoders` and, where there is one, `fusion`.
+    """
+
+    encoders: Named
+    fusion: Fusion | None
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The modalities."""
+        return self.encoders.names
+
+    @abstractmethod
+    def questions(self, tokens: Mapping[str, Masked]) -> list[Judged]:
+        """What is asked of these rows; the same questions each time where nothing is learned."""
+
+    def loss(self, batch: Batch) -> Losses:
+        """The mean over rows of the mean over the questions that each was asked."""
+        tokens = self._tokens(batch.inputs)
+        loss, right, asked = self._rows(tokens)
+        count = asked.sum().clamp(min=1)
+        objective = torch.where(asked, loss, 0).sum() / count
+        penalty = objective.new_zeros(()) if self.fusion is None else self.fusion.penalty(tokens)
+        share = torch.where(asked, right, 0).sum() / count
+        return Losses(objective + penalty, {"objective": objective, "penalty": penalty, "right": share})
+
+    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+        """(B, 2): each row's loss and share of right answers among the rows of this batch."""
+        loss, right, _ = self._rows(self._tokens(inputs))
+        return torch.stack([loss, right], dim=1)
+
+    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The encoders look once."""
+        tokens = self._tokens(inputs)
+
+        def mix(at: Mapping[str, Tensor]) -> Tensor:
+            loss, right, _ = self._rows({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
+            return torch.stack([loss, right], dim=1)
+
+        return mix
+
+    def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
+        return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+
+    def _rows(self, tokens: Mapping[str, Masked]) -> Judged:
+        """Means over the questions that a row was asked; 0 where it was asked none."""
+        asked = self.questions(tokens)
+        here = torch.stack([q.asked for q in asked])
+        count = here.sum(0).clamp(min=1)
+        loss, right = (
+            torch.where(here, torch.stack([x.float() for x in xs]), 0).sum(0) / count
+            for xs in ([q.loss for q in asked], [q.right for q in asked])
+        )
+        return Judged(loss, right, here.any(0))
+
+
+class Contrastive(Pretraining):
+    """For each pair of modalities, InfoNCE between the means of their tokens, over the rows that have both.
+
+    mean of a modality's tokens --linear, unit length--> (B, dim)
+    CLIP, Radford et al. 2021, for each pair of modalities.
+    """
+
+    def __init__(self, encoders: Mapping[str, Encoder], dim: int) -> None:
+        super().__init__()
+        self.encoders, self.dim, self.task, self.fusion = Named(encoders), dim, Pretext(), None
+        self.maps = Named({m: nn.Linear(e.dim, dim, bias=False) for m, e in encoders.items()})
+        self.scale = nn.Parameter(torch.tensor(SCALE))
+
+    def questions(self, tokens: Mapping[str, Masked]) -> list[Judged]:
+        """A question a pair."""
+        x = {m: self.maps[m](masked_mean(t)) for m, t in tokens.items()}
+        here = {m: t.present() for m, t in tokens.items()}
+        pairs = combinations(self.encoders.names, 2)
+        return [info_nce(x[m], x[n], here[m] & here[n], self.scale) for m, n in pairs]
+
+
+class Masking(Pretraining):
+    """Each modality in turn is hidden, and has to be found among the batch's by what the fusion makes of the others.
+
+    fused others --linear--> (B, dim) <- InfoNCE -> (B, dim) <--linear-- mean of the hidden modality's tokens
+    The masked modelling with noise-contrastive estimation of HERO (Li et al. 2020), of whole modalities; the loss is
+    that of van den Oord, Li & Vinyals 2018.
+    """
+
+    def __init__(self, encoders: Mapping[str, Encoder], fusion: Fusion, dim: int) -> None:
+        super().__init__()
+        self.encoders, self.fusion, self.dim, self.task = Named(encoders), fusion, dim, Pretext()
+        self.maps = Named({m: nn.Linear(e.dim, dim, bias=False) for m, e in encoders.items()})
+        self.guesses = Named({m: nn.Linear(fusion.dim, dim) for m in encoders})
+        self.scale = nn.Parameter(torch.tensor(SCALE))
+
+    def questions(self, tokens: Mapping[str, Masked]) -> list[Judged]:
+        """A question a modality, of rows that have it and another."""
+        assert self.fusion is not None
+        out = []
+        for m, x in tokens.items():
+            others = {**tokens, m: x.hidden()}
+            some = torch.stack([t.present() for t in others.values()]).any(0)
+            guess = self.guesses[m](masked_mean(self.fusion(others)))
+            out.append(info_nce(guess, self.maps[m](masked_mean(x)), x.present() & some, self.scale))
+        return out
+
+
+class Matching(Pretraining):
+    """Do the modalities belong to one row? Each row as it is, and with each of its modalities, in turn, another row's.
+
+    fused tokens --linear--> (B,) logit, binary cross-entropy; rows as they are weigh as much as all that are not.
+    The alignment task of ViLBERT (Lu et al. 2019), of any number of modalities.
+    """
+
+    def __init__(self, encoders: Mapping[str, Encoder], fusion: Fusion) -> None:
+        super().__init__()
+        self.encoders, self.fusion, self.task = Named(encoders), fusion, Pretext()
+        self.head = nn.Linear(fusion.dim, 1)
+
+    def questions(self, tokens: Mapping[str, Masked]) -> list[Judged]:
+        """A question for each modality: the row as it is, and with another row's."""
+        here = {m: t.present() for m, t in tokens.items()}
+        several = torch.stack([*here.values()]).sum(0) > 1
+        true_b = self._logit(tokens)
+        out = []
+        for m, x in tokens.items():
+            index, moved = swapped(here[m] & several, self.training)
+            false_b = self._logit({**tokens, m: x.take(index)})
+            loss = (binary(true_b, 1.0) + binary(false_b, 0.0)) / 2
+            right = ((true_b > 0).float() + (false_b <= 0).float()) / 2
+            out.append(Judged(loss, right, moved))
+        return out
+
+    def _logit(self, tokens: Mapping[str, Masked]) -> Tensor:
+        assert self.fusion is not None
+        logit: Tensor = self.head(masked_mean(self.fusion(tokens)))[:, 0].float()
+        return logit
+
+
+def info_nce(x_bd: Tensor, y_bd: Tensor, here_b: Tensor, scale: Tensor) -> Judged:
+    """How well x finds its own y, and y its own x, by the cosine among the rows that have both.
+
+    loss[b] = -(log softmax over k of s cos(x_b, y_k) at k = b + the same with x and y exchanged) / 2, k over rows with
+    here, s = exp(scale), at most 100. A row that is alone is asked nothing. right: share of the two that is found.
+    """
+    x_bd = normalize(torch.where(here_b[:, None], x_bd, 0).float(), dim=1)
+    y_bd = normalize(torch.where(here_b[:, None], y_bd, 0).float(), dim=1)
+    score = scale.clamp(max=STEEPEST).exp() * x_bd @ y_bd.T
+    # closed to all but itself: a row that is left out has a finite loss, and is no rival to any other
+    own = torch.eye(len(score), dtype=torch.bool, device=score.device)
+    score = torch.where((here_b[:, None] & here_b) | own, score, torch.finfo(score.dtype).min)
+    loss = -(score.log_softmax(1).diagonal() + score.log_softmax(0).diagonal()) / 2
+    at = torch.arange(len(score), device=score.device)
+    right = ((score.argmax(1) == at).float() + (score.argmax(0) == at).float()) / 2
+    return Judged(loss, right, here_b & (here_b.sum() > 1))
+
+
+def swapped(here_b: Tensor, chance: bool) -> tuple[Tensor, Tensor]:
+    """(B,) whose modality each row gets, another's among the rows with here; and (B,) whether it got another's.
+
+    The rows stand in a ring, and each takes that of the row a number of places on: one, or, with chance, any.
+    """
+    index = torch.arange(len(here_b), device=here_b.device)
+    ring = here_b.nonzero()[:, 0]
+    if len(ring) < 2:
+        return index, torch.zeros_like(here_b)
+    index[ring] = ring.roll(int(torch.randint(1, len(ring), ())) if chance else 1)
+    return index, here_b
+
+
+def binary(logit_b: Tensor, label: float) -> Tensor:
+    """(B,) binary cross-entropy with one label for all."""
+    return binary_cross_entropy_with_logits(logit_b, torch.full_like(logit_b, label), reduction="none")
+
+
+KINDS = {"masked": Masking, "matching": Matching, "contrastive": Contrastive}
+
+
+def pretraining(kind: str, encoders: Mapping[str, Encoder], fusion: Fusion, dim: int) -> Pretraining:
+    """A fresh one of this kind; fusion: of the same encoders, and not a late one."""
+    if kind == "contrastive":
+        return Contrastive(encoders, dim)
+    return Matching(encoders, fusion) if kind == "matching" else Masking(encoders, fusion, dim)
