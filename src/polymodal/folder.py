@@ -53,6 +53,7 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         (e for kind in EXTRACTORS.values() for e in kind.values()),
         (Features,),
         fusion.FUSIONS.values(),
+        fusion.FILLERS.values(),
         tasks.TASKS.values(),
         (Predictor, Stacked, Ensemble, Translator, Transcriber, Seq2Seq, Decoding, HubDecoder, HubTokens, Voices),
         decoders.CLASSES,

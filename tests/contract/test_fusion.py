@@ -299,11 +299,11 @@ def test_the_penalty_is_a_number_that_can_be_added_to_a_loss(name: str, modaliti
     f = built(name, modalities)
     penalty = f.penalty(tokens(f))
     assert penalty.shape == () and penalty >= 0
-    assert (penalty > 0) == (name == "cen" and modalities > 1)
+    assert (penalty > 0) == (name == "mvae" or (name == "cen" and modalities > 1))
 
 
 OTHERS = ["tensor", "low-rank", "bilinear", "product", "sum", "attention", "mlb", "mutan", "mfb", "mcb", "film"]
-OTHERS += ["mbt", "perceiver", "recurrent"]
+OTHERS += ["mbt", "perceiver", "recurrent", "mvae"]
 
 
 @pytest.mark.parametrize("name", OTHERS)

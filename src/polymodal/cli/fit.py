@@ -52,7 +52,7 @@ def fit(
     fusion: Annotated[
         str | None,
         typer.Option(
-            help="auto (tries both paths and chooses), features (estimators on features alone), or how networks join modalities: mean, sum, weighted, product, concat, gated, tensor, low-rank, bilinear, mlb, mutan, mfb, mcb, film, mmtm, cen, attention, cross-attention, mult, mbt, perceiver, recurrent, late-mean, late-weighted, late-vote, late-product, late-max, late-stacking, hybrid; or mypackage.mymodule:MyFusion. `polymodal fusions` tells them apart. (default: auto)",
+            help="auto (tries both paths and chooses), features (estimators on features alone), or how networks join modalities: mean, sum, weighted, product, concat, gated, mvae, tensor, low-rank, bilinear, mlb, mutan, mfb, mcb, film, mmtm, cen, attention, cross-attention, mult, mbt, perceiver, recurrent, late-mean, late-weighted, late-vote, late-product, late-max, late-stacking, hybrid; or mypackage.mymodule:MyFusion. `polymodal fusions` tells them apart. (default: auto)",
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="How hard auto and features try: fast, balanced or best.")] = "balanced",

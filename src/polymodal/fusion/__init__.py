@@ -13,6 +13,8 @@ from polymodal.fusion.base import Fusion, Late
 from polymodal.fusion.bilinear import Bilinear, pair_weights
 from polymodal.fusion.crossmodal import MulT
 from polymodal.fusion.exchange import CEN, MMTM, FiLM
+from polymodal.fusion.experts import MVAE
+from polymodal.fusion.fill import AbsentTokens, Filler, Imputed
 from polymodal.fusion.hybrid import Hybrid, Stacking
 from polymodal.fusion.late import LateMax, LateMean, LateProduct, LateWeighted, Vote
 from polymodal.fusion.latent import MBT, Perceiver, Recurrent
@@ -24,6 +26,7 @@ from polymodal.spec import construct
 
 __all__ = [
     "CEN",
+    "FILLERS",
     "FUSIONS",
     "MBT",
     "MCB",
@@ -31,13 +34,17 @@ __all__ = [
     "MLB",
     "MMTM",
     "MUTAN",
+    "MVAE",
+    "AbsentTokens",
     "Bilinear",
     "Concat",
     "CrossAttention",
     "FiLM",
+    "Filler",
     "Fusion",
     "Gated",
     "Hybrid",
+    "Imputed",
     "JointAttention",
     "Late",
     "LateMax",
@@ -157,6 +164,7 @@ FUSIONS: dict[str, type[Fusion]] = {
     "product": Product,
     "concat": Concat,
     "gated": Gated,
+    "mvae": MVAE,
     "tensor": Tensor,
     "low-rank": LowRank,
     "bilinear": Bilinear,
@@ -181,3 +189,6 @@ FUSIONS: dict[str, type[Fusion]] = {
     "late-stacking": Stacking,
     "hybrid": Hybrid,
 }
+
+# what stands in for a modality that a row lacks; without one the fusion masks it
+FILLERS: dict[str, type[Filler]] = {"tokens": AbsentTokens, "imputed": Imputed}
