@@ -138,6 +138,7 @@ MULTIPLY = [
     "product",
     "concat",
     "gated",
+    "mvae",
     "tensor",
     "low-rank",
     "bilinear",
