@@ -27,7 +27,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "data colearn",
     "train",
     "evaluate",
-    "folder",
+    "uncertainty folder",
     "model",
     "writing",
     "problem candidates extract",

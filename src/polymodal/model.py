@@ -1,5 +1,6 @@
 """A trained model: schema, codecs and learner, from a table to predictions and scores."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -21,7 +22,11 @@ from polymodal.learners.base import Generator, Learner
 from polymodal.quantize import int8
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
+from polymodal.tasks.regress import Regression
 from polymodal.train import predict
+from polymodal.uncertainty import Calibration, check, presence
+from polymodal.uncertainty.conformal import Coverage, answered, coverage_of, named
+from polymodal.uncertainty.temperature import confidence, quality_of_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +38,23 @@ CHUNK = 1024  # rows that are in memory at a time when predicting
 METEOR = "meteor matches equal words and stems alone; tools that match WordNet's synonyms and paraphrases too give more"
 
 
+class Selective(NamedTuple):
+    """Scores on the rows whose confidence is at least what `abstain` asks; share: of the labelled ones. No row, no
+    metrics."""
+
+    abstain: float
+    rows: int
+    share: float
+    metrics: dict[str, Interval]
+
+
 class Evaluation(NamedTuple):
     """Scores of a model on a table.
 
     metrics: each with its 95% bootstrap interval, over groups where there are any. confusion: labels, and counts by
     (true, predicted); None for tasks without classes. absent: rows that lack each modality. bad: unreadable cells.
+    probabilities: the temperature, and log loss, Brier score and calibration error under it; None for numbers and
+    texts. coverage, selective: where they were asked for.
     """
 
     task: str
@@ -50,6 +67,9 @@ class Evaluation(NamedTuple):
     absent: dict[str, int]
     confusion: tuple[list[Any], list[list[int]]] | None
     bad: list[Bad]
+    probabilities: dict[str, float] | None = None
+    coverage: Coverage | None = None
+    selective: Selective | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -59,9 +79,13 @@ class Evaluation(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Plain containers: ``{"task", "rows", "metrics": {name: {"value", "low", "high"}}, "notes", ...}``."""
         labels_matrix = dict(zip(("labels", "matrix"), self.confusion, strict=True)) if self.confusion else None
+        sets = self.coverage
         return {
             **self._asdict(),
-            "metrics": {k: v._asdict() for k, v in self.metrics.items()},
+            "metrics": _spans(self.metrics),
+            "coverage": None if sets is None else [c._asdict() for c in sets.patterns],
+            "coverage_overall": None if sets is None else _without_present(sets),
+            "selective": self.selective and {**self.selective._asdict(), "metrics": _spans(self.selective.metrics)},
             "confusion": labels_matrix,
             "bad": [b._asdict() for b in self.bad],
             "notes": self.notes,
@@ -106,10 +130,26 @@ class Model:
         device = next((p.device.type for p in self.learner.parameters()), "cpu")
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What validation rows say of the model's certainty; None where none were asked, as of a model that writes."""
+        form = self.report.get("calibration")
+        return None if form is None else Calibration.from_json(form)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """The learner's logits over the temperature: those of probabilities that mean what they say."""
+        found = self.report.get("calibration")
+        return logits if found is None or found["temperature"] == 1 else logits / found["temperature"]
+
     def logits(self, rows: Rows) -> Tensor:
-        """(N, outputs) of encoded rows, float32, on the CPU; of a model that writes, (N, T) ids of the best text."""
+        """(N, outputs) of encoded rows, calibrated, float32, on the CPU; of a model that writes, (N, T) ids of the best
+        text."""
         with self._cast():
-            return predict(self.learner, rows.only(self.learner.reads), BATCH)
+            return self.calibrated(predict(self.learner, rows.only(self.learner.reads), BATCH))
+
+    def here(self, rows: Rows) -> np.ndarray:
+        """(N, M) whether the row has each of `modalities`."""
+        return np.stack([*presence(rows, self.preprocessor.views).values()], axis=1)
 
     def predict(
         self,
@@ -118,17 +158,23 @@ class Model:
         without: Sequence[str] = (),
         cache: Path | str | None = None,
         decoding: Decoding | None = None,
+        coverage: float | None = None,
+        abstain: float | None = None,
     ) -> "pd.DataFrame":
         """One row for each row of the table, in order: "prediction", and the probabilities where there are any.
 
         table: a path, a DataFrame, a list of dicts. The target need not be there. Modalities in `without` are
         hidden. decoding: how a model that writes text searches, and how many texts of each row it gives: the columns
-        "prediction", "log_probability", "prediction_2" ... Raises InputError where a column is missing or holds
-        something else than in training.
+        "prediction", "log_probability", "prediction_2" ... coverage: the share of rows whose truth is to be in the
+        column "set", or between "low" and "high"; see `uncertainty` for what that promises. abstain: the probability
+        below which "prediction" is None and "abstained" True. Raises InputError where a column is missing or holds
+        something else than in training, and for a share that can't be, or that this model can't give.
         """
         import pandas as pd
 
-        parts = self.predictions(table, without=without, cache=cache, decoding=decoding)
+        parts = self.predictions(
+            table, without=without, cache=cache, decoding=decoding, coverage=coverage, abstain=abstain
+        )
         return pd.concat(list(parts), ignore_index=True)
 
     def predictions(
@@ -138,11 +184,19 @@ class Model:
         without: Sequence[str] = (),
         cache: Path | str | None = None,
         decoding: Decoding | None = None,
+        coverage: float | None = None,
+        abstain: float | None = None,
         bad: list[Bad] | None = None,
+        unmet: Counter[str] | None = None,
     ) -> Iterator["pd.DataFrame"]:
-        """`predict` by parts, so that memory does not grow with the table. Unreadable cells are added to `bad`."""
+        """`predict` by parts, so that memory does not grow with the table.
+
+        Unreadable cells are added to `bad`; to `unmet`, by what is present, rows that got every label or the whole
+        line, since too few validation rows tell of such rows.
+        """
         import pandas as pd
 
+        check(self.task, self.calibration, coverage, abstain)
         if decoding is not None:
             self._generator()
         for part in chunks(table, CHUNK):
@@ -152,7 +206,34 @@ class Model:
             if isinstance(self.learner, Generator):
                 yield pd.DataFrame(self._texts(self.learner, rows, decoding))
             else:
-                yield pd.DataFrame(dict(self.task.decode(self.logits(rows))))
+                yield pd.DataFrame(self._columns(rows, coverage, abstain, unmet))
+
+    def _columns(
+        self, rows: Rows, coverage: float | None, abstain: float | None, unmet: Counter[str] | None
+    ) -> dict[str, Any]:
+        """Columns of the prediction table: the task's, then what was asked for of certainty."""
+        import pandas as pd
+
+        logits = self.logits(rows)
+        out: dict[str, Any] = dict(self.task.decode(logits))
+        if coverage is not None:
+            here = self.here(rows)
+            limits = self._limits(here, coverage)
+            out |= answered(self.task, logits, limits)
+            if unmet is not None:
+                unmet.update(" + ".join(named(self.modalities, row)) for row in here[np.isinf(limits)])
+        if abstain is not None:
+            unsure = confidence(self.task, logits) < abstain
+            kept = [None if no else x for x, no in zip(out["prediction"], unsure, strict=True)]
+            # of objects, or numbers with a gap would become fractions
+            out |= {"prediction": pd.Series(kept, dtype=object), "abstained": unsure}
+        return out
+
+    def _limits(self, here: np.ndarray, coverage: float) -> np.ndarray:
+        """(N,) up to which score an answer is in the set, by what is present."""
+        found = self.calibration
+        assert found is not None  # `check` has seen to it
+        return found.limits(here[:, [self.modalities.index(m) for m in found.modalities]], coverage)
 
     def _texts(self, learner: Generator, rows: Rows, how: Decoding | None) -> dict[str, list[Any]]:
         """Columns of texts, the best first, each with the log-probability of its words."""
@@ -173,13 +254,19 @@ class Model:
         without: Sequence[str] = (),
         cache: Path | str | None = None,
         decoding: Decoding | None = None,
+        coverage: float | None = None,
+        abstain: float | None = None,
         quiet: bool = True,
     ) -> Evaluation:
         """The task's metrics on a table that has the target, with 95% bootstrap intervals.
 
+        coverage: also how often the sets or intervals that `predict` gives for it hold the truth, by what is present.
+        abstain: also the metrics of the rows that `predict` then answers, and their share.
+
         Intervals are over whole groups where the model was trained with a group column and the table has it.
         Raises InputError where the table lacks the target, or no row has a label.
         """
+        check(self.task, self.calibration, coverage, abstain)
         table = Table.read(table)
         if isinstance(self.task, Generation):
             table = gathered(table, self.preprocessor.schema)
@@ -188,7 +275,8 @@ class Model:
         )
         group = self.preprocessor.schema.group
         groups = table.cells(group) if group in table.columns else None
-        return self.score(rows, groups, without, None if decoding is None else self._ids(rows, decoding))
+        ids = None if decoding is None else self._ids(rows, decoding)
+        return self.score(rows, groups, without, ids, coverage=coverage, abstain=abstain)
 
     def _ids(self, rows: Rows, how: Decoding) -> Tensor:
         """(N, T) ids of the best text of each row, by another search than the learner's own."""
@@ -207,8 +295,12 @@ class Model:
         groups: Sequence[Any] | None = None,
         without: Sequence[str] = (),
         logits: Tensor | None = None,
+        *,
+        coverage: float | None = None,
+        abstain: float | None = None,
     ) -> Evaluation:
-        """`evaluate` on rows that are encoded already, or, with `logits`, answered already."""
+        """`evaluate` on rows that are encoded already, or, with (calibrated) `logits`, answered already."""
+        check(self.task, self.calibration, coverage, abstain)
         unlabelled = int((~rows.labelled()).sum())
         if unlabelled == len(rows):
             raise InputError(
@@ -228,16 +320,33 @@ class Model:
             absent=self._absent(rows),
             confusion=self.task.confusion(logits, target),
             bad=list(rows.bad),
+            probabilities=self._probabilities(logits, target),
+            coverage=None if coverage is None else self._covered(rows, logits, target, coverage),
+            selective=None if abstain is None else self._selective(logits, target, groups, abstain),
         )
 
     def _absent(self, rows: Rows) -> dict[str, int]:
         """By modality, rows in which none of its views has anything."""
-        views = self.preprocessor.views
-        out = {}
-        for m in self.modalities:
-            here = np.any([x.present() for v, x in rows.inputs.items() if views.get(v) == m], axis=0)
-            out[m] = int((~here).sum())
-        return out
+        return {m: int((~here).sum()) for m, here in presence(rows, self.preprocessor.views).items()}
+
+    def _probabilities(self, logits: Tensor, target: Masked) -> dict[str, float] | None:
+        if isinstance(self.task, Generation | Regression):
+            return None
+        keep, found = target.present(), self.calibration
+        good = quality_of_probabilities(self.task, logits[keep], target.take(keep))
+        return {"temperature": 1.0 if found is None else found.temperature, **good}
+
+    def _covered(self, rows: Rows, logits: Tensor, target: Masked, coverage: float) -> Coverage:
+        here = self.here(rows)
+        return coverage_of(self.task, logits, target, here, self._limits(here, coverage), self.modalities, coverage)
+
+    def _selective(self, logits: Tensor, target: Masked, groups: Sequence[Any] | None, abstain: float) -> Selective:
+        labelled = target.present().numpy()
+        sure = np.flatnonzero(labelled & (confidence(self.task, logits) >= abstain))
+        at = torch.from_numpy(sure)
+        of = None if groups is None else [groups[i] for i in sure.tolist()]
+        metrics = intervals(self.task, logits[at], target.take(at), of) if len(sure) else {}
+        return Selective(abstain, len(sure), len(sure) / int(labelled.sum()), metrics)
 
     def save(self, folder: Path | str) -> Path:
         """Write the model folder (JSON and safetensors). Raises InputError where the folder can't be written."""
@@ -257,6 +366,16 @@ def _parts(learner: Generator, rows: Rows) -> Iterator[dict[str, Masked]]:
     device, rows = next(learner.parameters()).device, rows.only(learner.reads)
     for start in range(0, len(rows), WRITTEN):
         yield rows.batch(range(start, min(start + WRITTEN, len(rows)))).to(device).inputs
+
+
+def _spans(scores: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+    return {name: score._asdict() for name, score in scores.items()}
+
+
+def _without_present(sets: Coverage) -> dict[str, float]:
+    overall = sets.overall._asdict()
+    del overall["present"]  # all rows are meant, whatever they have
+    return {"asked": sets.asked, **overall}
 
 
 def _folder(cache: Path | str | None) -> Path | None:

@@ -1,6 +1,6 @@
 """What a person reads at the end of a command. Each function prints one result to standard output."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,40 @@ def evaluation(answer: Evaluation) -> None:
     console.print(grid)
     for note in answer.notes:
         console.print(escape(note), highlight=False, soft_wrap=True)
+    _certainty(console, answer)
     if answer.confusion:
         _confusion(console, *answer.confusion)
     absent = {m: n for m, n in answer.absent.items() if n}
     if absent:
         console.print("\nabsent: " + escape(", ".join(f"{m} in {n:,} rows" for m, n in absent.items())))
     _bad(console, answer.bad)
+
+
+def _certainty(console: Console, answer: Evaluation) -> None:
+    """How good the probabilities are, and what was asked for of sets and abstention."""
+    if answer.probabilities:
+        said = ", ".join(f"{name.replace('_', ' ')} {x:.3f}" for name, x in answer.probabilities.items())
+        console.print(f"\nprobabilities: {said}", highlight=False)
+    if (few := answer.selective) is not None:
+        score = few.metrics.get(answer.metric)
+        span = f": {answer.metric} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" if score else ""
+        said = f"answered when at least {few.abstain:g} sure: {few.rows:,} rows ({few.share:.1%}){span}"
+        console.print(escape(said), highlight=False)
+    if answer.coverage is None:
+        return
+    size = "mean width" if answer.confusion is None and answer.probabilities is None else "labels a set"
+    title = f"\nsets asked to hold the truth of {answer.coverage.asked:.1%} of rows"
+    grid = Table(title=title, title_justify="left", box=None)
+    grid.add_column("present")
+    for name in ("rows", "coverage", "95% interval", size):
+        grid.add_column(name, justify="left" if name.startswith("95") else "right")
+    lines = [("all rows", answer.coverage.overall)]
+    lines += [(" + ".join(c.present) or "nothing", c) for c in answer.coverage.patterns]
+    for name, c in lines:
+        grid.add_row(
+            escape(name), f"{c.rows:,}", f"{c.coverage:.3f}", f"\\[{c.low:.3f}, {c.high:.3f}]", f"{c.size:.3g}"
+        )
+    console.print(grid)
 
 
 def _confusion(console: Console, labels: Sequence[Any], matrix: Sequence[Sequence[int]]) -> None:
@@ -115,10 +143,25 @@ def _confusion(console: Console, labels: Sequence[Any], matrix: Sequence[Sequenc
     console.print(grid)
 
 
-def predicted(rows: int, out: Path | None, bad: Sequence[Bad]) -> None:
-    """How many rows were predicted, on standard error: standard output may be the table."""
+def predicted(
+    rows: int, out: Path | None, bad: Sequence[Bad], left: tuple[float, int] | None = None,
+    unmet: Mapping[str, int] | None = None,
+) -> None:  # fmt: skip
+    """How many rows were predicted, on standard error: standard output may be the table.
+
+    left: below which confidence rows were left unanswered, and how many. unmet: see `Model.predictions`.
+    """
     console = Console(stderr=True)
     _bad(console, bad)
+    if left is not None:
+        console.print(f"{left[1]:,} of {rows:,} rows are unanswered: less sure than {left[0]:g}", highlight=False)
+    for present, count in (unmet or {}).items():
+        console.print(
+            f"{count:,} rows that have {escape(present) or 'nothing'} have all labels or an endless interval: too few "
+            "validation rows tell of such rows",
+            highlight=False,
+            soft_wrap=True,
+        )
     if out is not None:
         console.print(f"{rows:,} predictions are in {escape(str(out))}", highlight=False)
 

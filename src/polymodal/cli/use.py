@@ -1,6 +1,7 @@
 """Commands that use a model: evaluate, predict, schema."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,26 @@ from polymodal.cli.options import (
     writes,
 )
 
+SURE = "Certainty (for models of labels and numbers)"  # the panel of options that texts do not know
+CoverageOpt = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        metavar="SHARE",
+        help="Sets of labels, or intervals, that hold the truth of so many rows, such as 0.9, whatever is absent.",
+        rich_help_panel=SURE,
+    ),
+]
+AbstainOpt = Annotated[
+    float | None,
+    typer.Option(
+        "--abstain",
+        metavar="SHARE",
+        help="Leave rows unanswered whose prediction is less probable than this, such as 0.8.",
+        rich_help_panel=SURE,
+    ),
+]
+
 
 @app.command()
 @writes
@@ -35,6 +56,8 @@ def evaluate(
     cache: CacheOpt = None,
     part: PartOpt = None,
     precision: PrecisionOpt = "no",
+    coverage: CoverageOpt = None,
+    abstain: AbstainOpt = None,
     as_json: JsonOpt = False,
     *,
     asked: Mapping[str, Any],
@@ -47,7 +70,10 @@ def evaluate(
 
     reader = open_model(model, part).lighter(precision)
     how = searched(reader, asked)
-    answer = reader.evaluate(table, without=without or (), cache=cache_folder(cache), decoding=how, quiet=False)
+    answer = reader.evaluate(
+        table, without=without or (), cache=cache_folder(cache), decoding=how, coverage=coverage, abstain=abstain,
+        quiet=False,
+    )  # fmt: skip
     print_json(answer.to_json()) if as_json else render.evaluation(answer)
 
 
@@ -63,6 +89,8 @@ def predict(
     cache: CacheOpt = None,
     part: PartOpt = None,
     precision: PrecisionOpt = "no",
+    coverage: CoverageOpt = None,
+    abstain: AbstainOpt = None,
     captions: CaptionsOpt = None,
     as_json: JsonOpt = False,
     *,
@@ -74,20 +102,29 @@ def predict(
 
     reader = open_model(model, part).lighter(precision)
     bad: list[Bad] = []
+    unmet: Counter[str] = Counter()
     how = searched(reader, {**asked, "captions": captions})
-    frames = reader.predictions(table, without=without or (), cache=cache, decoding=how, bad=bad)
+    frames = reader.predictions(
+        table, without=without or (), cache=cache, decoding=how, coverage=coverage, abstain=abstain, bad=bad,
+        unmet=unmet,
+    )  # fmt: skip
     if as_json:
         rows = [r for frame in frames for r in frame.to_dict("records")]
-        print_json({"rows": len(rows), "predictions": rows, "bad": [b._asdict() for b in bad]})
+        sure = {} if abstain is None else {"abstained": sum(r["abstained"] for r in rows)}
+        sure |= {} if coverage is None else {"unmet": dict(unmet)}
+        print_json({"rows": len(rows), "predictions": rows, **sure, "bad": [b._asdict() for b in bad]})
         return
     with output(out) as file:
-        count = 0
+        count = left = 0
         for frame in frames:
+            if abstain is not None:
+                left += int(frame["abstained"].sum())
+                frame["abstained"] = frame["abstained"].map({True: "true", False: "false"})
             for column in frame.columns[frame.dtypes == "object"]:  # sets of labels, in a form that can be read again
                 frame[column] = [json.dumps(x, ensure_ascii=False) if isinstance(x, list) else x for x in frame[column]]
             frame.to_csv(file, index=False, header=count == 0)
             count += len(frame)
-    render.predicted(count, out, bad)
+    render.predicted(count, out, bad, None if abstain is None else (abstain, left), unmet)
 
 
 @app.command()
