@@ -82,7 +82,7 @@ def counts(parts: int, steps: int = STEPS) -> NDArray[np.int64]:
     """How many parts are hidden at each step, from 0 to all of them; the same read backwards.
 
     >>> counts(4).tolist(), counts(25).tolist()
-    ([0, 1, 2, 3, 4], [0, 2, 5, 8, 10, 15, 17, 20, 23, 25])
+    ([0, 1, 2, 3, 4], [0, 2, 5, 8, 10, 12, 13, 15, 17, 20, 23, 25])
     """
     up = np.linspace(0, parts, steps + 1).round().astype(np.int64)
     half = up[2 * up <= parts]

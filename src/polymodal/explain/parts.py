@@ -1,20 +1,44 @@
-"""What in a modality made the answer: words, patches, seconds, segments, columns, dimensions, each with a score."""
+"""What in a modality made the answer: words, patches, seconds, segments, columns, dimensions, each with a score.
 
+    row --cut--> parts --integrated gradients, occlusion or rollout--> (S,) scores --hide in their order--> Faithfulness
+
+Axes: p set of hidden parts, s part.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from polymodal.explain.faithful import Faithfulness
+from polymodal.batch import Masked
+from polymodal.data.preprocess import Rows
+from polymodal.data.table import Table, resolve
+from polymodal.errors import InputError
+from polymodal.explain import answers
+from polymodal.explain.answers import Floats
+from polymodal.explain.cells import Closed, Cut, cut_up
+from polymodal.explain.faithful import FEWEST, Faithfulness, correlation, faithfulness, randomised
+from polymodal.explain.integrated import can, integrated, logits, networks
 from polymodal.explain.places import Place
+from polymodal.explain.rollout import encoded, onto, rollout
+from polymodal.learners.base import Learner
+from polymodal.model import Model
 
-Floats = NDArray[np.float64]
+METHODS = ("auto", "integrated-gradients", "occlusion", "rollout")
+BATCH = 64  # changed rows that are looked at together
+DRAWS = 3  # random models that an explanation is compared with
 
 
 class Attribution(NamedTuple):
     """How much each part of one modality of a row speaks for the explained output.
 
-    where: what the parts are. scores: (S,), signed. method: "integrated-gradients", "occlusion" or "rollout". output:
+    view: of the modality, the one that the model reads first. where: what the parts are. scores: (S,), signed; exactly
+    0 for a part of which the model sees nothing. method: "integrated-gradients": their sum is the log odds of the
+    explained label (or the value that is predicted) less those of the row at its baseline; "occlusion": what the
+    probability (or the value) loses without the part; "rollout": shares of the attention of all modalities. output:
     which answer is explained.
     """
 
@@ -31,3 +55,158 @@ class Attribution(NamedTuple):
         kept = {"modality": self.modality, "view": self.view, "method": self.method, "output": self.output}
         places = {"where": self.where.to_json(), "scores": self.scores.round(6).tolist()}
         return {**kept, **places, "faithful": self.faithful.to_json()}
+
+
+class Row(NamedTuple):
+    """One row of a model, one of whose modalities is cut into parts. at: which of `answers.names` is explained."""
+
+    model: Model
+    inputs: Mapping[str, Masked]
+    view: str
+    kind: str
+    cut: Cut
+    at: int
+
+    def outputs(self, away: NDArray[np.bool_], learner: Learner | None = None) -> Floats:
+        """(P, S) hidden parts -> (P,) explained outputs, of another learner where one is given."""
+        learner = self.model.learner if learner is None else learner
+        was = learner.training
+        learner.eval()
+        with torch.inference_mode():
+            out = []
+            for start in range(0, len(away), BATCH):
+                some = away[start : start + BATCH]
+                changed = {v: x.hidden(some) for v, x in self.cut.views.items()}
+                answer = logits(learner, self.inputs, changed, len(some)).float().cpu()
+                out.append(answers.values(learner.task, answer)[:, self.at])
+        learner.train(was)
+        return np.concatenate(out)
+
+    def there(self) -> NDArray[np.bool_]:
+        """(S,) True for parts of which a view has something."""
+        each = [True if isinstance(x, Closed) else x.there(self.cut.parts) for x in self.cut.views.values()]
+        return np.asarray(np.any([np.broadcast_to(e, self.cut.parts) for e in each], axis=0))
+
+
+def attribute(
+    model: Model,
+    table: Any,
+    row: int,
+    modality: str,
+    *,
+    method: str = "auto",
+    output: str | None = None,
+    cache: Path | str | None = None,
+    seed: int = 0,
+) -> Attribution:
+    """What in one modality of a row made the answer, and how faithful that explanation is.
+
+    row: as everywhere, 1 is the first below the header. method: "auto" is integrated gradients where the model is a
+    network that reads the modality itself, else occlusion. output: the label or target that is explained [the
+    prediction]. Raises InputError for a row, method, modality or output that there is not, and for a modality of which
+    the row has nothing.
+    """
+    table = Table.read(table)
+    numbers = [table.row_number(i) for i in range(table.rows)]
+    if row not in numbers:
+        raise InputError(f"{table.name} has no row {row}; its rows are {min(numbers)} to {max(numbers)}")
+    one = table.take([numbers.index(row)])
+    rows = model.preprocessor.encode(one, None, cache=None if cache is None else Path(cache), quiet=True)
+    return attribute_rows(model, one, rows, 0, modality, method=method, output=output, seed=seed)
+
+
+def attribute_rows(
+    model: Model,
+    table: Table,
+    rows: Rows,
+    index: int,
+    modality: str,
+    *,
+    method: str = "auto",
+    output: str | None = None,
+    seed: int = 0,
+) -> Attribution:
+    """`attribute` of the row at `index` of a table that is encoded already as `rows`, in the same order."""
+    if method not in METHODS:
+        raise InputError(f"there is no method {method!r}; it is one of: {', '.join(METHODS)}")
+    answers.names(model.task)  # refuses models that write
+    views = _views(model, rows, index, modality)
+    kind, columns = model.preprocessor.schema.modalities()[modality]
+    named = table.cells(columns[0])[index]
+    codecs = {v: model.preprocessor.codecs[v] for v in views}
+    cell = resolve(named, table.folder) if any(c.takes_files for c in codecs.values()) else named
+    if kind == "tabular":
+        cell = {c: table.cells(c)[index] for c in columns}
+    device = next((p.device for p in model.learner.parameters()), torch.device("cpu"))
+    inputs = rows.only(model.learner.reads).batch([index]).to(device).inputs
+    cut = cut_up(kind, codecs, {v: inputs[v] for v in views}, cell, named)
+    at = int(answers.chosen(model.task, model.logits(rows.take([index])), output)[0])
+    one = Row(model, inputs, views[0], kind, cut, at)
+    how = method if method != "auto" else "integrated-gradients" if _smooth(model, cut) else "occlusion"
+    scores = scored(one, model.learner, how)
+    same = _randomised(one, scores, how, seed)
+    faithful = faithfulness(scores, one.outputs, randomised=same, seed=seed)
+    return Attribution(modality, views[0], cut.where, scores, how, answers.names(model.task)[at], faithful)
+
+
+def scored(row: Row, learner: Learner, method: str) -> Floats:
+    """(S,) the scores by a method other than "auto", of the row's model or of another learner in its place."""
+    if method == "integrated-gradients":
+        scores = integrated(learner, row.inputs, row.cut, row.at).scores
+    elif method == "rollout":
+        scores = _rolled(row, learner)
+    else:
+        one_by_one = np.eye(row.cut.parts + 1, row.cut.parts, dtype=bool)  # the last row hides nothing
+        output_p = row.outputs(one_by_one, learner)
+        scores = output_p[-1] - output_p[:-1]
+    return np.where(row.there(), scores, 0.0)
+
+
+def _views(model: Model, rows: Rows, index: int, modality: str) -> list[str]:
+    """The views of a modality that the learner reads and the row has."""
+    prep = model.preprocessor
+    if modality not in prep.modalities:
+        raise InputError(f"the model has no modality {modality!r}; it has: {', '.join(prep.modalities)}")
+    reads = [v for v in model.learner.reads if prep.views[v] == modality]
+    if not reads:
+        raise InputError(f"the model's answer does not depend on {modality!r}, so there is nothing in it to explain")
+    if here := [v for v in reads if rows.inputs[v][index] is not None]:
+        return here
+    present = {prep.views[v] for v in model.learner.reads if rows.inputs[v][index] is not None}
+    also = f"; the row has: {', '.join(m for m in prep.modalities if m in present)}" if present else ""
+    raise InputError(f"row {rows.numbers[index]} has nothing in {modality!r} that can be read or explained{also}")
+
+
+def _smooth(model: Model, cut: Cut) -> bool:
+    return model.precision == "no" and can(model.learner, cut)
+
+
+def _rolled(row: Row, learner: Learner) -> Floats:
+    """Shares of the fusion's attention, on the parts of this modality; those of all modalities sum to 1."""
+    if not hasattr(learner, "encoders") or not hasattr(learner, "fusion"):
+        raise InputError(
+            f"rollout shows the attention of one network's fusion, and this model is a {type(learner).__name__}; take "
+            "the method integrated-gradients or occlusion"
+        )
+    was = learner.training
+    learner.eval()
+    looked = {v: encoded(encoder, row.inputs[v]) for v, encoder in learner.encoders.items()}
+    tokens = {v: t for v, (t, _) in looked.items()}
+    filler = getattr(learner, "filler", None)
+    share = rollout(learner.fusion, tokens if filler is None else filler(tokens))[row.view]  # type: ignore[arg-type]
+    share_t = torch.einsum("bq,bqt->bt", share, looked[row.view][1])[0].double().cpu().numpy()
+    learner.train(was)
+    return onto(share_t, row.cut, row.view, row.model.preprocessor.codecs[row.view], row.kind)
+
+
+def _randomised(row: Row, scores: Floats, method: str, seed: int) -> float | None:
+    """The mean over random models of the rank correlation with their scores; see `Faithfulness.randomised`."""
+    learner = row.model.learner
+    if networks(learner) is None or not row.there().sum() >= FEWEST:
+        return None
+    there, found = row.there(), []
+    for draw in range(DRAWS):
+        other = randomised(learner, DRAWS * seed + draw)
+        assert isinstance(other, Learner)
+        found.append(correlation(np.abs(scores[there]), np.abs(scored(row, other, method)[there])))
+    return float(np.mean(found))

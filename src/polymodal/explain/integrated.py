@@ -1,0 +1,247 @@
+"""Integrated gradients of an answer with respect to what is continuous in a view: numbers, pixels, embedded tokens.
+
+    score[s] = sum over values i of part s of (x_i - x'_i) * integral over a, 0 to 1, of df(x' + a (x - x')) / dx_i
+
+x' is what an absent value is to the network: 0 in its own units, which is the training mean or median, and for a token
+the embedding 0; of a picture the training mean of each channel. Over all values the scores sum to f(x) - f(x').
+Sundararajan, Taly & Yan 2017, by captum.
+
+Axes: n step of the path, s part.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from polymodal.batch import Masked
+from polymodal.errors import InputError
+from polymodal.explain.answers import Floats
+from polymodal.explain.cells import Cut, Open
+from polymodal.learners.base import Learner
+from polymodal.learners.ensemble import Ensemble
+from polymodal.modalities.base import Encoder
+from polymodal.modalities.pretrained import Hub
+from polymodal.modalities.tabular import Fields, FTTransformer, TabularMLP
+from polymodal.modalities.text import Embedding
+from polymodal.ops import widened
+from polymodal.tasks.base import Task
+from polymodal.tasks.classify import Labelled
+from polymodal.tasks.ordinal import Ordinal
+from polymodal.tasks.regress import Regression
+
+STEPS = (16, 64, 256)  # of the path: more where the scores don't sum to what they should
+CLOSE = 0.02  # of f(x) - f(x')
+BATCH = 32  # steps that are computed together
+
+
+class Entry(NamedTuple):
+    """Where a path enters: at a module whose output is replaced, or, for None, at the values of a view.
+
+    values, blank: (1, ...) what is there, and what is at the path's beginning. owner: the part of each value, -1: none.
+    """
+
+    view: str
+    module: nn.Module | None
+    values: Tensor
+    blank: Tensor
+    owner: Tensor
+
+
+class Integrated(NamedTuple):
+    """scores: (S,). value, blank: f(x) and f(x'). gap: how far the scores of all values are from their difference."""
+
+    scores: Floats
+    value: float
+    blank: float
+    gap: float
+
+
+def networks(learner: Learner) -> Sequence[Learner] | None:
+    """The networks that a learner consists of; None where any part of it has no gradient."""
+    if isinstance(learner, Ensemble):
+        found = [networks(m) for _, m in learner.members.items() if isinstance(m, Learner)]
+        return None if any(f is None for f in found) else [n for f in found for n in f or ()]
+    return [learner] if hasattr(learner, "encoders") else None
+
+
+def can(learner: Learner, cut: Cut) -> bool:
+    """Does the learner have gradients from every view of the cut cell, and is captum there."""
+    try:
+        import captum  # noqa: F401
+    except ImportError:
+        return False
+    nets = networks(learner)
+    views = {v: x for v, x in cut.views.items() if isinstance(x, Open)}
+    if nets is None or len(views) < len(cut.views):
+        return False
+    floats = {v: x.x.values.is_floating_point() or x.blank is not None for v, x in views.items()}
+    return all(floats[v] or entrance(e) is not None for net in nets for v, e in _encoders(net) if v in views)
+
+
+def integrated(
+    learner: Learner, inputs: Mapping[str, Masked], cut: Cut, at: int, steps: Sequence[int] = STEPS
+) -> Integrated:
+    """The scores of the parts of one row; see the head of this file.
+
+    inputs: of one row, all views. at: which of `answers.names` is explained; of a probability its log odds are, which
+    do not fade where the model is sure. Raises InputError for a learner that has no gradient there.
+    """
+    if not can(learner, cut):
+        raise InputError(
+            "integrated gradients need a network that reads the modality itself, and captum (pip install "
+            "polymodal[explain]); this model reads it through features or a frozen network: take the method occlusion"
+        )
+    from captum.attr import IntegratedGradients
+
+    was = learner.training
+    learner.eval()
+    try:
+        entries = list(_entries(learner, inputs, cut))
+
+        def f(*given: Tensor) -> Tensor:
+            return evidence(learner.task, _answer(learner, inputs, cut, entries, given), at)
+
+        xs, blanks = tuple(e.values for e in entries), tuple(e.blank for e in entries)
+        with torch.backends.cudnn.flags(enabled=False), torch.no_grad():  # its recurrent nets have no slopes in eval
+            value, blank = float(f(*xs)), float(f(*blanks))
+        slopes: Sequence[Tensor] = ()
+        gap = np.inf
+        for count in steps:
+            with torch.backends.cudnn.flags(enabled=False), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # captum's, of inputs that it prepares by itself
+                slopes = IntegratedGradients(f).attribute(xs, blanks, n_steps=count, internal_batch_size=BATCH)
+            gap = abs(sum(float(s.double().sum()) for s in slopes) - (value - blank))
+            if gap <= CLOSE * abs(value - blank) + 1e-6:
+                break
+    finally:
+        learner.train(was)
+    scores = torch.zeros(cut.parts + 1, dtype=torch.float64)
+    for entry, slope in zip(entries, slopes, strict=True):
+        scores.index_add_(0, entry.owner.flatten().cpu() % (cut.parts + 1), slope.detach().double().flatten().cpu())
+    return Integrated(scores[:-1].numpy(), value, blank, gap)
+
+
+def evidence(task: Task, logits: Tensor, at: int) -> Tensor:
+    """(B,) the explained output on a scale that does not saturate: log odds of a label, a target in its unit.
+
+    Of ordered labels the first output is the expected rank, 1 + sum over k of P(y > k).
+    """
+    y = logits.double()
+    if isinstance(task, Regression):
+        return y[:, at] * task.scale_[at] + task.center_[at]
+    if isinstance(task, Ordinal):
+        above = y.cummin(1).values.sigmoid()
+        if at == 0:
+            return 1 + above.sum(1)
+        ends = torch.cat([above.new_ones(len(above), 1), above, above.new_zeros(len(above), 1)], dim=1)
+        p = (ends[:, at - 1] - ends[:, at]).clamp(1e-9, 1 - 1e-9)
+        return p.log() - (1 - p).log()
+    if isinstance(task, Labelled):
+        others = torch.cat([y[:, :at], y[:, at + 1 :]], dim=1)
+        return y[:, at] - others.logsumexp(1)
+    return y[:, at]
+
+
+def entrance(encoder: nn.Module) -> nn.Module | None:
+    """The module of an encoder whose output is the first continuous thing; None for one that reads numbers."""
+    if isinstance(encoder, TabularMLP | FTTransformer):
+        return encoder.split
+    if isinstance(getattr(encoder, "embedding", None), Embedding):
+        return encoder.embedding  # type: ignore[return-value]
+    if isinstance(encoder, Hub) and encoder.kind in ("text", ""):
+        table = encoder.network.get_input_embeddings()  # type: ignore[operator]
+        return table if isinstance(table, nn.Embedding) else None
+    return None
+
+
+def _encoders(net: Learner) -> Iterator[tuple[str, Encoder]]:
+    yield from net.encoders.items()  # type: ignore[union-attr, operator]
+
+
+def _entries(learner: Learner, inputs: Mapping[str, Masked], cut: Cut) -> Iterator[Entry]:
+    """One for each module at which a path enters, and one for each view that enters by its values."""
+    raw = set()
+    for net in networks(learner) or ():
+        for v, encoder in _encoders(net):
+            view = cut.views.get(v)
+            if not isinstance(view, Open):
+                continue
+            if (module := entrance(encoder)) is not None:
+                yield _within(v, module, encoder, inputs[v], view)
+            elif v not in raw:
+                raw.add(v)
+                x = inputs[v].values.to(next(encoder.parameters()).dtype)
+                blank = torch.zeros_like(x) if view.blank is None else view.blank.to(x.dtype).expand_as(x)
+                yield Entry(v, None, x, blank, view.owners())
+
+
+@torch.no_grad()
+def _within(v: str, module: nn.Module, encoder: nn.Module, x: Masked, view: Open) -> Entry:
+    """The entry at a module, whose output is seen once."""
+    seen: list[Tensor] = []
+    hook = module.register_forward_hook(lambda _, args, out: seen.append(opened(out)))
+    encoder(x)
+    hook.remove()
+    (values,) = seen
+    if isinstance(module, Fields):  # numbers, then the embedding of each category
+        nominal = view.owner[module.nominal]
+        width = (values.shape[1] - len(module.numeric)) // max(1, len(nominal))
+        owner = torch.cat([view.owner[module.numeric], nominal.repeat_interleave(width)])
+    else:
+        owner = widened(view.owner, values.ndim - 1).expand(values.shape[1:])
+    # what is of no part, as the marks around a text, stays as it is
+    return Entry(v, module, values, torch.where(owner[None] < 0, values, torch.zeros_like(values)), owner)
+
+
+def _answer(
+    learner: Learner, inputs: Mapping[str, Masked], cut: Cut, entries: Sequence[Entry], given: Sequence[Tensor]
+) -> Tensor:
+    """(N, outputs) logits where N values are given at each entry; all else is that of the row."""
+    count = len(given[0])
+    changed = {v: Masked(*(y.expand(count, *y.shape[1:]) for y in inputs[v])) for v in cut.views}
+    with ExitStack() as stack:
+        for entry, x in zip(entries, given, strict=True):
+            if entry.module is None:
+                changed[entry.view] = Masked(x, changed[entry.view].mask)
+            else:
+                stack.enter_context(replaced(entry.module, x))
+        return logits(learner, inputs, changed, count)
+
+
+def logits(learner: Learner, inputs: Mapping[str, Masked], changed: Mapping[str, Masked], count: int) -> Tensor:
+    """(P, outputs) of a row of which some views are changed in P ways; the others are looked at once."""
+    mix = learner.mixer({v: changed.get(v, inputs[v]) for v in learner.reads})
+    each, one = torch.arange(count), torch.zeros(count, dtype=torch.long)
+    return mix({v: each if v in changed else one for v in learner.reads})
+
+
+@contextmanager
+def replaced(module: nn.Module, values: Tensor) -> Iterator[None]:
+    """While inside, the module gives these values instead of its own."""
+    hook = module.register_forward_hook(lambda _, args, out: closed(out, values))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def opened(out: Any) -> Tensor:
+    """What a module gives, as one tensor (B, ...)."""
+    if isinstance(out, Masked):
+        return out.values
+    return torch.cat([out[0], out[1].flatten(1)], dim=1) if isinstance(out, tuple) else out
+
+
+def closed(out: Any, values: Tensor) -> Any:
+    """The reverse: values in the form in which the module gives its own."""
+    if isinstance(out, Masked):
+        return Masked(values, out.mask)
+    if isinstance(out, tuple):
+        numbers, rest = values.split([out[0].shape[1], values.shape[1] - out[0].shape[1]], dim=1)
+        return numbers, rest.unflatten(1, out[1].shape[1:])
+    return values
