@@ -52,13 +52,13 @@ def intervals(board: Board) -> str:
             if e.name in marked:
                 axes.axvline(m.value, color=GREY, linewidth=0.8, linestyle=marked[e.name], zorder=0)
             tail = " (recommended)" if e.name == board.use else ""
-            _label(axes, y - 0.28, f"{_clean(e.name)}{tail}", colour)
+            label(axes, y - 0.28, f"{clean(e.name)}{tail}", colour)
         axes.set_ylim(len(shown) - 0.5, -0.9)
         axes.set_yticks([])
-        axes.set_xlabel(_clean(f"{board.metric} ({'higher' if board.higher else 'lower'} is better)"))
+        axes.set_xlabel(clean(f"{board.metric} ({'higher' if board.higher else 'lower'} is better)"))
 
     told = "; ".join(f"{e.name} {m.value:.3f} [{m.low:.3f}, {m.high:.3f}]" for e, m in shown)
-    return _svg(draw, len(shown), "intervals", f"{board.metric} of each candidate with its 95% interval", told)
+    return svg(draw, len(shown), "intervals", f"{board.metric} of each candidate with its 95% interval", told)
 
 
 def ranks(of: Ranks) -> str:
@@ -70,7 +70,7 @@ def ranks(of: Ranks) -> str:
     def draw(axes: "Axes") -> None:
         for y, (mean, name) in enumerate(order):
             axes.plot(mean, y, marker="o", color=INK, markersize=5)
-            _label(axes, y - 0.28, f"{_clean(name)}  {mean:.2f}", INK)
+            label(axes, y - 0.28, f"{clean(name)}  {mean:.2f}", INK)
         for i, bar in enumerate(bars):
             inside = [place[name] for name in bar]
             at = [len(order) - 0.3 + 0.25 * i] * 2
@@ -82,7 +82,7 @@ def ranks(of: Ranks) -> str:
 
     told = "; ".join(f"{name} {mean:.2f}" for mean, name in order)
     told += f"; critical difference {of.critical:.2f}; alike: " + (" | ".join(", ".join(b) for b in bars) or "none")
-    return _svg(draw, len(order) + 0.3 * len(bars), "ranks", "Mean rank of each candidate over the folds", told)
+    return svg(draw, len(order) + 0.3 * len(bars), "ranks", "Mean rank of each candidate over the folds", told)
 
 
 def information(shares: Sequence[Shares]) -> str:
@@ -96,7 +96,7 @@ def information(shares: Sequence[Shares]) -> str:
                 if value > 0:
                     axes.barh(y, value, 0.42, left, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
                     left += value
-            _label(axes, y - 0.32, f"{_clean(s.first)} (first) | {_clean(s.second)} (second)", INK)
+            label(axes, y - 0.32, f"{clean(s.first)} (first) | {clean(s.second)} (second)", INK)
         axes.set_ylim(len(shares) - 0.5, -0.9)
         axes.set_xlim(0, max([0.01, *(s.total.value * 1.05 for s in shares if s.total.value == s.total.value)]))
         axes.set_yticks([])
@@ -111,25 +111,29 @@ def information(shares: Sequence[Shares]) -> str:
         + ", ".join(f"{p.replace('_', ' ')} {getattr(s, p).value:.2f}" for p, _, _ in PARTS)
         for s in shares
     )
-    return _svg(draw, len(shares) + 1.2, "information", "What the modalities tell about the target", told)
+    return svg(draw, len(shares) + 1.2, "information", "What the modalities tell about the target", told)
 
 
-def _label(axes: "Axes", y: float, text: str, colour: str) -> None:
+def label(axes: "Axes", y: float, text: str, colour: str) -> None:
+    """Words above a mark, from the left edge on."""
     axes.text(0, y, text, color=colour, transform=axes.get_yaxis_transform(), ha="left", va="bottom", parse_math=False)
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
     """A name that SVG can hold and that fits."""
-    plain = _plain(name)
-    return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
+    short = plain(name)
+    return short if len(short) <= LONGEST else short[: LONGEST - 1] + "…"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without what XML can't hold, such as control characters."""
     return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
 
 
-def _svg(draw: "Callable[[Axes], Any]", lines: float, key: str, title: str, told: str) -> str:
+def svg(draw: "Callable[[Axes], Any]", lines: float, key: str, title: str, told: str) -> str:
+    """What `draw` draws on the axes of a figure of so many lines, for a page. key: its ids begin so, once a page; title,
+    told: what those hear who can't see it. Raises ImportError, saying how to get it, without matplotlib.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -166,6 +170,6 @@ def _inline(svg: str, key: str, title: str, told: str) -> str:
     head, _, rest = svg.partition(">")
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
     words = (
-        f'<title id="{key}-title">{escape(_plain(title))}</title><desc id="{key}-desc">{escape(_plain(told))}</desc>'
+        f'<title id="{key}-title">{escape(plain(title))}</title><desc id="{key}-desc">{escape(plain(told))}</desc>'
     )
     return f'{head} role="img" aria-labelledby="{key}-title {key}-desc">{words}{rest}'
