@@ -131,8 +131,8 @@ def plain(text: str) -> str:
 
 
 def svg(draw: "Callable[[Axes], Any]", lines: float, key: str, title: str, told: str) -> str:
-    """What `draw` draws on the axes of a figure of so many lines, for a page. key: its ids begin so, once a page; title,
-    told: what those hear who can't see it. Raises ImportError, saying how to get it, without matplotlib.
+    """What `draw` draws on the axes of a figure of so many lines, for a page. key: what its ids begin with, another one
+    for each figure; title, told: what those hear who can't see it. Raises ImportError without matplotlib.
     """
     try:
         import matplotlib
