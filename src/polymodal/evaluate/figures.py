@@ -169,7 +169,5 @@ def _inline(svg: str, key: str, title: str, told: str) -> str:
     svg = re.sub(r'href="#', f'href="#{key}-', svg)
     head, _, rest = svg.partition(">")
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    words = (
-        f'<title id="{key}-title">{escape(plain(title))}</title><desc id="{key}-desc">{escape(plain(told))}</desc>'
-    )
+    words = f'<title id="{key}-title">{escape(plain(title))}</title><desc id="{key}-desc">{escape(plain(told))}</desc>'
     return f'{head} role="img" aria-labelledby="{key}-title {key}-desc">{words}{rest}'
