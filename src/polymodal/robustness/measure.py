@@ -1,0 +1,245 @@
+"""A model on rows that were spoiled: what it answers, how that is scored, and whether the difference is noise.
+
+Axes: n row, m modality, r bootstrap sample.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polymodal import metrics
+from polymodal.batch import Masked
+from polymodal.data.encode import encode
+from polymodal.data.preprocess import Rows
+from polymodal.data.table import Table, resolve
+from polymodal.errors import Unreadable
+from polymodal.evaluate.intervals import Interval, weights
+from polymodal.modalities.tabular import Cells
+from polymodal.model import Model
+from polymodal.robustness.absent import EXACT, Bools
+from polymodal.robustness.noise import OPEN, Context, Noise, rng_of
+from polymodal.robustness.readings import spread
+from polymodal.tasks.base import Task
+from polymodal.tasks.classify import Single
+from polymodal.tasks.regress import Regression
+
+POOL = 16  # recordings that babble is mixed of
+KEPT = 256 << 20  # bytes of decoded cells that are kept, so that they are decoded once
+COUNTS = 2**24  # counts of bootstrap samples that are kept between scores
+FAITHFUL = 200  # cells that a spread is measured on where no codec has learned it
+
+
+class Sample(NamedTuple):
+    """A score on all rows, and on each bootstrap sample (R,)."""
+
+    value: float
+    draws: NDArray[np.float64]
+
+
+class Scorer:
+    """The task's metric on one set of rows, always on the same bootstrap samples, so that differences are paired."""
+
+    def __init__(self, task: Task, target: Masked, groups: Sequence[Any] | None, replicates: int = 1000) -> None:
+        self.task, self.target, self.metric = task, target, task.metric
+        self.rows, self.groups, self.replicates = len(target.mask), groups, replicates
+        small = self.rows * replicates <= COUNTS
+        self._drawn = list(weights(self.rows, replicates, groups)) if small else []
+
+    def sample(self, logits: Tensor) -> Sample:
+        """The metric on all rows and on each sample."""
+        drawn = self._drawn or weights(self.rows, self.replicates, self.groups)
+        return Sample(self.value(logits), np.concatenate([np.zeros(0), *(self._scores(logits, w) for w in drawn)]))
+
+    def value(self, logits: Tensor) -> float:
+        """The metric on all rows."""
+        return float(self._scores(logits, np.ones((1, self.rows)))[0])
+
+    def _scores(self, logits: Tensor, counts: NDArray[Any]) -> NDArray[Any]:
+        """(R,) the one metric; `Task.scores` gives all, most of which take far longer than a confusion matrix."""
+        name, task = self.metric.name, self.task
+        if isinstance(task, Single) and bool(self.target.mask.all()):
+            guess = task.classes(logits).numpy()
+            table = metrics.confusion(self.target.values.numpy(), guess, counts, len(task.labels_))
+            return metrics.of_confusion(table)[name]
+        if isinstance(task, Regression) and task.columns is None and bool(self.target.mask.all()):
+            # r2 is the same in any unit
+            return metrics.r2(self.target.values[:, 0].double().numpy(), logits[:, 0].double().numpy(), counts)
+        return task.scores(logits, self.target, counts)[name]
+
+    def loss(self, sample: Sample, clean: Sample) -> Interval:
+        """How much worse than clean, paired: positive is worse, whichever way the metric runs."""
+        sign = 1.0 if self.metric.higher else -1.0
+        return interval(Sample(sign * (clean.value - sample.value), sign * (clean.draws - sample.draws)))
+
+
+def interval(sample: Sample) -> Interval:
+    """The score and the ends of its 95% percentile interval, NaN where no sample has the score."""
+    known = sample.draws[~np.isnan(sample.draws)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    return Interval(sample.value, float(low), float(high))
+
+
+def mean(samples: Sequence[Sample]) -> Sample:
+    """The mean score over repetitions, and its bootstrap samples: those of equal rows are averaged."""
+    return Sample(float(np.mean([s.value for s in samples])), np.mean([s.draws for s in samples], axis=0))
+
+
+class Reader:
+    """A model and the rows that it reads: clean, with cells hidden, with cells of a modality exchanged."""
+
+    def __init__(self, model: Model, table: Table, cache: Path | None, quiet: bool) -> None:
+        self.model, self.table = model, table
+        prep = model.preprocessor
+        self.rows = prep.encode(table, model.task, cache=cache, need_target=True, quiet=quiet)
+        self.modalities = [m for m in model.modalities if any(prep.views[v] == m for v in model.learner.reads)]
+        self._patterns: dict[tuple[bool, ...], Tensor] = {}
+
+    def views(self, modality: str) -> list[str]:
+        """The views of a modality."""
+        return [v for v, m in self.model.preprocessor.views.items() if m == modality]
+
+    def here(self) -> Bools:
+        """(N, M) which modality each row has."""
+        inputs = self.rows.inputs
+        return np.stack([np.any([inputs[v].present() for v in self.views(m)], axis=0) for m in self.modalities], axis=1)
+
+    def pattern(self, keep: tuple[bool, ...]) -> Tensor:
+        """Answers of all rows with these modalities alone; each pattern is asked for once."""
+        if keep not in self._patterns:
+            self._patterns[keep] = self._hidden(self.rows, keep)
+        return self._patterns[keep]
+
+    def mixed(self, keep_nm: Bools) -> Tensor:
+        """Answers where row n keeps modality m if ``keep_nm[n, m]``.
+
+        Rows never see each other, so that a row's answer is decided by its own pattern; of few modalities the answers
+        of all rows to each pattern are kept.
+        """
+        patterns, of_n = np.unique(keep_nm, axis=0, return_inverse=True)
+        out: Tensor | None = None
+        for i, row in enumerate(patterns):
+            keep, where = tuple(bool(k) for k in row), np.flatnonzero(of_n.reshape(-1) == i)
+            few = keep in self._patterns or len(keep) <= EXACT
+            part = self.pattern(keep)[where] if few else self._hidden(self.rows.take(where.tolist()), keep)
+            out = part.new_zeros((len(keep_nm), *part.shape[1:])) if out is None else out
+            out[torch.from_numpy(where)] = part
+        assert out is not None
+        return out
+
+    def _hidden(self, rows: Rows, keep: Sequence[bool]) -> Tensor:
+        gone = [m for m, k in zip(self.modalities, keep, strict=True) if not k]
+        return self.model.logits(rows.hidden({v: np.ones(len(rows), dtype=bool) for m in gone for v in self.views(m)}))
+
+    def moved(self, modality: str, places: NDArray[np.intp]) -> Tensor:
+        """Answers where row n has the modality of row ``places[n]``."""
+        taken = {v: self.rows.inputs[v].take(places.tolist()) for v in self.views(modality)}
+        return self.model.logits(self._with(taken))
+
+    def changed(self, modality: str, cells: Callable[[list[Any]], Iterator[Any]]) -> Tensor:
+        """Answers where a modality's cells are ``cells(clean ones)``; what was absent or unreadable stays so."""
+        prep, taken = self.model.preprocessor, {}
+        for v in self.views(modality):
+            clean = self.rows.inputs[v]
+            found, _ = encode(_Lazy(lambda v=v: cells(self.cells(modality, v)), len(self.rows)), prep.codecs[v])  # type: ignore[misc]
+            taken[v] = found.hidden(~clean.present())
+        return self.model.logits(self._with(taken))
+
+    def _with(self, taken: Mapping[str, Any]) -> Rows:
+        rows = self.rows
+        return Rows({**rows.inputs, **taken}, rows.codecs, rows.labels, rows.task, rows.numbers, rows.bad)
+
+    def cells(self, modality: str, view: str | None = None) -> list[Any]:
+        """The cells of a modality as a view's codec takes them."""
+        kind, columns = self.model.preprocessor.schema.modalities()[modality]
+        if kind == "tabular":
+            named = [self.table.cells(c) for c in columns]
+            return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
+        cells = self.table.cells(columns[0])
+        files = self.model.preprocessor.codecs[view or self.views(modality)[0]].takes_files
+        return [resolve(c, self.table.folder) for c in cells] if files else cells
+
+
+class _Lazy(Sequence[Any]):
+    """Cells that are made as they are read: noisy pictures of a whole table would fill the memory."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]], count: int) -> None:
+        self.make, self.rows = make, count
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.make()
+
+    def __getitem__(self, at: Any) -> Any:
+        return list(self.make())[at]
+
+
+class Source:
+    """The cells of one modality, decoded, and what noise may know beside them."""
+
+    def __init__(self, reader: Reader, modality: str) -> None:
+        self.modality, self.kind = modality, reader.model.preprocessor.schema.modalities()[modality][0]
+        self.cells = reader.cells(modality)
+        self.numbers = reader.rows.numbers
+        self._decoded: dict[int, Any] = {}
+        self._bytes = 0
+        self.context = self._context(reader)
+
+    def decoded(self, i: int) -> Any:
+        """The decoded cell of row i; None where it is absent or can't be read."""
+        if i not in self._decoded:
+            found = self._open(self.cells[i])
+            if self._bytes > KEPT:
+                return found
+            self._decoded[i] = found
+            self._bytes += _weight(found)
+        return self._decoded[i]
+
+    def _open(self, cell: Any) -> Any:
+        try:
+            return None if cell is None else OPEN[self.kind](cell)
+        except Unreadable:
+            return None
+
+    def noisy(self, name: str, noise: Noise, severity: float, seed: int, clean: Sequence[Any]) -> Iterator[Any]:
+        """Each row's cell with noise; the clean one where there is nothing to spoil. Of a table only the columns that
+        the clean cells have."""
+        for i, (number, cell) in enumerate(zip(self.numbers, clean, strict=True)):
+            x = None if cell is None else self.decoded(i)
+            if x is None:
+                yield cell
+                continue
+            spoiled = noise.apply(x, severity, rng_of(seed, number, self.modality, name), self.context, i)
+            yield {c: spoiled.get(c, v) for c, v in cell.items()} if self.kind == "tabular" else spoiled
+
+    def _context(self, reader: Reader) -> Context:
+        codecs = [reader.model.preprocessor.codecs[v] for v in reader.views(self.modality)]
+        if self.kind == "tabular":
+            (table,) = [c for c in codecs if isinstance(c, Cells)][:1]
+            return Context(columns={c: (kind, table.columns_[c]) for c, kind in table.columns.items()})
+        if self.kind in ("series", "vector"):
+            learned = [np.asarray(c.scale_) for c in codecs if hasattr(c, "scale_")]
+            return Context(scale=learned[0] if learned else spread(x for _, x in self._some(FAITHFUL)))
+        return Context(recordings=dict(self._some(POOL))) if self.kind == "audio" else Context()
+
+    def _some(self, count: int) -> Iterator[tuple[int, Any]]:
+        """At most so many decoded cells, evenly spread over the rows."""
+        rows = [i for i, c in enumerate(self.cells) if c is not None]
+        for i in rows[:: -(-len(rows) // count) or 1]:
+            if (x := self.decoded(i)) is not None:
+                yield i, x
+
+
+def _weight(x: Any) -> int:
+    """About how many bytes a decoded cell has."""
+    if isinstance(x, tuple):
+        return int(x[0].nbytes)
+    if isinstance(x, np.ndarray):
+        return int(x.nbytes)
+    return 3 * x.size[0] * x.size[1] if hasattr(x, "getpixel") else 200

@@ -1,0 +1,326 @@
+"""From a model and a table to the whole answer: the grid of subsets, cells removed, noise, and what follows.
+
+table -> labelled rows, at most `limit` -> encoded once -> subsets, shares of cells      (cells hidden)
+                                                        -> noise (cells spoiled, encoded again) -> areas, sentences
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from polymodal.data.references import gathered
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.fusion.base import Late
+from polymodal.learners.predictor import Predictor
+from polymodal.model import Model
+from polymodal.progress import Ticker, progress
+from polymodal.robustness.absent import EXACT, SHARES, removed, subsets
+from polymodal.robustness.guide import Guide, at_random, by_target
+from polymodal.robustness.measure import Reader, Sample, Scorer, Source, interval, mean
+from polymodal.robustness.noise import MISMATCH, NOISES, Noise
+from polymodal.robustness.result import Absence, Area, Noisy, Robustness, Subset, effective, relative
+from polymodal.robustness.sentences import Words
+from polymodal.tasks.generate import Generation
+
+SEEDS = 3  # drawings of which cells go, whose scores are averaged
+LIMIT, TEXTS = 1000, 100  # rows; of a model that writes texts, each of which is searched for word by word
+AGAINST = (
+    "effective robustness needs a late fusion beside the model: polymodal fit TABLE --target COLUMN --fusion average "
+    "--out late, then --against late"
+)
+
+
+class Curve(NamedTuple):
+    """One kind of noise on one modality."""
+
+    modality: str
+    kind: str
+    noise: Noise | None  # None: another row's
+
+
+def robustness(
+    model: Model,
+    table: Any,
+    *,
+    against: Model | None = None,
+    noise: bool = True,
+    kinds: Sequence[str] = (),
+    levels: int = 5,
+    limit: int = LIMIT,
+    seed: int = 0,
+    given: str | None = None,
+    cache: Path | str | None = None,
+    quiet: bool = True,
+) -> Robustness:
+    """What becomes of a model's score as modalities are absent, cells are removed, and cells are spoiled.
+
+    table: a path, a DataFrame, a list of dicts; it needs the target. against: a late fusion that is scored on the same
+    noise, for effective robustness. kinds: the noise to try, "blur" or "photo=blur" [default: all]. levels: of each
+    noise, the clean one included. limit: rows, drawn by `seed` from those that have a label. given: the column by which
+    cells are removed at random. Raises InputError where the table or an option can't be used.
+    """
+    if levels < 2 or limit < 1 or seed < 0:
+        raise InputError(f"levels {levels}, limit {limit}, seed {seed}: expected at least 2, 1 and 0")
+    cache = None if cache is None else Path(cache)
+    table, notes = _drawn(model, Table.read(table), limit, seed)
+    study = Study(model, table, cache, seed, quiet)
+    other = _rival(model, against, table, cache) if against is not None else None
+    notes += study.remarks() + ([] if other is None else _late(other.reader.model))
+    curves = study.curves(kinds) if noise else []
+    with progress("robustness", study.work() + len(curves) * (levels - 1), quiet) as tick:
+        study.tick = tick
+        grid, absence = study.grid(), study.absence(given, notes)
+        noisy = [x for c in curves for x in study.noise(c, levels, other)]
+    areas, gains = study.areas(noisy, other)
+    clean = interval(study.clean)
+    metric = study.scorer.metric
+    return Robustness(
+        task=model.task.name,
+        metric=metric.name,
+        higher=metric.higher,
+        modalities=study.reader.modalities,
+        rows=table.rows,
+        group=model.preprocessor.schema.group if study.scorer.groups is not None else None,
+        seed=seed,
+        levels=levels,
+        clean=clean,
+        subsets=grid,
+        absence=absence,
+        noise=noisy,
+        relative=areas,
+        effective=gains,
+        against=None if other is None else type(other.reader.model.learner).__name__,
+        sentences=Words(metric.name, clean, table.rows).all(grid, absence, noisy),
+        notes=notes + ([AGAINST] if other is None and noisy else []),
+        bad=list(study.reader.rows.bad),
+    )
+
+
+def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, list[str]]:
+    """At most `limit` rows that have a label, drawn by the seed, in the table's order; and what to say of that."""
+    schema = model.preprocessor.schema
+    if isinstance(model.task, Generation):
+        table = gathered(table, schema)
+    model.preprocessor.check(table)
+    labels = model.preprocessor.labels(table, model.task, need=True)
+    known = [i for i, y in enumerate(labels) if y is not None]
+    if not known:
+        raise InputError(
+            f"none of the {table.rows:,} rows has a label in {', '.join(schema.target)!r}, so there is nothing to "
+            "score; robustness needs a table with the target"
+        )
+    most = min(limit, TEXTS) if isinstance(model.task, Generation) else limit
+    notes = [f"{table.rows - len(known):,} rows without a label were left out"] if len(known) < table.rows else []
+    if len(known) > most:
+        why = ", since each text is searched for word by word" if most < limit else ""
+        notes.append(f"{most:,} of {len(known):,} rows, drawn by seed {seed}{why}; --limit asks for more or fewer")
+        known = sorted(np.random.default_rng(seed).permutation(known)[:most].tolist())
+    return table.take(known), notes
+
+
+class Rival(NamedTuple):
+    """A model to compare with, on the same rows, and its scores under noise, by curve."""
+
+    reader: Reader
+    scorer: Scorer
+    scores: dict[tuple[str, str], list[float]]
+
+
+def _rival(model: Model, against: Model, table: Table, cache: Path | None) -> Rival:
+    mine, theirs = model.preprocessor.schema.target, against.preprocessor.schema.target
+    if mine != theirs or model.task.metric != against.task.metric:
+        raise InputError(
+            f"--against is a model of {', '.join(theirs)} ({against.task.name}, scored by {against.task.metric.name}), "
+            f"but this one is of {', '.join(mine)} ({model.task.name}, scored by {model.task.metric.name}); fit a "
+            "late fusion for the same target"
+        )
+    reader = Reader(against, table, cache, quiet=True)
+    return Rival(reader, Scorer(against.task, reader.rows.target(range(table.rows)), None), {})
+
+
+def _late(against: Model) -> list[str]:
+    """A remark where the model to compare with is a network that fuses earlier."""
+    learner = against.learner
+    if not isinstance(learner, Predictor) or isinstance(learner.fusion, Late):
+        return []
+    how = type(learner.fusion).__name__
+    return [f"effective robustness is defined against a late fusion, but the model of --against fuses by {how}"]
+
+
+class Study:
+    """One model on one set of rows, and each part of its robustness."""
+
+    def __init__(self, model: Model, table: Table, cache: Path | None, seed: int, quiet: bool) -> None:
+        self.reader, self.seed = Reader(model, table, cache, quiet), seed
+        group = model.preprocessor.schema.group
+        groups = table.cells(group) if group in table.columns else None
+        self.scorer = Scorer(model.task, self.reader.rows.target(range(table.rows)), groups)
+        self.all = (True,) * len(self.reader.modalities)
+        self.clean = self.scorer.sample(self.reader.pattern(self.all))
+        self.sources: dict[str, Source] = {}
+        self.tick: Ticker = lambda done, note="": None
+        self.done = 0
+
+    def _step(self, note: str) -> None:
+        self.done += 1
+        self.tick(self.done, note)
+
+    def work(self) -> int:
+        """How many scores the grid and the removed cells take."""
+        one = len(self.all) < 2
+        return 1 if one else len(subsets(len(self.all), self.seed)) + 3 * SEEDS * (len(SHARES) - 1)
+
+    def remarks(self) -> list[str]:
+        """What a reader of the grid must know."""
+        names, here = self.reader.modalities, self.reader.here()
+        out: list[str] = []
+        if len(names) == 1:
+            out.append(f"the model reads {names[0]} alone, so that absence can't be measured: nothing would be left")
+        if len(names) > EXACT:
+            tried = len(subsets(len(names), self.seed))
+            out.append(f"{tried} of the {2 ** len(names) - 1:,} subsets of {len(names)} modalities, drawn by the seed")
+        out += [f"{m} is absent from every row" for i, m in enumerate(names) if not here[:, i].any()]
+        return out
+
+    def grid(self) -> list[Subset]:
+        """Every subset, all modalities first."""
+        out, here = [], self.reader.here()
+        for keep in subsets(len(self.all), self.seed):
+            x = self.clean if keep == self.all else self.scorer.sample(self.reader.pattern(keep))
+            present = [m for m, k in zip(self.reader.modalities, keep, strict=True) if k]
+            seen = int((here & np.array(keep)).any(1).sum())
+            out.append(Subset(present, interval(x), self.scorer.loss(x, self.clean), self.scorer.rows, seen))
+            self._step(" + ".join(present))
+        return out
+
+    def absence(self, given: str | None, notes: list[str]) -> list[Absence]:
+        """Shares of cells removed, in three ways; none of a model with one modality."""
+        if len(self.all) < 2:
+            return []
+        guide = at_random(self.reader, given)
+        if guide is None:
+            notes.append("cells can't be removed at random given a column (mar): nothing that stays differs by row")
+        elif guide.stays is not None:
+            notes.append(f"mar: by {guide.by}, so that {guide.stays} stays; shares are of the other modalities' cells")
+        ways = {"mcar": Guide("", np.zeros(self.scorer.rows)), "mar": guide, "mnar": by_target(self.reader)}
+        return [self._removed(how, g, share) for how, g in ways.items() if g is not None for share in SHARES]
+
+    def _removed(self, how: str, guide: Guide, share: float) -> Absence:
+        here, names = self.reader.here(), self.reader.modalities
+        rank_nm = np.repeat(guide.rank_n[:, None], len(names), axis=1)
+        samples, empty = [], []
+        for i in range(SEEDS if share else 1):
+            gone = removed(here, share, rank_nm, self.seed * SEEDS + i, guide.stays_m(names))
+            samples.append(self.scorer.sample(self.reader.mixed(~gone)) if share else self.clean)
+            empty.append(float((~(here & ~gone).any(1)).mean()))
+            if share:
+                self._step(f"{how} {share:.0%}")
+        x = mean(samples)
+        loss = self.scorer.loss(x, self.clean)
+        return Absence(
+            how, guide.by, share, interval(x), loss, self.scorer.rows, round(float(np.mean(empty)), 6), len(samples)
+        )
+
+    def curves(self, kinds: Sequence[str]) -> list[Curve]:
+        """The kinds of noise that apply. Raises InputError for one that is asked for and is none of this model's."""
+        found, lacking = [], {}
+        for i, m in enumerate(self.reader.modalities):
+            here = int(self.reader.here()[:, i].sum())
+            if not here:
+                continue
+            source = self.sources[m] = Source(self.reader, m)
+            for name, noise in NOISES[source.kind].items():
+                if why := noise.lacks(source.context):
+                    lacking[f"{m}={name}"] = why
+                else:
+                    found.append(Curve(m, name, noise))
+            if here > 1:
+                found.append(Curve(m, MISMATCH, None))
+            else:
+                lacking[f"{m}={MISMATCH}"] = "no other row has it"
+        return _asked(found, kinds, lacking)
+
+    def noise(self, curve: Curve, levels: int, other: Rival | None) -> Iterator[Noisy]:
+        """A curve, level by level."""
+        rows = self.scorer.rows
+        if other is not None:
+            every = (True,) * len(other.reader.modalities)
+            other.scores[curve[:2]] = [other.scorer.value(other.reader.pattern(every))]
+        for level in range(levels):
+            place = level / (levels - 1)
+            x, said = self.clean, "clean"
+            if level:
+                x, said = self._spoiled(curve, level, levels, other)
+                self._step(f"{curve.modality}: {curve.kind}")
+            loss = self.scorer.loss(x, self.clean)
+            yield Noisy(curve.modality, curve.kind, level, said, place, interval(x), loss, rows)
+
+    def _spoiled(self, curve: Curve, level: int, levels: int, other: Rival | None) -> tuple[Sample, str]:
+        """The score at a level, and the level in words; the rival's score is noted too."""
+        answers, said = self._spoiler(curve, level, levels)
+        if other is not None:
+            scores, theirs = other.scores[curve[:2]], _same(self.reader, other.reader, curve.modality)
+            # a model that does not read the modality answers as it did
+            scores.append(scores[0] if theirs is None else other.scorer.value(answers(other.reader, theirs)))
+        return self.scorer.sample(answers(self.reader, curve.modality)), said
+
+    def _spoiler(self, curve: Curve, level: int, levels: int) -> tuple[Callable[[Reader, str], Tensor], str]:
+        """What a model answers when its modality of this name is spoiled, and how much that is in words."""
+        if curve.noise is None:
+            places, words = self._mismatched(curve.modality, level / (levels - 1))
+            return lambda reader, m: reader.moved(m, places), words
+        source, noise = self.sources[curve.modality], curve.noise
+        severity = noise.severity(level, levels)
+
+        def cells(clean: Sequence[Any]) -> Iterator[Any]:
+            return source.noisy(curve.kind, noise, severity, self.seed, clean)
+
+        return lambda reader, m: reader.changed(m, cells), noise.words(severity)
+
+    def _mismatched(self, modality: str, share: float) -> tuple[Any, str]:
+        """(N,) whose modality each row gets: a derangement of those that have it; the same rows first at any share."""
+        here = np.flatnonzero(self.reader.here()[:, self.reader.modalities.index(modality)])
+        rng = np.random.default_rng([self.seed, len(modality), *modality.encode("utf-8", "surrogatepass")])
+        ring, first = rng.permutation(here), rng.permutation(len(here))[: round(share * len(here))]
+        places = np.arange(self.scorer.rows)
+        places[ring[first]] = np.roll(ring, -1)[first]
+        return places, f"{share:.0%} of the rows"
+
+    def areas(self, noisy: Sequence[Noisy], other: Rival | None) -> tuple[list[Area], list[Area] | None]:
+        """Relative and, beside another model, effective robustness of each curve."""
+        curves: dict[tuple[str, str], list[Noisy]] = {}
+        for x in noisy:
+            curves.setdefault((x.modality, x.kind), []).append(x)
+        first, second = [], []
+        for key, levels in curves.items():
+            places, scores = [x.place for x in levels], [x.score.value for x in levels]
+            first.append(Area(*key, relative(places, scores, self.scorer.metric.higher)))
+            if other is not None:
+                second.append(Area(*key, effective(places, scores, other.scores[key], self.scorer.metric.higher)))
+        return first, None if other is None else second
+
+
+def _asked(found: list[Curve], kinds: Sequence[str], lacking: dict[str, str]) -> list[Curve]:
+    """The curves that `kinds` name, all where it names none."""
+    if not kinds:
+        return found
+    out = []
+    for asked in dict.fromkeys(kinds):
+        chosen = [c for c in found if asked in (c.kind, f"{c.modality}={c.kind}")]
+        if not chosen:
+            known = ", ".join(dict.fromkeys([c.kind for c in found]))
+            why = next((f" ({w})" for k, w in lacking.items() if asked in (k, k.rpartition("=")[2])), "")
+            raise InputError(f"no noise {asked!r} for this model{why}; it is one of {known}, or COLUMN=KIND")
+        out += [c for c in chosen if c not in out]
+    return out
+
+
+def _same(mine: Reader, theirs: Reader, modality: str) -> str | None:
+    """The modality of another model that reads the same column in the same way; None where it reads none."""
+    kind = mine.model.preprocessor.schema.modalities()[modality][0]
+    found = theirs.model.preprocessor.schema.modalities()
+    return next((m for m in theirs.modalities if found[m][0] == kind and (kind == "tabular" or m == modality)), None)

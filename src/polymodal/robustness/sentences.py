@@ -1,0 +1,94 @@
+"""The worst of it, in plain words with the figures."""
+
+from collections.abc import Sequence
+
+from polymodal.evaluate.compare import FEW
+from polymodal.evaluate.intervals import Interval
+from polymodal.robustness.noise import MISMATCH
+from polymodal.robustness.result import Absence, Noisy, Subset, worst_noise, worst_subset
+
+HOW = {
+    "mcar": "completely at random",
+    "mar": "at random, given {by}",
+    "mnar": "not at random, by {by}",
+}
+HALF = 0.5  # the share that the sentence about absent cells names
+
+
+class Words:
+    """Sentences about one metric and its clean score."""
+
+    def __init__(self, metric: str, clean: Interval, rows: int) -> None:
+        self.metric, self.clean, self.rows = metric, clean, rows
+
+    def all(self, subsets: Sequence[Subset], absence: Sequence[Absence], noise: Sequence[Noisy]) -> list[str]:
+        """One sentence each: the worst subset, the dearest modality, half of all cells, the worst noise, the worst
+        mismatch; of what was measured."""
+        said = [self.subset(subsets), self.single(subsets), self.half(absence)]
+        return [s for s in [*said, self.noise(noise), self.mismatch(noise)] if s]
+
+    def subset(self, subsets: Sequence[Subset]) -> str:
+        """The subset that loses most."""
+        x = worst_subset(subsets)
+        if x is None:
+            return ""
+        return f"Worst of {len(subsets)} subsets: with {listed(x.present)} alone {self._change(x.score, x.loss)}"
+
+    def single(self, subsets: Sequence[Subset]) -> str:
+        """The one modality whose absence costs most, of three or more."""
+        every = subsets[0].present
+        x = worst_subset([subsets[0], *(s for s in subsets if len(s.present) == len(every) - 1)])
+        if x is None or len(every) < 3:
+            return ""
+        (gone,) = set(every) - set(x.present)
+        return f"The one modality that is missed most is {gone}: without it {self._change(x.score, x.loss)}"
+
+    def half(self, absence: Sequence[Absence]) -> str:
+        """Half of all cells gone, completely at random."""
+        x = next((a for a in absence if a.how == "mcar" and a.share == HALF), None)
+        return f"With half of all cells gone at random {self._change(x.score, x.loss)}" if x else ""
+
+    def noise(self, noise: Sequence[Noisy]) -> str:
+        """The noise that costs most."""
+        x = worst_noise(noise)
+        if x is None:
+            return ""
+        return f"Worst noise: {x.kind} on {x.modality} at level {x.level} ({x.severity}), where {self._change(*x[5:7])}"
+
+    def mismatch(self, noise: Sequence[Noisy]) -> str:
+        """The modality that is missed most when another row's stands in its place."""
+        x = worst_noise(noise, mismatch=True)
+        if x is None:
+            return ""
+        return f"Worst {MISMATCH}: {x.modality} of another row in {x.severity}, where {self._change(*x[5:7])}"
+
+    def _change(self, score: Interval, loss: Interval) -> str:
+        """What becomes of the metric, and whether that can be told from clean."""
+        if score.value != score.value or self.clean.value != self.clean.value:
+            return f"{self.metric} is undefined on these rows."
+        way = "falls" if score.value < self.clean.value else "rises" if score.value > self.clean.value else "stays"
+        from_to = f"at {score.value:.3f}" if way == "stays" else f"from {self.clean.value:.3f} to {score.value:.3f}"
+        return f"{self.metric} {way} {from_to} {ends(score)}; {self._sure(loss)}."
+
+    def _sure(self, loss: Interval) -> str:
+        if self.rows < FEW:
+            return f"{self.rows} row{'s' * (self.rows != 1)} are too few to say whether that is more than chance"
+        if loss.low > 0:
+            return f"the loss is {loss.value:.3f} {ends(loss)}"
+        if loss.high < 0:
+            return f"that is a gain of {-loss.value:.3f} {ends(Interval(-loss.value, -loss.high, -loss.low))}"
+        return f"that can't be told from clean: the loss of {loss.value:.3f} lies in {ends(loss)}, which holds 0"
+
+
+def ends(x: Interval) -> str:
+    """The ends of an interval, as they are printed everywhere."""
+    return f"[{x.low:.3f}, {x.high:.3f}]"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["photo"]), listed(["photo", "note", "table"])
+    ('photo', 'photo, note and table')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
