@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polymodal import auto, problem
+from polymodal import auto, problem, uncertainty
 from polymodal import fusion as fusions
 from polymodal.auto import PRESETS, Judge, Preset, Search
 from polymodal.candidates import Build, FeaturePath, Networks, Trial, logits_of, peak_memory_mb
@@ -138,6 +138,9 @@ def fit(
     results = [t.result._replace(logits=t.judged) if searched else t.result for t in found.trials]
     comparison = compare(goal.task, results, judge.target, judge.groups)
     refit = searched and how.refit
+    # before the validation rows are learned from, which would make it look surer than it is
+    views, before = reading.preprocessor.views, found.chosen.learner(False)
+    calibration = uncertainty.calibrate(before, held, views, judge.groups)
     learner = found.chosen.learner(refit)
     report: dict[str, Any] = {
         "rows": {"train": len(rows), "valid": len(held), "unlabelled": int((~rows.labelled()).sum())},
@@ -148,13 +151,14 @@ def fit(
         "story": found.story,
         "refit": refit,
         "comparison": comparison.to_json(),
+        "calibration": calibration and calibration.to_json(),
         "history": found.chosen.history,
         "writing": _plain(goal.writing) if writes else None,
         "bad": [b._asdict() for b in (*reading.rows.bad, *(held.bad if given else ()))],
         "plan": plan,
     }
     model = Model(reading.preprocessor.only(learner.reads), learner, report)
-    report["valid"] = model.score(held, judge.groups, logits=results[0].logits).to_json()
+    report["valid"] = model.score(held, judge.groups, logits=model.calibrated(results[0].logits)).to_json()
     if test is not None:
         report["test"] = _test(model, found.trials, goal.gathered(Table.read(test)), reading, goal)
     report["seconds"] = time.monotonic() - began
@@ -285,7 +289,7 @@ def _test(model: Model, trials: Sequence[Trial], table: Table, reading: Reading,
     rows = reading.encode(table)
     groups, refit = goal.groups(table), model.report["refit"]
     first, *others = trials
-    results = [first.result._replace(logits=logits_of(model.learner, rows))]
+    results = [first.result._replace(logits=model.logits(rows))]
     results += [t.result._replace(logits=logits_of(t.learner(refit), rows)) for t in others]
     comparison = compare(goal.task, results, rows.target(range(len(rows))), groups)
     return {**model.score(rows, groups, logits=results[0].logits).to_json(), "comparison": comparison.to_json()}
