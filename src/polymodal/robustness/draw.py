@@ -75,7 +75,7 @@ def absence(of: Robustness) -> "Figure":
         curves.setdefault(x.how, []).append(x)
     figure, axes = _axes(HEIGHT)
     for i, (how, points) in enumerate(curves.items()):
-        _curve(axes, i, [100 * p.share for p in points], points, HOW[how].format(by=points[0].by))
+        _curve(axes, i, len(curves), [100 * p.share for p in points], points, HOW[how].format(by=points[0].by))
     axes.set_xlabel("cells removed, %")
     axes.set_ylabel(_metric(of))
     _legend(axes)
@@ -91,7 +91,7 @@ def noise(of: Robustness, modality: str) -> "Figure":
             curves.setdefault(x.kind, []).append(x)
     figure, axes = _axes(HEIGHT)
     for i, (kind, points) in enumerate(curves.items()):
-        _curve(axes, i, [p.level for p in points], points, kind)
+        _curve(axes, i, len(curves), [p.level for p in points], points, kind)
     axes.set_xticks(range(of.levels), ["clean", *map(str, range(1, of.levels))])
     axes.set_xlabel("level of the noise")
     axes.set_ylabel(_metric(of))
@@ -119,22 +119,25 @@ def plain_name(modality: str) -> str:
     return re.sub(r"[^\w.-]+", "_", modality).strip("._")[:LONGEST] or "modality"
 
 
-def _curve(axes: "Axes", i: int, x: Sequence[float], points: Sequence[Any], label: str) -> None:
-    """Values with their marks, and a band of intervals behind them."""
-    colour = COLOURS[i % len(COLOURS)]
-    dash: Any = DASHES[i % len(DASHES)]
-    axes.plot(
-        x,
-        [p.score.value for p in points],
-        color=colour,
-        linestyle=dash,
-        marker=MARKS[i % len(MARKS)],
-        markersize=5,
-        label=_short(label),
-    )
-    axes.fill_between(
-        x, [p.score.low for p in points], [p.score.high for p in points], color=colour, alpha=0.1, linewidth=0
-    )
+def _curve(axes: "Axes", i: int, of: int, x: Sequence[float], points: Sequence[Any], label: str) -> None:
+    """Values with their marks and intervals; curve i of so many stands a little aside, so that none hides another."""
+    step = (x[1] - x[0]) if len(x) > 1 else 1.0
+    at = [v + 0.06 * step * (i - (of - 1) / 2) for v in x]
+    y = [p.score.value for p in points]
+    known = [
+        p.score if p.score.low == p.score.low else p.score._replace(low=v, high=v)
+        for p, v in zip(points, y, strict=True)
+    ]
+    reach = [
+        [max(0.0, v - k.low) for v, k in zip(y, known, strict=True)],
+        [max(0.0, k.high - v) for v, k in zip(y, known, strict=True)],
+    ]
+    style: Any = {
+        "color": COLOURS[i % len(COLOURS)],
+        "linestyle": DASHES[i % len(DASHES)],
+        "marker": MARKS[i % len(MARKS)],
+    }
+    axes.errorbar(at, y, reach, markersize=5, linewidth=1.4, elinewidth=0.7, label=_short(label), **style)
 
 
 def _legend(axes: "Axes") -> None:

@@ -16,6 +16,7 @@ from polymodal.robustness import draw
 from polymodal.robustness.result import COLUMNS, Area, Noisy, Robustness, overall
 from polymodal.robustness.sentences import HOW, ends
 
+WIDE = 110  # characters of a terminal in which severities are shown beside their levels
 SHOWN = 10  # unreadable cells that are listed
 STARRED = "* the loss against clean is more than noise: its paired 95% interval lies above 0"
 
@@ -27,9 +28,11 @@ def portray(of: Robustness) -> None:
     better = "higher" if of.higher else "lower"
     clean = f"clean {of.clean.value:.3f} {ends(of.clean)}"
     console.print(
-        f"[bold]{of.metric}[/] on {of.rows:,} rows{by} ({better} is better): {escape(clean)}", highlight=False
+        f"[bold]{of.metric}[/] on {of.rows:,} rows{by} ({better} is better): {escape(clean)}",
+        highlight=False,
+        soft_wrap=True,
     )
-    for table in (_subsets(of), _absence(of), _noise(of)):
+    for table in (_subsets(of), _absence(of), _noise(of, console.width >= WIDE)):
         if table is not None:
             console.print()
             console.print(table)
@@ -70,17 +73,18 @@ def _absence(of: Robustness) -> Table | None:
     return grid
 
 
-def _noise(of: Robustness) -> Table | None:
+def _noise(of: Robustness, wide: bool) -> Table | None:
     if not of.noise:
         return None
     ahead = ["clean", *(f"level {k}" for k in range(1, of.levels))]
-    more = ["relative", *(["effective"] if of.effective is not None else [])]
-    grid = _table("With noise on one modality", "noise", *ahead, "at most", *more)
+    more = ["relative", *(["effective"] if of.effective is not None else []), *(["at most"] if wide else [])]
+    grid = _table("With noise on one modality", "noise", *ahead, *more)
     gains = {(a.modality, a.kind): a for a in of.effective or ()}
     for area in of.relative:
         points = [x for x in of.noise if (x.modality, x.kind) == (area.modality, area.kind)]
         found = [_value(area), *([_value(gains[area.modality, area.kind], "+")] if gains else [])]
-        grid.add_row(escape(f"{area.modality}: {area.kind}"), *_levels(points), escape(points[-1].severity), *found)
+        found += [escape(points[-1].severity)] if wide else []
+        grid.add_row(escape(f"{area.modality}: {area.kind}"), *_levels(points), *found)
     return grid
 
 
@@ -94,7 +98,7 @@ def _areas(of: Robustness) -> str:
     text = f"relative robustness {said} (area under the curve over the clean score, mean of the curves; 1 is no loss)"
     if of.effective is not None:
         gain = overall(of.effective)
-        what = "undefined" if gain is None else f"{gain:+.3f}"
+        what = "undefined" if gain is None else _shown(gain, "+")
         text += f"\neffective robustness {what} {of.metric} over the model of --against, at equal clean score"
     return text
 
@@ -102,8 +106,11 @@ def _areas(of: Robustness) -> str:
 def _table(title: str, *columns: str) -> Table:
     grid = Table(title=title, title_justify="left", box=None)
     for i, name in enumerate(columns):
-        grid.add_column(escape(name), justify="left" if i == 0 or name in ("95% interval", "at most") else "right")
+        grid.add_column(escape(name), justify="left" if i == 0 or name in LEFT else "right", no_wrap=i > 0)
     return grid
+
+
+LEFT = ("95% interval", "at most")
 
 
 def _star(loss: Interval) -> str:
@@ -111,7 +118,12 @@ def _star(loss: Interval) -> str:
 
 
 def _value(area: Area, sign: str = "") -> str:
-    return "" if area.value is None else f"{area.value:{sign}.3f}"
+    return "" if area.value is None else _shown(area.value, sign)
+
+
+def _shown(value: float, sign: str = "") -> str:
+    """Three digits; never a -0.000."""
+    return f"{round(value, 3) + 0.0:{sign}.3f}"
 
 
 def _bad(console: Console, of: Robustness) -> None:

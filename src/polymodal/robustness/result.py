@@ -143,7 +143,7 @@ def effective(
     f, b = (np.asarray(x, dtype=np.float64) for x in (scores, baseline))
     if not (np.isfinite(f).all() and np.isfinite(b).all()):
         return None
-    gain = f - (b + f[0] - b[0])
+    gain = (f - f[0]) - (b - b[0])
     return _area(places, gain if higher else -gain)
 
 

@@ -46,7 +46,7 @@ class Words:
     def half(self, absence: Sequence[Absence]) -> str:
         """Half of all cells gone, completely at random."""
         x = next((a for a in absence if a.how == "mcar" and a.share == HALF), None)
-        return f"With half of all cells gone at random {self._change(x.score, x.loss)}" if x else ""
+        return f"With half of all cells gone, completely at random, {self._change(x.score, x.loss)}" if x else ""
 
     def noise(self, noise: Sequence[Noisy]) -> str:
         """The noise that costs most."""
@@ -72,7 +72,8 @@ class Words:
 
     def _sure(self, loss: Interval) -> str:
         if self.rows < FEW:
-            return f"{self.rows} row{'s' * (self.rows != 1)} are too few to say whether that is more than chance"
+            many = "row is" if self.rows == 1 else "rows are"
+            return f"{self.rows} {many} too few to say whether that is more than chance"
         if loss.low > 0:
             return f"the loss is {loss.value:.3f} {ends(loss)}"
         if loss.high < 0:

@@ -1,0 +1,109 @@
+"""Subsets, shares of cells, ranks: against their definitions. Areas by slow loops."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from polymodal.evaluate.intervals import Interval
+from polymodal.robustness.absent import SAMPLED, STRENGTH, ranks, removed, subsets
+from polymodal.robustness.result import effective, relative
+from polymodal.robustness.sentences import Words
+
+
+def flat(here):
+    return np.zeros(here.shape)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 6])
+def test_every_subset_once_and_all_of_them_first(m):
+    found = subsets(m)
+    assert len(found) == len(set(found)) == 2**m - 1
+    assert found[0] == (True,) * m and all(any(s) for s in found)
+
+
+def test_of_many_modalities_a_sample_holds_all_each_alone_and_each_left_out():
+    found = subsets(8, seed=3)
+    assert len(found) == len(set(found)) == SAMPLED and found[0] == (True,) * 8
+    sizes = [sum(s) for s in found]
+    assert sizes.count(1) == 8 and sizes.count(7) == 8 and 0 not in sizes
+    assert found == subsets(8, seed=3) != subsets(8, seed=4)
+    assert len(subsets(40)) == 81
+
+
+@pytest.mark.parametrize("share", [0.1, 0.33, 0.6, 0.9])
+def test_the_expected_share_is_exact(share):
+    here = np.random.default_rng(0).random((7, 3)) < 0.8
+    cells = here.sum()
+    counts = [removed(here, share, flat(here), s).sum() for s in range(600)]
+    assert set(counts) <= {int(share * cells), int(share * cells) + 1}
+    assert np.mean(counts) == pytest.approx(share * cells, abs=0.06)
+    assert not (removed(here, share, flat(here), 0) & ~here).any()
+
+
+def test_rows_are_emptied_only_where_the_share_needs_it():
+    here = np.ones((30, 3), dtype=bool)
+    for share, empty in ((0.3, 0), (0.6, 0), (2 / 3, 0), (0.7, 3), (0.9, 21), (1.0, 30)):
+        gone = removed(here, share, flat(here), 5)
+        assert gone.all(1).sum() == pytest.approx(empty, abs=1 if share > 2 / 3 else 0)
+
+
+def test_what_goes_at_a_small_share_goes_at_a_larger_one():
+    here = np.random.default_rng(1).random((40, 4)) < 0.7
+    masks = [removed(here, s, flat(here), 9) for s in np.linspace(0, 1, 11)]
+    assert all(not (a & ~b).any() for a, b in pairwise(masks))
+    assert not masks[0].any() and (masks[-1] == here).all()
+
+
+def test_a_cell_of_rank_one_goes_nine_times_as_often_as_one_of_rank_zero():
+    here = np.ones((4000, 2), dtype=bool)
+    rank = np.repeat((np.arange(4000) % 2)[:, None], 2, axis=1).astype(float)
+    gone = removed(here, 0.05, rank, 0)
+    assert gone[1::2].sum() / gone[::2].sum() == pytest.approx(STRENGTH, rel=0.35)
+    even = removed(here, 0.05, flat(here), 0)
+    assert even[1::2].sum() / even[::2].sum() == pytest.approx(1, rel=0.25)
+
+
+def test_the_modality_that_is_seen_stays():
+    here = np.ones((50, 3), dtype=bool)
+    gone = removed(here, 0.9, flat(here), 2, np.array([False, True, False]))
+    assert not gone[:, 1].any() and gone.sum() == 90
+
+
+def test_ranks_run_from_zero_to_one_with_ties_in_the_middle():
+    x = np.array([5.0, 1.0, np.nan, 5.0, 9.0])
+    known = np.where(np.isnan(x), -np.inf, x)
+    slow = [(sum(b < a for b in known) + (sum(b == a for b in known) - 1) / 2) / 4 for a in known]
+    assert ranks(x) == pytest.approx(slow)
+    assert ranks(np.array([3.0])).tolist() == [0.5]
+
+
+def test_areas_are_those_of_the_definition():
+    x, f, b = [0, 0.25, 0.5, 1.0], [0.9, 0.8, 0.7, 0.3], [0.8, 0.75, 0.5, 0.1]
+    area = gain = 0.0
+    for i in range(3):
+        width = x[i + 1] - x[i]
+        area += width * (f[i] + f[i + 1]) / 2 / f[0]
+        gain += width * sum(f[j] - (b[j] + f[0] - b[0]) for j in (i, i + 1)) / 2
+    assert relative(x, f, True) == pytest.approx(area)
+    assert effective(x, f, b, True) == pytest.approx(gain)
+    assert relative(x, [0.5] * 4, True) == relative(x, [0.5] * 4, False) == 1.0
+    assert effective(x, f, f, True) == 0
+    assert relative([0, 1], [1.0, 2.0], False) == pytest.approx(0.75)  # an error that doubles
+    assert effective([0, 1], [1.0, 2.0], [1.0, 3.0], False) == pytest.approx(0.5)
+    assert relative(x, [-0.1, 0, 0, 0], True) is None and relative([0, 1], [float("nan"), 1], True) is None
+
+
+def test_sentences_say_what_is_noise():
+    say = Words("accuracy", Interval(0.8, 0.7, 0.9), 100)._change
+    assert say(Interval(0.6, 0.5, 0.7), Interval(0.2, 0.1, 0.3)) == (
+        "accuracy falls from 0.800 to 0.600 [0.500, 0.700]; the loss is 0.200 [0.100, 0.300]."
+    )
+    assert "can't be told from clean: the loss of 0.020 lies in [-0.010, 0.050]" in say(
+        Interval(0.78, 0.7, 0.8), Interval(0.02, -0.01, 0.05)
+    )
+    assert "a gain of 0.100 [0.050, 0.150]" in say(Interval(0.9, 0.8, 1.0), Interval(-0.1, -0.15, -0.05))
+    few = Words("accuracy", Interval(1.0, 1.0, 1.0), 1)._change(Interval(0.0, 0.0, 0.0), Interval(1.0, 1.0, 1.0))
+    assert "1 row are too few" not in few and "1 row is too few" in few
+    nan = float("nan")
+    assert say(Interval(nan, nan, nan), Interval(nan, nan, nan)) == "accuracy is undefined on these rows."

@@ -1,0 +1,282 @@
+"""The whole measurement: on a fitted network, on estimators and their average, on texts; the command; bad input."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from conftest import make_shop, make_tones, squares
+
+import polymodal
+from polymodal.batch import Masked
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.evaluate.intervals import difference, intervals
+from polymodal.learners.ensemble import Ensemble
+from polymodal.model import Model
+from polymodal.robustness import robustness
+from polymodal.robustness.draw import plain_name
+from polymodal.robustness.measure import Reader, Scorer, Source, interval
+from polymodal.robustness.noise import NOISES
+from polymodal.tasks.classify import Binary, MultiClass
+from polymodal.tasks.regress import Regression
+
+FAST = {"epochs": 2, "size": "tiny", "baselines": False, "ignore": ["id"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("robustness")
+    make_shop(place / "shop", 60)
+    return place
+
+
+@pytest.fixture(scope="module")
+def shop(folder):
+    return folder / "shop" / "shop.csv"
+
+
+@pytest.fixture(scope="module")
+def model(folder, shop):
+    return polymodal.fit(shop, "kind", fusion="gated", group="seller", out=folder / "model", **FAST)
+
+
+@pytest.fixture(scope="module")
+def answer(model, shop):
+    return robustness(model, shop, levels=3, against=model)
+
+
+@pytest.fixture(scope="module")
+def reader(model, shop):
+    return Reader(model, Table.read(shop), None, quiet=True)
+
+
+def test_the_grid_has_each_subset_and_equals_evaluation_without_the_others(model, shop, answer):
+    assert [s.present for s in answer.subsets][0] == answer.modalities == ["photo", "note", "table"]
+    assert len({tuple(s.present) for s in answer.subsets}) == len(answer.subsets) == 7
+    for s in (answer.subsets[0], answer.subsets[2], answer.subsets[-1]):
+        gone = [m for m in answer.modalities if m not in s.present]
+        slow = model.evaluate(shop, without=gone).metrics[answer.metric]
+        assert tuple(s.score) == pytest.approx(tuple(slow))
+    assert answer.group == "seller" and answer.rows == 60
+
+
+def test_scores_and_losses_are_those_of_the_library():
+    """The metric on kept bootstrap samples is `intervals`, the loss is `difference`, for every kind of task."""
+    g = torch.Generator().manual_seed(0)
+    groups = [i % 7 for i in range(40)]
+    binary, many = Binary().fit(["a", "b"] * 20), MultiClass().fit([*"aaaaaaaaabbcc"])
+    number = Regression().fit([float(i) for i in range(40)])
+    both = Regression(columns=["x", "y"]).fit([{"x": float(i), "y": float(-i)} for i in range(40)])
+    for task, values, width in (
+        (binary, torch.arange(40) % 2, 2),
+        (many, torch.arange(40) % 3, 3),
+        (number, torch.randn(40, 1, generator=g), 1),
+        (both, torch.randn(40, 2, generator=g), 2),
+    ):
+        mask = torch.ones(40, 2, dtype=torch.bool) if task is both else torch.ones(40, dtype=torch.bool)
+        target = Masked(values, mask)
+        a, b = (torch.randn(40, width, generator=g) for _ in range(2))
+        scorer, name = Scorer(task, target, groups), task.metric.name
+        mine, other = scorer.sample(a), scorer.sample(b)
+        assert tuple(interval(mine)) == pytest.approx(tuple(intervals(task, a, target, groups)[name]), abs=1e-6)
+        slow = difference(task, b, a, target, name, groups)
+        assert tuple(scorer.loss(mine, other)) == pytest.approx(tuple(slow), abs=1e-6)
+
+
+def test_rows_with_their_own_patterns_are_answered_as_when_hidden_together(reader, model):
+    keep = np.random.default_rng(0).random((60, 3)) < 0.5
+    keep[:2] = False  # nothing at all
+    away = {v: ~keep[:, i] for i, m in enumerate(reader.modalities) for v in reader.views(m)}
+    slow = model.logits(reader.rows.hidden(away))
+    assert torch.allclose(reader.mixed(keep), slow, atol=1e-5) and slow.isfinite().all()
+
+
+def test_removed_cells_start_clean_and_end_near_nothing(answer):
+    ways = {a.how for a in answer.absence}
+    assert ways == {"mcar", "mar", "mnar"}
+    for how in ways:
+        points = [a for a in answer.absence if a.how == how]
+        assert [p.share for p in points] == [0, 0.1, 0.3, 0.5, 0.7, 0.9]
+        assert points[0].score == answer.clean and points[0].loss == (0, 0, 0)
+        assert [p.empty for p in points] == pytest.approx([0, 0, 0, 0, 0.1, 0.7])
+    assert {a.by for a in answer.absence if a.how == "mar"} == {"seller"}
+    assert {a.by for a in answer.absence if a.how == "mnar"} == {"kind"}
+
+
+def test_every_noise_of_every_modality_is_measured_at_every_level(answer):
+    kinds = {"photo": "image", "note": "text", "table": "tabular"}
+    wanted = {(m, k, level) for m, kind in kinds.items() for k in [*NOISES[kind], "mismatch"] for level in range(3)}
+    wanted -= {("table", "swaps", level) for level in range(3)}  # its one column is a number
+    assert {(x.modality, x.kind, x.level) for x in answer.noise} == wanted
+    assert all(x.score == answer.clean for x in answer.noise if x.level == 0)
+
+
+def test_against_itself_nothing_is_gained_and_areas_have_every_curve(answer):
+    assert answer.effective and all(a.value == 0 for a in answer.effective)
+    assert {(a.modality, a.kind) for a in answer.relative} == {(x.modality, x.kind) for x in answer.noise}
+    assert any("fuses by Gated" in n for n in answer.notes)
+
+
+def test_noise_of_a_row_is_the_same_whatever_the_other_rows(model, shop):
+    table = Table.read(shop)
+    for modality, name in (("photo", "gaussian"), ("note", "typos"), ("table", "gaussian")):
+        noisy = []
+        for part in (table, table.take([5, 31])):
+            of = Reader(model, part, None, quiet=True)
+            source = Source(of, modality)
+            noise = NOISES[source.kind][name]
+            noisy.append(list(source.noisy(name, noise, noise.severities[-1], 7, of.cells(modality))))
+        assert [noisy[0][5], noisy[0][31]] == noisy[1]
+        assert noisy[1][0] != Source(of, modality).decoded(0)
+
+
+def test_absent_stays_absent_and_unreadable_stays_unreadable(model, shop, folder):
+    frame = pd.read_csv(shop).head(20)
+    frame.loc[3, "photo"] = None
+    frame.loc[4, "photo"] = "photos/nowhere 'ü'.png"
+    frame.to_csv(shop.parent / "holes.csv", index=False)
+    of = Reader(model, Table.read(shop.parent / "holes.csv"), None, quiet=True)
+    source, noise = Source(of, "photo"), NOISES["image"]["blur"]
+    cells = list(source.noisy("blur", noise, 3.0, 0, of.cells("photo")))
+    assert cells[3] is None and isinstance(cells[4], Path) and source.decoded(4) is None
+    answer = robustness(model, shop.parent / "holes.csv", kinds=["blur"], levels=2)
+    assert [b.row for b in answer.bad] == [5]
+    assert answer.subsets[-3].present == ["photo"] and answer.subsets[-3].seen == 18
+
+
+def test_strong_noise_shows_where_the_model_leans_on_what_is_spoiled(tmp_path):
+    """A pitch is heard by itself: noise 5 dB above the tone hides it, and the sentence says so."""
+    table = make_tones(tmp_path, 40)
+    model = polymodal.fit(table, "pitch", fusion="concat", **{**FAST, "ignore": [], "epochs": 12})
+    frame = pd.read_csv(table)
+    _, rate = soundfile.read(tmp_path / frame["sound"][0])
+    assert rate == 8000
+    answer = robustness(model, table, levels=2)
+    assert {x.kind for x in answer.noise} == {"white", "babble", "clipping", "dropouts", "mismatch"}
+    assert answer.absence == [] and len(answer.subsets) == 1
+    assert any("the model reads sound alone, so that absence can't be measured" in n for n in answer.notes)
+    assert any(s.startswith("Worst noise: ") for s in answer.sentences)
+    swapped = next(x for x in answer.noise if x.kind == "mismatch" and x.level == 1)
+    assert answer.clean.value > 0.8 and swapped.score.value < 0.75 and swapped.loss.low > 0
+
+
+def test_mismatch_gives_each_row_the_cell_of_another(model, shop):
+    from polymodal.robustness.run import Study
+
+    table = Table.read(shop)
+    study = Study(model, table, None, 0, True)
+    half, whole = (study._mismatched("photo", s)[0] for s in (0.5, 1.0))
+    assert (whole != np.arange(60)).all() and sorted(whole) == list(range(60))
+    assert (half != np.arange(60)).sum() == 30 and all(half[i] in (i, whole[i]) for i in range(60))
+
+
+def test_estimators_and_averages_are_measured_too(model, shop, folder):
+    frame = pd.read_csv(shop)[["note", "price", "kind"]]
+    frame["city"] = ["Oslo", "Rome", "Bern"] * 20
+    stacked = polymodal.fit(frame, "kind", fusion="features", preset="fast", time_limit=20, baselines=False)
+    answer = robustness(stacked, frame, levels=2)
+    assert {x.kind for x in answer.noise if x.modality == "table"} == {"gaussian", "swaps", "mismatch"}
+    assert len(answer.subsets) == 3 and any(x.score.value != answer.clean.value for x in answer.noise)
+    assert {a.by for a in answer.absence if a.how == "mar"} == {"price"}
+    assert any("so that table stays" in n for n in answer.notes)
+    both = Ensemble({"a": model.learner, "b": model.learner}, {"a": 0.5, "b": 0.5})
+    average = robustness(Model(model.preprocessor, both, {}), shop, levels=2, kinds=["note=typos"])
+    alone = robustness(model, shop, levels=2, kinds=["note=typos"])
+    assert [s.score.value for s in average.subsets] == pytest.approx([s.score.value for s in alone.subsets])
+
+
+def test_texts_are_measured_on_few_rows(tmp_path, monkeypatch):
+    table = squares(tmp_path, 12)
+    model = polymodal.fit(table, "caption", epochs=1, size="tiny", batch_size=12)
+    monkeypatch.setattr("polymodal.robustness.run.TEXTS", 6)
+    answer = robustness(model, table, levels=2, kinds=["blur"])
+    assert answer.rows == 6 and any("6 of 12 rows" in n and "word by word" in n for n in answer.notes)
+    assert answer.metric == model.task.metric.name and len(answer.noise) == 2
+
+
+def test_a_sample_of_rows_is_said_and_repeats(model, shop):
+    first, second = (robustness(model, shop, limit=20, noise=False) for _ in range(2))
+    assert first == second and first.rows == 20 and first.noise == []
+    assert any("20 of 60 rows, drawn by seed 0" in n for n in first.notes)
+    other = robustness(model, shop, limit=20, noise=False, seed=1)
+    assert [s.score for s in other.subsets] != [s.score for s in first.subsets]
+
+
+def test_one_row_says_that_it_is_too_few(model, shop):
+    answer = robustness(model, Table.read(shop).take([0]), levels=2)
+    assert not any(x.kind == "mismatch" for x in answer.noise)
+    assert all("1 row is too few" in s for s in answer.sentences)
+    json.dumps(answer.to_json(), allow_nan=False)
+
+
+def test_the_command_prints_tables_json_and_writes_a_folder(run, folder, shop, model):
+    out = folder / "out 'ü'"
+    done = run(
+        "robustness", folder / "model", shop, "--levels", 2, "--kinds", "typos", "--kinds", "mismatch", "--out", out
+    )
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "With these modalities alone",
+        "completely at random",
+        "note: typos",
+        "Worst of 7 subsets: ",
+        "Worst noise: ",
+    ):
+        assert text in done.stdout
+    assert "effective robustness needs a late fusion" in done.stdout and "relative robustness " in done.stdout
+    names = sorted(p.name for p in out.iterdir())
+    pictures = ["absence", "noise-note", "noise-photo", "noise-table", "subsets"]
+    assert names == sorted(
+        [f"{p}.{e}" for p in pictures for e in ("png", "svg")] + ["robustness.csv", "robustness.json"]
+    )
+    form = json.loads((out / "robustness.json").read_text())
+    assert {"present", "metric", "value", "low", "high", "rows"} <= form["subsets"][0].keys()
+    assert {"modality", "kind", "level", "metric", "value", "low", "high"} <= form["noise"][0].keys()
+    assert {"how", "share", "value"} <= form["absence"][0].keys() and form["effective"] is None
+    assert form["worst"]["subset"]["present"] and form["worst"]["noise"]["kind"] == "typos" and form["sentences"]
+    rows = list(csv.DictReader((out / "robustness.csv").open(encoding="utf-8")))
+    assert len(rows) == len(form["subsets"]) + len(form["absence"]) + len(form["noise"])
+    assert math.isclose(float(rows[0]["value"]), form["clean"]["value"])
+    again = run("robustness", folder / "model", shop, "--no-noise", "--json", "--limit", 30)
+    assert json.loads(again.stdout)["noise"] == [] and json.loads(again.stdout)["rows"] == 30
+
+
+def test_names_of_files_are_safe_and_apart():
+    assert plain_name("../a/b") == "a_b" and plain_name("фото") == "фото" and plain_name("//") == "modality"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--kinds", "blurr"], "no noise 'blurr' for this model; it is one of gaussian, blur, jpeg"),
+        (["--kinds", "table=swaps"], "(there is no column of categories)"),
+        (["--given", "sellr"], "has no column 'sellr'; did you mean 'seller'?"),
+        (["--given", "kind"], "that is the target"),
+        (["--out", "shop.csv"], "is a file; name a folder"),
+    ],
+)
+def test_what_cannot_be_asked(run, folder, shop, model, options, said):
+    options = [shop if o == "shop.csv" else o for o in options]
+    done = run("robustness", folder / "model", shop, *options)
+    assert done.returncode == 2 and said in " ".join(done.stderr.split())
+
+
+def test_tables_and_models_that_do_not_fit(model, shop):
+    frame = pd.read_csv(shop)
+    with pytest.raises(InputError, match="has no column 'kind'"):
+        robustness(model, frame.drop(columns="kind"))
+    with pytest.raises(InputError, match="has no column 'photo', which the model reads"):
+        robustness(model, frame[["kind", "id"]])
+    with pytest.raises(InputError, match="none of the 60 rows has a label in 'kind'"):
+        robustness(model, frame.assign(kind=None))
+    with pytest.raises(InputError, match="levels 1, limit 5, seed 0: expected at least 2, 1 and 0"):
+        robustness(model, frame, levels=1, limit=5)
+    other = polymodal.fit(frame[["note", "price"]], "price", fusion="concat", **{**FAST, "ignore": [], "epochs": 1})
+    with pytest.raises(InputError, match="--against is a model of price .* but this one is of kind"):
+        robustness(model, shop, against=other)
