@@ -22,6 +22,7 @@ from torch import Tensor
 
 from polymodal import fusion as fusions
 from polymodal.batch import Masked
+from polymodal.colearn.transfer import Start
 from polymodal.data.preprocess import Rows, records_of
 from polymodal.data.splits import folds, own
 from polymodal.evaluate.compare import Result
@@ -62,19 +63,22 @@ Build = Callable[[str, Sequence[str], Callable[[], Mapping[str, Encoder]]], Trai
 class Networks:
     """Encoders and what joins them, trained on training rows, with the best epoch by validation rows.
 
-    build: makes a learner; by default a Predictor with a fusion.
+    build: makes a learner; by default a Predictor with a fusion. start: what fresh learners begin with; by default
+    nothing. `begun` says of each candidate what it began with, beside its encoders.
     """
 
     def __init__(
         self, encoders: Mapping[str, type[Encoder]], task: Task, size: Size, settings: Settings,
         rows: Rows, valid: Rows, *, groups: Sequence[Any] | None, folder: Path | None, quiet: bool,
-        build: Build | None = None,
+        build: Build | None = None, start: Start | None = None,
     ) -> None:  # fmt: skip
         self.halves = parts(len(valid), 2, groups)
         self.build = build or self._predictor
         self.encoders, self.task, self.size, self.settings = encoders, task, size, settings
         self.rows, self.valid, self.folder, self.quiet = rows, valid, folder, quiet
         self.learners: dict[str, Trainable] = {}
+        self.start = start or Start({})
+        self.begun: dict[str, list[str]] = {}
 
     def train(
         self, name: str, fusion: str, modalities: Sequence[str] | None = None, limit: float | None = None,
@@ -85,7 +89,7 @@ class Networks:
         A step is training to its end, learning rate included (warm restarts, Loshchilov & Hutter 2017).
         """
         chosen = list(modalities or self.encoders)
-        learner = self.learners[name] if step else self._fresh(fusion, chosen)
+        learner = self.learners[name] if step else self._fresh(name, fusion, chosen)
         self.learners[name] = learner
         rows, valid = self.rows.only(chosen), self.valid.only(chosen)
         checkpoint = self.folder / f"{step}-{plain(name)}.safetensors" if self.folder else None
@@ -118,14 +122,17 @@ class Networks:
             out[held] = best[held]
         return out
 
-    def _fresh(self, name: str, modalities: Sequence[str]) -> Trainable:
-        """A fresh learner; its parameters are decided by the seed alone."""
+    def _fresh(self, name: str, fusion: str, modalities: Sequence[str]) -> Trainable:
+        """A fresh learner; its parameters are decided by the seed, and by what it begins with."""
         torch.manual_seed(self.settings.seed)
-        return self.build(
-            name,
-            modalities,
-            lambda: {m: self.encoders[m].for_codec(self.rows.codecs[m], self.size) for m in modalities},
-        )
+        learner = self.build(fusion, modalities, lambda: {m: self.encoder(m) for m in modalities})
+        self.begun[name] = self.start.into(learner)
+        return learner
+
+    def encoder(self, modality: str) -> Encoder:
+        """The modality's encoder as a learner begins with it."""
+        begun = self.start.encoder(modality)
+        return self.encoders[modality].for_codec(self.rows.codecs[modality], self.size) if begun is None else begun
 
     def _predictor(
         self, fusion: str, modalities: Sequence[str], make: Callable[[], Mapping[str, Encoder]]

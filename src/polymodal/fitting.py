@@ -1,27 +1,28 @@
 """From a table to a model: schema, codecs, training, and the comparison that says what fusion brought."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polymodal import auto, problem, uncertainty
+from polymodal import auto, pretraining, problem, runs, uncertainty
 from polymodal import fusion as fusions
 from polymodal.auto import PRESETS, Judge, Preset, Search
 from polymodal.candidates import Build, FeaturePath, Networks, Trial, logits_of, peak_memory_mb
+from polymodal.colearn.transfer import Start
+from polymodal.colearning import CYCLIC, Colearning
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.references import refuse_shared
-from polymodal.data.table import Table, digest
+from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, compare
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
-from polymodal.model import BATCH, Model, load
+from polymodal.model import BATCH, Model
+from polymodal.origin import Origin
 from polymodal.problem import Problem, Reading
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation, references
@@ -50,6 +51,8 @@ def fit(
     group: str | None = None,
     task: str | Task | None = None,
     writing: Writing | None = None,
+    colearning: Colearning | None = None,
+    modality_dropout: float | None = None,
     allow_overlap: bool = False,
     time_limit: float | None = None,
     epochs: int | None = None,
@@ -71,6 +74,8 @@ def fit(
     `preset` says ("fast", "balanced" or "best"); "features" tries the estimators alone; else the name of a fusion.
     encoders: by column, the name of an encoder ("transformer", "bytes+gru"), or a Hugging Face name or folder of a
     pretrained network, which stays frozen unless the column is in `tune`. kinds: by column, what to read it as.
+    colearning: how modalities help each other, and what is learned before. modality_dropout: the chance that a modality
+    of a row is hidden in training.
     time_limit: seconds, for everything; with "auto" and "features", by the number of rows unless given. baselines: also
     train each modality alone, and concat, and compare. out: folder for checkpoints and the model; with `resume`, go on
     from what is there.
@@ -82,29 +87,41 @@ def fit(
         known(fusion)  # a wrong name is told before any work is done
     how = _preset(preset)
     chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "seed": seed}
-    _check_settings(chosen)
-    goal = problem.state(
-        table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders, tune=tune,
-        writing=writing,
+    _check_settings({**chosen, "modality_dropout": modality_dropout})
+    helped = colearning or Colearning()
+    helped.check(fusion, modality_dropout)
+    origin = Origin(helped.origin) if helped.origin is not None else None
+    state = partial(
+        problem.state, table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders,
+        tune=tune,
     )  # fmt: skip
+    goal = state(writing=writing)
+    if origin is not None and (other := origin.writing(writing, goal)) is not writing:
+        goal = state(writing=other)
     writes = isinstance(goal.task, Generation)
+    if writes:
+        helped.check_writing()
+    helped.check_modalities(list(goal.schema.modalities()))
     if writes and fusion != AUTO:
         raise InputError(
             f"--fusion {fusion} joins modalities for a label; a model that writes text joins them by the attention of "
             "its decoder: leave --fusion out, and choose a --decoder"
         )
-    searched = fusion in (AUTO, FEATURES) and not writes
+    searched = fusion in (AUTO, FEATURES) and not writes and helped.cyclic is None
     given = valid is not None
     folder = Path(out) if out is not None else None
     if folder is not None:
-        _prepare(folder, resume, overwrite)
+        runs.prepare(folder, resume, overwrite)
     train_at, valid_at = (list(range(goal.table.rows)), []) if given else goal.split(seed)
     learn = goal.table.take(train_at)
     goal.task.fit(target_cells(learn, goal.schema))
-    where = Path(cache) if cache is not None else default_folder()
-    reading = goal.read(train_at, features=searched, networks=fusion != FEATURES, cache=where, quiet=quiet)
-    rows = reading.rows.take(train_at)
     held_table = goal.gathered(Table.read(valid)) if given else goal.table.take(valid_at)
+    taken = None if origin is None else origin.begin(goal, learn, held_table)
+    where = Path(cache) if cache is not None else default_folder()
+    reading = goal.read(
+        train_at, features=searched, networks=fusion != FEATURES, taken=taken and taken.parts, cache=where, quiet=quiet
+    )
+    rows = reading.rows.take(train_at)
     if writes and not allow_overlap:
         for other, what in ((valid, "validation"), (test, "test")):
             if other is not None:
@@ -113,11 +130,11 @@ def fit(
     if not held.labelled().any():
         names = ", ".join(goal.schema.target)
         raise InputError(f"no validation row has a label in {names!r}; give other rows with --valid")
-    settings = Settings.for_rows(int(rows.labelled().sum()), **chosen)
+    settings = Settings.for_rows(int(rows.labelled().sum()), modality_dropout=modality_dropout, **chosen)
     if searched and epochs is None:
         settings = settings._replace(epochs=how.longer * settings.epochs, patience=how.longer * settings.patience)
-    plan = _plan(goal, held_table, reading, settings, fusion, preset)
-    if folder is not None and (done := _remember(folder, plan, resume)):
+    plan = runs.plan(goal, held_table, reading, settings, fusion, preset, helped)
+    if folder is not None and (done := runs.remember(folder, plan, resume)):
         return done
 
     judge = Judge(goal.task, held.target(range(len(held))), goal.groups(held_table))
@@ -125,14 +142,26 @@ def fit(
     paths = _Paths(goal, reading, learn, rows, held, settings, how, judge.groups, place, quiet)
     limit = how.limit(len(rows) * len(reading.encoders)) if searched and time_limit is None else time_limit
     left = None if limit is None else max(1.0, limit - (time.monotonic() - began))
+    networks = None if fusion == FEATURES else paths.networks(_builder(goal, helped), taken and taken.start)
+    first = None
+    if helped.pretrain is not None:
+        assert networks is not None
+        prep = reading.preprocessor.only(list(reading.encoders))
+        more = None if helped.unlabelled is None else pretraining.read(prep, helped.unlabelled, where, quiet)
+        first = pretraining.pretrain(helped.pretrain, networks, fusion, more, chosen, left and left * PRETRAINING)
+        networks.start = first.start
+        left = None if limit is None else max(1.0, limit - (time.monotonic() - began))
     if searched:
         assert left is not None
-        networks = None if fusion == FEATURES else paths.networks()
         found = auto.search(how, judge, paths.features(), networks, left, given=given, baselines=baselines)
-    elif writes:
-        found = _written(paths, left, baselines)
     else:
-        found = _one(paths.networks(), fusion, left, baselines)
+        assert networks is not None
+        found = (
+            _written(paths, networks, left, baselines) if writes else _one(networks, fusion, helped, left, baselines)
+        )
+    begun = networks.begun.get(found.chosen.result.name, []) if networks is not None else []
+    told = [taken.said(str(helped.origin), begun)] if taken else []
+    told += [first.said()] if first else []
 
     # of a search, logits that were chosen by other rows; of one fusion all candidates had the same choice of epochs
     results = [t.result._replace(logits=t.judged) if searched else t.result for t in found.trials]
@@ -148,12 +177,18 @@ def fit(
         "settings": {"fusion": fusion, "preset": preset, "size": size, **settings._asdict()},
         "processes": _processes(),
         "valid_given": given,
-        "story": found.story,
+        "story": [*told, *found.story],
         "refit": refit,
         "comparison": comparison.to_json(),
         "calibration": calibration and calibration.to_json(),
         "history": found.chosen.history,
-        "writing": _plain(goal.writing) if writes else None,
+        "writing": runs.plain(goal.writing) if writes else None,
+        "colearning": {
+            **helped._asdict(),
+            "modality_dropout": settings.modality_dropout,
+            "from": {"taken": list(taken.start.encoders), "more": begun, "left": taken.left} if taken else None,
+            "pretraining": first and first.report,
+        },
         "bad": [b._asdict() for b in (*reading.rows.bad, *(held.bad if given else ()))],
         "plan": plan,
     }
@@ -178,6 +213,17 @@ def known(fusion: str) -> None:
         raise InputError(f"{e}; or {AUTO}, which tries both paths, or {FEATURES}, estimators on features") from None
 
 
+PRETRAINING = 1 / 3  # of the time
+
+
+def _builder(goal: Problem, helped: Colearning) -> Build:
+    """What makes a fresh learner for this problem."""
+    if not isinstance(goal.task, Generation):
+        return partial(helped.build, task=goal.task, size=goal.size)
+    kinds = {m: kind for m, (kind, _) in goal.schema.modalities().items()}
+    return partial(goal.writing.build, kinds=kinds, task=goal.task, size=goal.size)
+
+
 class _Paths:
     """Both ways to a candidate, from the same rows."""
 
@@ -189,11 +235,11 @@ class _Paths:
         self.goal, self.reading, self.learn, self.rows, self.held = goal, reading, learn, rows, held
         self.settings, self.preset, self.folder, self.quiet = settings, preset, folder, quiet
 
-    def networks(self, build: Build | None = None) -> Networks:
+    def networks(self, build: Build, start: Start | None) -> Networks:
         goal = self.goal
         return Networks(
             self.reading.encoders, goal.task, goal.size, self.settings, self.rows, self.held,
-            groups=self.groups, folder=self.folder, quiet=self.quiet, build=build,
+            groups=self.groups, folder=self.folder, quiet=self.quiet, build=build, start=start,
         )  # fmt: skip
 
     def features(self) -> FeaturePath:
@@ -209,14 +255,13 @@ class _Paths:
         )  # fmt: skip
 
 
-def _written(paths: _Paths, seconds: float | None, baselines: bool) -> Search:
+def _written(paths: _Paths, networks: Networks, seconds: float | None, baselines: bool) -> Search:
     """A learner that writes text, and the same from each modality alone; each gets an equal share of the time."""
     goal, end = paths.goal, None if seconds is None else time.monotonic() + seconds
     how, task = goal.writing, goal.task
     assert isinstance(task, Generation)
     kinds = {m: kind for m, (kind, _) in goal.schema.modalities().items()}
     name = str(how.decoder)
-    networks = paths.networks(partial(how.build, kinds=kinds, task=task, size=goal.size))
     every = list(networks.encoders)
     todo = [(name, every)] + [
         (f"{m} alone", [m]) for m in every if baselines and len(every) > 1 and fits(name, kinds[m])
@@ -268,12 +313,14 @@ def _stages(
     return kept._replace(result=result, history=both)
 
 
-def _one(networks: Networks, fusion: str, seconds: float | None, baselines: bool) -> Search:
+def _one(networks: Networks, fusion: str, helped: Colearning, seconds: float | None, baselines: bool) -> Search:
     """One fusion, and what it is compared with; each gets an equal share of the time, or it would not be fair."""
     end = None if seconds is None else time.monotonic() + seconds
     every = list(networks.encoders)
     several = len(every) > 1
     todo = [(fusion if several else f"{every[0]} alone", fusion, every)]
+    if helped.cyclic is not None:
+        todo = [(f"cyclic from {helped.cyclic}", CYCLIC, every)]
     if baselines and several:
         todo += [(f"{m} alone", "concat", [m]) for m in every]
         todo += [] if fusion == "concat" else [("concat", "concat", every)]
@@ -320,74 +367,11 @@ def _check_settings(chosen: Mapping[str, Any]) -> None:
         "lr": (lambda x: 0 < x < float("inf"), "a finite number above 0, such as 0.001"),
         "precision": (lambda x: x in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
         "seed": (lambda x: 0 <= x < 2**32, "a whole number from 0 to 4294967295"),
+        "modality_dropout": (lambda x: 0 <= x < 1, "a chance from 0 to below 1"),
     }
     for name, (good, expected) in rules.items():
         if chosen[name] is not None and not good(chosen[name]):
             raise InputError(f"{name.replace('_', '-')} can't be {chosen[name]!r}; it must be {expected}")
-
-
-def _prepare(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Make room for a run. Raises InputError rather than write over anything unasked."""
-    finished, begun = (folder / "manifest.json").exists(), any(folder.glob("training/*.safetensors"))
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder} is a file; name a folder")
-    if (finished or begun) and not resume:
-        if not overwrite:
-            what = "a model" if finished else "an unfinished run"
-            raise InputError(
-                f"{folder} holds {what}; add --resume to go on with it, --overwrite to begin anew, or name another "
-                "folder with --out"
-            )
-        shutil.rmtree(folder / "training", ignore_errors=True)
-
-
-def _plan(
-    goal: Problem, valid: Table, reading: Reading, settings: Settings, fusion: str, preset: str
-) -> dict[str, Any]:
-    """What a run must have in common with the one that it resumes."""
-    return {
-        "table": digest(goal.table),
-        "validation rows": digest(valid),
-        "target": goal.schema.target,
-        "group": goal.schema.group,
-        "columns": {c.name: c.kind for c in goal.schema.columns.values()},
-        "encoders": {m: encoder.__name__ for m, encoder in reading.encoders.items()},
-        "codecs": {m: codec.fingerprint() for m, codec in reading.preprocessor.codecs.items()},
-        "task": goal.task.name,
-        "writing": _plain(goal.writing) if isinstance(goal.task, Generation) else None,
-        "fusion": fusion,
-        "preset": preset,
-        "size": goal.size._asdict(),
-        **settings._asdict(),
-    }
-
-
-def _plain(how: Writing) -> dict[str, Any]:
-    return {**how._asdict(), "decoding": asdict(how.decoding)}
-
-
-def _remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | None:
-    """Write the plan beside the checkpoints; to resume, see that it is the same; return what is finished already."""
-    path = folder / "training" / "plan.json"
-    if resume and (path.exists() or (folder / "manifest.json").exists()):
-        done = None if path.exists() else load(folder)
-        try:
-            before = json.loads(path.read_text(encoding="utf-8")) if done is None else done.report["plan"]
-        except (ValueError, KeyError):
-            raise InputError(f"{path} can't be read; begin anew with --overwrite") from None
-        changed = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
-        if changed:
-            raise InputError(
-                f"the run in {folder} can't be resumed: {', '.join(changed)} changed since it began; give the same "
-                "input and options, or begin anew with --overwrite"
-            )
-        return done
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
-    except OSError as e:
-        raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
-    return None
 
 
 def _is_main() -> bool:

@@ -104,11 +104,15 @@ class Problem(NamedTuple):
         *,
         features: bool,
         networks: bool = True,
+        taken: Mapping[str, tuple[Codec, type[Encoder]]] | None = None,
         cache: Path | None = None,
         quiet: bool = True,
     ) -> "Reading":
-        """Encode the table, by codecs that are fitted on its training rows. features: also as classical features."""
-        parts = self.parts()
+        """Encode the table, by codecs that are fitted on its training rows. features: also as classical features.
+
+        taken: by modality, a codec that is fitted already, and its encoder's class, in place of what would be chosen.
+        """
+        parts = self.parts() | dict(taken or {})
         codecs: dict[str, Codec] = {m: codec for m, (codec, _) in parts.items()}
         views = {m: m for m in codecs}
         if features:
@@ -118,7 +122,9 @@ class Problem(NamedTuple):
                     codecs[view], views[view] = Features(EXTRACTORS[kind][name]()), m
                 if not networks and not _vectors(codecs[m]):
                     del codecs[m]
-        prep = Preprocessor(self.schema, codecs, views).fit(self.table.take(train), self.size, quiet)
+        fresh = {v: c for v, c in codecs.items() if v not in (taken or {})}
+        Preprocessor(self.schema, fresh, views).fit(self.table.take(train), self.size, quiet)
+        prep = Preprocessor(self.schema, codecs, views)
         encode = partial(prep.encode, task=self.task, cache=cache, need_target=True, quiet=quiet)
         rows = encode(self.table, fitting=True)
         return Reading(prep, {m: e for m, (_, e) in parts.items()}, rows, encode)

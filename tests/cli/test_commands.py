@@ -122,5 +122,5 @@ def test_the_flags_of_fit_are_these():
         "table target valid test out fusion size encoder tune modality ignore group task time_limit epochs batch_size lr "
         "precision preset seed baselines resume overwrite cache as_json "
         "decoder vocabulary min_count limit measure smoothing scheduled_sampling self_critical tune_decoder language beams "
-        "allow_overlap".split()
+        "allow_overlap absent modality_dropout balance cyclic origin pretrain unlabelled".split()
     )

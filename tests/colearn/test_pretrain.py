@@ -92,6 +92,7 @@ def test_rows_with_one_modality_are_left_out_and_what_is_absent_never_matters(ki
     assert loss.isfinite() and all(p.grad is None or p.grad.isfinite().all() for p in learner.parameters())
 
 
+@torch.no_grad()
 def test_matching_is_the_mean_of_both_answers():
     torch.manual_seed(0)
     fusion = Concat({m: 8 for m in "abc"}, 8)

@@ -8,6 +8,7 @@ import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.options import (
+    HELPS,
     WRITES,
     BeamsOpt,
     CacheOpt,
@@ -24,6 +25,7 @@ from polymodal.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from polymodal.colearning import Colearning
     from polymodal.writing import Writing
 
 
@@ -36,6 +38,13 @@ def written(asked: dict[str, Any], beams: int | None) -> "Writing | None":
     from polymodal.writing import Writing
 
     return Writing(**given, decoding=Decoding() if beams is None else Decoding(beams=beams))
+
+
+def helped(asked: dict[str, Any]) -> "Colearning":
+    """What was asked of co-learning, with the defaults of what was not."""
+    from polymodal.colearning import Colearning
+
+    return Colearning(**{k: v for k, v in asked.items() if v is not None})
 
 
 @app.command()
@@ -138,6 +147,57 @@ def fit(
             "--allow-overlap", help="Files may be in --valid or --test and in TABLE too.", rich_help_panel=WRITES
         ),
     ] = False,
+    absent: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands for a modality that a row lacks: masked (nothing), tokens (learned ones), imputed (made from the others) (default: masked).",
+            rich_help_panel=HELPS,
+        ),
+    ] = None,
+    modality_dropout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Chance that a modality of a row is hidden in training, 0 to below 1 (default: 0.3).",
+            rich_help_panel=HELPS,
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(
+            help="What keeps one modality from starving the others: none, ogm-ge (gradient modulation), blending (gradient blending) (default: none).",
+            rich_help_panel=HELPS,
+        ),
+    ] = None,
+    cyclic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Learn by translating this modality into the others and back; it alone is needed afterwards.",
+            rich_help_panel=HELPS,
+        ),
+    ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Begin with this model's encoders for columns of the same name and kind, and its fusion or decoder where it fits.",
+            rich_help_panel=HELPS,
+        ),
+    ] = None,
+    pretrain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Learn first from all rows, labelled or not: masked (guess a hidden modality), matching (do these belong together?), contrastive (which belong together?).",
+            rich_help_panel=HELPS,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(metavar="TABLE", help="Further rows for --pretrain; no target is needed.", rich_help_panel=HELPS),
+    ] = None,
     time_limit: Annotated[
         str | None,
         typer.Option(
@@ -183,6 +243,14 @@ def fit(
         "language": language,
     }
     writing = written(asked, beams)
+    helps = {
+        "absent": absent,
+        "balance": balance,
+        "cyclic": cyclic,
+        "origin": origin,
+        "pretrain": pretrain,
+        "unlabelled": unlabelled,
+    }
     out = out or Path(f"{Path(table).stem}-model")
     try:
         model = fitting.fit(
@@ -201,6 +269,8 @@ def fit(
             group=group,
             task=task,
             writing=writing,
+            colearning=helped(helps),
+            modality_dropout=modality_dropout,
             allow_overlap=allow_overlap,
             time_limit=seconds(time_limit),
             epochs=epochs,

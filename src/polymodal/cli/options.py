@@ -66,6 +66,7 @@ PrecisionOpt = Annotated[
     str, typer.Option("--precision", help="no (float32), bf16, or int8 (large linear maps as integers).")
 ]
 WRITES = "Text (for models that write it)"  # the panel of options that only such models know
+HELPS = "Co-learning (modalities that help each other, and what is learned before)"
 CaptionsOpt = Annotated[
     int | None,
     typer.Option(

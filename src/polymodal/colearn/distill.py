@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 from polymodal.batch import Batch, Losses, Masked
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator, Trainable
+from polymodal.ops import zeroed
 
 TEACHER = "teacher"  # the name under which a batch's targets hold the teacher's logits
 
@@ -70,7 +71,7 @@ class Distilled(Trainable):
         targets = dict(batch.targets)
         teacher = targets.pop(TEACHER)
         told = self.learner.loss(Batch(batch.inputs, targets))
-        apart = divergence(teacher.values, self.learner.predict(batch.inputs), self.task.link, self.temperature)
+        apart = divergence(zeroed(teacher), self.learner.predict(batch.inputs), self.task.link, self.temperature)
         here = teacher.present()
         taught = torch.where(here, apart, 0).sum() / here.sum().clamp(min=1)
         total = (1 - self.weight) * told.total + self.weight * taught

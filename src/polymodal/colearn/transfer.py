@@ -91,9 +91,12 @@ def held(learner: Learner) -> dict[str, Encoder]:
 
 
 def given(old: nn.Module, new: nn.Module) -> bool:
-    """Copy all weights of one module to another of the same class, where each name has the same shape in both."""
+    """Copy all weights of one module to another of the same class and, of fusions, of the same modalities in the same
+    order, where each name has the same shape in both.
+    """
     mine, theirs = new.state_dict(), old.state_dict()
-    if type(old) is not type(new) or not alike(mine, theirs):
+    dims = [list(getattr(x, "dims", {}).items()) for x in (old, new)]
+    if type(old) is not type(new) or dims[0] != dims[1] or not alike(mine, theirs):
         return False
     new.load_state_dict(theirs)
     return True

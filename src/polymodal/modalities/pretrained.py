@@ -27,6 +27,7 @@ from polymodal.modalities.base import Codec, Encoder, Guess, pad, stack
 from polymodal.modalities.files import picture, read
 from polymodal.modalities.network import look, reduced, width
 from polymodal.modalities.source import LOCK, config, copy, digest, network, pooling, processor, written
+from polymodal.modalities.vectors import Projection
 from polymodal.nn import Size
 from polymodal.ops import masked_mean, zeroed
 from polymodal.spec import spec
@@ -276,18 +277,22 @@ class Hub(Encoder):
     """A pretrained network to be fine-tuned, then norm and a linear map of its tokens to `dim`.
 
     Batch norm always stays in eval(): its statistics came with the weights, and rows must not see each other.
-    `kind` picks the tower of a network that has several (CLIP). From a folder that `save_source` wrote, the
-    architecture is built with fresh weights: the learner's own file then brings them.
+    `kind` picks the tower of a network that has several (CLIP). head: what maps its tokens to `dim` instead, as it did
+    while the network was frozen. From a folder that `save_source` wrote, the architecture is built with fresh weights:
+    the learner's own file then brings them.
     """
 
-    def __init__(self, source: str, dim: int, dropout: float = 0.1, kind: str = "") -> None:
+    def __init__(
+        self, source: str, dim: int, dropout: float = 0.1, kind: str = "", head: Projection | None = None
+    ) -> None:
         super().__init__()
-        self.source, self.dim, self.dropout, self.kind = source, dim, dropout, kind
+        self.source, self.dim, self.dropout, self.kind, self.head = source, dim, dropout, kind, head
         self.network = network(source, kind, fresh=True).module
         d = width(self.network)
         if any(True for _ in getattr(self.network, "pooler", nn.Identity()).parameters()):
             self.network.pooler = None  # type: ignore[assignment]  # not read, so it would never learn
-        self.out = nn.Sequential(nn.LayerNorm(d), nn.Dropout(dropout), nn.Linear(d, dim))
+        if head is None:
+            self.out = nn.Sequential(nn.LayerNorm(d), nn.Dropout(dropout), nn.Linear(d, dim))
         self.train()
 
     @classmethod
@@ -306,6 +311,8 @@ class Hub(Encoder):
     def forward(self, x: Masked) -> Masked:
         """(B, T) ids, (B, 3, H, W) pixels, (B, N) samples or (B, F, T) spectrograms -> (B, T', dim)."""
         tokens = look(self.network, x).tokens
+        if self.head is not None:
+            return self.head(tokens)  # type: ignore[no-any-return]
         return Masked(zeroed(Masked(self.out(tokens.values), tokens.mask)), tokens.mask)
 
     def save_source(self, folder: Path) -> None:

@@ -1,0 +1,140 @@
+"""`--from`: what is taken over is exactly the other's, what is not is said, and what can't be is refused."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from conftest import make_shop, squares
+from polymodal import fit, load
+from polymodal.colearning import Colearning
+from polymodal.errors import InputError
+
+FAST = {"size": "tiny", "epochs": 2, "lr": 0.01, "baselines": False, "fusion": "gated"}
+STILL = {**FAST, "epochs": 1, "lr": 1e-30}  # weights stay what they began as
+WRITES = {"task": "generate", "size": "tiny", "epochs": 1, "batch_size": 8, "baselines": False}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A model of photo, note and numbers, and its table."""
+    folder = tmp_path_factory.mktemp("from")
+    table = make_shop(folder / "shop", 40)
+    return fit(table, "kind", **FAST, out=folder / "model"), table, folder / "model"
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Other rows, with another target, and the price as a modality that is not the source's."""
+    folder = tmp_path_factory.mktemp("other")
+    path = make_shop(folder / "shop", 32, seed=1)
+    frame = pd.read_csv(path)
+    frame["weight"] = [i * 0.37 % 5 for i in range(len(frame))]
+    frame["note"] = frame["note"].str.replace("lovely", "splendid")
+    frame["score"] = (frame["kind"] == "good") * 2.0 + frame["price"] / 100
+    frame.drop(columns=["kind", "id"]).to_csv(path, index=False)
+    return path
+
+
+def begun(table, target, model, **more):
+    return fit(table, target, **{**STILL, **more}, colearning=Colearning(origin=str(model)))
+
+
+def test_weights_and_codecs_are_the_source_s_though_the_task_is_another(source, other):
+    model, _, folder = source
+    new = begun(other, "score", folder)
+    assert new.task.name == "regression"
+    for m in ("photo", "note"):
+        old = model.learner.encoders[m].state_dict()
+        assert all(torch.equal(v, old[k]) for k, v in new.learner.encoders[m].state_dict().items())
+        assert new.preprocessor.codecs[m].fingerprint() == model.preprocessor.codecs[m].fingerprint()
+    told = new.report["colearning"]["from"]
+    assert told["taken"] == ["photo", "note"] and "its columns differ" in told["left"]["table"]
+    fresh = fit(other, "score", **STILL)
+    assert fresh.preprocessor.codecs["note"].fingerprint() != model.preprocessor.codecs["note"].fingerprint()
+    assert any(f"begun with {folder}: photo, note" in line for line in new.report["story"])
+    assert "the fusion" in told["more"] and "the fusion" in new.report["story"][0]  # the same names, the same widths
+
+
+def test_the_fusion_goes_along_where_all_shapes_agree(source, tmp_path):
+    model, table, folder = source
+    new = begun(table, "kind", folder)
+    old = model.learner.fusion.state_dict()
+    assert all(torch.equal(v, old[k]) for k, v in new.learner.fusion.state_dict().items())
+    assert begun(table, "kind", folder, fusion="concat").report["colearning"]["from"]["more"] == []
+    frame = pd.read_csv(table).drop(columns=["price", "seller"])
+    fewer = table.parent / "fewer.csv"
+    frame.to_csv(fewer, index=False)
+    assert begun(fewer, "kind", folder).report["colearning"]["from"]["more"] == []
+
+
+def test_a_copy_learns_and_the_source_stays(source, other):
+    before = {k: v.clone() for k, v in load(source[2]).learner.state_dict().items()}
+    new = begun(other, "score", source[2], lr=0.01)
+    old = source[0].learner.encoders["note"].state_dict()
+    assert not all(torch.equal(v, old[k]) for k, v in new.learner.encoders["note"].state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in load(source[2]).learner.state_dict().items())
+
+
+def test_an_encoder_that_is_asked_for_wins(source, other):
+    new = begun(other, "score", source[2], encoders={"note": "gru"})
+    told = new.report["colearning"]["from"]
+    assert told["taken"] == ["photo"] and told["left"]["note"] == "another encoder is asked for with --encoder"
+
+
+def test_what_can_not_be_begun_with(source, other, tmp_path):
+    with pytest.raises(InputError, match=r"is not a polymodal model: it does not exist; give the folder that fit"):
+        begun(other, "score", tmp_path / "nothing")
+    frame = pd.read_csv(other)[["weight", "score"]].rename(columns={"weight": "mass"})
+    frame["size"] = frame["mass"] * 2 % 3
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"has nothing for this table to begin with. table: its columns differ: mass"):
+        begun(tmp_path / "t.csv", "score", source[2])
+    features = fit(source[1], "kind", fusion="features", preset="fast", time_limit=5, out=tmp_path / "f")
+    assert features.report["settings"]["fusion"] == "features"
+    with pytest.raises(InputError, match="the model has no encoders that could be taken over: it is Stacked"):
+        begun(other, "score", tmp_path / "f")
+
+
+def test_rows_that_the_source_learned_from_can_not_judge(source):
+    _, table, folder = source
+    with pytest.raises(InputError, match=r"trained on rows which are validation rows now.*give the --seed"):
+        begun(table, "kind", folder, seed=3)
+    with pytest.raises(InputError, match="trained on rows which are validation rows now"):
+        begun(make_shop(folder.parent / "again", 30, seed=5), "kind", folder, valid=table)
+
+
+def test_a_run_goes_on_only_with_the_same_source(source, other, tmp_path):
+    out = {"out": tmp_path / "m", "resume": True}
+    begun(other, "score", source[2], **out)
+    changed = fit(source[1], "kind", **{**FAST, "seed": 1}, out=tmp_path / "source")
+    assert changed.report["seconds"] > 0
+    with pytest.raises(InputError, match=r"can't be resumed: codecs, colearning changed|can't be resumed: colearning"):
+        begun(other, "score", tmp_path / "source", **out)
+
+
+def test_a_captioner_goes_on_where_another_stopped(tmp_path):
+    table = squares(tmp_path / "data", 12)
+    first = fit(table, "caption", **WRITES, lr=0.01, ignore=["caption_id"], out=tmp_path / "m")
+    new = fit(
+        table, "caption", **WRITES, lr=1e-30, ignore=["caption_id"], colearning=Colearning(origin=str(tmp_path / "m"))
+    )
+    old = first.learner.state_dict()
+    assert all(torch.equal(v, old[k]) for k, v in new.learner.state_dict().items() if k != "steps")
+    assert new.report["colearning"]["from"]["more"] == ["places", "the decoder"]
+    with pytest.raises(InputError, match="image: its tokens are 64 wide, and 256 of this --size"):
+        fit(table, "caption", **{**WRITES, "size": "small"}, ignore=["caption_id"],
+            colearning=Colearning(origin=str(tmp_path / "m")))  # fmt: skip
+
+
+def test_the_command_line(source, other, run, tmp_path):
+    done = run("fit", other, "-t", "score", "--fusion", "gated", "--size", "tiny", "--epochs", 1, "--no-baselines",
+               "--from", source[2], "--out", tmp_path / "m", "--modality-dropout", 0.1)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"begun with {source[2]}"[:60] in done.stdout.replace("\n", "") and "not table" in done.stdout
+    plan = json.loads(Path(tmp_path / "m" / "model.json").read_text())["report"]["plan"]
+    assert plan["modality_dropout"] == 0.1 and len(plan["colearning"]["origin"]) == 32
+    wrong = run("fit", other, "-t", "score", "--fusion", "features", "--from", source[2], "--out", tmp_path / "n")
+    assert wrong.returncode == 2 and "--from is of networks, and --fusion features trains none" in wrong.stderr

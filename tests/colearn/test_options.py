@@ -1,0 +1,86 @@
+"""What may be asked of co-learning: errors that name the option and the way out, and what comes of what may be."""
+
+import pytest
+import torch
+
+from conftest import make_shop
+from polymodal import fit, load
+from polymodal.colearning import Colearning
+from polymodal.errors import InputError
+from polymodal.fusion import AbsentTokens, Imputed
+from polymodal.modalities.vectors import Projection
+from polymodal.nn import SIZES
+from polymodal.tasks.classify import Binary
+
+FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "gated", "baselines": False}
+
+
+@pytest.mark.parametrize(
+    ("asked", "fusion", "said"),
+    [
+        ({"absent": "zeros"}, "gated", "--absent can't be 'zeros'; it is one of masked, tokens, imputed"),
+        ({"balance": "fair"}, "gated", "--balance can't be 'fair'; it is one of none, ogm-ge, blending"),
+        ({"pretrain": "mlm"}, "gated", "--pretrain can't be 'mlm'; it is one of masked, matching, contrastive"),
+        ({"absent": "tokens"}, "features", "--absent is of networks, and --fusion features trains none; name a fusion"),
+        ({"origin": "m", "balance": "blending"}, "features", "--balance, --from are of networks"),
+        ({"unlabelled": "more.csv"}, "gated", "--unlabelled more.csv is for pretraining, and none is asked for; add"),
+        ({"absent": "tokens"}, "late-mean", "--absent tokens: late-mean is a late fusion, which leaves out"),
+        ({"cyclic": "photo"}, "gated", "so --fusion gated has no place in it; leave one of them out"),
+        ({"cyclic": "photo", "balance": "ogm-ge"}, "auto", "so --balance mean nothing to it; leave it out"),
+    ],
+)
+def test_what_can_not_be_asked(asked, fusion, said):
+    with pytest.raises(InputError) as e:
+        Colearning(**asked).check(fusion)
+    assert said in str(e.value)
+
+
+def test_modality_dropout_is_of_networks_and_a_chance(tmp_path):
+    with pytest.raises(InputError, match="--modality-dropout is of networks, and --fusion features trains none"):
+        Colearning().check("features", 0.5)
+    table = make_shop(tmp_path / "shop", 12)
+    with pytest.raises(InputError, match="modality-dropout can't be 1; it must be a chance from 0 to below 1"):
+        fit(table, **FAST, modality_dropout=1)
+
+
+def test_help_needs_another_modality():
+    for asked in ({"absent": "tokens"}, {"balance": "ogm-ge"}, {"pretrain": "masked"}):
+        (option,) = Colearning(**asked).asked()
+        with pytest.raises(InputError, match=f"{option} needs at least two modalities .* there is one, 'photo'"):
+            Colearning(**asked).check_modalities(["photo"])
+    Colearning(origin="model").check_modalities(["photo"])
+    with pytest.raises(InputError, match="--cyclic sound: no modality has this name; there are: photo, note"):
+        Colearning(cyclic="sound").check_modalities(["photo", "note"])
+
+
+def test_a_model_that_writes_knows_two_of_them():
+    Colearning(origin="model").check_writing()
+    with pytest.raises(InputError, match=r"--absent, --pretrain are for models that predict a label.*--from and --mod"):
+        Colearning(absent="tokens", pretrain="masked").check_writing()
+
+
+def built(fusion="gated", names="ab", **asked):
+    task = Binary().fit(["x", "y"] * 3)
+    how = Colearning(**asked)
+    return how.build(fusion, names, lambda: {m: Projection(3, 8) for m in names}, task=task, size=SIZES["tiny"])
+
+
+def test_learners_that_come_of_it():
+    assert built().filler is None
+    assert type(built(absent="tokens").filler) is AbsentTokens and type(built(absent="imputed").filler) is Imputed
+    assert built(absent="tokens", names="a").filler is None, "a modality alone has nothing that could be filled in"
+    assert built("late-mean", absent="tokens").filler is None, "auto tries late fusions too"
+
+
+def test_what_was_asked_is_recorded_and_a_run_goes_on_with_nothing_else(tmp_path):
+    table = make_shop(tmp_path / "shop", 24)
+    model = fit(table, **FAST, colearning=Colearning(absent="tokens"), modality_dropout=0.5, out=tmp_path / "m")
+    assert model.report["colearning"]["absent"] == "tokens" and model.report["settings"]["modality_dropout"] == 0.5
+    assert type(load(tmp_path / "m").learner.filler) is AbsentTokens
+    again = {**FAST, "out": tmp_path / "m", "resume": True, "modality_dropout": 0.5}
+    assert fit(table, **again, colearning=Colearning(absent="tokens")).report["seconds"] == model.report["seconds"]
+    with pytest.raises(InputError, match="can't be resumed: colearning changed since it began"):
+        fit(table, **again, colearning=Colearning(absent="imputed"))
+    with pytest.raises(InputError, match="can't be resumed: modality_dropout changed since it began"):
+        fit(table, **{**again, "modality_dropout": 0.1}, colearning=Colearning(absent="tokens"))
+    assert torch.is_tensor(next(model.learner.filler.parameters()))
