@@ -106,7 +106,7 @@ def caption(
     without: modalities that are hidden. Raises InputError for a row that the table does not have.
     """
     table = Table.read(table)
-    at = _position(table, row)
+    at = position(table, row)
     one = table.take([at])
     rows = model.preprocessor.encode(
         one, None, cache=None if cache is None else Path(cache), without=without, quiet=True
@@ -201,7 +201,8 @@ def heard(learner: Transcriber, inputs: Mapping[str, Masked], how: Decoding | No
     return Looked(ids, words, vocabulary.text(ids), np.array([*logprob, silence]), maps, np.zeros(len(words)))
 
 
-def _position(table: Table, row: int) -> int:
+def position(table: Table, row: int) -> int:
+    """The place of the row with this number. Raises InputError, with the numbers that there are, for another."""
     numbers = [table.row_number(i) for i in range(table.rows)]
     if row not in numbers:
         raise InputError(

@@ -1,0 +1,279 @@
+"""Counterfactual by example: the training rows that a model finds most like a row, by each modality and all together.
+
+    row, training rows --embedding of a modality, or the fused one--> vectors --cosine distance--> the nearest few
+
+Axes: n training row, d width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from polymodal.data.preprocess import Preprocessor, Rows, records_of, target_cells
+from polymodal.data.table import Table, chunks, resolve
+from polymodal.errors import InputError
+from polymodal.explain import answers
+from polymodal.explain.contributions import answering
+from polymodal.learners.base import Learner
+from polymodal.learners.ensemble import Ensemble
+from polymodal.learners.matrix import Block, Matrix, here
+from polymodal.learners.predictor import Predictor
+from polymodal.learners.stacked import Stacked
+from polymodal.model import BATCH, Model
+from polymodal.progress import progress
+from polymodal.tasks.base import Task
+from polymodal.tasks.classify import Labelled, MultiLabel
+from polymodal.tasks.labels import key, missing, plain, several
+from polymodal.tasks.regress import Regression, parse
+
+COUNT = 3  # rows that are shown of each space
+CHUNK = 1024  # training rows that are in memory at a time
+FUSED = ""  # the name of the space of all modalities together; no modality is called so
+LONGEST = 200  # characters of a cell
+
+
+class Shown(NamedTuple):
+    """One modality of a row, for a reader. cell: what its codecs are given. text: the cell as the table has it."""
+
+    kind: str
+    cell: Any
+    text: str
+
+
+class Neighbour(NamedTuple):
+    """A training row: its number, its label as text (None without one), the cosine distance, 0 to 2, and its cells."""
+
+    row: int
+    label: str | None
+    distance: float
+    cells: dict[str, Shown]
+
+
+class Space(NamedTuple):
+    """The training rows nearest by one modality, or by all together (`FUSED`). other: the nearest one of another label
+    than the predicted one; of numbers, one whose target is further than the targets' usual spread away."""
+
+    modality: str
+    nearest: list[Neighbour]
+    other: Neighbour | None
+
+
+class Nearest(NamedTuple):
+    """Neighbours of a row among the `rows` of a training table. by: what made the vectors."""
+
+    table: str
+    rows: int
+    by: str
+    spaces: list[Space]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers; cells as text."""
+        return {
+            "table": self.table,
+            "rows": self.rows,
+            "by": self.by,
+            "spaces": [
+                {
+                    "modality": s.modality,
+                    "nearest": [_json(n) for n in s.nearest],
+                    "other": None if s.other is None else _json(s.other),
+                }
+                for s in self.spaces
+            ],
+        }
+
+
+def _json(n: Neighbour) -> dict[str, Any]:
+    cells = {m: c.text for m, c in n.cells.items()}
+    return {"row": n.row, "label": n.label, "distance": round(n.distance, 6), "cells": cells}
+
+
+class Vectors(NamedTuple):
+    """(N, D) of rows in one space, dense or sparse, and (N,) which of them have anything in it."""
+
+    values: Matrix
+    present: NDArray[np.bool_]
+
+
+Embed = Callable[[Rows], Mapping[str, Vectors]]
+
+
+def nearest(
+    model: Model,
+    row: Rows,
+    prediction: Any,
+    train: Any,
+    *,
+    count: int = COUNT,
+    skip: int | None = None,
+    cache: Path | str | None = None,
+    quiet: bool = True,
+) -> Nearest:
+    """The training rows nearest to the one row that is encoded in `row`, in each space in which it has anything.
+
+    prediction: what the model says of it. train: the training table; it is read by parts, so memory does not grow with
+    it. skip: the number of a training row that is the row itself. Raises InputError for a learner without
+    embeddings, and a table without the model's columns.
+    """
+    found = embedder(model)
+    if found is None:
+        raise InputError(f"a {type(model.learner).__name__} has no embeddings, so no nearest rows; leave --train out")
+    by, embed = found
+    own = {s: _unit(v.values) for s, v in embed(row).items() if v.present[0]}
+    best: dict[str, tuple[list[Neighbour], list[Neighbour]]] = {s: ([], []) for s in own}
+    name, total, other = "", 0, _differs(model.task, prediction)
+    with progress("nearest rows", 1, quiet) as tick:
+        for part in chunks(train, CHUNK):
+            name, total = part.name, total + part.rows
+            tick(0.0, f"{total:,} training rows")
+            for space, distance_n in _distances(model, part, embed, own, cache).items():
+                _keep(best[space], model, part, space, distance_n, other, count, skip)
+    spaces = [Space(s, near, away[0] if away else None) for s, (near, away) in best.items()]
+    return Nearest(name, total, by, sorted(spaces, key=lambda s: s.modality != FUSED))
+
+
+def _distances(
+    model: Model, part: Table, embed: Embed, own: Mapping[str, Matrix], cache: Path | str | None
+) -> dict[str, NDArray[np.float64]]:
+    """By space (N,) cosine distances of the rows of a part; infinite where a row has nothing there."""
+    rows = model.preprocessor.encode(part, None, cache=None if cache is None else Path(cache), quiet=True)
+    out = {}
+    for space, x in embed(rows).items():
+        if space in own:
+            near = _unit(x.values) @ own[space].T
+            cosine = np.asarray(near.todense() if sparse.issparse(near) else near, dtype=np.float64)[:, 0]
+            out[space] = np.where(x.present, 1 - cosine.clip(-1, 1), np.inf)
+    return out
+
+
+def _unit(x: Matrix) -> Matrix:
+    """Rows of length 1; what is 0 stays 0."""
+    if sparse.issparse(x):
+        length = np.sqrt(np.asarray(x.multiply(x).sum(1), dtype=np.float64)).reshape(-1)
+        return sparse.diags(1 / np.maximum(length, 1e-12)) @ x
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def _keep(
+    best: tuple[list[Neighbour], list[Neighbour]], model: Model, part: Table, space: str,
+    distance_n: NDArray[np.float64], other: Callable[[Any], bool], count: int, skip: int | None,
+) -> None:  # fmt: skip
+    """Add the best rows of a part to those known, and cut both lists again."""
+    schema = model.preprocessor.schema
+    labels = target_cells(part, schema) if all(t in part.columns for t in schema.target) else [None] * part.rows
+    order = [int(i) for i in np.argsort(distance_n, kind="stable") if np.isfinite(distance_n[i])]
+    order = [i for i in order if part.row_number(i) != skip]
+    away = next((i for i in order if other(labels[i])), None)
+    for known, new, most in ((best[0], order[:count], count), (best[1], [] if away is None else [away], 1)):
+        for i in new:
+            cells = shown(model.preprocessor, part, i)
+            cells = cells if space == FUSED else {space: cells[space]}
+            label = answers.truth(model.task, labels[i])
+            known.append(Neighbour(part.row_number(i), label, max(0.0, float(distance_n[i])), cells))
+        known.sort(key=lambda n: (n.distance, n.row))
+        del known[most:]
+
+
+def shown(prep: Preprocessor, table: Table, at: int) -> dict[str, Shown]:
+    """The cells of a row, by modality, of those that hold anything."""
+    out = {}
+    for m in prep.modalities:
+        kind, columns = prep.schema.modalities()[m]
+        if kind == "tabular":
+            cell: Any = {c: table.cells(c)[at] for c in columns if c in table.columns}
+            if any(x is not None for x in cell.values()):
+                text = "; ".join(f"{c}: {x}" for c, x in cell.items() if x is not None)
+                out[m] = Shown(kind, cell, text[:LONGEST])
+        elif columns[0] in table.columns and (cell := table.cells(columns[0])[at]) is not None:
+            files = any(prep.codecs[v].takes_files for v, of in prep.views.items() if of == m)
+            text = cell if isinstance(cell, str) else "" if hasattr(cell, "__array__") else str(cell)
+            out[m] = Shown(kind, resolve(cell, table.folder) if files else cell, text[:LONGEST])
+    return out
+
+
+def _differs(task: Task, prediction: Any) -> Callable[[Any], bool]:
+    """Whether a training cell is another label than the prediction."""
+    if isinstance(task, Labelled):
+        return lambda cell: not missing(cell) and key(plain(cell)) != key(prediction)
+    if isinstance(task, MultiLabel):
+        own = {key(x) for x in prediction}
+        return lambda cell: not missing(cell) and {key(x) for x in several(cell, task.separator_)} != own
+    if isinstance(task, Regression) and task.columns is None:
+        return lambda cell: abs(parse(cell, "the target") - float(prediction)) > task.scale_[0]
+    return lambda cell: False
+
+
+# --- embeddings ---------------------------------------------------------------------------------------
+
+
+def embedder(model: Model) -> tuple[str, Embed] | None:
+    """What makes vectors of rows, in words, and the function; None for a learner that has none.
+
+    A network's are the means of each modality's tokens, and what its head reads; those of estimators the standardised
+    features of each modality, and the answer's probabilities. An ensemble's are those of its heaviest member that
+    has any.
+    """
+    found = _source(model.learner)
+    if found is None:
+        return None
+    name, learner = found
+    of = f" of {name}, the heaviest part of the ensemble" if name else ""
+    views = model.preprocessor.views
+    if isinstance(learner, Stacked):
+        return f"standardised features, and the answer{of}", lambda rows: _of_features(learner, rows)
+    return f"the network's embeddings{of}", lambda rows: _of_network(learner, rows, views)
+
+
+def _source(learner: Learner, name: str = "") -> tuple[str, Any] | None:
+    if isinstance(learner, Ensemble):
+        heavy = sorted(learner.weights, key=lambda k: -learner.weights[k])
+        members = dict(learner.members.items())
+        tried = (_source(members[k], k) for k in heavy)  # type: ignore[arg-type]
+        return next((found for found in tried if found is not None), None)
+    has = isinstance(learner, Predictor | Stacked) or hasattr(learner, "embed")
+    return (name, learner) if has else None
+
+
+def _of_network(learner: Predictor, rows: Rows, views: Mapping[str, str]) -> dict[str, Vectors]:
+    device = next((p.device for p in learner.parameters()), torch.device("cpu"))
+    rows = rows.only(learner.reads)
+    parts: dict[str, list[Any]] = {}
+    with answering(learner), torch.inference_mode():
+        for s in range(0, len(rows), BATCH):
+            batch = rows.batch(range(s, min(s + BATCH, len(rows)))).to(device)
+            for v, x in learner.embed(batch.inputs).items():
+                parts.setdefault(v, []).append((x.values.float().cpu().numpy(), x.mask[:, 0].cpu().numpy()))
+    names = {v: FUSED if v == FUSED else views[v] for v in parts}
+    return {names[v]: Vectors(*(np.concatenate(x) for x in zip(*p, strict=True))) for v, p in parts.items()}
+
+
+def _of_features(learner: Stacked, rows: Rows) -> dict[str, Vectors]:
+    blocks: dict[str, Block] = {}
+    for join in learner.joins.values():
+        blocks = {**join.blocks, **blocks}
+    found: dict[str, list[Any]] = {}
+    for v, block in blocks.items():
+        records = records_of(rows, v)
+        found.setdefault(learner.views[v], []).append((block.matrix(records), here(records)))
+    out = {m: Vectors(_beside([x for x, _ in p]), np.any([h for _, h in p], axis=0)) for m, p in found.items()}
+    everywhere = np.ones(len(rows), dtype=bool)
+    if learner.task.link == "identity":  # a single number has no direction, so the features stand side by side
+        return {FUSED: Vectors(_beside([_unit(x.values) for x in out.values()]), everywhere), **out}
+    with answering(learner):
+        logits = torch.cat([
+            learner.predict(rows.only(learner.reads).batch(range(s, min(s + CHUNK, len(rows)))).inputs)
+            for s in range(0, len(rows), CHUNK)
+        ])  # fmt: skip
+    answer = logits.double().softmax(1) if learner.task.link == "softmax" else logits.double().sigmoid()
+    return {FUSED: Vectors(answer.numpy(), everywhere), **out}
+
+
+def _beside(parts: Sequence[Matrix]) -> Matrix:
+    if any(sparse.issparse(p) for p in parts):
+        return sparse.hstack([sparse.csr_matrix(p) for p in parts], format="csr")
+    return np.concatenate(parts, axis=1)
