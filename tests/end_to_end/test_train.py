@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 import polymodal
-from conftest import make_shop
+from conftest import Run, make_shop
 from polymodal.data.preprocess import order
 from polymodal.errors import InputError
 
@@ -31,69 +32,77 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_same_seed_same_weights_other_seed_others(shop, tmp_path):
-    folders = [polymodal.fit(shop, "kind", seed=s, **FIT).save(tmp_path / str(i)) for i, s in enumerate([0, 0, 1])]
+    folders = [
+        polymodal.fit(shop, "kind", seed=s, **{**FIT, "epochs": 2}).save(tmp_path / str(i))
+        for i, s in enumerate([0, 0, 1])
+    ]
     a, b, c = map(weights, folders)
     assert same(a, b) and not same(a, c)
 
 
-def start(table: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    args = [
-        "fit",
-        table,
-        "--fusion",
-        "gated",
-        "--target",
-        "kind",
-        "--out",
-        out,
-        "--epochs",
-        "60",
-        "--batch-size",
-        "8",
-        "--size",
-        "tiny",
-        "--no-baselines",
-    ]
-    return subprocess.Popen(
-        [sys.executable, "-m", "polymodal", *map(str, args), *more],
+RUN = ["--fusion", "gated", "--target", "kind", "--epochs", 25, "--batch-size", 8, "--size", "tiny", "--no-baselines"]
+CHECKPOINT = Path("training/0-gated.safetensors")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shop(tmp_path_factory.mktemp("train") / "shop", 200)
+
+
+@pytest.fixture(scope="module")
+def whole(table: Path, run: Run) -> dict[str, torch.Tensor]:
+    """The weights of a run that nothing interrupted."""
+    out = table.parents[1] / "whole"
+    assert run("fit", table, "--out", out, *RUN).returncode == 0
+    return weights(out)
+
+
+def cut(table: Path, out: Path, how: signal.Signals) -> tuple[int, str]:
+    """A process that is sent a signal when its first checkpoint lies there: its exit code, and what it said."""
+    words = [sys.executable, "-m", "polymodal", "fit", table, "--out", out, *RUN]
+    process = subprocess.Popen(
+        [*map(str, words)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_interrupted_run_resumes_to_the_same_weights(tmp_path, how):
-    table = make_shop(tmp_path / "shop", 300)
-    whole = start(table, tmp_path / "whole")
-    assert whole.communicate(timeout=200) and whole.returncode == 0
-    cut = start(table, tmp_path / "cut")
-    checkpoint = tmp_path / "cut" / "training" / "0-gated.safetensors"
     until = time.monotonic() + 120
-    while not checkpoint.exists() and cut.poll() is None and time.monotonic() < until:
-        time.sleep(0.05)
-    cut.send_signal(how)
-    said = cut.communicate(timeout=60)[1]
-    code = cut.returncode
-    assert how == signal.SIGKILL or ("interrupted" in said and "--resume" in said)
-    assert code == (130 if how == signal.SIGINT else -9), "the run ended before it could be interrupted"
-    assert checkpoint.exists() and not (tmp_path / "cut" / "manifest.json").exists()
-    again = start(table, tmp_path / "cut", "--resume")
-    assert again.communicate(timeout=200) and again.returncode == 0
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
-    assert not checkpoint.exists()
-
-
-def test_resume_refuses_another_run(shop, tmp_path):
-    cut = start(shop, tmp_path / "m")
-    while not (tmp_path / "m" / "training" / "0-gated.safetensors").exists():
-        assert cut.poll() is None
+    while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
-    cut.kill()
-    cut.communicate(timeout=60)
-    settings = dict(fusion="gated", epochs=60, batch_size=8, size="tiny", baselines=False, out=tmp_path / "m")
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1]
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def killed(table: Path) -> Path:
+    """The folder that a killed run leaves."""
+    out = table.parents[1] / "killed"
+    assert cut(table, out, signal.SIGKILL)[0] == -9, "the run ended before it could be killed"
+    assert (out / CHECKPOINT).exists() and not (out / "manifest.json").exists()
+    return out
+
+
+def test_a_killed_run_resumes_to_the_same_weights(table, whole, killed, run, tmp_path):
+    out = shutil.copytree(killed, tmp_path / "m")
+    assert run("fit", table, "--out", out, *RUN, "--resume").returncode == 0
+    assert same(whole, weights(out)) and not (out / CHECKPOINT).exists()
+
+
+def test_an_interrupted_run_says_so_and_resumes_to_the_same_weights(table, whole, run, tmp_path):
+    out = tmp_path / "m"
+    code, said = cut(table, out, signal.SIGINT)
+    assert code == 130, "the run ended before it could be interrupted"
+    assert "interrupted" in said and "--resume" in said
+    assert (out / CHECKPOINT).exists() and not (out / "manifest.json").exists()
+    assert run("fit", table, "--out", out, *RUN, "--resume").returncode == 0
+    assert same(whole, weights(out)) and not (out / CHECKPOINT).exists()
+
+
+def test_resume_refuses_another_run(table, killed):
+    settings = dict(fusion="gated", epochs=25, batch_size=8, size="tiny", baselines=False, out=killed)
     with pytest.raises(InputError, match=r"can't be resumed: .*seed changed .* --overwrite"):
-        polymodal.fit(shop, "kind", seed=7, resume=True, **settings)
+        polymodal.fit(table, "kind", seed=7, resume=True, **settings)
     with pytest.raises(InputError, match=r"holds an unfinished run; add --resume"):
-        polymodal.fit(shop, "kind", **settings)
+        polymodal.fit(table, "kind", **settings)
 
 
 def test_nan_loss_names_the_rows(shop):
@@ -101,16 +110,15 @@ def test_nan_loss_names_the_rows(shop):
         polymodal.fit(shop, "kind", lr=1e30, **{**FIT, "epochs": 30})
 
 
-def test_time_limit_ends_in_time(tmp_path):
-    table = make_shop(tmp_path / "shop", 400)
+def test_time_limit_ends_in_time(table):
     began = time.monotonic()
-    model = polymodal.fit(table, "kind", fusion="gated", time_limit=6, epochs=10_000, batch_size=8, size="tiny")
+    model = polymodal.fit(table, "kind", fusion="gated", time_limit=3, epochs=10_000, batch_size=8, size="tiny")
     assert time.monotonic() - began < 40  # without a limit it would be an hour
     assert model.report["comparison"]["candidates"][0]["epochs"] >= 1
 
 
-def test_early_stopping_keeps_the_best_epoch(tmp_path):
-    model = polymodal.fit(make_shop(tmp_path / "shop", 300), "kind", **{**FIT, "epochs": 60})
+def test_early_stopping_keeps_the_best_epoch(table):
+    model = polymodal.fit(table, "kind", **{**FIT, "epochs": 60})
     history = model.report["history"]
     assert len(history) < 60
     best = max(history, key=lambda h: (h["accuracy"], -h["valid_loss"]))
