@@ -52,7 +52,8 @@ class Pattern(NamedTuple):
 
     @property
     def _scores(self) -> Array:
-        return np.array(self.scores.split(), dtype=np.float64)
+        # by way of single precision: the shortest text of a number may be a little less than the number
+        return np.array(self.scores.split(), dtype=np.float32).astype(np.float64)
 
 
 def named(modalities: Sequence[str], here_m: Sequence[Any] | NDArray[np.bool_]) -> list[str]:
