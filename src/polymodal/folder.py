@@ -27,7 +27,9 @@ from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
 from polymodal.features import EXTRACTORS
 from polymodal.features.codec import Features
+from polymodal.learners.balanced import Balanced
 from polymodal.learners.base import Generator, Learner
+from polymodal.learners.cyclic import Cyclic
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
 from polymodal.learners.seq2seq import Seq2Seq
@@ -55,7 +57,20 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         fusion.FUSIONS.values(),
         fusion.FILLERS.values(),
         tasks.TASKS.values(),
-        (Predictor, Stacked, Ensemble, Translator, Transcriber, Seq2Seq, Decoding, HubDecoder, HubTokens, Voices),
+        (
+            Balanced,
+            Cyclic,
+            Predictor,
+            Stacked,
+            Ensemble,
+            Translator,
+            Transcriber,
+            Seq2Seq,
+            Decoding,
+            HubDecoder,
+            HubTokens,
+            Voices,
+        ),
         decoders.CLASSES,
         VOCABULARIES.values(),
         parts,
@@ -90,7 +105,7 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
     form = spec(learner)
     holders: list[tuple[Any, Any]] = [(codecs[m], c) for m, c in preprocessor.codecs.items()]
     for f, part in _parts(form, learner):
-        if isinstance(part, Predictor | Translator | Transcriber):
+        if isinstance(part, Predictor | Translator | Transcriber | Cyclic):
             holders += [(f["args"]["encoders"]["items"][m], e) for m, e in part.encoders.items()]
         if isinstance(part, Translator):
             holders.append((f["args"]["decoder"], part.decoder))

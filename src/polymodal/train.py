@@ -66,6 +66,8 @@ class Settings(NamedTuple):
 class Trained(NamedTuple):
     """What training has to tell: one dict an epoch, the best epoch, and whether a time limit ended it.
 
+    history: of a learner that has heads for modalities alone, "accuracy of text alone" (or another metric), "valid_loss
+    of text alone", over validation rows that have the modality, and "loss of text alone" in training, beside the rest.
     answers: logits on the validation rows after each epoch, by which an epoch can be chosen on some of the rows and
     judged on the others.
     """
@@ -90,6 +92,7 @@ class _State(NamedTuple):
     done: bool = False
     out_of_time: bool = False
     history: tuple[dict[str, float], ...] = ()
+    parts: Mapping[str, float] = {}  # the sum over steps of each part of the loss that is kept
 
 
 def train(
@@ -137,7 +140,8 @@ def train(
                 _set_rate(optimizer, settings, share)
                 batch = modality_dropout(rows.batch(part).to(accelerator.device), settings.modality_dropout)
                 with accelerator.autocast():
-                    loss = model(batch).total
+                    losses = model(batch)
+                loss = losses.total
                 value = loss.item()
                 if not math.isfinite(value):
                     raise InputError(_not_finite(value, [rows.numbers[r] for r in part], settings))
@@ -150,6 +154,7 @@ def train(
                     step=state.step + 1,
                     steps=state.steps + 1,
                     loss_sum=state.loss_sum + value,
+                    parts=_added(state.parts, losses.parts),
                     seconds=time.monotonic() - started,
                     out_of_time=_any(accelerator, late) if time_limit is not None else False,
                 )
@@ -163,7 +168,9 @@ def train(
             if state.step:
                 answers.append(predict(learner, valid, settings.batch_size, accelerator))
                 held = _held_loss(learner, answers[-1], task, valid, settings)
-                state, improved = _end_epoch(state, answers[-1], held, task, valid, settings)
+                apart = _apart(learner, task, valid, settings)
+                state, improved = _end_epoch(state, answers[-1], held, apart, task, valid, settings)
+                learner.epoch_ended(state.history)
                 if improved:
                     best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
                 note = f"  {task.metric.name} {state.history[-1][task.metric.name]:.3f}"
@@ -187,8 +194,43 @@ def _held_loss(learner: Trainable, answers: Tensor, task: Task, valid: Rows, set
     return sum(losses) / len(valid)
 
 
+def _added(sums: Mapping[str, float], parts: Mapping[str, Tensor]) -> dict[str, float]:
+    return {k: sums.get(k, 0.0) + v.item() for k, v in parts.items() if k.startswith("loss of ")}
+
+
+@torch.inference_mode()
+def _apart(learner: Trainable, task: Task, valid: Rows, settings: Settings) -> dict[str, float]:
+    """What each modality's own head answers to the validation rows that have it: the task's metric, and the loss."""
+    if type(learner).alone is Trainable.alone:
+        return {}
+    was, device = learner.training, next((p.device for p in learner.parameters()), torch.device("cpu"))
+    learner.eval()
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for start in range(0, len(valid), settings.batch_size):
+        inputs = valid.batch(range(start, min(start + settings.batch_size, len(valid)))).to(device).inputs
+        for m, logits in learner.alone(inputs).items():
+            found.setdefault(m, []).append((logits.float().cpu(), inputs[m].present().cpu()))
+    learner.train(was)
+    target, line = valid.target(range(len(valid))), {}
+    for m, parts in found.items():
+        logits, here = (torch.cat(x) for x in zip(*parts, strict=True))
+        rows = here.nonzero()[:, 0]
+        asked = target.take(rows)
+        if asked.mask.any():
+            scores = task.scores(logits[rows], asked, np.ones((1, len(rows))))
+            line[f"{task.metric.name} of {m} alone"] = float(scores[task.metric.name][0])
+            line[f"valid_loss of {m} alone"] = float(task.loss(logits[rows], asked))
+    return line
+
+
 def _end_epoch(
-    state: _State, logits: Tensor, loss: float, task: Task, valid: Rows, settings: Settings
+    state: _State,
+    logits: Tensor,
+    loss: float,
+    apart: Mapping[str, float],
+    task: Task,
+    valid: Rows,
+    settings: Settings,
 ) -> tuple[_State, bool]:
     """Validate. The best epoch is that of the best metric, and among equals that of the lowest loss."""
     target = valid.target(range(len(valid)))
@@ -197,12 +239,14 @@ def _end_epoch(
     now = (-math.inf if math.isnan(metric) else metric, -loss)
     improved = now > state.best or state.best_epoch < 0
     best_epoch = state.epoch if improved else state.best_epoch
-    line = {"epoch": state.epoch, "loss": state.loss_sum / state.step, "valid_loss": loss, **scores}
+    line = {"epoch": state.epoch, "loss": state.loss_sum / state.step, "valid_loss": loss, **scores, **apart}
+    line |= {k: v / state.step for k, v in state.parts.items()}
     last = state.epoch + 1 == settings.epochs
     return state._replace(
         epoch=state.epoch + 1,
         step=0,
         loss_sum=0.0,
+        parts={},
         best=now if improved else state.best,
         best_epoch=best_epoch,
         done=last or state.out_of_time or state.epoch - best_epoch >= settings.patience,

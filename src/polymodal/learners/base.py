@@ -41,7 +41,21 @@ class Trainable(Learner, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> Losses:
-        """The loss to minimise on this batch; rows without a label are left out of it."""
+        """The loss to minimise on this batch; rows without a label are left out of it.
+
+        Parts whose names begin with "loss of " are kept epoch by epoch.
+        """
+
+    def alone(self, inputs: Mapping[str, Masked]) -> dict[str, Tensor]:
+        """(B, outputs) logits of heads that answer from one modality, by its name; of rows that lack it, a prior.
+
+        None unless the learner has such heads.
+        """
+        return {}
+
+    def epoch_ended(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Called when an epoch was validated, with a line for each until now; what changes has to be a buffer."""
+        return
 
     def forward(self, batch: Batch) -> Losses:
         """`loss`, under the name that wrappers for several processes call."""

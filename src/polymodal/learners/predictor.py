@@ -75,10 +75,12 @@ class Predictor(Trainable):
         answers, each over the rows in which what it reads is present.
         """
         (target,) = batch.targets.values()
-        tokens = self._tokens(batch.inputs)
+        return self._judged(self._tokens(batch.inputs), target)
+
+    def _judged(self, tokens: Mapping[str, Masked], target: Masked) -> Losses:
         if isinstance(self.fusion, Late):
             answers = self.fusion.opinions(tokens)
-            losses = [self.task.loss(masked_mean(x), _asked(target, x.present())) for x in answers]
+            losses = [self.task.loss(masked_mean(x), asked(target, x.present())) for x in answers]
             loss = torch.stack(losses).mean()
         else:
             loss = self.task.loss(self._fused(tokens), target)
@@ -107,6 +109,6 @@ class Predictor(Trainable):
         return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
 
 
-def _asked(target: Masked, rows: Tensor) -> Masked:
+def asked(target: Masked, rows: Tensor) -> Masked:
     """The target, missing in all other rows."""
     return Masked(target.values, target.mask & widened(rows, target.mask.ndim))

@@ -1,0 +1,48 @@
+"""Is a modality starved in joint training? From its learning curve beside the one that it has when trained alone.
+
+A modality is starved where the joint training has stopped improving while the modality's own head, inside the joint
+model, is still below what the modality reaches when trained alone: another one, learned sooner, has taken away the
+error that it would have learned from (Wang, Tran & Feiszli 2020; Peng et al. 2022).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from polymodal.tasks.base import Metric
+
+MARGIN = 0.05  # of what is reached alone: a smaller gap is no starvation
+QUIET = 0.25  # of the epochs without a better one: the training has stopped improving
+
+
+def curves(history: Sequence[Mapping[str, float]], metric: Metric) -> dict[str, list[float]]:
+    """The metric after each epoch: by modality that of its own head, and as "" that of the joint model."""
+    tail, head = " alone", f"{metric.name} of "
+    names = [k for line in history for k in line if k.startswith(head) and k.endswith(tail)]
+    keys = {"": metric.name, **{k.removeprefix(head).removesuffix(tail): k for k in names}}
+    return {m: [line[k] for line in history if k in line] for m, k in keys.items()}
+
+
+def starved(history: Sequence[Mapping[str, float]], metric: Metric, apart: Mapping[str, float]) -> str:
+    """One sentence on which modality is starved, if any.
+
+    history: of a learner with heads of their own, as `Trained.history` has it. apart: the score of each modality that
+    was trained alone, on the same rows. Compared is the head's score in the joint model's best epoch (the one that is
+    kept). "" where the history has no such heads, or nothing to compare them with.
+    """
+    found = {m: line for m, line in curves(history, metric).items() if m and m in apart and len(line) == len(history)}
+    if not found or not history:
+        return ""
+    sign = 1 if metric.higher else -1
+    joint = [sign * line[metric.name] for line in history]
+    best = joint.index(max(joint))
+    quiet = len(history) - 1 - best >= max(1, QUIET * len(history))
+    gap = {m: sign * (apart[m] - line[best]) / max(abs(apart[m]), 1e-12) for m, line in found.items()}
+    worst = max(gap, key=lambda m: gap[m])
+    at = (
+        f"in the best epoch, {best + 1} of {len(history)}, its own head has {metric.name} {found[worst][best]:.3f}, "
+        f"and {apart[worst]:.3f} when it is trained alone"
+    )
+    if gap[worst] <= MARGIN:
+        return f"No modality is starved: the nearest to it is {worst!r}; {at}."
+    if not quiet:
+        return f"{worst!r} lags behind in joint training, which was still improving when it ended: {at}."
+    return f"{worst!r} is starved in joint training, which has stopped improving: {at}; see --balance."
