@@ -117,7 +117,7 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     out = copy.deepcopy(module)
     with torch.no_grad():
         for p in out.parameters():
-            if p.is_floating_point():
+            if p.is_floating_point() and p.numel() > 1:
                 drawn = torch.randn(p.shape, generator=g).to(p)
                 p.copy_(p.mean() + p.std(unbiased=False) * drawn)
     return out
