@@ -24,6 +24,26 @@ NUMBERS = itertools.count()
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+LONG = ("tests/test_readme", "tests/end_to_end", "tests/cli")  # files of tests that train
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A file goes to one process, so that what its fixtures fit is fitted once; the long files go first."""
+    from xdist.scheduler import LoadFileScheduling, LoadScheduling
+
+    if config.getoption("dist") != "load":
+        return None
+    if config.args_source is not config.ArgsSource.TESTPATHS:
+        return LoadScheduling(config, log)  # a few files: rather share out their tests
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Nothing is read of what another run left in the user's cache, by fixtures of a module either."""
