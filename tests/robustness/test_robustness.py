@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from conftest import make_shop, make_tones, squares
 
 import polymodal
+from conftest import make_shop, make_tones, squares
 from polymodal.batch import Masked
 from polymodal.data.table import Table
 from polymodal.errors import InputError
@@ -57,7 +57,7 @@ def reader(model, shop):
 
 
 def test_the_grid_has_each_subset_and_equals_evaluation_without_the_others(model, shop, answer):
-    assert [s.present for s in answer.subsets][0] == answer.modalities == ["photo", "note", "table"]
+    assert answer.subsets[0].present == answer.modalities == ["photo", "note", "table"]
     assert len({tuple(s.present) for s in answer.subsets}) == len(answer.subsets) == 7
     for s in (answer.subsets[0], answer.subsets[2], answer.subsets[-1]):
         gone = [m for m in answer.modalities if m not in s.present]
@@ -185,19 +185,23 @@ def test_estimators_and_averages_are_measured_too(model, shop, folder):
     assert len(answer.subsets) == 3 and any(x.score.value != answer.clean.value for x in answer.noise)
     assert {a.by for a in answer.absence if a.how == "mar"} == {"price"}
     assert any("so that table stays" in n for n in answer.notes)
-    both = Ensemble({"a": model.learner, "b": model.learner}, {"a": 0.5, "b": 0.5})
+    both = Ensemble({"a": model.learner, "b": model.learner}, {"a": 0.5, "b": 0.5}, model.task)
     average = robustness(Model(model.preprocessor, both, {}), shop, levels=2, kinds=["note=typos"])
     alone = robustness(model, shop, levels=2, kinds=["note=typos"])
     assert [s.score.value for s in average.subsets] == pytest.approx([s.score.value for s in alone.subsets])
 
 
 def test_texts_are_measured_on_few_rows(tmp_path, monkeypatch):
-    table = squares(tmp_path, 12)
-    model = polymodal.fit(table, "caption", epochs=1, size="tiny", batch_size=12)
+    frame = pd.read_csv(squares(tmp_path, 12)).drop(columns="caption_id")
+    frame["hint"] = [("about", "near", "over")[i % 3] + " here and there" for i in range(36)]
+    frame["hint"] = frame.groupby("image")["hint"].transform("first")
+    frame.to_csv(tmp_path / "two.csv", index=False)
+    asked = {"task": "generate", "kinds": {"hint": "text"}, "epochs": 1, "size": "tiny", "baselines": False}
+    model = polymodal.fit(tmp_path / "two.csv", "caption", **asked)
     monkeypatch.setattr("polymodal.robustness.run.TEXTS", 6)
-    answer = robustness(model, table, levels=2, kinds=["blur"])
+    answer = robustness(model, tmp_path / "two.csv", levels=2, kinds=["blur"])
     assert answer.rows == 6 and any("6 of 12 rows" in n and "word by word" in n for n in answer.notes)
-    assert answer.metric == model.task.metric.name and len(answer.noise) == 2
+    assert answer.metric == model.task.metric.name and len(answer.noise) == 2 and len(answer.subsets) == 3
 
 
 def test_a_sample_of_rows_is_said_and_repeats(model, shop):
@@ -240,7 +244,7 @@ def test_the_command_prints_tables_json_and_writes_a_folder(run, folder, shop, m
     assert {"modality", "kind", "level", "metric", "value", "low", "high"} <= form["noise"][0].keys()
     assert {"how", "share", "value"} <= form["absence"][0].keys() and form["effective"] is None
     assert form["worst"]["subset"]["present"] and form["worst"]["noise"]["kind"] == "typos" and form["sentences"]
-    rows = list(csv.DictReader((out / "robustness.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((out / "robustness.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == len(form["subsets"]) + len(form["absence"]) + len(form["noise"])
     assert math.isclose(float(rows[0]["value"]), form["clean"]["value"])
     again = run("robustness", folder / "model", shop, "--no-noise", "--json", "--limit", 30)
@@ -278,5 +282,5 @@ def test_tables_and_models_that_do_not_fit(model, shop):
     with pytest.raises(InputError, match="levels 1, limit 5, seed 0: expected at least 2, 1 and 0"):
         robustness(model, frame, levels=1, limit=5)
     other = polymodal.fit(frame[["note", "price"]], "price", fusion="concat", **{**FAST, "ignore": [], "epochs": 1})
-    with pytest.raises(InputError, match="--against is a model of price .* but this one is of kind"):
+    with pytest.raises(InputError, match=r"--against is a model of price .* but this one is of kind"):
         robustness(model, shop, against=other)
