@@ -35,7 +35,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "fitting",
     "comparing distilling curve",
     "standing",
-    "estimators render explain",
+    "estimators render explain robustness",
     "polymodal",  # the public names
     "demo",
     "cli",

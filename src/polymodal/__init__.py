@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polymodal import fusion as fusion
     from polymodal import modalities as modalities
+    from polymodal import robustness as robustness
     from polymodal import tasks as tasks
     from polymodal.batch import Batch as Batch
     from polymodal.batch import Losses as Losses
@@ -74,6 +75,7 @@ __all__ = [
     "inspect",
     "load",
     "modalities",
+    "robustness",
     "tasks",
 ]
 

@@ -15,13 +15,14 @@ from polymodal.cli import (  # each registers its commands, in this order
     fit,
     fusions,
     look,
+    robustness,
     use,
 )
 from polymodal.cli.app import app
 from polymodal.cli.options import say
 from polymodal.errors import InputError
 
-__all__ = ["app", "compare", "data", "explain", "features", "fit", "fusions", "look", "main", "use"]
+__all__ = ["app", "compare", "data", "explain", "features", "fit", "fusions", "look", "main", "robustness", "use"]
 
 
 def main() -> None:
