@@ -48,7 +48,7 @@ def model(folder, shop):
 
 @pytest.fixture(scope="module")
 def answer(model, shop):
-    return robustness(model, shop, levels=3, against=model)
+    return robustness(model, shop, levels=2, against=model)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,8 @@ def test_removed_cells_start_clean_and_end_near_nothing(answer):
 
 def test_every_noise_of_every_modality_is_measured_at_every_level(answer):
     kinds = {"photo": "image", "note": "text", "table": "tabular"}
-    wanted = {(m, k, level) for m, kind in kinds.items() for k in [*NOISES[kind], "mismatch"] for level in range(3)}
-    wanted -= {("table", "swaps", level) for level in range(3)}  # its one column is a number
+    wanted = {(m, k, level) for m, kind in kinds.items() for k in [*NOISES[kind], "mismatch"] for level in range(2)}
+    wanted -= {("table", "swaps", level) for level in range(2)}  # its one column is a number
     assert {(x.modality, x.kind, x.level) for x in answer.noise} == wanted
     assert all(x.score == answer.clean for x in answer.noise if x.level == 0)
 
@@ -152,8 +152,8 @@ def test_absent_stays_absent_and_unreadable_stays_unreadable(model, shop, folder
 
 def test_strong_noise_shows_where_the_model_leans_on_what_is_spoiled(tmp_path):
     """A pitch is heard by itself: noise 5 dB above the tone hides it, and the sentence says so."""
-    table = make_tones(tmp_path, 40)
-    model = polymodal.fit(table, "pitch", fusion="concat", **{**FAST, "ignore": [], "epochs": 12})
+    table = make_tones(tmp_path, 36)
+    model = polymodal.fit(table, "pitch", fusion="concat", **{**FAST, "ignore": [], "epochs": 8})
     frame = pd.read_csv(table)
     _, rate = soundfile.read(tmp_path / frame["sound"][0])
     assert rate == 8000
@@ -183,7 +183,7 @@ def test_estimators_and_averages_are_measured_too(model, shop, folder):
     answer = robustness(stacked, frame, levels=2)
     assert {x.kind for x in answer.noise if x.modality == "table"} == {"gaussian", "swaps", "mismatch"}
     assert len(answer.subsets) == 3 and any(x.score.value != answer.clean.value for x in answer.noise)
-    assert {a.by for a in answer.absence if a.how == "mar"} == {"price"}
+    assert {a.by for a in answer.absence if a.how == "mar"} == {"price (table stays)"}
     assert any("so that table stays" in n for n in answer.notes)
     both = Ensemble({"a": model.learner, "b": model.learner}, {"a": 0.5, "b": 0.5}, model.task)
     average = robustness(Model(model.preprocessor, both, {}), shop, levels=2, kinds=["note=typos"])
@@ -221,9 +221,7 @@ def test_one_row_says_that_it_is_too_few(model, shop):
 
 def test_the_command_prints_tables_json_and_writes_a_folder(run, folder, shop, model):
     out = folder / "out 'ü'"
-    done = run(
-        "robustness", folder / "model", shop, "--levels", 2, "--kinds", "typos", "--kinds", "mismatch", "--out", out
-    )
+    done = run("robustness", folder / "model", shop, "--levels", 2, "--kinds", "typos", "--out", out)
     assert done.returncode == 0, done.stderr
     for text in (
         "With these modalities alone",
@@ -235,7 +233,7 @@ def test_the_command_prints_tables_json_and_writes_a_folder(run, folder, shop, m
         assert text in done.stdout
     assert "effective robustness needs a late fusion" in done.stdout and "relative robustness " in done.stdout
     names = sorted(p.name for p in out.iterdir())
-    pictures = ["absence", "noise-note", "noise-photo", "noise-table", "subsets"]
+    pictures = ["absence", "noise-note", "subsets"]
     assert names == sorted(
         [f"{p}.{e}" for p in pictures for e in ("png", "svg")] + ["robustness.csv", "robustness.json"]
     )

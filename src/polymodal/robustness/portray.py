@@ -37,7 +37,8 @@ def portray(of: Robustness) -> None:
             console.print()
             console.print(table)
     console.print()
-    if any(x.loss.low > 0 for x in [*of.subsets, *of.absence, *of.noise]):
+    losses = [*(x.loss for x in of.subsets), *(x.loss for x in of.absence), *(x.loss for x in of.noise)]
+    if any(loss.low > 0 for loss in losses):
         console.print(STARRED, highlight=False, soft_wrap=True)
     if of.noise:
         console.print(escape(_areas(of)), highlight=False, soft_wrap=True)
@@ -76,9 +77,9 @@ def _absence(of: Robustness) -> Table | None:
 def _noise(of: Robustness, wide: bool) -> Table | None:
     if not of.noise:
         return None
-    ahead = ["clean", *(f"level {k}" for k in range(1, of.levels))]
+    ahead = ["clean", *map(str, range(1, of.levels))]
     more = ["relative", *(["effective"] if of.effective is not None else []), *(["at most"] if wide else [])]
-    grid = _table("With noise on one modality", "noise", *ahead, *more)
+    grid = _table("With noise on one modality, level by level", "noise", *ahead, *more)
     gains = {(a.modality, a.kind): a for a in of.effective or ()}
     for area in of.relative:
         points = [x for x in of.noise if (x.modality, x.kind) == (area.modality, area.kind)]

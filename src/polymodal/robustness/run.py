@@ -221,8 +221,9 @@ class Study:
                 self._step(f"{how} {share:.0%}")
         x = mean(samples)
         loss = self.scorer.loss(x, self.clean)
+        by = guide.by + ("" if guide.stays is None else f" ({guide.stays} stays)")
         return Absence(
-            how, guide.by, share, interval(x), loss, self.scorer.rows, round(float(np.mean(empty)), 6), len(samples)
+            how, by, share, interval(x), loss, self.scorer.rows, round(float(np.mean(empty)), 6), len(samples)
         )
 
     def curves(self, kinds: Sequence[str]) -> list[Curve]:
