@@ -147,7 +147,8 @@ class Colearning(NamedTuple):
         from polymodal.learners.cyclic import Cyclic
 
         assert self.cyclic is not None
-        return Cyclic(parts, self.cyclic, task)
+        depth = max(1, size.layers // 2)
+        return Cyclic(parts, self.cyclic, task, dim=size.dim, heads=size.heads, layers=depth)
 
 
 def contents(folder: Path) -> str:

@@ -1,8 +1,9 @@
 """What a run is about, beside its checkpoints: so that it goes on with the same input and options, or not at all."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,8 @@ def remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | Non
     except OSError as e:
         raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
     return None
+
+
+def key(parts: Iterable[str]) -> str:
+    """A short key of these texts."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()

@@ -9,7 +9,9 @@ import typer
 
 from polymodal.cli import (  # each registers its commands, in this order
     compare,
+    curve,
     data,
+    distill,
     explain,
     features,
     fit,
@@ -22,7 +24,21 @@ from polymodal.cli.app import app
 from polymodal.cli.options import say
 from polymodal.errors import InputError
 
-__all__ = ["app", "compare", "data", "explain", "features", "fit", "fusions", "look", "main", "robustness", "use"]
+__all__ = [
+    "app",
+    "compare",
+    "curve",
+    "data",
+    "distill",
+    "explain",
+    "features",
+    "fit",
+    "fusions",
+    "look",
+    "main",
+    "robustness",
+    "use",
+]
 
 
 def main() -> None:

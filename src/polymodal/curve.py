@@ -1,0 +1,379 @@
+"""`polymodal learning-curve`: how much a model gains with labels, and how many a head start saves.
+
+labelled training rows --nested shares--> fit, plain and with a head start --> scores on the same validation rows
+
+A head start is pretraining on all rows (`--pretrain`), or another model's encoders (`--from`). Rows whose label is not
+in a share stay in the table, without it: what the head start may learn from them is what it is measured for.
+"""
+
+import copy
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal import problem, runs
+from polymodal.batch import Masked
+from polymodal.colearning import Colearning
+from polymodal.data.cache import default_folder
+from polymodal.data.preprocess import target_cells
+from polymodal.data.splits import own
+from polymodal.data.table import Table, digest
+from polymodal.errors import InputError
+from polymodal.evaluate.intervals import Interval, difference, intervals
+from polymodal.fitting import AUTO, FEATURES, fit, known
+from polymodal.model import load
+from polymodal.problem import Problem
+from polymodal.tasks.base import Task
+from polymodal.tasks.generate import Generation
+
+SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
+FEWEST = 4  # labels that a training needs
+PLAIN, HELPED = "plain", "helped"
+
+
+class Point(NamedTuple):
+    """A share of the labels. plain, helped: scores on the validation rows; gain: helped minus plain, paired, positive
+    where the head start is better. helped and gain are None without one.
+    """
+
+    share: float
+    labels: int
+    plain: Interval
+    helped: Interval | None
+    gain: Interval | None
+
+
+class Curve(NamedTuple):
+    """Scores by labels. start: the head start in words, or None. saved: the share of the labels with which it reaches
+    what all give without it; None where it does not.
+    """
+
+    metric: str
+    higher: bool
+    labels: int
+    valid: int
+    start: str | None
+    points: list[Point]
+    saved: float | None
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers."""
+        points = [
+            {k: v._asdict() if isinstance(v, Interval) else v for k, v in p._asdict().items()} for p in self.points
+        ]
+        return {**self._asdict(), "points": points}
+
+    def write(self, folder: Path) -> list[Path]:
+        """curve.json, curve.csv and, where matplotlib is there, curve.png."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / "curve.json", folder / "curve.csv"]
+        text = json.dumps(_finite(self.to_json()), indent=1, ensure_ascii=False)
+        paths[0].write_text(text, encoding="utf-8")
+        with paths[1].open("w", newline="", encoding="utf-8") as file:
+            write = csv.writer(file)
+            parts = ("value", "low", "high")
+            write.writerow(["share", "labels", *(f"{a}_{b}" for a in (PLAIN, HELPED, "gain") for b in parts)])
+            for p in self.points:
+                spans = [x or (None,) * 3 for x in (p.plain, p.helped, p.gain)]
+                write.writerow([p.share, p.labels, *(v for span in spans for v in span)])
+        if draw(self, folder / "curve.png"):
+            paths.append(folder / "curve.png")
+        return paths
+
+
+def learning_curve(
+    table: Any,
+    target: str | Sequence[str],
+    *,
+    helped: Colearning | None = None,
+    shares: Sequence[float] = SHARES,
+    valid: Any = None,
+    fusion: str = "gated",
+    size: str = "small",
+    group: str | None = None,
+    kinds: Any = None,
+    ignore: Sequence[str] = (),
+    encoders: Any = None,
+    task: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+    time_limit: float | None = None,
+    out: Path | str | None = None,
+    cache: Path | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = True,
+) -> Curve:
+    """Fit at several shares of the labelled training rows, with and without a head start (`pretrain` or `origin` of
+    `helped`), and score on the same validation rows.
+
+    shares: each from above 0 to 1; the rows of one are among those of the next, strata in proportion, groups whole.
+    time_limit: seconds, in equal shares. out: where each finished fit is kept, so that `resume` goes on.
+    Raises InputError for what can't be learned from, and for texts.
+    """
+    helped = helped or Colearning()
+    shares = _checked(shares, fusion, helped)
+    goal = problem.state(table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size)
+    if isinstance(goal.task, Generation):
+        raise InputError("a learning curve is of labels, and the target is texts; name another target column")
+    train_at, valid_at = (list(range(goal.table.rows)), []) if valid is not None else goal.split(seed)
+    held = Table.read(valid) if valid is not None else goal.table.take(valid_at)
+    learn = goal.table.take(train_at)
+    goal.task.fit(target_cells(learn, goal.schema))
+    order = nested(goal, learn, seed)
+    if helped.origin is not None:
+        _check_unseen(helped.origin, goal)
+    steps = sorted({max(min(FEWEST, len(order)), math.ceil(s * len(order))): s for s in shares}.items())
+    arms = [PLAIN, HELPED] if helped != Colearning() else [PLAIN]
+    store = _Store(
+        None if out is None else Path(out), resume, overwrite,
+        [digest(learn), digest(held), *goal.schema.target, fusion, size, helped.key(), epochs, batch_size, lr, seed],
+    )  # fmt: skip
+    end = None if time_limit is None else time_limit / (len(steps) * len(arms))
+    where = Path(cache) if cache is not None else default_folder()
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    train = partial(
+        _fit, goal, held, fusion=fusion, size=size, encoders=encoders, settings=settings, limit=end, cache=where,
+        quiet=quiet,
+    )  # fmt: skip
+    points: list[Point] = []
+    for labels, share in steps:
+        part = _only(goal, learn, order[:labels])
+        found = {
+            arm: store.of(f"{arm}-{labels}", partial(train, part, helped if arm == HELPED else Colearning()))
+            for arm in arms
+        }
+        points.append(_point(goal, part, held, share, labels, found))
+    return _curve(goal, held, helped, points, len(order))
+
+
+def nested(goal: Problem, learn: Table, seed: int) -> list[int]:
+    """Labelled rows in an order whose every beginning has classes in proportion, each as early as can be.
+
+    With groups, whole groups one after another, first those that bring classes which are not there yet.
+    """
+    cells = target_cells(learn, goal.schema)
+    rows = [i for i, c in enumerate(cells) if c is not None]
+    strata = goal.task.strata([cells[i] for i in rows]) or [""] * len(rows)
+    names = [str(s) for s in strata]
+    g = np.random.default_rng(seed)
+    groups = goal.groups(learn)
+    if groups is not None:
+        of = own([groups[i] for i in rows])
+        members: dict[str, list[int]] = {}
+        for k, name in enumerate(of):
+            members.setdefault(name, []).append(k)
+        left = [list(members)[i] for i in g.permutation(len(members))]
+        out: list[int] = []
+        seen: set[str] = set()
+        while left:
+            best = max(left, key=lambda name: len({names[k] for k in members[name]} - seen))
+            left.remove(best)
+            seen |= {names[k] for k in members[best]}
+            out += members[best]
+        return [rows[k] for k in out]
+    place = np.zeros(len(rows))
+    for name in dict.fromkeys(names):
+        own_rows = np.array([k for k, n in enumerate(names) if n == name])
+        at = (np.arange(len(own_rows)) + g.random()) / len(own_rows)
+        at[0] = -1  # one of each class first: none is unknown in validation
+        place[g.permutation(own_rows)] = at
+    return [rows[k] for k in np.argsort(place, kind="stable")]
+
+
+def reached(points: Sequence[tuple[float, float]], goal: float) -> float | None:
+    """At which x a curve through these points (x, y), ascending in x, first has y >= goal, by linear interpolation.
+
+    >>> reached([(10.0, 0.5), (20.0, 0.7), (40.0, 0.8)], 0.75)
+    30.0
+    """
+    before: tuple[float, float] | None = None
+    for x, y in points:
+        if y >= goal:
+            if before is None or y == goal:
+                return x
+            return before[0] + (x - before[0]) * (goal - before[1]) / (y - before[1])
+        before = x, y
+    return None
+
+
+def draw(curve: Curve, path: Path) -> bool:
+    """The curve as a picture; False where matplotlib is not installed."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    with mpl.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
+        axes = figure.add_subplot()
+        lines = [("labels alone", "#6b6b6b", "o", "--", [p.plain for p in curve.points])]
+        if curve.start is not None:
+            lines.append((curve.start, "#0072b2", "s", "-", [p.helped for p in curve.points if p.helped]))
+        x = [p.labels for p in curve.points]
+        for name, colour, marker, style, scores in lines:
+            axes.plot(x, [s.value for s in scores], style, color=colour, marker=marker, label=name)
+            axes.fill_between(x, [s.low for s in scores], [s.high for s in scores], color=colour, alpha=0.15)
+        axes.set_xscale("log")
+        axes.set_xticks(x, [f"{n:,}" for n in x])
+        axes.minorticks_off()
+        axes.set_xlabel("labelled training rows")
+        axes.set_ylabel(f"{curve.metric} ({'higher' if curve.higher else 'lower'} is better)")
+        axes.legend(frameon=False)
+        figure.savefig(path)
+    return True
+
+
+def _checked(shares: Sequence[float], fusion: str, helped: Colearning) -> list[float]:
+    """The shares, ascending, all of the labels among them."""
+    if not shares or any(not 0 < s <= 1 for s in shares):
+        raise InputError(
+            f"--shares can't be {', '.join(map(str, shares)) or 'nothing'}; each lies above 0, and at 1 most"
+        )
+    if fusion in (AUTO, FEATURES):
+        raise InputError(
+            f"a learning curve is of one network: --fusion {fusion} chooses among several; name one, gated"
+        )
+    known(fusion)
+    helped.check(fusion)
+    return sorted({*shares, 1.0})
+
+
+def _check_unseen(origin: str, goal: Problem) -> None:
+    plan = load(Path(origin)).report.get("plan", {})
+    if plan.get("target") == goal.schema.target and plan.get("table") == digest(goal.table):
+        raise InputError(
+            f"--from {origin}: that model has seen all labels of {goal.table.name}, so it would not show what few "
+            "labels give; name a model of another table or another target"
+        )
+
+
+def _only(goal: Problem, learn: Table, rows: Sequence[int]) -> Table:
+    """The training rows, all but these without their label."""
+    keep = set(rows)
+    blank = {t: [c if i in keep else None for i, c in enumerate(learn.cells(t))] for t in goal.schema.target}
+    return learn.replaced(blank)
+
+
+def _fit(
+    goal: Problem, held: Table, part: Table, helped: Colearning, *, fusion: str, size: str, encoders: Any,
+    settings: dict[str, Any], limit: float | None, cache: Path, quiet: bool,
+) -> Tensor:  # fmt: skip
+    """(N, outputs) logits on the validation rows of a model of these training rows."""
+    columns = goal.schema.columns.values()
+    read = {c for _, names in goal.schema.modalities().values() for c in names}
+    model = fit(
+        part, goal.schema.target, valid=held, fusion=fusion, size=size, encoders=encoders, group=goal.schema.group,
+        kinds={c.name: c.kind for c in columns if c.name in read},
+        ignore=[c.name for c in columns if c.kind in ("ignored", "id")],
+        task=copy.deepcopy(goal.task), colearning=helped, time_limit=limit, baselines=False, cache=cache, quiet=quiet,
+        **settings,
+    )  # fmt: skip
+    return model.logits(model.preprocessor.encode(held, None, cache=cache, quiet=True))
+
+
+def _point(goal: Problem, part: Table, held: Table, share: float, labels: int, found: dict[str, Tensor]) -> Point:
+    """The scores of one share, by a task that was fitted as that of its models: the scale of numbers is in it."""
+    task, metric = copy.deepcopy(goal.task).fit(target_cells(part, goal.schema)), goal.task.metric
+    target, groups = _target(task, goal, held), goal.groups(held)
+    score = intervals(task, found[PLAIN], target, groups)[metric.name]
+    if HELPED not in found:
+        return Point(share, labels, score, None, None)
+    other = intervals(task, found[HELPED], target, groups)[metric.name]
+    gain = difference(task, found[HELPED], found[PLAIN], target, metric.name, groups)
+    gain = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
+    return Point(share, labels, score, other, gain)
+
+
+def _target(task: Task, goal: Problem, held: Table) -> Masked:
+    return task.collate([task.encode(c) for c in target_cells(held, goal.schema)])
+
+
+def _curve(goal: Problem, held: Table, helped: Colearning, points: list[Point], labels: int) -> Curve:
+    metric = goal.task.metric
+    sign = 1 if metric.higher else -1
+    count = int(_target(goal.task, goal, held).present().sum())
+    start = " and ".join(
+        [f"pretraining ({helped.pretrain})"] * (helped.pretrain is not None)
+        + [f"beginning with {helped.origin}"] * (helped.origin is not None)
+    )
+    whole = points[-1].plain.value
+    if not start and helped != Colearning():
+        start = ", ".join(helped.asked())
+    if not start:
+        said = (
+            f"{metric.name} is {whole:.3f} with all {labels:,} labels; give --pretrain or --from to see what it saves"
+        )
+        return Curve(metric.name, metric.higher, labels, count, None, points, None, said)
+    at = reached([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
+    if at is None:
+        said = f"{start} saves none: with no share of the labels does it reach {metric.name} {whole:.3f}, which all"
+        return Curve(
+            metric.name, metric.higher, labels, count, start, points, None, f"{said} {labels:,} give without it"
+        )
+    saved = 1 - at / labels
+    first = " or fewer" if at == points[0].labels else ""
+    said = (
+        f"{start} reaches {metric.name} {whole:.3f}, which all {labels:,} labels give without it, with "
+        f"{at:,.0f}{first}: it saves {saved:.0%} of the labels, give or take what the intervals show"
+    )
+    return Curve(metric.name, metric.higher, labels, count, start, points, saved, said)
+
+
+class _Store:
+    """Logits of each fit as a file, so that an interrupted run goes on."""
+
+    def __init__(self, folder: Path | None, resume: bool, overwrite: bool, plan: Sequence[Any]) -> None:
+        self.folder = None if folder is None else folder / "fits"
+        self.key = runs.key(map(str, plan))
+        if self.folder is None or folder is None:
+            return
+        if folder.exists() and any(folder.iterdir()) and not (resume or overwrite):
+            raise InputError(
+                f"{folder} holds something; add --resume to go on with it, --overwrite to begin anew, or name another "
+                "folder with --out"
+            )
+        self.resume = resume
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def of(self, name: str, make: Any) -> Tensor:
+        """What is kept under this name by the same plan, or what `make` gives, which is then kept."""
+        if self.folder is None:
+            return make()  # type: ignore[no-any-return]
+        path = self.folder / f"{name}.json"
+        if self.resume and path.exists():
+            try:
+                form = json.loads(path.read_text(encoding="utf-8"))
+                if form["plan"] == self.key:
+                    return torch.tensor(form["logits"])
+            except (ValueError, KeyError, TypeError):
+                pass  # half written: it is fitted again
+        logits: Tensor = make()
+        path.write_text(json.dumps({"plan": self.key, "logits": logits.tolist()}), encoding="utf-8")
+        return logits
+
+
+def _finite(form: Any) -> Any:
+    if isinstance(form, dict):
+        return {k: _finite(v) for k, v in form.items()}
+    if isinstance(form, list):
+        return [_finite(v) for v in form]
+    return None if isinstance(form, float) and not math.isfinite(form) else form
+
+
+def lines(curve: Curve) -> Iterator[tuple[str, ...]]:
+    """A row a point, as text: share, labels, plain, helped, gain."""
+    for p in curve.points:
+        spans = [f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s else "" for s in (p.plain, p.helped, p.gain)]
+        yield (f"{p.share:.0%}", f"{p.labels:,}", *spans)

@@ -1,0 +1,115 @@
+"""`polymodal distill`: the teacher's answers on all modalities, the same student without them, what is refused."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from conftest import make_shop
+from polymodal import distilling, fit, load
+from polymodal.colearn.distill import TEACHER
+from polymodal.data.table import Table
+from polymodal.distilling import Taught, distill
+from polymodal.errors import InputError
+
+TINY = {"size": "tiny", "epochs": 2, "lr": 0.01}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distill")
+    table = make_shop(folder / "shop", 40)
+    frame = pd.read_csv(table)
+    frame.loc[[1, 5], "kind"] = None
+    frame.to_csv(table, index=False)
+    fit(table, "kind", **TINY, fusion="gated", baselines=False, out=folder / "model")
+    return folder / "model", table
+
+
+def test_rows_carry_the_teacher_s_logits_whatever_their_order(teacher):
+    model, table = load(teacher[0]), Table.read(teacher[1])
+    rows = model.preprocessor.encode(table, model.task, quiet=True)
+    said = model.logits(rows)
+    taught = Taught(rows, said).only(["note"])
+    assert taught.labelled().all() and not rows.labelled().all()
+    batch = taught.batch([5, 0, 3])
+    assert torch.equal(batch.targets[TEACHER].values, said[[5, 0, 3]]) and list(batch.inputs) == ["note"]
+    assert batch.targets["target"].mask.tolist() == [False, True, True]
+
+
+def test_a_student_beside_itself_without_a_teacher(teacher, tmp_path):
+    folder, table = teacher
+    student = distill(folder, table, ["note"], **TINY, weight=0.9, out=tmp_path / "s")
+    report = student.report
+    assert student.modalities == ["note"] and list(student.learner.reads) == ["note"]
+    names = [c["name"] for c in report["comparison"]["candidates"]]
+    assert names == ["distilled", "without a teacher", "the teacher, on all"]
+    assert set(report["comparison"]["gains"]) == {"without a teacher"}
+    told = report["distillation"]
+    assert (
+        told["left"] == ["photo", "table"]
+        and told["taught_alone"] == 2
+        and told["gain"].keys() == {"value", "low", "high"}
+    )
+    assert "2 rows without a label were taught by the teacher alone" in report["story"]
+    # the same rows are held out as when the teacher was fitted
+    assert load(folder).report["plan"]["validation rows"] == report["plan"]["validation rows"]
+    again = load(tmp_path / "s")
+    frame = pd.read_csv(table)[["note"]]
+    assert list(again.predict(frame)["prediction"]) == list(student.predict(frame)["prediction"])
+    done = distill(folder, table, ["note"], **TINY, weight=0.9, out=tmp_path / "s", resume=True)
+    assert done.report["seconds"] == report["seconds"]
+    with pytest.raises(InputError, match="can't be resumed: weight changed since it began"):
+        distill(folder, table, ["note"], **TINY, weight=0.5, out=tmp_path / "s", resume=True)
+
+
+def test_a_student_learns_what_only_the_teacher_says(teacher, monkeypatch):
+    """The labels have nothing to do with the note; the teacher answers by one word of it."""
+    folder, table = teacher
+
+    def answers(model, part, cache, quiet):
+        told = torch.tensor(["lovely" in n for n in part.cells("note")])
+        return torch.stack([told, ~told], 1) * 12.0 - 6.0
+
+    monkeypatch.setattr(distilling, "_answers", answers)
+    valid = pd.read_csv(make_shop(table.parent / "valid", 40, seed=7))
+    valid["kind"] = ["good" if "lovely" in n else "poor" for n in valid["note"]]
+    frame = pd.read_csv(table)
+    frame["kind"] = ["good", "poor"] * (len(frame) // 2)
+    student = distill(folder, frame, ["note"], valid=valid, size="tiny", epochs=20, lr=0.02, weight=1.0)
+    taught, alone, of_teacher = (c["score"]["value"] for c in student.report["comparison"]["candidates"])
+    assert taught > 0.9 > alone and of_teacher == 1
+
+
+def test_columns_of_the_table_can_be_kept_one_by_one(teacher):
+    student = distill(*teacher, ["price"], **TINY)
+    assert student.preprocessor.schema.modalities() == {"table": ("tabular", ["price"])}
+    assert student.report["distillation"]["left"] == ["photo", "note"]
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (["phto"], r"--keep: the model has no column 'phto'; did you mean 'photo'\? It has: photo, note, table"),
+        ([], "what should the student read\\? Name columns with --keep, of photo, note, table"),
+        (["photo", "note", "table"], "--keep photo,note,table is all that the model reads"),
+    ],
+)
+def test_what_can_not_be_kept(teacher, keep, said):
+    with pytest.raises(InputError, match=said):
+        distill(*teacher, keep, **TINY)
+
+
+def test_the_command_line(teacher, run, tmp_path):
+    folder, table = teacher
+    done = run("distill", folder, table, "--keep", "photo,price", "--size", "tiny", "--epochs", 1, "--test", table,
+               "--out", tmp_path / "s", "--temperature", 3, "--weight", 0.8, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["distillation"]["temperature"] == 3 and len(report["test"]["comparison"]["candidates"]) == 3
+    assert report["distillation"]["keep"] == ["photo", "table"]
+    shown = run("distill", folder, table, "--keep", "note", "--size", "tiny", "--epochs", 1, "--out", tmp_path / "t")
+    assert "without a teacher" in shown.stdout and "95% interval" in shown.stdout, shown.stderr
+    wrong = run("distill", folder, table, "--keep", "note", "--weight", 2, "--out", tmp_path / "u")
+    assert wrong.returncode == 2 and "--weight can't be 2.0" in wrong.stderr
