@@ -129,8 +129,8 @@ def onto(share_t: Floats, cut: Cut, view: str, codec: Codec, kind: str) -> Float
             np.add.at(out, owner, even[:, None] / owner.shape[1])
             return out[:-1]
     raise InputError(
-        f"the encoder of {view!r} makes {len(share_t)} token{'s' if len(share_t) > 1 else ''} of the cell that can't be "
-        "laid on its parts, so attention says nothing of these; take the method integrated-gradients or occlusion"
+        f"the encoder of {view!r} makes {len(share_t)} token{'s' if len(share_t) > 1 else ''} of the cell, not to be "
+        "told apart by its parts, so attention says nothing of these; take the method integrated-gradients or occlusion"
     )
 
 
