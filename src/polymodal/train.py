@@ -137,7 +137,6 @@ def train(
                 chosen = batches[state.step]
                 part = chosen[rank::world] or chosen[:1]  # each process needs a row
                 share = _share(state.steps / total, time.monotonic() - started, time_limit)
-                _set_rate(optimizer, settings, share)
                 batch = modality_dropout(rows.batch(part).to(accelerator.device), settings.modality_dropout)
                 with accelerator.autocast():
                     losses = model(batch)
@@ -147,6 +146,7 @@ def train(
                     raise InputError(_not_finite(value, [rows.numbers[r] for r in part], settings))
                 accelerator.backward(loss)
                 accelerator.clip_grad_norm_(learner.parameters(), settings.clip)
+                _set_rate(optimizer, settings, share, _mean(accelerator, learner.paces()))
                 optimizer.step()
                 optimizer.zero_grad()
                 late = time_limit is not None and time.monotonic() - started > time_limit
@@ -167,9 +167,9 @@ def train(
                     raise KeyboardInterrupt
             if state.step:
                 answers.append(predict(learner, valid, settings.batch_size, accelerator))
-                held = _held_loss(learner, answers[-1], task, valid, settings)
-                apart = _apart(learner, task, valid, settings)
-                state, improved = _end_epoch(state, answers[-1], held, apart, task, valid, settings)
+                held = {"valid_loss": _held_loss(learner, answers[-1], task, valid, settings)}
+                held |= _apart(learner, task, valid, settings)
+                state, improved = _end_epoch(state, answers[-1], held, task, valid, settings)
                 learner.epoch_ended(state.history)
                 if improved:
                     best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
@@ -224,22 +224,16 @@ def _apart(learner: Trainable, task: Task, valid: Rows, settings: Settings) -> d
 
 
 def _end_epoch(
-    state: _State,
-    logits: Tensor,
-    loss: float,
-    apart: Mapping[str, float],
-    task: Task,
-    valid: Rows,
-    settings: Settings,
+    state: _State, logits: Tensor, held: Mapping[str, float], task: Task, valid: Rows, settings: Settings
 ) -> tuple[_State, bool]:
     """Validate. The best epoch is that of the best metric, and among equals that of the lowest loss."""
     target = valid.target(range(len(valid)))
     scores = {k: float(v[0]) for k, v in task.scores(logits, target, np.ones((1, len(valid)))).items()}
     metric = scores[task.metric.name] if task.metric.higher else -scores[task.metric.name]
-    now = (-math.inf if math.isnan(metric) else metric, -loss)
+    now = (-math.inf if math.isnan(metric) else metric, -held["valid_loss"])
     improved = now > state.best or state.best_epoch < 0
     best_epoch = state.epoch if improved else state.best_epoch
-    line = {"epoch": state.epoch, "loss": state.loss_sum / state.step, "valid_loss": loss, **scores, **apart}
+    line = {"epoch": state.epoch, "loss": state.loss_sum / state.step, **scores, **held}
     line |= {k: v / state.step for k, v in state.parts.items()}
     last = state.epoch + 1 == settings.epochs
     return state._replace(
@@ -279,14 +273,17 @@ def predict(learner: Learner, rows: Rows, batch_size: int, accelerator: Any = No
     return torch.cat([out[i] for i in range(len(starts))])
 
 
-def _optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
+def _optimizer(learner: Trainable, settings: Settings) -> torch.optim.Optimizer:
     """AdamW. Pretrained networks learn at their own rate; vectors (norms, biases, gates) do not decay."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
+    groups: dict[tuple[float, float, str], list[Tensor]] = {}
+    parts = [*learner.paces()]
     for name, p in learner.named_parameters():
         if p.requires_grad:
             rate = settings.tuned_lr if PRETRAINED.intersection(name.split(".")) else settings.lr
-            groups.setdefault((rate, settings.weight_decay if p.ndim > 1 else 0.0), []).append(p)
-    form = [{"params": ps, "lr": lr, "base": lr, "weight_decay": decay} for (lr, decay), ps in groups.items()]
+            part = next((x for x in parts if name.startswith(x)), "")
+            groups.setdefault((rate, settings.weight_decay if p.ndim > 1 else 0.0, part), []).append(p)
+    names = ("base", "weight_decay", "part")
+    form = [{"params": ps, "lr": key[0], **dict(zip(names, key, strict=True))} for key, ps in groups.items()]
     return torch.optim.AdamW(form, fused=True)
 
 
@@ -294,12 +291,20 @@ def _share(steps: float, seconds: float, limit: float | None) -> float:
     return min(1.0, steps if limit is None else max(steps, seconds / limit))
 
 
-def _set_rate(optimizer: Any, settings: Settings, share: float) -> None:
-    """Linear warm-up, then a cosine down to 0 as `share` goes from 0 to 1."""
+def _set_rate(optimizer: Any, settings: Settings, share: float, paces: Mapping[str, float]) -> None:
+    """Linear warm-up, then a cosine down to 0 as `share` goes from 0 to 1; times the pace of a part that has one."""
     up = min(1.0, (share + 1e-3) / settings.warmup) if settings.warmup else 1.0
     down = 0.5 * (1 + math.cos(math.pi * max(0.0, share - settings.warmup) / (1 - settings.warmup)))
     for group in optimizer.param_groups:
-        group["lr"] = group["base"] * min(up, down)
+        group["lr"] = group["base"] * min(up, down) * paces.get(group["part"], 1.0)
+
+
+def _mean(accelerator: Any, paces: Mapping[str, float]) -> Mapping[str, float]:
+    """Over processes, which must agree on rates."""
+    if accelerator.num_processes == 1 or not paces:
+        return paces
+    values = accelerator.reduce(torch.tensor([*paces.values()], device=accelerator.device), "mean").tolist()
+    return dict(zip(paces, values, strict=True))
 
 
 @contextmanager

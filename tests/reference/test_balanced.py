@@ -250,12 +250,10 @@ def test_errors_name_the_way_out() -> None:
 
 
 def unequal(rows: int, seed: int) -> Given:
-    """Classes by sign: "a" tells it plainly in nine rows of ten; "b" in all of them, but as a parity of two signs."""
+    """Two classes: "a" tells them by the sign of a number, "b" by whether two numbers have the same sign."""
     g = torch.Generator().manual_seed(seed)
-    y = torch.randint(2, (rows,), generator=g)
-    first = torch.randint(2, (rows,), generator=g)
-    told = torch.where(torch.rand(rows, generator=g) < 0.1, 1 - y, y)
-    a = torch.stack([told * 2.0 - 1, *torch.randn(2, rows, generator=g)], 1)
+    y, first = torch.randint(2, (2, rows), generator=g)
+    a = torch.stack([y * 2.0 - 1, *torch.randn(2, rows, generator=g)], 1)
     b = torch.stack([first * 2.0 - 1, (first ^ y) * 2.0 - 1, torch.randn(rows, generator=g)], 1)
     here = torch.ones(rows, 1, dtype=torch.bool)
     noise = 0.3 * torch.randn(2, rows, 3, generator=g)
@@ -266,10 +264,10 @@ def unequal(rows: int, seed: int) -> Given:
 def learner(**more: Any) -> Balanced:
     torch.manual_seed(0)
     task = TASKS["binary"]().fit([0, 1] * 8)
-    return Balanced({m: Lines(3, 8) for m in "ab"}, Sum({"a": 8, "b": 8}, 8), task, dropout=0.0, **more)
+    return Balanced({m: Lines(3, 16) for m in "ab"}, Sum({"a": 16, "b": 16}, 8), task, dropout=0.0, **more)
 
 
-SETTINGS = Settings(epochs=8, batch_size=32, lr=3e-3, modality_dropout=0.0, warmup=0.0, patience=99)
+SETTINGS = Settings(epochs=8, batch_size=32, lr=1e-2, modality_dropout=0.0, warmup=0.0, patience=99)
 
 
 @HOWS
@@ -332,6 +330,43 @@ def test_training_hides_modalities_and_validation_does_not(p: float) -> None:
     # of two, each is hidden with p (1 - p), as rows that would lose both lose none
     assert share == pytest.approx(1 - p * (1 - p), abs=0.05) and torch.cat(seen[True]).any(1).all()
     assert seen[False] and torch.cat(seen[False]).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_what_adam_divides_out_is_given_back_to_the_rate(noise: float) -> None:
+    """Steps of the encoders of a balanced learner, beside those of the same learner that is not slowed."""
+    moved, paces = {}, {}
+    for alpha in (0.0, 0.8):
+        f = learner(how="ogm-ge", alpha=alpha, noise=noise)
+        start = {k: v.clone() for k, v in f.state_dict().items()}
+        rows = unequal(32, 0)
+        rows.inputs["a"].values[:, 0, 0] *= 3
+        with torch.no_grad():
+            f.heads["a"].weight.copy_(torch.linspace(-1, 1, 32).reshape(2, 16))
+        train(f, f.task, rows, unequal(30, 1), SETTINGS._replace(epochs=1, clip=1e9, weight_decay=0.0), quiet=True)
+        paces[alpha] = f.paces()
+        moved[alpha] = {m: (f.encoders[m].net[0].weight - start[f"encoders.at_{m}.net.0.weight"]).abs().median() for m in "ab"}  # fmt: skip
+    ks = f.slow_m["a"], f.slow_m["b"]
+    assert min(ks) < 1 == max(ks) and set(paces[0.0].values()) == {1.0}
+    for m, k in zip("ab", ks, strict=True):
+        want = math.sqrt((k**2 + noise**2) / (1 + noise**2))
+        assert paces[0.8][f"encoders.at_{m}."] == pytest.approx(want)
+        # the first step of Adam is the rate, whatever the size of the gradient
+        assert (moved[0.8][m] / moved[0.0][m]).item() == pytest.approx(want, rel=2e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_balance_feeds_the_modality_that_starves(seed: int) -> None:
+    """ "a" alone ends the error, so that "b", which would tell as much, is not learned; unless "a" is slowed."""
+    b = {}
+    for name, more in {"none": {"alpha": 0.0, "noise": 0.0}, "ogm": {"alpha": 1.0, "noise": 0.0}, "blending": {"how": "blending"}}.items():  # fmt: skip
+        f = learner(**more)
+        settings = SETTINGS._replace(epochs=12)
+        told = train(f, f.task, unequal(300, 2 * seed), unequal(300, 2 * seed + 1), settings, quiet=True)
+        last = told.history[-1]
+        assert last["accuracy"] > 0.98 and last["accuracy of a alone"] > 0.98
+        b[name] = last["accuracy of b alone"]
+    assert b["none"] < 0.9 and b["ogm"] > b["none"] + 0.02 and b["blending"] > 0.95, b
 
 
 def test_one_sentence_says_who_is_starved() -> None:

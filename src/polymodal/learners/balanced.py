@@ -22,7 +22,7 @@ from polymodal.fusion.base import Fusion
 from polymodal.fusion.fill import Filler
 from polymodal.learners.predictor import Predictor, asked
 from polymodal.modalities.base import Encoder
-from polymodal.nn import Named
+from polymodal.nn import Named, at
 from polymodal.ops import masked_mean
 from polymodal.tasks.base import Task
 
@@ -36,8 +36,10 @@ class Balanced(Predictor):
 
     how="ogm-ge", Peng et al. 2022 (on-the-fly gradient modulation with generalisation enhancement): the gradient that
     flows from the fusion into encoder m is multiplied by k_m of `coefficients`, and noise of its own spread is added,
-    `noise` times. The heads learn from tokens through which no gradient flows back, so that encoders learn from the
-    fusion alone. The paper splits the linear head of two concatenated modalities; heads that watch do for any fusion.
+    `noise` times. AdamW divides the size of a gradient out, and k_m with it; so the encoder's learning rate is
+    multiplied by what the size has lost, sqrt((k_m^2 + noise^2) / (1 + noise^2)) (`paces`). The heads learn from tokens
+    through which no gradient flows back, so that encoders learn from the fusion alone. The paper splits the linear head
+    of two concatenated modalities; heads that watch do for any fusion.
 
     how="blending", Wang, Tran & Feiszli 2020 (gradient blending): the loss is sum_k w_k L_k over the fusion and the
     heads, which train the encoders here. Every `every` epochs (a super-epoch) `blending_weights` sets w from what
@@ -60,6 +62,7 @@ class Balanced(Predictor):
             raise InputError(f"every can't be {every}; a super-epoch has at least 1 epoch")
         self.how, self.alpha, self.noise, self.every = how, alpha, noise, every
         self.heads = Named({m: nn.Linear(e.dim, task.outputs) for m, e in encoders.items()})
+        self.slow_m = dict.fromkeys(encoders, 1.0)  # k_m of the last batch
         self.weight_k: Tensor  # of the fusion's loss, then of the heads'
         self.register_buffer("weight_k", torch.full((1 + len(encoders),), 1 / (1 + len(encoders))))
 
@@ -80,6 +83,13 @@ class Balanced(Predictor):
         total = (self.weight_k * every).sum() if blend else every.sum()
         parts = {"loss of all": joint, **{f"loss of {m} alone": x for m, x in own.items()}}
         return Losses(total + penalty, {**losses.parts, **parts})
+
+    def paces(self) -> Mapping[str, float]:
+        """By the beginning of the names of an encoder's parameters; see the class."""
+        if self.how != "ogm-ge":
+            return {}
+        whole = 1 + self.noise**2
+        return {f"encoders.{at(m)}.": ((k**2 + self.noise**2) / whole) ** 0.5 for m, k in self.slow_m.items()}
 
     def epoch_ended(self, history: Sequence[Mapping[str, float]]) -> None:
         """At the end of a super-epoch, weigh the losses anew."""
@@ -104,6 +114,7 @@ class Balanced(Predictor):
             rows_b = tokens[m].present() & ~right_b.isnan()
             scores[m] = right_b[rows_b].mean()  # NaN where no row has it
         k_m = coefficients(torch.stack([*scores.values()]), self.alpha)
+        self.slow_m = dict(zip(tokens, k_m.tolist(), strict=True))
         through: Any = Modulated.apply
         return {
             m: Masked(through(x.values, x.mask, k, self.noise), x.mask)

@@ -53,6 +53,13 @@ class Trainable(Learner, ABC):
         """
         return {}
 
+    def paces(self) -> Mapping[str, float]:
+        """Factors of the learning rate, after `loss`, of the parameters whose names begin so; the names never change.
+
+        None unless the learner has parts that are to be slowed.
+        """
+        return {}
+
     def epoch_ended(self, history: Sequence[Mapping[str, float]]) -> None:
         """Called when an epoch was validated, with a line for each until now; what changes has to be a buffer."""
         return
