@@ -95,9 +95,10 @@ def test_a_row_that_is_not_there(fitted: tuple[Model, Path, Path], row: int) -> 
         attention.caption(fitted[0], fitted[1], row)
 
 
-def test_a_model_that_does_not_write_by_attention_is_told() -> None:
-    model = SimpleNamespace(learner=object(), task=SimpleNamespace(name="binary"))
-    with pytest.raises(InputError, match=r"answers binary by a object, and explain is not there yet for such models"):
+def test_a_model_that_writes_without_our_attention_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polymodal.learners.base.Generator", object)
+    model = SimpleNamespace(learner=object(), task=SimpleNamespace(name="generate"))
+    with pytest.raises(InputError, match=r"writes by a object, and explain is not there yet for such models"):
         explain(model, "nowhere.csv", 1)  # type: ignore[arg-type]
 
 
@@ -145,6 +146,8 @@ def test_the_command_tells_what_can_not_be_done(
         (["--row", 1, "--out", tmp_path / "no" / "x.html"], "can't be written: No such file or directory"),
         (["--row", 1, "--without", "smell"], "the model has no modality 'smell'"),
         (["--row", 1, "--beams", 0], "beams can't be 0"),
+        ([], "the model writes text, which is explained row by row; name a row with --row"),
+        (["--row", 1, "--class", "red", "--no-parts"], "its words are explained; leave out --class, --no-parts"),
     ):
         assert called(monkeypatch, folder, table, *words) == 2
         told = capsys.readouterr()

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from polymodal.cli.options import (
     TableArg,
     WithoutOpt,
     cache_folder,
+    finite,
     open_model,
     print_json,
     say,
@@ -27,9 +28,14 @@ from polymodal.cli.options import (
 from polymodal.errors import InputError
 
 if TYPE_CHECKING:
+    from polymodal.data.encode import Bad
     from polymodal.explain.attention import Explanation
+    from polymodal.explain.overall import Overall
+    from polymodal.explain.reasons import Reasons
 
 FORMS = (".png", ".html", ".json")
+ANSWERS = "Answers (for models that give one)"
+SHOWN = 10  # unreadable cells that are named
 
 
 @app.command()
@@ -37,10 +43,51 @@ FORMS = (".png", ".html", ".json")
 def explain(
     model: ModelArg,
     table: TableArg,
-    row: Annotated[int, typer.Option("--row", metavar="N", help="Row to explain; 1 is the first below the header.")],
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="FILE.png, FILE.html or FILE.json (default: print words).")
+    row: Annotated[
+        int | None,
+        typer.Option(
+            "--row", metavar="N", help="Row to explain; 1 is the first below the header (default: the table)."
+        ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="FILE.png, .html or .json; of a table .csv too (default: print words)."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="LABEL",
+            help="Explain this label, or of several targets this one (default: the predicted one).",
+            rich_help_panel=ANSWERS,
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="What in a modality counts: auto, integrated-gradients, occlusion or rollout.", rich_help_panel=ANSWERS
+        ),
+    ] = "auto",
+    train: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Training table, to show its rows that are most like this one.",
+            rich_help_panel=ANSWERS,
+        ),
+    ] = None,
+    no_parts: Annotated[
+        bool,
+        typer.Option(
+            "--no-parts", help="Leave out what in each modality counts, which takes longest.", rich_help_panel=ANSWERS
+        ),
+    ] = False,
+    limit: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Without --row: explain at most so many rows, drawn at random.", rich_help_panel=ANSWERS
+        ),
+    ] = 1000,
     without: WithoutOpt = None,
     cache: CacheOpt = None,
     part: PartOpt = None,
@@ -48,48 +95,132 @@ def explain(
     *,
     asked: Mapping[str, Any],
 ) -> None:
-    """Show what each word of a caption attended to: which part of the picture, which seconds of the recording.
+    """Show why a model answers as it does: which modality, what in it, which training rows are like the row.
+
+    Without --row, which modality its answers come from over the whole table. Of a model that writes text, what each word
+    attended to: which part of the picture, which seconds of the recording.
 
     The page (.html) needs nothing beside itself; the picture (.png) needs matplotlib; the numbers are in .json. Example:
 
         polymodal explain model photos.csv --row 3 --out row3.html
     """
     from polymodal.explain import explain as found
+    from polymodal.explain.attention import Explanation
+    from polymodal.learners.base import Generator
 
-    if out is not None and out.suffix.lower() not in FORMS:
-        raise InputError(f"--out {out} ends in {out.suffix!r}; explain writes {', '.join(FORMS)}: name a file so")
+    _check(out, row)
     reader = open_model(model, part)
-    how = searched(reader, asked)
-    answer = found(reader, table, row, how=how, without=without or (), cache=cache_folder(cache))
+    how, command = searched(reader, asked), shlex.join(["polymodal", *sys.argv[1:]])
+    writer = isinstance(reader.learner, Generator)
+    if writer:
+        _refuse({"--class": label, "--train": train, "--no-parts": no_parts or None, "--method": None if method == "auto" else method})  # fmt: skip
+    folder = cache_folder(cache)
+    if row is None:
+        _whole(reader, table, writer, label, limit, without or (), folder, train, out, as_json, command)
+        return
+    answer = found(
+        reader, table, row, how=how, without=without or (), cache=folder, output=label, method=method, train=train,
+        parts=not no_parts,
+    )  # fmt: skip
     if out is not None:
-        _write(out, _form(answer, out.suffix.lower(), shlex.join(["polymodal", *sys.argv[1:]])))
+        _write(out, _form(answer, out.suffix.lower(), command))
     if as_json:
         print_json(answer.to_json())
-    elif out is None:
+    elif out is not None:
+        _bad(answer.bad)
+        say(f"{out}: {answer.text}")
+    elif isinstance(answer, Explanation):
         _print(answer)
     else:
-        _bad(answer)
-        say(f"{out}: {answer.text}")
+        from polymodal.explain.reasons import told
+
+        _bad(answer.bad)
+        for line in told(answer):
+            say(line)
 
 
-def _form(answer: "Explanation", suffix: str, command: str) -> bytes:
-    """The contents of the file."""
+def _check(out: Path | None, row: int | None) -> None:
+    if out is None or out.suffix.lower() in FORMS or (row is None and out.suffix.lower() == ".csv"):
+        return
+    more = "" if row is not None else ", .csv"
+    only = "; a CSV is of a whole table, so leave --row out" if out.suffix.lower() == ".csv" else ""
+    raise InputError(
+        f"--out {out} ends in {out.suffix!r}; explain writes {', '.join(FORMS)}{more}: name a file so{only}"
+    )
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
+    """Options that a model which writes text has no use for."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise InputError(f"the model writes text, and its words are explained; leave out {', '.join(given)}")
+
+
+def _whole(
+    reader: Any, table: str, writer: bool, label: str | None, limit: int, without: Sequence[str], cache: Path,
+    train: str | None, out: Path | None, as_json: bool, command: str,
+) -> None:  # fmt: skip
+    """Explain the table."""
+    from polymodal.explain.overall import overall
+
+    if writer:
+        raise InputError("the model writes text, which is explained row by row; name a row with --row")
+    if train is not None:
+        raise InputError("--train shows training rows like one row; name that row with --row, or leave --train out")
+    answer = overall(reader, table, output=label, limit=limit, without=without, cache=cache, quiet=False)
+    if out is not None:
+        _write(out, _summary(answer, out.suffix.lower(), command))
+    if as_json:
+        print_json(answer.to_json())
+        return
+    _bad(answer.bad)
+    if out is not None:
+        say(f"{out}: {answer.rows:,} rows explained")
+        return
+    from polymodal.explain.overall import told
+
+    for line in told(answer):
+        say(line)
+
+
+def _summary(answer: "Overall", suffix: str, command: str) -> bytes:
+    """The contents of the file of a table."""
+    if suffix == ".csv":
+        return str(answer.frame().to_csv(index=False)).encode("utf-8", "replace")
     if suffix == ".png":
-        from polymodal.explain.draw import png
+        from polymodal.explain.plot import overview as drawn
 
-        return png(answer)
+        return drawn(answer)
     if suffix == ".html":
-        from polymodal.explain.page import page
+        from polymodal.explain.show import overview
 
-        return page(answer, command=command).encode("utf-8", "replace")
-    return (json.dumps(answer.to_json(), indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        return overview(answer, command=command).encode("utf-8", "replace")
+    return _json(answer.to_json())
+
+
+def _form(answer: "Explanation | Reasons", suffix: str, command: str) -> bytes:
+    """The contents of the file of a row."""
+    from polymodal.explain.attention import Explanation
+
+    if suffix == ".json":
+        return _json(answer.to_json())
+    if isinstance(answer, Explanation):
+        from polymodal.explain import draw, page
+
+        return draw.png(answer) if suffix == ".png" else page.page(answer, command=command).encode("utf-8", "replace")
+    from polymodal.explain import plot, show
+
+    return plot.png(answer) if suffix == ".png" else show.page(answer, command=command).encode("utf-8", "replace")
+
+
+def _json(form: Any) -> bytes:
+    return (json.dumps(finite(form), indent=1, ensure_ascii=False, default=str) + "\n").encode("utf-8", "replace")
 
 
 def _print(answer: "Explanation") -> None:
     """The caption, then a line a word."""
     from polymodal.explain.page import said
 
-    _bad(answer)
+    _bad(answer.bad)
     say(f"{answer.table}, row {answer.row}: {answer.text}")
     for text in answer.references:
         say(f"reference: {text}")
@@ -99,9 +230,11 @@ def _print(answer: "Explanation") -> None:
         say(f"  {line}")
 
 
-def _bad(answer: "Explanation") -> None:
-    for b in answer.bad:
+def _bad(bad: "Sequence[Bad]") -> None:
+    for b in bad[:SHOWN]:
         sys.stderr.write(f"can't be read, so it was left out: {b}\n")
+    if len(bad) > SHOWN:
+        sys.stderr.write(f"and {len(bad) - SHOWN:,} more; --json lists them all\n")
 
 
 def _write(path: Path, data: bytes) -> None:

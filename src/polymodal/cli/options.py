@@ -232,15 +232,15 @@ def cache_folder(folder: Path | None) -> Path:
 
 def print_json(form: Any) -> None:
     """One JSON object on standard output."""
-    say(json.dumps(_finite(form), indent=1, ensure_ascii=False, default=str))
+    say(json.dumps(finite(form), indent=1, ensure_ascii=False, default=str))
 
 
-def _finite(form: Any) -> Any:
+def finite(form: Any) -> Any:
     """NaN and infinity as null, since JSON has no word for them."""
     if isinstance(form, dict):
-        return {str(k): _finite(v) for k, v in form.items()}
+        return {str(k): finite(v) for k, v in form.items()}
     if isinstance(form, list | tuple):
-        return [_finite(v) for v in form]
+        return [finite(v) for v in form]
     if isinstance(form, float):
         return form if form - form == 0 else None
     return form

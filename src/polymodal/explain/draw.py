@@ -49,7 +49,7 @@ def png(e: Explanation) -> bytes:
     blocks = [_title(e), *(_block(e, m) for m in e.maps), *_notes(e)]
     height = sum(h for h, _ in blocks) + GAP
     out = io.BytesIO()
-    with matplotlib.rc_context({"font.family": _fonts(), "font.size": 9}), warnings.catch_warnings():
+    with matplotlib.rc_context({"font.family": fonts(), "font.size": 9}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a script that no font here has
         figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
         top = height
@@ -112,8 +112,8 @@ def _title(e: Explanation) -> tuple[float, Drawing]:
     lines = [*lines[:4], "…"] if len(lines) > 5 else lines
 
     def draw(figure: "Figure", top: float) -> None:
-        _say(figure, GAP, top - GAP, "\n".join(lines), size=14, weight="bold")
-        _say(figure, GAP, top - GAP - 0.28 * len(lines), plain(f"{e.table}, row {e.row}"), color=GREY)
+        say(figure, GAP, top - GAP, "\n".join(lines), size=14, weight="bold")
+        say(figure, GAP, top - GAP - 0.28 * len(lines), plain(f"{e.table}, row {e.row}"), color=GREY)
 
     return 0.28 * len(lines) + 0.4, draw
 
@@ -127,7 +127,7 @@ def _notes(e: Explanation) -> list[tuple[float, Drawing]]:
     if not lines:
         return []
     text = "\n".join(lines)
-    return [(0.19 * len(lines) + GAP, lambda figure, top: _say(figure, GAP, top - GAP / 2, text, color=GREY))]
+    return [(0.19 * len(lines) + GAP, lambda figure, top: say(figure, GAP, top - GAP / 2, text, color=GREY))]
 
 
 def _block(e: Explanation, modality: str) -> tuple[float, Drawing]:
@@ -148,7 +148,7 @@ def _panels(e: Explanation, modality: str, place: Grid) -> tuple[float, Drawing]
     total = -(-(len(maps) + 1) // columns) * (high + LABEL + GAP)
 
     def draw(figure: "Figure", top: float) -> None:
-        axes = _axes(figure, 0, top - total, WIDTH, total)  # one for all panels, in inches: axes are slow to make
+        axes = axes_at(figure, 0, top - total, WIDTH, total)  # one for all panels, in inches: axes are slow to make
         axes.axis("off")
         for i in range(len(maps) + 1):
             x = GAP + (i % columns) * (wide + GAP)
@@ -156,11 +156,11 @@ def _panels(e: Explanation, modality: str, place: Grid) -> tuple[float, Drawing]
             panel = image if i == 0 else lit(image, maps[i - 1])
             axes.imshow(panel, extent=(x, x + drawn, y, y + high), aspect="auto", interpolation="bilinear")
             if i == 0:
-                _say(figure, x, top - total + y - 0.04, _short(modality, 24), size=10, style="italic")
+                say(figure, x, top - total + y - 0.04, short(modality, 24), size=10, style="italic")
                 continue
             _around(axes, maps[i - 1], (x, x + drawn), (y + high, y))
-            _say(figure, x, top - total + y - 0.04, _short(e.words[i - 1], 24), size=11, weight="bold")
-            _say(figure, x, top - total + y - 0.24, _numbers(e, i - 1, share[i - 1]), size=8, color=GREY)
+            say(figure, x, top - total + y - 0.04, short(e.words[i - 1], 24), size=11, weight="bold")
+            say(figure, x, top - total + y - 0.24, _numbers(e, i - 1, share[i - 1]), size=8, color=GREY)
         axes.set(xlim=(0, WIDTH), ylim=(0, total))
 
     return total, draw
@@ -178,12 +178,12 @@ def _rows(e: Explanation, modality: str) -> tuple[float, Drawing]:
     end = place.duration if isinstance(place, Seconds) else float(edges[-1])
 
     def draw(figure: "Figure", top: float) -> None:
-        _say(figure, GAP, top - 0.04, _short(modality, 26), size=10, style="italic")
+        say(figure, GAP, top - 0.04, short(modality, 26), size=10, style="italic")
         if isinstance(place, Seconds):
-            axes = _axes(figure, GAP + NAMES, top - above, wide, above - 0.06)
+            axes = axes_at(figure, GAP + NAMES, top - above, wide, above - 0.06)
             axes.imshow(spectrogram(place), cmap="Greys", origin="lower", aspect="auto", extent=(0, end, 0, 1))
             axes.set(xticks=[], yticks=[])
-        axes = _axes(figure, GAP + NAMES, top - above - high - (0 if sound else 0.25), wide, high)
+        axes = axes_at(figure, GAP + NAMES, top - above - high - (0 if sound else 0.25), wide, high)
         axes.pcolormesh(edges, np.arange(len(maps) + 1), maps, cmap="cividis", vmin=0, vmax=1)
         axes.set(xlim=(0, end), ylim=(max(1, len(maps)), 0), yticks=[])
         if not sound:
@@ -192,8 +192,8 @@ def _rows(e: Explanation, modality: str) -> tuple[float, Drawing]:
         axes.set_xlabel("seconds" if sound else "token", labelpad=1)
         for i in range(len(maps)):
             y = axes.get_position().y1 * figure.get_figheight() - LINE * (i + 0.5)
-            _say(figure, NAMES, y, _short(e.words[i], 18), size=10, weight="bold", ha="right", va="center")
-            _say(figure, WIDTH - NAMES, y, _numbers(e, i, share[i]), size=8, color=GREY, va="center")
+            say(figure, NAMES, y, short(e.words[i], 18), size=10, weight="bold", ha="right", va="center")
+            say(figure, WIDTH - NAMES, y, _numbers(e, i, share[i]), size=8, color=GREY, va="center")
 
     return above + high + (0.55 if sound else 0.8), draw
 
@@ -209,22 +209,26 @@ def _numbers(e: Explanation, word: int, share: float) -> str:
     return f"p {np.exp(e.logprob[word]):.2f}, {share:.0%} of attention"
 
 
-def _axes(figure: "Figure", x: float, y: float, wide: float, high: float) -> "Axes":
+def axes_at(figure: "Figure", x: float, y: float, wide: float, high: float) -> "Axes":
+    """Axes whose lower left corner is so many inches from that of the figure."""
     width, height = figure.get_size_inches()
     return figure.add_axes((x / width, y / height, wide / width, high / height))
 
 
-def _say(figure: "Figure", x: float, y: float, text: str, size: float = 9, va: str = "top", **style: Any) -> None:
+def say(figure: "Figure", x: float, y: float, text: str, size: float = 9, va: str = "top", **style: Any) -> None:
+    """Text, its upper left corner so many inches from the figure's lower left one."""
     width, height = figure.get_size_inches()
     figure.text(x / width, y / height, text, fontsize=size, va=va, parse_math=False, **style)
 
 
-def _short(text: str, longest: int) -> str:
+def short(text: str, longest: int) -> str:
+    """The text, cut where it is longer."""
     text = plain(text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _fonts() -> list[str]:
+def fonts() -> list[str]:
+    """Families of this machine that have most scripts."""
     from matplotlib.font_manager import fontManager
 
     there = {f.name for f in fontManager.ttflist}

@@ -114,9 +114,9 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
             where.name,
             "picture",
             f"the picture in {modality}",
-            _uri("image/jpeg", _encoded(image, "JPEG", quality=80)),
+            uri("image/jpeg", encoded(image, "JPEG", quality=80)),
             f"{image.width} / {image.height}",
-            [_uri("image/png", _encoded(shade(m), "PNG")) for m in maps],
+            [uri("image/png", encoded(shade(m), "PNG")) for m in maps],
             "",
             [],
         )
@@ -127,11 +127,11 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
         image = grey.resize((min(max(grey.width, STRIP), 800), 96), Image.Resampling.BILINEAR)
         marks = [f"{where.duration * i / 4:.1f} s" for i in range(5)]
         alt = f"spectrogram of {modality}, {where.duration:.1f} seconds"
-        uri, sound = _uri("image/png", _encoded(image, "PNG")), _sound(where, detail.sound)
-        return Figure(modality, where.name, "strip", alt, uri, "", _strips(a_ws[:, token]), sound, marks)
+        strip, recording = uri("image/png", encoded(image, "PNG")), sound(where, detail.sound)
+        return Figure(modality, where.name, "strip", alt, strip, "", _strips(a_ws[:, token]), recording, marks)
     if isinstance(where, Sequence) and where.tokens > 1:
         token = np.arange(STRIP) * where.tokens // STRIP if where.tokens < STRIP else np.arange(where.tokens)
-        blank = _uri("image/png", _encoded(Image.new("L", (2, 1), 225), "PNG"))
+        blank = uri("image/png", encoded(Image.new("L", (2, 1), 225), "PNG"))
         marks = ["token 1", f"token {where.tokens}"]
         alt = f"the {where.tokens} tokens of {modality}, one after another"
         return Figure(modality, "", "strip", alt, blank, "", _strips(a_ws[:, token]), "", marks)
@@ -157,11 +157,11 @@ def _strips(light_wx: NDArray[np.float64]) -> list[str]:
         pixels[:10, :, 3] = (1 - light_x) * SHADE * 255
         pixels[10:] = (0, 0, 0, 255)
         pixels[10:, :, :3] = (light_x[:, None] * LIT).round()
-        out.append(_uri("image/png", _encoded(Image.fromarray(pixels), "PNG")))
+        out.append(uri("image/png", encoded(Image.fromarray(pixels), "PNG")))
     return out
 
 
-def _sound(where: Seconds, limit: int) -> str:
+def sound(where: Seconds, limit: int) -> str:
     """The recording as FLAC, mono, at 16 or else 8 kHz; "" where that is more than `limit` bytes."""
     import soundfile
 
@@ -169,15 +169,17 @@ def _sound(where: Seconds, limit: int) -> str:
         out = io.BytesIO()
         soundfile.write(out, read(where.cell, rate, where.duration), rate, format="FLAC", subtype="PCM_16")
         if out.tell() <= limit:
-            return _uri("audio/flac", out.getvalue())
+            return uri("audio/flac", out.getvalue())
     return ""
 
 
-def _encoded(image: Image.Image, form: str, **settings: Any) -> bytes:
+def encoded(image: Image.Image, form: str, **settings: Any) -> bytes:
+    """The bytes of a picture's file."""
     out = io.BytesIO()
     image.save(out, form, **settings)
     return out.getvalue()
 
 
-def _uri(kind: str, data: bytes) -> str:
+def uri(kind: str, data: bytes) -> str:
+    """A file as the address of itself."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
