@@ -1,0 +1,130 @@
+"""Co-learning in `fit`: pretraining on rows without labels, what balances, cycles; resumed as it was begun."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from conftest import make_shop
+from polymodal import fit, load, pretraining
+from polymodal.colearning import Colearning
+from polymodal.errors import InputError
+from polymodal.learners.balanced import Balanced
+from polymodal.learners.cyclic import Cyclic
+
+TINY = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "baselines": False}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return make_shop(tmp_path_factory.mktemp("colearn") / "shop", 40)
+
+
+@pytest.mark.parametrize("kind", ["masked", "matching", "contrastive"])
+def test_learners_begin_with_what_was_learned_without_labels(shop, kind, monkeypatch):
+    begun = []
+    plain = pretraining.train
+
+    def seen(learner, *args, **more):
+        told = plain(learner, *args, **more)
+        with torch.no_grad():
+            for p in learner.parameters():
+                p += 0.5  # no fresh weights are like these
+        begun.append({k: v.clone() for k, v in learner.state_dict().items()})
+        return told
+
+    monkeypatch.setattr(pretraining, "train", seen)
+    model = fit(shop, **{**TINY, "lr": 1e-30}, fusion="gated", colearning=Colearning(pretrain=kind))
+    (state,) = begun
+    own = model.learner.state_dict()
+    parts = ("encoders.",) if kind == "contrastive" else ("encoders.", "fusion.")
+    taken = [k for k in own if k.startswith(parts)]
+    assert taken and all(torch.allclose(own[k].cpu(), state[k].cpu()) for k in taken)
+    others = [k for k in own if k.startswith("fusion.")] if kind == "contrastive" else []
+    assert not any(k in state for k in others), "nothing was learned of the fusion"
+    told = model.report["colearning"]["pretraining"]
+    assert told["kind"] == kind and told["rows"] == 32 and told["unlabelled"] == 0 and told["valid"] == 8
+    assert any(line.startswith(f"pretrained ({kind}) on 32 rows") for line in model.report["story"])
+
+
+def test_rows_without_a_label_count_and_rows_with_one_modality_do_not(shop, tmp_path):
+    frame = pd.read_csv(shop)
+    frame.loc[:9, "kind"] = None
+    frame.loc[[0, 1], ["photo", "note"]] = None
+    frame.loc[[0, 1], "seller"] = None
+    frame.loc[[0, 1], "price"] = None
+    frame["photo"] = [None if p != p else str(shop.parent / p) for p in frame["photo"]]
+    more = frame.drop(columns=["kind", "price"])[20:]
+    more.to_csv(tmp_path / "more.csv", index=False)
+    model = fit(frame, **TINY, fusion="late-mean", valid=shop, colearning=Colearning(
+        pretrain="masked", unlabelled=str(tmp_path / "more.csv")))  # fmt: skip
+    told = model.report["colearning"]["pretraining"]
+    assert told["rows"] == 40 - 2 + 20 and told["unlabelled"] == 8 + 20
+    assert model.report["rows"]["unlabelled"] == 10
+
+
+def test_what_pretraining_needs(shop, tmp_path):
+    frame = pd.read_csv(shop)
+    for i, column in enumerate(("photo", "note", "price")):
+        frame.loc[[r % 3 != i for r in range(len(frame))], column] = None
+    frame["seller"] = None
+    with pytest.raises(InputError, match="--pretrain masked learns from rows with at least two modalities, and there"):
+        fit(frame, **TINY, fusion="gated", colearning=Colearning(pretrain="masked"), kinds={"photo": "text"})
+    pd.DataFrame({"note": ["a b", "c d"], "other": [1, 2]}).to_csv(tmp_path / "t.csv", index=False)
+    asked = Colearning(pretrain="matching", unlabelled=str(tmp_path / "t.csv"))
+    with pytest.raises(InputError, match=r"--unlabelled t\.csv has 1 of the modalities photo, note, table"):
+        fit(shop, **TINY, fusion="gated", colearning=asked)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shop, tmp_path, monkeypatch):
+    how = {**TINY, "fusion": "gated", "colearning": Colearning(pretrain="contrastive", absent="imputed")}
+    whole = fit(shop, **how, out=tmp_path / "whole")
+    from polymodal import candidates
+
+    def stop(*args, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(candidates, "train", stop)
+        fit(shop, **how, out=tmp_path / "part")
+    assert (tmp_path / "part/training/pretraining.safetensors").exists()
+    with pytest.raises(InputError, match="can't be resumed: colearning changed since it began"):
+        fit(shop, **{**how, "colearning": Colearning(pretrain="masked")}, out=tmp_path / "part", resume=True)
+    again = fit(shop, **how, out=tmp_path / "part", resume=True)
+    mine, theirs = (x.learner.state_dict() for x in (again, whole))
+    assert all(torch.equal(v, theirs[k]) for k, v in mine.items())
+
+
+@pytest.mark.parametrize("how", ["ogm-ge", "blending"])
+def test_balanced_learners_are_saved_and_loaded(shop, tmp_path, how):
+    model = fit(shop, **TINY, fusion="gated", colearning=Colearning(balance=how, absent="tokens"), out=tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert isinstance(again.learner, Balanced) and again.learner.how == how and again.learner.filler is not None
+    assert any("photo alone" in k for k in model.report["history"][0])
+    assert again.predict(shop).equals(model.predict(shop))
+
+
+def test_a_cyclic_model_needs_its_source_alone(shop, tmp_path):
+    model = fit(shop, **{**TINY, "baselines": True}, colearning=Colearning(cyclic="note"), out=tmp_path / "m")
+    assert isinstance(load(tmp_path / "m").learner, Cyclic) and model.modalities == ["note"]
+    names = [c["name"] for c in model.report["comparison"]["candidates"]]
+    assert names == ["cyclic from note", "photo alone", "note alone", "table alone", "concat"]
+    assert len(model.predict(pd.read_csv(shop)[["note"]])) == 40
+
+
+def test_auto_tries_what_was_asked_for_with_every_fusion(shop):
+    asked = Colearning(absent="tokens", pretrain="contrastive")
+    model = fit(shop, "kind", size="tiny", epochs=1, preset="fast", time_limit=6, colearning=asked)
+    assert model.report["colearning"]["pretraining"]["rows"] == 32 and model.report["settings"]["fusion"] == "auto"
+
+
+def test_the_command_line(shop, run, tmp_path):
+    done = run("fit", shop, "-t", "kind", "--fusion", "gated", "--size", "tiny", "--epochs", 1, "--no-baselines",
+               "--absent", "imputed", "--balance", "blending", "--pretrain", "matching", "--modality-dropout", 0.5,
+               "--out", tmp_path / "m", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["colearning"]
+    assert (told["absent"], told["balance"], told["modality_dropout"]) == ("imputed", "blending", 0.5)
+    shown = run("fit", "--help", COLUMNS="300").stdout
+    assert "Co-learning" in shown and all(f"--{o}" in shown for o in ("absent", "from", "cyclic", "unlabelled"))
