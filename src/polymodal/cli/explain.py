@@ -62,10 +62,12 @@ def explain(
             rich_help_panel=ANSWERS,
         ),
     ] = None,
-    method: Annotated[
+    scored: Annotated[
         str,
         typer.Option(
-            help="What in a modality counts: auto, integrated-gradients, occlusion or rollout.", rich_help_panel=ANSWERS
+            "--method",
+            help="What in a modality counts: auto, integrated-gradients, occlusion or rollout.",
+            rich_help_panel=ANSWERS,
         ),
     ] = "auto",
     train: Annotated[
@@ -113,13 +115,13 @@ def explain(
     how, command = searched(reader, asked), shlex.join(["polymodal", *sys.argv[1:]])
     writer = isinstance(reader.learner, Generator)
     if writer:
-        _refuse({"--class": label, "--train": train, "--no-parts": no_parts or None, "--method": None if method == "auto" else method})  # fmt: skip
+        _refuse({"--class": label, "--train": train, "--no-parts": no_parts or None, "--method": None if scored == "auto" else scored})  # fmt: skip
     folder = cache_folder(cache)
     if row is None:
         _whole(reader, table, writer, label, limit, without or (), folder, train, out, as_json, command)
         return
     answer = found(
-        reader, table, row, how=how, without=without or (), cache=folder, output=label, method=method, train=train,
+        reader, table, row, how=how, without=without or (), cache=folder, output=label, method=scored, train=train,
         parts=not no_parts,
     )  # fmt: skip
     if out is not None:
