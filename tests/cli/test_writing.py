@@ -19,7 +19,7 @@ from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 
 COMMANDS = ["compare", "demo", "evaluate", "explain", "features", "fit", "fusions", "inspect", "predict", "schema"]
-COMMANDS += ["cache", "data", "robustness"]
+COMMANDS += ["cache", "data", "distill", "learning-curve", "robustness"]
 SIZE = 15  # of the vocabulary of the squares
 
 
@@ -291,4 +291,4 @@ def test_the_commands(process):
     """In a process of its own: here, other tests may have imported what the command line forgot."""
     done = process("--help")
     box = done.stdout[done.stdout.index("Commands") :]
-    assert done.returncode == 0 and sorted(re.findall(r"^. (\w+)  ", box, re.MULTILINE)) == sorted(COMMANDS), box
+    assert done.returncode == 0 and sorted(re.findall(r"^. ([\w-]+)  ", box, re.MULTILINE)) == sorted(COMMANDS), box

@@ -11,6 +11,7 @@ from conftest import make_shop, squares
 from polymodal import fit, load
 from polymodal.colearning import Colearning
 from polymodal.errors import InputError
+from polymodal.writing import Writing
 
 FAST = {"size": "tiny", "epochs": 2, "lr": 0.01, "baselines": False, "fusion": "gated"}
 STILL = {**FAST, "epochs": 1, "lr": 1e-30}  # weights stay what they began as
@@ -127,6 +128,38 @@ def test_a_captioner_goes_on_where_another_stopped(tmp_path):
     with pytest.raises(InputError, match="image: its tokens are 64 wide, and 256 of this --size"):
         fit(table, "caption", **{**WRITES, "size": "small"}, ignore=["caption_id"],
             colearning=Colearning(origin=str(tmp_path / "m")))  # fmt: skip
+
+
+def tiny_vit(folder):
+    """A pretrained network of random weights, that looks at 2 x 2 places."""
+    from transformers import ViTConfig, ViTModel
+
+    form = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    ViTModel(ViTConfig(**form, image_size=16, patch_size=8)).save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    look = {"image_processor_type": "ViTImageProcessor", "size": size, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(look))
+    return folder
+
+
+def test_a_network_that_was_frozen_goes_on_learning(tmp_path):
+    """The tuned model says at first what the frozen one said; and self-critical epochs go on from it."""
+    table, network = squares(tmp_path / "data", 12), tiny_vit(tmp_path / "vit")
+    how = {**WRITES, "ignore": ["caption_id"], "encoders": {"image": str(network)}}
+    first = fit(table, "caption", **how, lr=0.01, out=tmp_path / "m")
+    asked = Colearning(origin=str(tmp_path / "m"))
+    tuned = fit(table, "caption", **how, lr=1e-30, tune=["image"], colearning=asked, out=tmp_path / "t")
+    told = tuned.report["colearning"]["from"]
+    assert told["taken"] == ["image"] and "the decoder" in told["more"]
+    pictures = pd.read_csv(table)[["image"]].drop_duplicates()
+    pictures["image"] = [str(table.parent / p) for p in pictures["image"]]
+    a, b, c = (m.predict(pictures) for m in (first, tuned, load(tmp_path / "t")))
+    assert list(a["prediction"]) == list(b["prediction"]) and b.equals(c)
+    assert abs(a["log_probability"] - b["log_probability"]).max() < 0.05  # kept in half precision, and tuned at 5e-5
+    again = fit(table, "caption", **how, lr=1e-3, colearning=asked, writing=Writing(self_critical=1))
+    assert again.report["colearning"]["from"]["left"] == {} and len(again.report["history"]) == 2
+    other = fit(table, "caption", **{**how, "encoders": {}}, lr=1e-30, writing=Writing(decoder="gru"), colearning=asked)
+    assert other.report["colearning"]["from"]["more"] == ["places"], "another decoder has no use for these weights"
 
 
 def test_the_command_line(source, other, run, tmp_path):
