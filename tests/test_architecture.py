@@ -36,6 +36,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "comparing distilling curve",
     "standing",
     "estimators render explain robustness",
+    "report",
     "polymodal",  # the public names
     "demo",
     "cli",

@@ -17,6 +17,7 @@ from polymodal.cli import (  # each registers its commands, in this order
     fit,
     fusions,
     look,
+    report,
     robustness,
     use,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "fusions",
     "look",
     "main",
+    "report",
     "robustness",
     "use",
 ]

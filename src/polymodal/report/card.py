@@ -1,0 +1,172 @@
+"""The summary and the model card: what a person who has to decide must know, and what only a person can say.
+
+The headings of the card are those of Mitchell et al. 2019.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from polymodal.errors import InputError
+from polymodal.evaluate.compare import FEW
+from polymodal.report.blocks import Block, Heading, Section, Words
+from polymodal.report.figures import interval
+from polymodal.report.looks import short
+from polymodal.report.results import comparisons
+from polymodal.report.study import Study
+from polymodal.robustness import Robustness
+
+PARTS = {  # the card's headings, by the names that a file gives them
+    "details": "Model details",
+    "intended_use": "Intended use",
+    "factors": "Factors",
+    "metrics": "Metrics",
+    "training_data": "Training data",
+    "evaluation_data": "Evaluation data",
+    "analyses": "Quantitative analyses",
+    "limitations": "Caveats, limitations and recommendations",
+    "ethics": "Ethical considerations",
+}
+OPEN = "To be filled in by a person who knows what the model is for: give --card FILE.json or FILE.toml with {key!r}."
+LIMIT, LABELS = 4000, 8  # characters of what a person says; labels that are named
+
+
+def read_card(path: Path | None) -> dict[str, str]:
+    """What a person says of the model, by the names of `PARTS`. Raises InputError for a file that says otherwise."""
+    if path is None:
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        form = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except OSError as e:
+        raise InputError(f"--card {path} can't be read: {e.strerror or e}") from None
+    except ValueError as e:  # both parsers' errors are
+        raise InputError(f"--card {path} is no {'TOML' if path.suffix.lower() == '.toml' else 'JSON'}: {e}") from None
+    if not isinstance(form, dict):
+        raise InputError(f"--card {path} holds a {type(form).__name__}, expected names and texts: {', '.join(PARTS)}")
+    for key, value in form.items():
+        if key not in PARTS:
+            raise InputError(f"--card {path} has {key!r}, which is no part of the card; it may have {', '.join(PARTS)}")
+        if not isinstance(value, str):
+            raise InputError(f"--card {path}: {key!r} is a {type(value).__name__}, expected a text")
+    return form
+
+
+def summary(study: Study, found: Robustness | str) -> list[str]:
+    """Three sentences: what it is, how good it is and beside what, what it can't do."""
+    return [_what(study), _how_well(study), _cannot(study, found)]
+
+
+def _what(study: Study) -> str:
+    task, schema = study.model.task, study.model.preprocessor.schema
+    kinds = {m: kind for m, (kind, _) in schema.modalities().items() if m in study.model.modalities}
+    read = [f"{short(m, 30)} ({'plain columns' if k == 'tabular' else k})" for m, k in list(kinds.items())[:6]]
+    more = f" and {len(kinds) - 6} more modalities" if len(kinds) > 6 else ""
+    labels = getattr(task, "labels_", None)
+    of = f", one of {len(labels):,} labels," if labels and task.name in ("binary", "multiclass", "ordinal") else ""
+    does = f"writes {short(study.target, 60)}" if study.writes else f"predicts {short(study.target, 60)}{of}"
+    rows = (study.model.report.get("rows") or {}).get("train")
+    learned = f", and learned it from {rows:,} rows" if rows else ""
+    return f"This model {does} from {', '.join(read)}{more}{learned}."
+
+
+def _how_well(study: Study) -> str:
+    score = study.score
+    if score is None or study.scores is None:
+        here = f"{study.name} has no labels, so how good its answers to these rows are is not known"
+    else:
+        few = f" (of {study.scores.rows} rows, too few to mean much)" if study.scores.rows < FEW else ""
+        here = f"Its {study.scores.metric} on {study.of} is {interval(score)}{few}"
+    compared = comparisons(study)
+    if not compared:
+        return f"{here}; what it was compared with is not known."
+    of, c = compared[-1]
+    beside = [f"{short(x.name, 40)} {interval(x.score)}" for x in c.candidates[1:5]]
+    if not beside:
+        return f"{here}; it was compared with nothing else."
+    return f"{here}; on {c.rows:,} {of} it had {interval(c.candidates[0].score)}, beside {', '.join(beside)}."
+
+
+def _cannot(study: Study, found: Robustness | str) -> str:
+    said = []
+    if not isinstance(found, str) and found.sentences:
+        said.append(found.sentences[0].rstrip(".").replace("; ", ", "))
+    elif isinstance(found, str):
+        said.append("What it loses where a modality is absent or noisy was not measured")
+    if worst := _worst_label(study):
+        said.append(worst)
+    said.append("nothing here tells how it does on rows of another origin than these")
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _worst_label(study: Study) -> str:
+    if study.scores is None or study.scores.confusion is None:
+        return ""
+    labels, matrix = study.scores.confusion
+    share = [(row[i] / sum(row), sum(row), labels[i]) for i, row in enumerate(matrix) if sum(row) >= FEW]
+    if not share:
+        return ""
+    found, rows, label = min(share, key=lambda x: x[0])
+    return f"of the {rows:,} rows whose label is {short(label, 40)} it finds {found:.0%}"
+
+
+def model_card(study: Study, found: Robustness | str, given: Mapping[str, str]) -> Section:
+    """The card: facts of the model, and what was given in a file."""
+    facts = _facts(study, found)
+    blocks: list[Block] = [
+        Words("After Mitchell et al. 2019. What can be known from the model and the rows is filled in; the rest only a "
+              "person can say.")
+    ]  # fmt: skip
+    for key, title in PARTS.items():
+        blocks.append(Heading(title))
+        blocks += [Words(s) for s in facts.get(key, ())]
+        if key in given:
+            blocks.append(Words(short(given[key], LIMIT)))
+        elif key not in facts or key in ("limitations", "ethics"):
+            blocks.append(Words(OPEN.format(key=key)))
+    return Section("card", "Model card", blocks)
+
+
+def _facts(study: Study, found: Robustness | str) -> dict[str, Sequence[str]]:
+    report, task = study.model.report, study.model.task
+    learner = type(study.model.learner).__name__
+    settings = report.get("settings") or {}
+    fusion = f", fusion {settings['fusion']}" if settings.get("fusion") else ""
+    size = sum(p.numel() for p in study.model.learner.parameters())
+    weights = f", {size:,} weights" if size else ", made of estimators"
+    rows, group = report.get("rows") or {}, study.model.preprocessor.schema.group
+    train = (
+        [
+            f"{rows['train']:,} rows, of which {rows.get('unlabelled', 0):,} have no label; {rows['valid']:,} "
+            "validation rows chose the model."
+        ]
+        if rows
+        else []
+    )
+    if bad := report.get("bad"):
+        train.append(f"{len(bad):,} cells could not be read when it was fitted, and were absent.")
+    if counts := _balance(study):
+        train.append(counts)
+    lost = [] if isinstance(found, str) else list(found.sentences)
+    score = [f"{study.scores.metric} {interval(study.score)} on {study.of}."] if study.scores and study.score else []
+    return {
+        "details": [f"Task {task.name}, learner {learner}{fusion}{weights}; made with polymodal."],
+        "metrics": [f"Chosen and compared by {task.metric.name} ({'higher' if task.metric.higher else 'lower'} is "
+                    f"better), with 95% bootstrap intervals over {short(group or 'rows', 60)}."],
+        "training_data": train or ["The model does not say."],
+        "evaluation_data": [f"{study.of[0].upper()}{study.of[1:]}, of which {len(study.labelled):,} have a label."],
+        "analyses": [*score, "See Result for each label, and for each pattern of absence."],
+        "limitations": [*lost, "Rows of another origin than those it was fitted and scored on were not looked at."],
+    }  # fmt: skip
+
+
+def _balance(study: Study) -> str:
+    labels, counts = getattr(study.model.task, "labels_", None), getattr(study.model.task, "counts_", None)
+    if not labels or not counts or study.writes:
+        return ""
+    ranked = sorted(zip(counts, labels, strict=True), key=lambda x: -x[0])
+    named = ", ".join(f"{short(x, 30)} ({n:,})" for n, x in ranked[:LABELS])
+    more = f" and {len(ranked) - LABELS:,} more labels" if len(ranked) > LABELS else ""
+    return f"Training rows by label: {named}{more}."

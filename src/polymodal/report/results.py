@@ -1,0 +1,249 @@
+"""The section about how good the answers are: metrics beside the rivals', confusion, residuals, calibration, coverage.
+
+b bin of confidence.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from polymodal.evaluate.compare import FEW, Comparison
+from polymodal.evaluate.intervals import Interval
+from polymodal.report import figures
+from polymodal.report.blocks import Block, Grid, Heading, Section, Words, drawn, small
+from polymodal.report.figures import Span, interval, number
+from polymodal.report.looks import NAME, short
+from polymodal.report.study import COVERAGE, Study
+from polymodal.tasks.classify import MultiLabel, numpy
+from polymodal.tasks.regress import Regression
+from polymodal.uncertainty.conformal import Covered, binomial
+from polymodal.uncertainty.temperature import classes, confidence, probabilities
+
+CANDIDATES, CLASSES, PAIRS, BINS, METRICS = 24, 12, 20, 10, 40
+
+
+def results(study: Study) -> Section:
+    """How well the model answers these rows, and how it did beside others where it was fitted."""
+    blocks = [*_scored(study), *_compared(study)]
+    if study.scores is not None:
+        blocks += [*_confusion(study), *_residuals(study), *_reliability(study), *_coverage(study)]
+    return Section("result", "Result", blocks)
+
+
+def _scored(study: Study) -> list[Block]:
+    scores, score = study.scores, study.score
+    if scores is None or score is None:
+        why = "has no label for any of them" if study.drawn.target else f"has no column {short(study.target, NAME)}"
+        return [Words(f"{study.name} {why}, so nothing can be said of how good the answers to these rows are.")]
+    rows = scores.rows - scores.unlabelled
+    by = f"; intervals are over {short(scores.group, NAME)}" if scores.group else ""
+    few = f" {rows} row{'s' * (rows != 1)} are too few for an interval that means much." if rows < FEW else ""
+    lines = [[name, f"{x.value:.3f}" if x.value == x.value else "–", _ends(x)] for name, x in scores.metrics.items()]
+    return [
+        Words(f"On {study.of}, {rows:,} of which have a label, {scores.metric} is {interval(score)}.{few}"),
+        Grid(f"Metrics with 95% bootstrap intervals{by}", ["metric", "value", "95% interval"], lines[:METRICS]),
+        *(small(note) for note in scores.notes),
+    ]
+
+
+def _ends(x: Any) -> str:
+    return "–" if x.low != x.low else f"[{x.low:.3f}, {x.high:.3f}]"
+
+
+def comparisons(study: Study) -> list[tuple[str, Comparison]]:
+    """The comparisons with each modality alone and concat that the model keeps: of validation rows, of test rows."""
+    report = study.model.report
+    found = [("validation rows", report.get("comparison")), ("test rows", (report.get("test") or {}).get("comparison"))]
+    return [(of, Comparison.from_json(form)) for of, form in found if form is not None]
+
+
+def _compared(study: Study) -> list[Block]:
+    out: list[Block] = []
+    for i, (of, c) in enumerate(comparisons(study)):
+        lines, shown = [], []
+        for j, x in enumerate(c.candidates[:CANDIDATES]):
+            name = short(x.name, NAME) + (" (this model)" if j == 0 else "")
+            lines.append([name, f"{x.score.value:.3f}", _ends(x.score), f"{x.parameters:,}" if x.parameters else "–"])
+            shown.append(Span(name, x.score, j == 0))
+        if study.score is not None and c.metric == study.scores.metric and not i:  # type: ignore[union-attr]
+            shown.insert(1, Span(f"this model on {short(study.name, 24)}", study.score, True))
+        title = f"{c.metric} on {c.rows:,} {of}"
+        out += [
+            Words(c.verdict),
+            *drawn(f"{title}, with 95% intervals; circles are this model.",
+                   figures.spans, f"compared-{i}", title, shown, c.metric),
+            Grid(title, ["candidate", c.metric, "95% interval", "parameters"], lines),
+        ]  # fmt: skip
+    if not out:
+        return []
+    return [Heading("Beside each modality alone and concat"), small("Measured when the model was fitted."), *out]
+
+
+def _confusion(study: Study) -> list[Block]:
+    assert study.scores is not None
+    if isinstance(study.model.task, MultiLabel):
+        return _label_sets(study)
+    if study.scores.confusion is None:
+        return []
+    labels, matrix = study.scores.confusion
+    table = np.array(matrix).reshape(len(labels), len(labels))
+    out: list[Block] = [Heading("What is taken for what"), *_per_class(labels, table)]
+    if len(labels) <= CLASSES:
+        names = [short(x, 16) for x in labels]
+        share = table / np.maximum(table.sum(1, keepdims=True), 1)
+        head = ["true label \\ predicted", *names]
+        rows = [[n, *(f"{x:,}" for x in line)] for n, line in zip(names, table, strict=True)]
+        out.append(Grid("Rows by true label (down) and predicted one (across)", head, rows, shades=share.tolist()))
+    wrong = [(int(table[i, j]), i, j) for i, j in zip(*np.nonzero(table), strict=True) if i != j]
+    pairs = sorted(wrong, key=lambda w: -w[0])[:PAIRS]
+    if pairs and len(labels) > 2:
+        rows = [
+            [short(labels[i], 40), short(labels[j], 40), f"{n:,}", f"{n / table[i].sum():.0%}"] for n, i, j in pairs
+        ]
+        head = ["true label", "taken for", "rows", "share of the label"]
+        out.append(Grid("What is confused most often", head, rows, frozenset([1])))
+    return out
+
+
+def _per_class(labels: Sequence[Any], table: np.ndarray) -> list[Block]:
+    """How often rows of each label are found, the worst first where there are many."""
+    counts, right = table.sum(1), table.diagonal()
+    order = [i for i in range(len(labels)) if counts[i]]
+    more = ""
+    if len(order) > CLASSES:
+        order = sorted(order, key=lambda i: right[i] / counts[i])[:CLASSES]
+        more = f", the {CLASSES} worst of {int((counts > 0).sum())}"
+    rows = []
+    for i in order:
+        low, high = binomial(int(right[i]), int(counts[i]))
+        said = int(table[:, i].sum())
+        precision = f"{right[i] / said:.0%}" if said else "–"
+        share = f"{right[i] / counts[i]:.0%}"
+        rows.append([short(labels[i], 40), f"{counts[i]:,}", share, f"[{low:.0%}, {high:.0%}]", precision])
+    head = ["label", "rows", "found (recall)", "95% interval", "right when said (precision)"]
+    return [Grid(f"Each label{more}", head, rows)]
+
+
+def _label_sets(study: Study) -> list[Block]:
+    task = study.model.task
+    assert isinstance(task, MultiLabel)
+    logits, truth = study.at(study.labelled)
+    said, true = probabilities(task, logits) > 0.5, numpy(truth.values) > 0.5
+    order = np.argsort(-true.sum(0), kind="stable")[:PAIRS]
+    rows = []
+    for i in order:
+        both, asked, given = (int(x) for x in ((said & true)[:, i].sum(), true[:, i].sum(), said[:, i].sum()))
+        share = [f"{both / n:.0%}" if n else "–" for n in (asked, given)]
+        rows.append([short(task.labels_[i], 40), f"{asked:,}", *share])
+    head = ["label", "rows that have it", "found (recall)", "right when said (precision)"]
+    more = f", the {PAIRS} commonest of {len(task.labels_)}" if len(task.labels_) > PAIRS else ""
+    return [Heading("Each label"), Grid(f"Labels{more}", head, rows)]
+
+
+def _residuals(study: Study) -> list[Block]:
+    task = study.model.task
+    if not isinstance(task, Regression):
+        return []
+    logits, truth = study.at(study.labelled)
+    guess, true = numpy(logits.double()), numpy(truth.values.double())
+    mask = numpy(truth.mask).reshape(len(true), -1)
+    names = [study.target] if task.columns is None else task.columns
+    out: list[Block] = [Heading("How far predictions are from the truth")]
+    lines = []
+    for k, (center, scale) in enumerate(zip(task.center_, task.scale_, strict=True)):
+        y, t = (x[mask[:, k], k] * scale + center for x in (guess, true))
+        if not len(y):
+            continue
+        name, error = short(names[k], NAME), y - t
+        five = [number(q) for q in np.quantile(error, [0.05, 0.25, 0.5, 0.75, 0.95])]
+        lines.append([name, number(float(np.abs(error).mean())), *five])
+        if k < 2:
+            title = f"Predictions of {name} over true values"
+            out += drawn(
+                f"{title}; on the dashed line both are the same.", figures.residuals, f"residuals-{k}", title, t, y
+            )
+    head = ["target", "mean size", "5%", "25%", "50%", "75%", "95%"]
+    return [*out, Grid("Prediction less truth: its mean size, and its quantiles", head, lines)]
+
+
+def _reliability(study: Study) -> list[Block]:
+    assert study.scores is not None
+    if study.scores.probabilities is None:
+        return []
+    lines = _before_and_after(study)
+    bins = [] if isinstance(study.model.task, MultiLabel) else reliability(study)
+    grid = Grid("How good the probabilities are; less is better", ["rows", "log loss", "calibration error"], lines)
+    out: list[Block] = [Heading("Do the probabilities mean what they say?"), grid]
+    t = study.scores.probabilities["temperature"]
+    how = (
+        f"Logits are divided by {t:.3g}, the temperature found on validation rows."
+        if t != 1
+        else "No temperature is used."
+    )
+    out.append(small(f"{how} The calibration error is the mean gap between confidence and the share that is right."))
+    if bins:
+        title = "How often it is right, by how sure it is"
+        rows = [[f"{x:.0%}", f"{y:.0%}", f"[{low:.0%}, {high:.0%}]", f"{n:,}"] for x, y, low, high, n in bins]
+        out += drawn(
+            f"{title}. Below the dashed line it is too sure of itself, above it not sure enough.",
+            figures.reliability,
+            "reliability",
+            title,
+            bins,
+        )
+        out.append(Grid(title, ["mean confidence", "right", "95% interval", "rows"], rows))
+    return out
+
+
+def _before_and_after(study: Study) -> list[list[str]]:
+    assert study.scores is not None and study.scores.probabilities is not None
+    found, here = study.model.calibration, study.scores.probabilities
+    lines = []
+    if found is not None and found.log_loss is not None and found.ece is not None:
+        for when, words in (("before", "before"), ("after", "after")):
+            name = f"{found.rows:,} validation rows, {words} the temperature"
+            lines.append([name, f"{found.log_loss[when]:.3f}", f"{found.ece[when]:.3f}"])
+    return [*lines, [f"{study.scores.rows:,} rows here", f"{here['log_loss']:.3f}", f"{here['ece']:.3f}"]]
+
+
+def reliability(study: Study) -> list[tuple[float, float, float, float, int]]:
+    """By bin of confidence that has rows: its mean, the share that is right, that share's 95% interval, and rows."""
+    logits, truth = study.at(study.labelled)
+    sure = confidence(study.model.task, logits)
+    right = numpy(classes(study.model.task, logits) == truth.values)
+    at_b = np.minimum((sure * BINS).astype(int), BINS - 1)
+    out = []
+    for b in range(BINS):
+        inside = at_b == b
+        if n := int(inside.sum()):
+            hits = int(right[inside].sum())
+            out.append((float(sure[inside].mean()), hits / n, *binomial(hits, n), n))
+    return out
+
+
+def _coverage(study: Study) -> list[Block]:
+    assert study.scores is not None
+    found = study.scores.coverage
+    if found is None:
+        return []
+    size = "mean width" if isinstance(study.model.task, Regression) else "labels a set"
+    lines = [_covered("all rows", found.overall)]
+    lines += [_covered(" + ".join(short(m, 30) for m in c.present) or "nothing", c) for c in found.patterns[:CLASSES]]
+    each = [found.overall, *found.patterns]
+    shown = [Span(line[0], Interval(*c[2:5])) for line, c in zip(lines, each, strict=False)]
+    title = f"How often the sets asked to hold {COVERAGE:.0%} hold the truth, by what is present"
+    calibration = study.model.calibration
+    hope = " The rows come in groups, so this is a hope and no promise." if calibration and calibration.grouped else ""
+    return [
+        Heading("Sets that hold the truth"),
+        Words("predict --coverage gives sets of labels, or intervals, that are to hold the truth as often as asked, "
+              f"whatever is absent.{hope}"),
+        *drawn(f"{title}; the dotted line is what was asked.", figures.spans, "coverage", title, shown,
+               "share that holds the truth", COVERAGE),
+        Grid(title, ["present", "rows", "held the truth", "95% interval", size], lines),
+    ]  # fmt: skip
+
+
+def _covered(name: str, c: Covered) -> list[str]:
+    return [name, f"{c.rows:,}", f"{c.coverage:.1%}", f"[{c.low:.1%}, {c.high:.1%}]", number(c.size)]

@@ -1,0 +1,225 @@
+"""The sections about robustness, and about which modality the answers come from."""
+
+from collections.abc import Sequence
+
+from polymodal.errors import InputError
+from polymodal.explain.overall import Overall, overall
+from polymodal.report import figures
+from polymodal.report.blocks import Block, Grid, Heading, Section, Words, drawn, small
+from polymodal.report.figures import Line, Span, interval
+from polymodal.report.looks import NAME, short
+from polymodal.report.study import Study
+from polymodal.robustness import Robustness, robustness
+from polymodal.robustness.result import Absence, Noisy
+
+ROWS, LEVELS = 300, 4  # rows that noise is tried on, and its levels
+SUBSETS, MODALITIES, KINDS, PAIRS, CLASSES = 31, 8, 6, 15, 12
+EXPLAINED = 500
+HOW = {"mcar": "completely at random", "mar": "given another column", "mnar": "by the target"}
+
+
+def measured(study: Study) -> Robustness | str:
+    """Subsets, removed cells and noise on a part of the sample; or why there are none."""
+    if study.truth is None:
+        return "Without labels nothing can be said of what absence and noise cost."
+    try:
+        return robustness(
+            study.model, study.table, levels=LEVELS, limit=ROWS, seed=study.seed, cache=study.cache, quiet=study.quiet
+        )
+    except InputError as e:
+        return f"Robustness could not be measured: {e}"
+
+
+def sturdy(study: Study, found: Robustness | str) -> Section:
+    """What absent and noisy modalities cost."""
+    if isinstance(found, str):
+        return Section("robustness", "Robustness", [Words(found)])
+    rows = f"Of {found.rows:,} rows with a label; {found.metric} with everything there is {interval(found.clean)}."
+    blocks: list[Block] = [small(rows), *(Words(s) for s in found.sentences)]
+    blocks += [*_subsets(found), *_absence(found), *_noise(found)]
+    blocks += [small(note) for note in found.notes if "--against" not in note]
+    return Section("robustness", "Robustness", blocks)
+
+
+def _subsets(found: Robustness) -> list[Block]:
+    if len(found.subsets) < 2:
+        return []
+    ranked = [found.subsets[0], *sorted(found.subsets[1:], key=lambda s: s.loss.value)]
+    more = f", the {SUBSETS} that lose most" if len(ranked) > SUBSETS else ""
+    shown = ranked if not more else [ranked[0], *ranked[1 - SUBSETS :]]
+    names = [" + ".join(short(m, 30) for m in s.present) for s in shown]
+    title = f"{found.metric} with these modalities alone{more}"
+    spans = [Span(n, s.score, i == 0) for i, (n, s) in enumerate(zip(names, shown, strict=True))]
+    lines = [[n, interval(s.score), interval(s.loss), f"{s.seen:,}"] for n, s in zip(names, shown, strict=True)]
+    head = ["present", f"{found.metric} [95% interval]", "loss [95% interval]", "rows that have any of them"]
+    return [
+        Heading("Modalities that are missing"),
+        *drawn(
+            f"{title}; the circle and the dotted line are all of them.",
+            figures.spans,
+            "subsets",
+            title,
+            spans,
+            found.metric,
+            found.clean.value,
+        ),
+        Grid(title, head, lines),
+    ]
+
+
+def _absence(found: Robustness) -> list[Block]:
+    if not found.absence:
+        return []
+    ways: dict[str, list[Absence]] = {}
+    for a in found.absence:
+        ways.setdefault(a.how, []).append(a)
+    lines = [Line(HOW[how], [a.share for a in w], [a.score.value for a in w]) for how, w in ways.items()]
+    title = f"{found.metric} as cells are removed"
+    rows = [
+        [f"{a.share:.0%}", HOW[a.how] + (f" ({short(a.by, 40)})" if a.by else ""), interval(a.score), f"{a.empty:.0%}"]
+        for a in found.absence
+        if a.share
+    ]
+    head = ["share of cells", "removed", f"{found.metric} [95% interval]", "rows left with nothing"]
+    return [
+        Heading("Cells that are missing"),
+        *drawn(
+            f"{title}, in {len(lines)} ways.",
+            figures.curves,
+            "absence",
+            title,
+            lines,
+            "share of all cells that is gone",
+            found.metric,
+        ),
+        Grid(title, head, rows, frozenset([1]), folded=True),
+    ]
+
+
+def _noise(found: Robustness) -> list[Block]:
+    if not found.noise:
+        return []
+    by: dict[str, list[Noisy]] = {}
+    for x in found.noise:
+        by.setdefault(x.modality, []).append(x)
+    # the modalities that noise costs most
+    ranked = sorted(by, key=lambda m: -max((x.loss.value for x in by[m] if x.loss.value == x.loss.value), default=0.0))
+    out: list[Block] = [Heading("Cells that are noisy")]
+    if len(ranked) > MODALITIES:
+        out.append(small(f"The {MODALITIES} of {len(ranked)} modalities that noise costs most."))
+    scores = [x.score.value for x in found.noise if x.score.value == x.score.value]
+    pad = 0.05 * (max(scores) - min(scores) or 1.0) if scores else 0.0
+    ends = (min(scores) - pad, max(scores) + pad) if scores else None
+    for i, m in enumerate(ranked[:MODALITIES]):
+        out += _curves(found, m, by[m], f"noise-{i}", ends)
+    return out
+
+
+def _curves(
+    found: Robustness, modality: str, noise: Sequence[Noisy], key: str, ends: tuple[float, float] | None
+) -> list[Block]:
+    kinds = list(dict.fromkeys(x.kind for x in noise))
+    name = short(modality, NAME)
+    lines = [
+        Line(k, [x.place for x in noise if x.kind == k], [x.score.value for x in noise if x.kind == k])
+        for k in kinds[:KINDS]
+    ]
+    title = f"{found.metric} as {name} gets noisy"
+    rows = [[x.kind, x.severity, interval(x.score), interval(x.loss)] for x in noise if x.level]
+    head = ["noise", "how much", f"{found.metric} [95% interval]", "loss [95% interval]"]
+    return [
+        *drawn(f"{title}.", figures.curves, key, title, lines, "none to most of it", found.metric, ends),
+        Grid(title, head, rows, frozenset([1]), folded=True),
+    ]
+
+
+def explained(study: Study) -> Overall | str:
+    """Contributions of modalities on a part of the sample; or why there are none."""
+    if study.writes:
+        return (
+            "The model writes texts, whose parts come from all modalities at once; Shapley values are of single "
+            "answers, so there are none here. polymodal explain shows what each word attended to."
+        )
+    try:
+        return overall(study.model, study.table, limit=EXPLAINED, seed=study.seed, cache=study.cache, quiet=study.quiet)
+    except InputError as e:
+        return f"Contributions could not be computed: {e}"
+
+
+def contributions(found: Overall | str) -> Section:
+    """Which modality the answers come from."""
+    title = "Which modality the answers come from"
+    if isinstance(found, str):
+        return Section("contributions", title, [Words(found)])
+    s = found.summary
+    ranked = sorted(s.modalities, key=lambda m: -m.size.value)
+    said = (
+        f"Of {found.rows:,} rows: Shapley values say how much each modality adds to {found.unit}, from real absence: "
+    )
+    said += "a modality that is left out is as absent as an empty cell. They add up to the answer, less what the model "
+    said += "says of a row that has nothing."
+    spans = [Span(short(m.modality, NAME), m.size, i == 0) for i, m in enumerate(ranked)]
+    head = ["modality", "mean size [95% interval]", "mean", "alone", "counts most in", "rows without it"]
+    lines = [
+        [short(m.modality, NAME), interval(m.size), f"{m.mean:+.3f}", f"{m.alone:+.3f}", f"{m.largest:.0%}",
+         f"{m.absent:,}"]
+        for m in ranked
+    ]  # fmt: skip
+    caption = "Mean size of what each modality adds"
+    ends = (0.0, 1.05 * max([1e-9, *(m.size.high for m in ranked if m.size.high == m.size.high)]))
+    blocks: list[Block] = [
+        Words(said),
+        *drawn(
+            f"{caption}, with 95% intervals.",
+            figures.spans,
+            "shares",
+            caption,
+            spans[:SUBSETS],
+            "mean size of the Shapley value",
+            None,
+            ends,
+        ),
+        Grid(caption, head, lines),
+    ]
+    blocks += [
+        *_together(found),
+        *_classes(found),
+        *(small(n.replace("--limit asks for more.", "").strip()) for n in found.notes),
+    ]
+    return Section("contributions", title, blocks)
+
+
+def _together(found: Overall) -> list[Block]:
+    s = found.summary
+    if not s.pairs:
+        return []
+    known = sorted((p for p in s.pairs if p.size == p.size), key=lambda p: -p.size)[:PAIRS]
+    lines = [
+        [f"{short(p.first, 40)} and {short(p.second, 40)}", f"{p.mean:+.3f}", f"{p.size:.3f}", f"{p.rows:,}"]
+        for p in known
+    ]
+    head = ["modalities", "mean", "mean size", "rows that have both"]
+    out: list[Block] = [
+        Heading("What modalities bring together"),
+        Grid("Interactions: above 0 each makes the other worth more, below 0 they say the same", head, lines),
+    ]
+    if s.crossmodal == s.crossmodal:
+        out.append(
+            Words(f"Of {s.split:,} rows, {s.crossmodal:.3f} of the answer on average can't be had from a sum of "
+                  f"functions of one modality each; such a sum moves the answer by {s.additive:.3f}.")
+        )  # fmt: skip
+    return out
+
+
+def _classes(found: Overall) -> list[Block]:
+    classes = found.summary.classes
+    if not classes:
+        return []
+    names = list(next(iter(classes.values()))["size"])[:MODALITIES]
+    lines = [
+        [short(label, 40), f"{c['rows']:,}", *(f"{c['size'][m]:.3f}" for m in names)]
+        for label, c in list(classes.items())[:CLASSES]
+    ]
+    more = f", the {CLASSES} commonest of {len(classes)}" if len(classes) > CLASSES else ""
+    title = f"Mean size of contributions by predicted label{more}"
+    return [Heading("By predicted label"), Grid(title, ["predicted", "rows", *(short(m, 30) for m in names)], lines)]

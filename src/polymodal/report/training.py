@@ -1,0 +1,134 @@
+"""The sections about how the model was trained, and how all of it is done again."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from polymodal.report import figures
+from polymodal.report.blocks import Block, Code, Facts, Grid, Heading, Section, Words, drawn, small
+from polymodal.report.figures import Line, number
+from polymodal.report.looks import VALUE, short
+from polymodal.report.study import Study
+
+EPOCHS, CURVES, SETTINGS = 40, 6, 40
+LIBRARIES = ("polymodal", "torch", "numpy", "scikit-learn", "transformers", "lightgbm")
+LOSSES = ("loss", "valid_loss")
+NAMES = {"loss": "training", "valid_loss": "validation"}
+
+
+def training(study: Study) -> Section:
+    """How the model came to be."""
+    report = study.model.report
+    rows = report.get("rows")
+    blocks: list[Block] = []
+    if rows:
+        given = "given" if report.get("valid_given") else "held out"
+        blocks.append(
+            Words(f"It was trained on {rows['train']:,} rows, {rows.get('unlabelled', 0):,} of them without a label, "
+                  f"and chosen by {rows['valid']:,} validation rows ({given}).")
+        )  # fmt: skip
+    blocks += [Words(short(line, 400)) for line in report.get("story") or []]
+    seconds, memory = report.get("seconds"), report.get("peak_memory_mb")
+    if seconds is not None and memory is not None:
+        blocks.append(Words(f"It took {seconds:,.0f} seconds and at most {memory:,.0f} MB of memory."))
+    blocks += _curves(study, report.get("history") or [])
+    settings = {k: v for k, v in (report.get("settings") or {}).items() if v is not None}
+    if settings:
+        facts = [(short(k.replace("_", " "), 60), _said(v)) for k, v in list(settings.items())[:SETTINGS]]
+        blocks += [Heading("Settings"), Facts(facts)]
+    return Section("training", "Training", blocks or [Words("The model does not say how it was trained.")])
+
+
+def _curves(study: Study, history: Sequence[Mapping[str, float]]) -> list[Block]:
+    metric = study.model.task.metric.name
+    if not history:
+        return [Words("There are no curves by epoch: the chosen learner is made of estimators, which have none.")]
+    if len(history) == 1:
+        return [small("It was trained for one epoch, so there is no curve."), _table(history, metric)]
+    out: list[Block] = [Heading("Epoch by epoch")]
+    own = [k for k in history[-1] if k == metric or k.startswith((f"{metric} of ", f"{metric}[")) or _alone(k, metric)]
+    losses = [*LOSSES, *(k for k in history[-1] if k.startswith("loss of "))]
+    for key, names, what in (("losses", losses, "loss"), ("metric", own, f"{metric} of validation rows")):
+        lines = [_line(NAMES.get(k, k), k, history) for k in names if k in history[-1]][:CURVES]
+        if lines:
+            title = f"{what[0].upper()}{what[1:]} by epoch"
+            out += drawn(f"{title}.", figures.curves, key, title, lines, "epoch", what)
+    return [*out, _table(history, metric)]
+
+
+def _alone(key: str, metric: str) -> bool:
+    return key != metric and metric in key and "alone" in key
+
+
+def _line(name: str, key: str, history: Sequence[Mapping[str, float]]) -> Line:
+    known = [(line["epoch"] + 1, line[key]) for line in history if line.get(key) is not None]
+    return Line(name, [x for x, _ in known], [y for _, y in known])
+
+
+def _table(history: Sequence[Mapping[str, float]], metric: str) -> Grid:
+    """At most `EPOCHS` lines, evenly spread, the last among them."""
+    step = -(-len(history) // EPOCHS)
+    shown = history[::-1][::step][::-1]
+    keys = [k for k in ("epoch", *LOSSES, metric) if k in history[-1]]
+    keys += [k for k in history[-1] if _alone(k, metric) or k.startswith((f"{metric} of ", f"{metric}["))][:CURVES]
+    lines = [
+        [f"{line['epoch'] + 1:.0f}", *(number(float(line.get(k, float("nan")))) for k in keys[1:])] for line in shown
+    ]
+    more = f", every {step}th" if step > 1 else ""
+    head = [NAMES.get(k, k) + (" loss" if k in NAMES else "") for k in keys]
+    return Grid(f"Epochs{more}", head, lines, folded=len(lines) > 8)
+
+
+def repeat(study: Study, command: str) -> Section:
+    """How model and page are made again."""
+    report, prep = study.model.report, study.model.preprocessor
+    plan = report.get("plan") or {}
+    settings = report.get("settings") or {}
+    blocks: list[Block] = [
+        Words("The same table, options and seed make the same model on the same machine. TABLE is the training table; "
+              "options of encoders and columns that were given by hand are named below, not here."),
+        Code(_command(study, settings)),
+    ]  # fmt: skip
+    if command:
+        blocks += [Words("This page was made by"), Code(command)]
+    facts = [("seed of the training", _said(settings.get("seed", "unknown"))), ("seed of this page", str(study.seed))]
+    keys = (("digest of the training table", "table"), ("digest of the validation rows", "validation rows"))
+    facts += [(name, _said(plan[k])) for name, k in keys if k in plan]
+    facts += [("versions", ", ".join(versions()))]
+    facts += [("fusion and learner", f"{_said(plan.get('fusion', 'unknown'))}, {type(study.model.learner).__name__}")]
+    columns = plan.get("columns") or {c.name: c.kind for c in prep.schema.columns.values()}
+    shown = ", ".join(f"{short(c, 40)}: {k}" for c, k in list(columns.items())[:SETTINGS])
+    more = f" and {len(columns) - SETTINGS:,} more" if len(columns) > SETTINGS else ""
+    facts.append(("columns", shown + more))
+    if encoders := plan.get("encoders"):
+        facts.append(
+            ("encoders", ", ".join(f"{short(m, 40)}: {short(e, 40)}" for m, e in list(encoders.items())[:SETTINGS]))
+        )
+    return Section("repeat", "How to repeat it", [*blocks, Facts(facts)])
+
+
+def _command(study: Study, settings: Mapping[str, Any]) -> str:
+    import shlex
+
+    schema = study.model.preprocessor.schema
+    words = ["polymodal", "fit", "TABLE", *(w for t in schema.target for w in ("--target", t))]
+    words += ["--group", schema.group] if schema.group else []
+    words += [w for k in ("fusion", "preset", "size", "seed") if k in settings for w in (f"--{k}", str(settings[k]))]
+    words += ["--epochs", str(settings["epochs"])] if "epochs" in settings and study.model.report.get("history") else []
+    return shlex.join([*words, "--out", "MODEL"])
+
+
+def versions() -> list[str]:
+    """Python's and the libraries' that are installed."""
+    out = [f"Python {platform.python_version()}"]
+    for name in LIBRARIES:
+        try:
+            out.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def _said(value: Any) -> str:
+    return short(f"{value:g}" if isinstance(value, float) else value, VALUE)
