@@ -191,6 +191,28 @@ def test_estimators_and_averages_are_measured_too(model, shop, folder):
     assert [s.score.value for s in average.subsets] == pytest.approx([s.score.value for s in alone.subsets])
 
 
+def test_series_and_vectors_are_spoiled_in_units_of_their_spread():
+    rng = np.random.default_rng(0)
+    label = np.arange(40) % 2
+    frame = pd.DataFrame({"y": np.where(label, "up", "down")})
+    frame["motion"] = [(np.linspace(0, 40 * k - 20, 12)[:, None] + rng.normal(size=(12, 2))).tolist() for k in label]
+    frame["vector"] = [(100 * rng.normal(size=6) + 300 * k).tolist() for k in label]
+    kinds = {"motion": "series", "vector": "vector"}
+    model = polymodal.fit(frame, "y", kinds=kinds, fusion="concat", **{**FAST, "ignore": [], "epochs": 8})
+    answer = robustness(model, frame, levels=2)
+    assert {(x.modality, x.kind) for x in answer.noise} == {
+        *(("motion", k) for k in ("jitter", "dropouts", "drift", "mismatch")),
+        *(("vector", k) for k in ("gaussian", "mismatch")),
+    }
+    study = Reader(model, Table.read(frame), None, quiet=True)
+    for modality, name in (("motion", "jitter"), ("vector", "gaussian")):
+        source = Source(study, modality)
+        clean = study.cells(modality)
+        noisy = list(source.noisy(name, NOISES[source.kind][name], 1.0, 0, clean))
+        moved = np.concatenate([y - np.reshape(x, y.shape) for x, y in zip(clean, noisy, strict=True)])
+        assert moved.std(0) / source.context.scale == pytest.approx(1, rel=0.35)
+
+
 def test_texts_are_measured_on_few_rows(tmp_path, monkeypatch):
     frame = pd.read_csv(squares(tmp_path, 12)).drop(columns="caption_id")
     frame["hint"] = [("about", "near", "over")[i % 3] + " here and there" for i in range(36)]
