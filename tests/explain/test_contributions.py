@@ -59,7 +59,7 @@ def setting(x_nm: np.ndarray, f: Callable[[Tensor], Tensor], task: Task | None =
     views = views or {m: m for m in names}
     prep = SimpleNamespace(views=views)
     model = SimpleNamespace(
-        learner=learner, task=task, preprocessor=prep, modalities=list(dict.fromkeys(views.values())),
+        learner=learner, task=task, preprocessor=prep, calibrated=lambda logits: logits, modalities=list(dict.fromkeys(views.values())),
         logits=lambda rows: learner.predict(rows.batch(range(len(rows))).inputs),
     )  # fmt: skip
     n = len(x_nm)

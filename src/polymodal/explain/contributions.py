@@ -148,7 +148,7 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
         def outputs(at: Mapping[str, Sequence[int]]) -> Tensor:
             n = len(next(iter(at.values())))
             parts = [logits_of({m: i[s : s + size] for m, i in at.items()}) for s in range(0, n, size)]
-            return torch.from_numpy(np.concatenate([answers.values(task, x) for x in parts]))
+            return torch.from_numpy(np.concatenate([answers.values(task, model.calibrated(x)) for x in parts]))
 
         projection = emap(outputs, len(rows), players, len(rows))
     out: Floats = projection.additive.double().numpy()[np.arange(len(rows)), which]
@@ -211,7 +211,8 @@ class _Game:
         for s in range(0, len(rows_c), self.size):
             c = np.arange(s, min(s + self.size, len(rows_c)))
             at = np.where(inside_cm[c], rows_c[c, None], len(self.present))
-            yield c, self.logits_of({m: at[:, i].tolist() for i, m in enumerate(self.players)})
+            logits = self.logits_of({m: at[:, i].tolist() for i, m in enumerate(self.players)})
+            yield c, self.model.calibrated(logits)
 
     def everything(self) -> Tensor:
         """(N, outputs) answers to the rows as they are."""
