@@ -15,6 +15,7 @@ from polymodal.extract import Extracted
 from polymodal.features.codec import Features
 from polymodal.fitting import comparison_of
 from polymodal.learners.base import Generator, Learner
+from polymodal.learners.cyclic import Cyclic
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Stacked
@@ -201,9 +202,12 @@ def _learner(learner: Learner, name: str = "learner") -> list[str]:
         vocabulary = f"{type(task.vocabulary).__name__} of {task.outputs:,} ids, texts of up to {task.longest_ - 1:,}"
         own = type(learner.decoder).__name__ if isinstance(learner, Translator) else type(learner).__name__
         return [f"{name}: {own} on {', '.join(learner.reads)}", f"  {vocabulary}", f"  {learner.decoding}"]
-    assert isinstance(learner, Predictor)
+    assert isinstance(learner, Predictor | Cyclic)
     encoders = ", ".join(f"{m}: {type(e).__name__}" for m, e in learner.encoders.items())
-    return [f"{name}: {encoders}; fusion: {type(learner.fusion).__name__}"]
+    if isinstance(learner, Cyclic):
+        return [f"{name}: {encoders}; translates {learner.source} to the others and back"]
+    absent = "" if learner.filler is None else f"; in place of the absent: {type(learner.filler).__name__}"
+    return [f"{name}: {encoders}; fusion: {type(learner.fusion).__name__}{absent}"]
 
 
 def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> None:

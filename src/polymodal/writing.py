@@ -50,7 +50,7 @@ class Writing(NamedTuple):
     Tell), "gru-dot", "prefix" (a prefix language model), "ctc" (a transcript, in the order of a recording), or the name
     or folder of a pretrained language model or encoder-decoder.
     vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. limit: longest text, in
-    words. measure: the metric that chooses the epoch. smoothing: of labels. sampled: scheduled sampling, up to this
+    words. measure: the metric that chooses the epoch. smoothing: of labels. dropout: in what writes. sampled: scheduled sampling, up to this
     share. self_critical: epochs of self-critical training on CIDEr-D after the others. tune: a pretrained language
     model learns too (an encoder-decoder always does). language: what an encoder-decoder with several (Whisper) is told
     to write. decoding: the model's search.
@@ -62,6 +62,7 @@ class Writing(NamedTuple):
     limit: int = 64
     measure: str | None = None
     smoothing: float = 0.1
+    dropout: float = 0.1
     sampled: float = 0.0
     self_critical: int = 0
     tune: bool = False
@@ -96,6 +97,7 @@ class Writing(NamedTuple):
             "min_count": (self.min_count >= 1, "a whole number from 1"),
             "limit": (self.limit >= 1, "a whole number of words from 1"),
             "smoothing": (0 <= self.smoothing < 1, "from 0 to below 1"),
+            "dropout": (0 <= self.dropout < 1, "from 0 to below 1"),
             "sampled": (0 <= self.sampled <= 1, "from 0 to 1"),
             "self_critical": (self.self_critical >= 0, "a whole number of epochs"),
         }
@@ -157,9 +159,11 @@ class Writing(NamedTuple):
             decoder: Decoder = (
                 HubDecoder(source, size.dim, task.outputs, self.tune)
                 if source
-                else decoders.make(name, size.dim, task.outputs, size)
+                else decoders.make(name, size.dim, task.outputs, size, self.dropout)
             )
-            return Translator(encoders(), decoder, task, decoding=self.decoding, sampled=self.sampled)
+            return Translator(
+                encoders(), decoder, task, decoding=self.decoding, sampled=self.sampled, dropout=self.dropout
+            )
         streams = [m for m in modalities if kinds[m] in STREAMS]
         if not streams:
             raise InputError(

@@ -27,10 +27,10 @@ __all__ = [
     "make",
 ]
 
-Maker = Callable[[int, int, Size], Decoder]
+Maker = Callable[[int, int, Size, float], Decoder]
 
 
-def make(name: str, dim: int, size: int, width: Size) -> Decoder:
+def make(name: str, dim: int, size: int, width: Size, dropout: float = 0.1) -> Decoder:
     """A decoder by its name in `DECODERS`: for memory of width `dim` and `size` ids, as wide and deep as `width` says.
 
     Raises InputError, with the nearest name, for one that is not there.
@@ -39,23 +39,23 @@ def make(name: str, dim: int, size: int, width: Size) -> Decoder:
         near = difflib.get_close_matches(name, DECODERS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"unknown decoder {name!r}; {hint}It is one of {', '.join(DECODERS)}")
-    return DECODERS[name](dim, size, width)
+    return DECODERS[name](dim, size, width, dropout)
 
 
-def _gru(dim: int, size: int, width: Size) -> Decoder:
-    return AttentiveGRU(Additive(dim, width.dim), Separate(size, width.dim))
+def _gru(dim: int, size: int, width: Size, dropout: float) -> Decoder:
+    return AttentiveGRU(Additive(dim, width.dim), Separate(size, width.dim), dropout=dropout)
 
 
-def _gru_dot(dim: int, size: int, width: Size) -> Decoder:
-    return AttentiveGRU(DotProduct(dim, width.dim), Separate(size, width.dim))
+def _gru_dot(dim: int, size: int, width: Size, dropout: float) -> Decoder:
+    return AttentiveGRU(DotProduct(dim, width.dim), Separate(size, width.dim), dropout=dropout)
 
 
-def _transformer(dim: int, size: int, width: Size) -> Decoder:
-    return CrossTransformer(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers)
+def _transformer(dim: int, size: int, width: Size, dropout: float) -> Decoder:
+    return CrossTransformer(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers, dropout=dropout)
 
 
-def _prefix(dim: int, size: int, width: Size) -> Decoder:
-    return PrefixLM(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers)
+def _prefix(dim: int, size: int, width: Size, dropout: float) -> Decoder:
+    return PrefixLM(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers, dropout=dropout)
 
 
 DECODERS: dict[str, Maker] = {

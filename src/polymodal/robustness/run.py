@@ -117,7 +117,8 @@ def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, li
     notes = [f"{table.rows - len(known):,} rows without a label were left out"] if len(known) < table.rows else []
     if len(known) > most:
         why = ", since each text is searched for word by word" if most < limit else ""
-        notes.append(f"{most:,} of {len(known):,} rows, drawn by seed {seed}{why}; --limit asks for more or fewer")
+        way = "" if most < limit else "; --limit asks for more or fewer"
+        notes.append(f"{most:,} of {len(known):,} rows, drawn by seed {seed}{why}{way}")
         known = sorted(np.random.default_rng(seed).permutation(known)[:most].tolist())
     return table.take(known), notes
 
