@@ -47,13 +47,13 @@ class Writing(NamedTuple):
     """How text is to be written. Where nothing is asked for, what suits the columns.
 
     decoder: "transformer" (on 6,000 photos it learned in one epoch what a GRU did in five), "gru" (Show, Attend and
-    Tell), "gru-dot", "prefix" (a prefix language model), "ctc" (a transcript, in the order of a recording), or the name
-    or folder of a pretrained language model or encoder-decoder.
+    Tell), "gru-dot", "prefix" (a prefix language model), "ctc" (a transcript, in the order of a recording), or the
+    name or folder of a pretrained language model or encoder-decoder.
     vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. limit: longest text, in
-    words. measure: the metric that chooses the epoch. smoothing: of labels. dropout: in what writes. sampled: scheduled sampling, up to this
-    share. self_critical: epochs of self-critical training on CIDEr-D after the others. tune: a pretrained language
-    model learns too (an encoder-decoder always does). language: what an encoder-decoder with several (Whisper) is told
-    to write. decoding: the model's search.
+    words. measure: the metric that chooses the epoch. smoothing: of labels. dropout: in what writes. sampled:
+    scheduled sampling, up to this share. self_critical: epochs of self-critical training on CIDEr-D after the
+    others. tune: a pretrained language model learns too (an encoder-decoder always does). language: what an
+    encoder-decoder with several (Whisper) is told to write. decoding: the model's search.
     """
 
     decoder: str | None = None
