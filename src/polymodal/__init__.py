@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polymodal import explain as explain
     from polymodal import fusion as fusion
     from polymodal import modalities as modalities
     from polymodal import robustness as robustness
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch as Batch
     from polymodal.batch import Losses as Losses
     from polymodal.batch import Masked as Masked
+    from polymodal.colearning import Colearning as Colearning
+    from polymodal.curve import learning_curve as learning_curve
     from polymodal.data.inspect import inspect as inspect
     from polymodal.data.schema import Schema as Schema
     from polymodal.data.table import Table as Table
     from polymodal.decoders.base import Decoding as Decoding
+    from polymodal.distilling import distill as distill
     from polymodal.errors import InputError as InputError
     from polymodal.errors import Unreadable as Unreadable
     from polymodal.estimators import MultimodalClassifier as MultimodalClassifier
@@ -37,6 +41,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "polymodal.batch",
+    "Colearning": "polymodal.colearning",
     "Decoding": "polymodal.decoders.base",
     "Evaluation": "polymodal.model",
     "InputError": "polymodal.errors",
@@ -50,13 +55,16 @@ _HOMES = {
     "Table": "polymodal.data.table",
     "Unreadable": "polymodal.errors",
     "Writing": "polymodal.writing",
+    "distill": "polymodal.distilling",
     "fit": "polymodal.fitting",
     "inspect": "polymodal.data.inspect",
+    "learning_curve": "polymodal.curve",
     "load": "polymodal.model",
 }
 
 __all__ = [
     "Batch",
+    "Colearning",
     "Decoding",
     "Evaluation",
     "InputError",
@@ -70,9 +78,12 @@ __all__ = [
     "Table",
     "Unreadable",
     "Writing",
+    "distill",
+    "explain",
     "fit",
     "fusion",
     "inspect",
+    "learning_curve",
     "load",
     "modalities",
     "robustness",
