@@ -121,6 +121,6 @@ def test_the_flags_of_fit_are_these():
     assert sorted(p.name for p in fit.params) == sorted(
         "table target valid test out fusion size encoder tune modality ignore group task time_limit epochs batch_size lr "
         "precision preset seed baselines resume overwrite cache as_json "
-        "decoder vocabulary min_count limit measure smoothing scheduled_sampling self_critical tune_decoder language beams "
+        "decoder vocabulary min_count limit measure smoothing dropout scheduled_sampling self_critical tune_decoder language beams "
         "allow_overlap absent modality_dropout balance cyclic origin pretrain unlabelled".split()
     )

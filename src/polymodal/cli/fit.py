@@ -115,6 +115,10 @@ def fit(
     smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing (default: 0.1).", rich_help_panel=WRITES)
     ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Dropout in the decoder (default: 0.1).", rich_help_panel=WRITES),
+    ] = None,
     scheduled_sampling: Annotated[
         float | None,
         typer.Option(
@@ -237,6 +241,7 @@ def fit(
         "limit": limit,
         "measure": measure,
         "smoothing": smoothing,
+        "dropout": dropout,
         "sampled": scheduled_sampling,
         "self_critical": self_critical,
         "tune": tune_decoder or None,
