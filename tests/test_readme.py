@@ -14,6 +14,8 @@ PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 COMMANDS = re.findall(r"^polymodal .*$", "\n".join(re.findall(r"```\n(.*?)```", TEXT, re.S)), re.M)
 FAST = {
     "polymodal fit": ["--epochs", "2", "--size", "tiny", "--preset", "fast"],
+    "polymodal distill": ["--epochs", "2", "--size", "tiny"],
+    "polymodal learning-curve": ["--epochs", "2", "--size", "tiny"],
     "polymodal compare": ["--epochs", "2", "--size", "tiny", "--preset", "fast", "--folds", "2"],
 }
 
