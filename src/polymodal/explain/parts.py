@@ -79,7 +79,7 @@ class Row(NamedTuple):
                 some = away[start : start + BATCH]
                 changed = {v: x.hidden(some) for v, x in self.cut.views.items()}
                 answer = logits(learner, self.inputs, changed, len(some)).float().cpu()
-                out.append(answers.values(learner.task, answer)[:, self.at])
+                out.append(answers.values(learner.task, self.model.calibrated(answer))[:, self.at])
         learner.train(was)
         return np.concatenate(out)
 

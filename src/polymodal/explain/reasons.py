@@ -283,5 +283,5 @@ def faith(a: Attribution) -> str:
     out = f"Faithfulness: gain {f.gain:+.2f}, {better} a random order (0)."
     if f.randomised is None:
         return f"{out} There is no check with random weights for this model or row."
-    near = "which is near 0, as it should be" if abs(f.randomised) < 0.5 else "which is high: trust it less"
+    near = "which is low, as it should be" if abs(f.randomised) < 0.5 else "which is high: trust it less"
     return f"{out} Its rank correlation with the explanation of random weights is {f.randomised:+.2f}, {near}."
