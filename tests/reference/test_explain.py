@@ -152,7 +152,7 @@ def test_tokens_of_frozen_networks(tmp_path: Path) -> None:
     found = place(codec, "audio", clip, None, 10)  # 0.4 s of sound, padded with silence to 1 s
     assert isinstance(found, Seconds) and found.duration == pytest.approx(0.4)
     assert np.allclose(found.edges, np.arange(11) / 10)
-    assert found.words(np.eye(10)[[1, 7]]) == ["0.1-0.2 s", "after the end"]
+    assert found.words(np.eye(10)[[1, 7]]) == ["0.10-0.20 s", "after the end"]
 
 
 @pytest.mark.parametrize(("tokens", "count"), [(1, 7), (4, 9), (16, 197), (49, 50), (5, 5)])
@@ -246,7 +246,9 @@ def test_places_in_words() -> None:
     middle[0, 2 * 7 + 3] = 1  # its centre lies at 0.36 of the height
     assert Grid(None, "", 7, 7).words(middle) == ["centre"]
     clip = Seconds(None, "", [0.0, 0.5, 1.0, 1.5, 2.0], 1.8)
-    assert clip.words(np.array([[0.0, 0.1, 0.2, 0.7], [0.25] * 4])) == ["1.5-1.8 s", "throughout"]
+    assert clip.words(np.array([[0.0, 0.1, 0.2, 0.7], [0.25] * 4])) == ["1.50-1.80 s", "throughout"]
+    long = Seconds(None, "", [0.0, 2.5, 5.0], 5.0)
+    assert long.words(np.array([[0.9, 0.1]])) == ["0.0-2.5 s"]
     assert Sequence(3).words(np.array([[0.1, 0.6, 0.3]])) == ["token 2 of 3"] and Sequence(1).words(even[:, :1]) == [""]
 
 

@@ -77,6 +77,9 @@ class Grid(NamedTuple):
         )
 
 
+SHORT = 3.0  # seconds: of shorter recordings hundredths are said
+
+
 class Seconds(NamedTuple):
     """Tokens that follow one another along a recording: token s is edges[s] to edges[s + 1], in seconds.
 
@@ -91,13 +94,13 @@ class Seconds(NamedTuple):
     def words(self, attention_ws: Floats) -> list[str]:
         """Of each word the shortest stretch that gets half of its attention; "throughout" where that is long, "after
         the end" in what a network of fixed length has padded."""
-        out = []
+        out, digits = [], 1 if self.duration >= SHORT else 2
         for a_s in attention_ws:
             start, stop = half(a_s)
             begin, end = self.edges[start], min(self.edges[stop], self.duration)
             long = end - begin > SPREAD * self.duration
             late = begin >= self.duration
-            out.append("after the end" if late else "throughout" if long else f"{begin:.1f}-{end:.1f} s")
+            out.append("after the end" if late else "throughout" if long else f"{begin:.{digits}f}-{end:.{digits}f} s")
         return out
 
     def to_json(self) -> dict[str, Any]:
