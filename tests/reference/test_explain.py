@@ -247,8 +247,8 @@ def test_places_in_words() -> None:
     assert Grid(None, "", 7, 7).words(middle) == ["centre"]
     clip = Seconds(None, "", [0.0, 0.5, 1.0, 1.5, 2.0], 1.8)
     assert clip.words(np.array([[0.0, 0.1, 0.2, 0.7], [0.25] * 4])) == ["1.50-1.80 s", "throughout"]
-    long = Seconds(None, "", [0.0, 2.5, 5.0], 5.0)
-    assert long.words(np.array([[0.9, 0.1]])) == ["0.0-2.5 s"]
+    long = Seconds(None, "", [0.0, 1.0, 2.0, 3.0, 4.0], 4.0)
+    assert long.words(np.array([[0.9, 0.1, 0, 0]])) == ["0.0-1.0 s"]
     assert Sequence(3).words(np.array([[0.1, 0.6, 0.3]])) == ["token 2 of 3"] and Sequence(1).words(even[:, :1]) == [""]
 
 
