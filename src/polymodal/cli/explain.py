@@ -26,6 +26,7 @@ from polymodal.cli.options import (
     writes,
 )
 from polymodal.errors import InputError
+from polymodal.saving import put
 
 if TYPE_CHECKING:
     from polymodal.data.encode import Bad
@@ -125,7 +126,7 @@ def explain(
         parts=not no_parts,
     )  # fmt: skip
     if out is not None:
-        _write(out, _form(answer, out.suffix.lower(), command))
+        put(out, _form(answer, out.suffix.lower(), command))
     if as_json:
         print_json(answer.to_json())
     elif out is not None:
@@ -170,7 +171,7 @@ def _whole(
         raise InputError("--train shows training rows like one row; name that row with --row, or leave --train out")
     answer = overall(reader, table, output=label, limit=limit, without=without, cache=cache, quiet=False)
     if out is not None:
-        _write(out, _summary(answer, out.suffix.lower(), command))
+        put(out, _summary(answer, out.suffix.lower(), command))
     if as_json:
         print_json(answer.to_json())
         return
@@ -237,16 +238,3 @@ def _bad(bad: "Sequence[Bad]") -> None:
         sys.stderr.write(f"can't be read, so it was left out: {b}\n")
     if len(bad) > SHOWN:
         sys.stderr.write(f"and {len(bad) - SHOWN:,} more; --json lists them all\n")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The file, put in place only when it is whole."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as e:
-        raise InputError(f"{path} can't be written: {e.strerror or e}") from None
-    finally:
-        if temporary.is_file():
-            temporary.unlink()

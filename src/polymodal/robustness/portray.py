@@ -15,6 +15,7 @@ from polymodal.evaluate.intervals import Interval
 from polymodal.robustness import draw
 from polymodal.robustness.result import COLUMNS, Area, Noisy, Robustness, overall
 from polymodal.robustness.sentences import HOW, ends
+from polymodal.saving import put
 
 WIDE = 110  # characters of a terminal in which severities are shown beside their levels
 SHOWN = 10  # unreadable cells that are listed
@@ -153,7 +154,7 @@ def write(of: Robustness, folder: Path) -> list[str]:
         files[f"{name}.png"] = lambda figure=figure: draw.png(figure)  # type: ignore[misc]
         files[f"{name}.svg"] = lambda figure=figure: draw.svg(figure).encode("utf-8", "replace")  # type: ignore[misc]
     for name, made in files.items():
-        _put(folder / name, made())
+        put(folder / name, made())
     return list(files)
 
 
@@ -174,15 +175,3 @@ def table(of: Robustness) -> str:
     rows.writeheader()
     rows.writerows(of.lines())
     return out.getvalue()
-
-
-def _put(path: Path, data: bytes) -> None:
-    """The file, put in place only when it is whole."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as e:
-        raise InputError(f"{path} can't be written: {e.strerror or e}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

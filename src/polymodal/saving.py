@@ -1,0 +1,18 @@
+"""Files that are there whole or not at all."""
+
+from pathlib import Path
+
+from polymodal.errors import InputError
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write beside the file's place, then move it there. Raises InputError, naming the file, where that can't be."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as e:
+        raise InputError(f"{path} can't be written: {e.strerror or e}") from None
+    finally:
+        if temporary.is_file():
+            temporary.unlink()
