@@ -20,7 +20,7 @@ from polymodal.tasks.base import Task
 
 CYCLIC = "cyclic"  # beside the names of fusions: what joins modalities is their translation into each other
 ABSENT = ("masked", "tokens", "imputed")
-BALANCE = ("none", "ogm-ge", "blending")
+BALANCE = ("none", "watch", "ogm-ge", "blending")
 OPTIONS = {"origin": "from"}
 
 
@@ -29,8 +29,8 @@ class Colearning(NamedTuple):
 
     absent: what stands for a modality that a row lacks: "masked" (nothing), "tokens" (learned ones) or "imputed" (made
     from the others). balance: what keeps one modality from starving the others: "none", "ogm-ge" (gradients are
-    modulated) or "blending" (losses are weighed). cyclic: the modality that is translated to the others and back, and
-    that alone is read in prediction. origin: folder of a model whose encoders are begun with (--from). pretrain: what
+    modulated), "blending" (losses are weighed), or "watch" (nothing does, but the curve of each modality is there).
+    cyclic: the modality that is translated to the others and back, and that alone is read in prediction. origin: folder of a model whose encoders are begun with (--from). pretrain: what
     is learned first, without labels: "masked", "matching" or "contrastive". unlabelled: a table of further rows for it.
     """
 

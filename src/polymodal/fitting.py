@@ -19,6 +19,7 @@ from polymodal.data.references import refuse_shared
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, compare
+from polymodal.evaluate.starved import starved
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
 from polymodal.model import BATCH, Model
@@ -166,6 +167,10 @@ def fit(
     # of a search, logits that were chosen by other rows; of one fusion all candidates had the same choice of epochs
     results = [t.result._replace(logits=t.judged) if searched else t.result for t in found.trials]
     comparison = compare(goal.task, results, judge.target, judge.groups)
+    apart = {
+        c.name.removesuffix(" alone"): c.score.value for c in comparison.candidates[1:] if c.name.endswith(" alone")
+    }
+    hungry = starved(found.chosen.history, goal.task.metric, apart)
     refit = searched and how.refit
     # before the validation rows are learned from, which would make it look surer than it is
     views, before = reading.preprocessor.views, found.chosen.learner(False)
@@ -177,7 +182,7 @@ def fit(
         "settings": {"fusion": fusion, "preset": preset, "size": size, **settings._asdict()},
         "processes": _processes(),
         "valid_given": given,
-        "story": [*told, *found.story],
+        "story": [*told, *found.story, *([hungry] if hungry else [])],
         "refit": refit,
         "comparison": comparison.to_json(),
         "calibration": calibration and calibration.to_json(),

@@ -96,7 +96,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shop, tmp_path, monkey
     assert all(torch.equal(v, theirs[k]) for k, v in mine.items())
 
 
-@pytest.mark.parametrize("how", ["ogm-ge", "blending"])
+@pytest.mark.parametrize("how", ["ogm-ge", "watch"])
 def test_balanced_learners_are_saved_and_loaded(shop, tmp_path, how):
     model = fit(shop, **TINY, fusion="gated", colearning=Colearning(balance=how, absent="tokens"), out=tmp_path / "m")
     again = load(tmp_path / "m")

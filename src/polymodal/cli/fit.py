@@ -169,7 +169,7 @@ def fit(
     balance: Annotated[
         str | None,
         typer.Option(
-            help="What keeps one modality from starving the others: none, ogm-ge (gradient modulation), blending (gradient blending) (default: none).",
+            help="What keeps one modality from starving the others: none, watch (nothing, but the learning curve of each modality is kept), ogm-ge (gradient modulation), blending (gradient blending) (default: none).",
             rich_help_panel=HELPS,
         ),
     ] = None,

@@ -26,7 +26,7 @@ from polymodal.nn import Named, at
 from polymodal.ops import masked_mean
 from polymodal.tasks.base import Task
 
-HOWS = ("ogm-ge", "blending")
+HOWS = ("ogm-ge", "blending", "watch")
 FLAT = 0.05  # of a validation loss: an overfitting below this is noise, and 1 / O^2 would make it infinitely good
 LEAST = 0.2  # of the weights is shared equally: a loss without weight would never show that it can learn again
 
@@ -45,6 +45,8 @@ class Balanced(Predictor):
     heads, which train the encoders here. Every `every` epochs (a super-epoch) `blending_weights` sets w from what
     training and validation losses have done since; in the paper each k is trained apart to find that out. Training
     losses are those seen on the way, with dropout.
+
+    how="watch": the heads of "ogm-ge" without its modulation, for the learning curve of each modality.
 
     Raises InputError for another `how`, and where the parts do not fit together.
     """
@@ -77,7 +79,7 @@ class Balanced(Predictor):
         blend = self.how == "blending"
         said = self._alone(tokens if blend else {m: Masked(x.values.detach(), x.mask) for m, x in tokens.items()})
         own = {m: self.task.loss(x, asked(target, tokens[m].present())) for m, x in said.items()}
-        losses = self._judged(tokens if blend else self._slowed(tokens, said, target), target)
+        losses = self._judged(self._slowed(tokens, said, target) if self.how == "ogm-ge" else tokens, target)
         joint, penalty = losses.parts["loss"], losses.parts["penalty"]
         every = torch.stack([joint, *own.values()])
         total = (self.weight_k * every).sum() if blend else every.sum()
