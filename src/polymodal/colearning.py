@@ -30,8 +30,9 @@ class Colearning(NamedTuple):
     absent: what stands for a modality that a row lacks: "masked" (nothing), "tokens" (learned ones) or "imputed" (made
     from the others). balance: what keeps one modality from starving the others: "none", "ogm-ge" (gradients are
     modulated), "blending" (losses are weighed), or "watch" (nothing does, but the curve of each modality is there).
-    cyclic: the modality that is translated to the others and back, and that alone is read in prediction. origin: folder of a model whose encoders are begun with (--from). pretrain: what
-    is learned first, without labels: "masked", "matching" or "contrastive". unlabelled: a table of further rows for it.
+    cyclic: the modality that is translated to the others and back, and that alone is read in prediction. origin:
+    folder of a model whose encoders are begun with (--from). pretrain: what is learned first, without labels: "masked",
+    "matching" or "contrastive". unlabelled: a table of further rows for it.
     """
 
     absent: str = "masked"
