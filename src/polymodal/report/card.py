@@ -16,6 +16,8 @@ from polymodal.report.looks import short
 from polymodal.report.results import comparisons
 from polymodal.report.study import Study
 from polymodal.robustness import Robustness
+from polymodal.robustness.result import worst_noise, worst_subset
+from polymodal.robustness.sentences import listed
 
 PARTS = {  # the card's headings, by the names that a file gives them
     "details": "Model details",
@@ -76,7 +78,7 @@ def _how_well(study: Study) -> str:
     if score is None or study.scores is None:
         here = f"{study.name} has no labels, so how good its answers to these rows are is not known"
     else:
-        few = f" (of {study.scores.rows} rows, too few to mean much)" if study.scores.rows < FEW else ""
+        few = " (too few rows for that to mean much)" if study.scores.rows < FEW else ""
         here = f"Its {study.scores.metric} on {study.of} is {interval(score)}{few}"
     compared = comparisons(study)
     if not compared:
@@ -89,16 +91,31 @@ def _how_well(study: Study) -> str:
 
 
 def _cannot(study: Study, found: Robustness | str) -> str:
-    said = []
-    if not isinstance(found, str) and found.sentences:
-        said.append(found.sentences[0].rstrip(".").replace("; ", ", "))
-    elif isinstance(found, str):
-        said.append("What it loses where a modality is absent or noisy was not measured")
+    said = [_loses(found)]
     if worst := _worst_label(study):
         said.append(worst)
     said.append("nothing here tells how it does on rows of another origin than these")
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _loses(found: Robustness | str) -> str:
+    """What absence costs most, or noise where there is one modality, as the part of a sentence."""
+    if isinstance(found, str):
+        return "what it loses where a modality is absent or noisy was not measured"
+    subset, noise = worst_subset(found.subsets), worst_noise(found.noise)
+    if found.rows < FEW:
+        rows = f"{found.rows} row{'s' * (found.rows != 1)}"
+        return f"{rows} are too few to say what it loses where a modality is absent or noisy"
+    if subset is not None:
+        where, x = f"with {listed([short(m, 30) for m in subset.present])} alone", subset
+    elif noise is not None:
+        where, x = f"with {noise.kind} on {short(noise.modality, 30)} ({noise.severity})", noise  # type: ignore[assignment]
+    else:
+        return "what it loses where a modality is absent or noisy could not be measured"
+    change = f"{found.metric} is {interval(x.score)} instead of {found.clean.value:.3f}"
+    sure = "" if x.loss.low > 0 else ", which may be chance"
+    return f"it does worst {where}, where {change}{sure}"
 
 
 def _worst_label(study: Study) -> str:

@@ -151,11 +151,13 @@ def _told(parts: "object", count: int) -> str:
 def number(x: float) -> str:
     """A number for a reader.
 
-    >>> number(1234.0), number(0.12345), number(float("nan"))
-    ('1,234', '0.123', '–')
+    >>> number(1234.0), number(0.12345), number(float("nan")), number(float("inf"))
+    ('1,234', '0.123', '–', 'endless')
     """
     if x != x:
         return "–"
+    if x - x != 0:
+        return "endless"
     return f"{x:,.0f}" if x == int(x) and abs(x) < 1e9 else f"{x:.3g}" if abs(x) < 1000 else f"{x:,.0f}"
 
 

@@ -1,0 +1,91 @@
+"""The page in a browser: nothing is complained of, nothing leaves, all is drawn, wide and narrow, light and dark."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from report.browser import Browser, browser
+from report.conftest import Written
+
+DRAWN = """
+(() => {
+  const seen = (x) => { const b = x.getBoundingClientRect(); return b.width > 8 && b.height > 8; };
+  for (const d of document.querySelectorAll("details")) d.open = true;
+  const pictures = [...document.images], plots = [...document.querySelectorAll("svg")];
+  return {
+    pictures: pictures.length,
+    plots: plots.length,
+    undrawn: [...pictures.filter(i => !i.complete || !i.naturalWidth), ...pictures.filter(i => !seen(i)), ...plots.filter(s => !seen(s))].length,
+    across: document.documentElement.scrollWidth - innerWidth,
+    outside: [...document.querySelectorAll("p, h1, h2, h3, h4, figure, article, pre, dd")].filter(x => x.getBoundingClientRect().right > innerWidth + 1).length,
+  };
+})()
+"""
+SOUNDS = """
+Promise.all([...document.querySelectorAll("audio")].map(a => new Promise(done => {
+  if (a.readyState > 0) return done(a.duration);
+  a.onloadedmetadata = () => done(a.duration); a.onerror = () => done(-1); a.load();
+})))
+"""
+FAINT = """
+(() => {
+  const numbers = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (x) => {
+    const layers = [];
+    for (let e = x; e; e = e.parentElement) layers.push(numbers(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((under, [r, g, b, a = 1]) => [r, g, b].map((v, i) => v * a + under[i] * (1 - a)), [255, 255, 255]);
+  };
+  const bad = [];
+  for (const x of document.querySelectorAll("p, h1, h2, h3, h4, td, th, dd, dt, a, summary, figcaption, caption, code, span")) {
+    if (![...x.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const [a, b] = [light(numbers(getComputedStyle(x).color)), light(behind(x))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push(`${x.tagName} ${ratio.toFixed(2)} ${x.textContent.slice(0, 40)}`);
+  }
+  return bad;
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_has_nothing_to_complain_of(chromium: Browser, written: Written, width: int) -> None:
+    chromium.open(written.path, width)
+    found = chromium.value(DRAWN)
+    assert found["pictures"] > 10 and found["plots"] > 8
+    assert (found["undrawn"], found["across"] <= 0, found["outside"]) == (0, True, 0)
+    seconds = chromium.value(SOUNDS)
+    assert seconds and all(0.1 < s < 1 for s in seconds)
+    assert chromium.value(FAINT) == []
+    asked = [r["request"]["url"] for r in chromium.seen("Network.requestWillBeSent")]
+    assert [u for u in asked if not u.startswith("data:")] == [written.path.resolve().as_uri()]
+    for complaint in ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Audits.issueAdded"):
+        assert chromium.seen(complaint) == []
+
+
+def test_it_can_be_read_in_the_dark(chromium: Browser, written: Written) -> None:
+    chromium.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    try:
+        chromium.open(written.path, 1280)
+        assert chromium.value("getComputedStyle(document.body).backgroundColor") == "rgb(22, 22, 22)"
+        assert chromium.value(FAINT) == []
+    finally:
+        chromium.tell("Emulation.setEmulatedMedia", features=[])
+
+
+def test_the_browser_tells_of_requests_and_errors(chromium: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text(
+        '<html lang="en"><title>x</title><img src="nothing.png" alt="x"><script>throw new Error("x")</script>'
+    )
+    chromium.open(page, 390)
+    assert any(r["request"]["url"].endswith("nothing.png") for r in chromium.seen("Network.requestWillBeSent"))
+    assert chromium.seen("Runtime.exceptionThrown") and chromium.value(DRAWN)["undrawn"] >= 1

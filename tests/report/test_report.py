@@ -1,0 +1,217 @@
+"""What a report says of unusual models and tables, which rows it chooses, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import polymodal
+from conftest import Run, squares
+from polymodal import InputError, report
+from polymodal.data.table import Table
+from polymodal.report import rows, sample, writing
+from polymodal.report.card import PARTS
+from polymodal.report.data import lacking
+from polymodal.report.results import reliability
+from polymodal.report.study import study
+from report.conftest import NASTY, Written
+from report.test_page import read
+
+KIND = "<i>kind</i>"
+
+
+def text(path: Path) -> str:
+    return " ".join(read(path.read_text(encoding="utf-8")).text.split())
+
+
+# --- the sample ---------------------------------------------------------------------------------------
+
+
+def test_the_sample_is_the_same_however_a_file_is_read(
+    model: polymodal.Model, things: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema, task = model.preprocessor.schema, model.task
+    found = []
+    for part in (3, 7, 1000):
+        monkeypatch.setattr(sample, "PART", part)
+        s = sample.sampled(things, schema, task, 10, seed=3)
+        found.append(([s.table.row_number(i) for i in range(10)], s.table.cells("note"), s.empty, s.labels, s.rows))
+    assert found[0] == found[1] == found[2]
+    numbers, notes, empty, labels, count = found[0]
+    assert numbers == sorted(numbers) and len(set(numbers)) == 10 and count == 32
+    whole = Table.read(things)
+    assert notes == [whole.cells("note")[i - 1] for i in numbers]
+    assert empty["photo"] == sum(c is None for c in whole.cells("photo"))
+    assert sum(labels.values()) == 32 and labels["good"] == whole.cells(KIND).count("good")
+    other = sample.sampled(things, schema, task, 10, seed=4).table
+    assert [other.row_number(i) for i in range(10)] != numbers
+
+
+def test_every_row_is_drawn_as_often_as_any_other(model: polymodal.Model, things: Path) -> None:
+    schema, task, counts = model.preprocessor.schema, model.task, np.zeros(32)
+    table = Table.read(things)
+    for seed in range(150):
+        drawn = sample.sampled(table, schema, task, 8, seed).table
+        counts[[drawn.row_number(i) - 1 for i in range(8)]] += 1
+    assert counts.sum() == 150 * 8 and 15 < counts.min() <= counts.max() < 65  # 37.5 expected, deviation 5.3
+
+
+def test_no_more_than_the_sample_and_a_part_is_held(
+    model: polymodal.Model, things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.read_csv(things)
+    pd.concat([frame] * 40).to_csv(tmp_path / "many.csv", index=False)
+    monkeypatch.setattr(sample, "PART", 64)
+    held: list[int] = []
+    inner = sample._joined
+    monkeypatch.setattr(sample, "_joined", lambda a, b: held.append(a.rows + b.rows) or inner(a, b))
+    found = sample.sampled(tmp_path / "many.csv", model.preprocessor.schema, model.task, 20, 0)
+    assert found.rows == 1280 and found.table.rows == 20 and max(held) <= 20 and not found.whole
+
+
+# --- which rows ---------------------------------------------------------------------------------------
+
+
+def test_rows_are_chosen_as_it_is_defined(
+    model: polymodal.Model, things: Path, cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "EACH", 2)
+    looked = study(model, things, 32, cache=cells, seed=0, quiet=True)
+    best, worst, odd = rows.chosen(looked)
+    p = torch.softmax(looked.logits.double(), 1)
+    assert looked.truth is not None
+    y = looked.truth.values.tolist()
+    chance, guess = [float(p[i, y[i]]) for i in range(32)], p.argmax(1).tolist()
+    right = [i for i in range(32) if guess[i] == y[i]]
+    wrong = [i for i in range(32) if guess[i] != y[i]]
+    assert [i for i, _ in best.rows] == sorted(right, key=lambda i: -chance[i])[:2]
+    assert [i for i, _ in worst.rows] == sorted(wrong, key=lambda i: -float(p[i].max()))[:2]
+    shown = {i for g in (best, worst) for i, _ in g.rows}
+    assert [i for i, _ in odd.rows] == sorted(set(range(32)) - shown, key=lambda i: chance[i])[:2]
+    bins = reliability(looked)
+    assert sum(n for *_, n in bins) == 32
+    assert sum(share * n for _, share, _, _, n in bins) == pytest.approx(len(right))
+
+
+def test_patterns_in_words() -> None:
+    names = ["photo", "note", "table"]
+    said = [lacking(names, np.array(x)) for x in ([1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0])]
+    assert said == ["nothing is absent", "without note", "table alone", "everything is absent"]
+
+
+# --- unusual models and tables ------------------------------------------------------------------------
+
+
+def test_two_rows_and_what_they_cannot_tell(model: polymodal.Model, things: Path, cells: Path, tmp_path: Path) -> None:
+    Table.read(things).take([0, 1]).frame().to_csv(things.parent / "two.csv", index=False)
+    told = report.write(model, things.parent / "two.csv", tmp_path / "r.html", cache=cells)
+    said = text(tmp_path / "r.html")
+    assert (told.rows, told.total) == (2, 2) and "2 rows are too few" in said and "all 2 rows of two.csv" in said
+    assert "too few rows for that to mean much" in told.summary[1] and "2 rows are too few" in told.summary[2]
+
+
+def test_a_table_without_the_target(model: polymodal.Model, things: Path, cells: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(things).drop(columns=KIND).head(6)
+    frame.to_csv(things.parent / "blind.csv", index=False)
+    told = report.write(model, things.parent / "blind.csv", tmp_path / "r.html", cache=cells)
+    said = text(tmp_path / "r.html")
+    assert told.metrics == {} and told.robustness == [] and "Some answers" in said and "predicted:" in said
+    assert f"blind.csv has no column {KIND}, so nothing can be said of how good" in said
+
+
+def test_numbers_from_one_modality(things: Path, cells: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(things)[["price", "weight"]]
+    net = polymodal.fit(frame, "weight", fusion="concat", size="tiny", epochs=1, cache=cells)
+    told = report.write(net, frame, tmp_path / "r.html", cache=cells, train=frame)
+    said = text(tmp_path / "r.html")
+    assert "r2" in told.metrics and list(told.contributions) == ["table"]
+    for words in ("Predictions of weight over true values", "furthest above the truth", "Prediction less truth",
+                  "its mean size", "The model has one modality"):  # fmt: skip
+        assert words in said, words
+
+
+def test_estimators_and_sets_of_labels(things: Path, cells: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(things)[["note", "price"]]
+    frame["tags"] = ["a|b" if p > 1.6 else "b" if i % 3 else "" for i, p in enumerate(frame["price"])]
+    model = polymodal.fit(
+        frame, "tags", task="multilabel", fusion="features", preset="fast", time_limit=5, baselines=False, cache=cells
+    )
+    assert not model.report["history"]
+    told = report.write(model, frame, tmp_path / "r.html", cache=cells, robust=False)
+    said = text(tmp_path / "r.html")
+    assert "average_precision" in told.metrics and "made of estimators, which have none" in said
+    assert "All labels are right" in said and "--no-robustness" in said
+
+
+def test_a_model_that_writes(tmp_path: Path, cells: Path) -> None:
+    table = squares(tmp_path / "data", 8)
+    model = polymodal.fit(
+        table, "caption", task="generate", size="tiny", epochs=1, batch_size=8, baselines=False, ignore=["caption_id"],
+        cache=cells,
+    )  # fmt: skip
+    told = report.write(model, table, tmp_path / "r.html", cache=cells, robust=False)
+    said = text(tmp_path / "r.html")
+    assert "cider_d" in told.metrics and (told.rows, told.total) == (8, 8) and told.contributions == {}
+    assert "so there are none here" in said and "The greatest cider_d" in said and "predicted:" in said
+
+
+# --- what is asked and refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("card.json", "{", "is no JSON"),
+        ("card.toml", "x = ", "is no TOML"),
+        ("card.json", "[1]", "holds a list, expected names and texts"),
+        ("card.json", '{"use": "x"}', "'use', which is no part of the card; it may have details"),
+        ("card.json", '{"ethics": 3}', "'ethics' is a int, expected a text"),
+    ],
+)
+def test_a_card_that_says_something_else(
+    model: polymodal.Model, things: Path, tmp_path: Path, name: str, content: str, words: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=words):
+        report.write(model, things, tmp_path / "r.html", card=tmp_path / name)
+    with pytest.raises(InputError, match=r"nothing\.json can't be read: No such file"):
+        report.write(model, things, tmp_path / "r.html", card=tmp_path / "nothing.json")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_what_is_no_report_stays(model: polymodal.Model, things: Path, written: Written, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.html"
+    mine.write_text("my page")
+    with pytest.raises(InputError, match=r"mine\.html is no report of polymodal's; name another file, or add --over"):
+        report.write(model, things, mine)
+    with pytest.raises(InputError, match=r"is a folder; name a file, such as .*report\.html"):
+        report.write(model, things, tmp_path)
+    with pytest.raises(InputError, match="there is no folder"):
+        report.write(model, things, tmp_path / "a" / "b.html")
+    with pytest.raises(InputError, match="rows 0, seed 0: expected at least 1 and 0"):
+        report.write(model, things, tmp_path / "c.html", rows=0)
+    assert mine.read_text() == "my page"
+    writing._refuse(mine, overwrite=True)
+    writing._refuse(written.path, overwrite=False)  # a report may be made anew
+
+
+def test_the_command(model: polymodal.Model, things: Path, cells: Path, tmp_path: Path, run: Run) -> None:
+    model.save(tmp_path / "model")
+    out = tmp_path / "r.html"
+    card = tmp_path / "card.toml"
+    card.write_text(f"intended_use = '''For {NASTY}'''\n", encoding="utf-8")
+    words = ("report", tmp_path / "model", things, "--out", out, "--rows", 3, "--seed", 5, "--no-robustness")
+    done = run(*words, "--card", card, "--cache", cells, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["rows"], told["total"], told["bytes"]) == (3, 32, out.stat().st_size) and len(told["summary"]) == 3
+    said = text(out)
+    assert "3 of the 32 rows of things.csv, drawn by seed 5" in said and "--no-robustness" in said
+    assert f"For {NASTY}" in said and said.count("To be filled in by a person") == 3  # factors, limitations, ethics
+    assert all(title in said for title in PARTS.values())
+    out.write_text("mine")
+    done = run(*words)
+    assert done.returncode == 2 and "is no report of polymodal's" in done.stderr and out.read_text() == "mine"
