@@ -25,11 +25,11 @@ UTD = "action trial inertial_samples kinect_frames id subject".split()
 SETS: dict[str, dict[str, Any]] = {
     "av_digits": {
         "table": "av_digits/train.csv", "valid": "av_digits/val.csv", "target": "digit", "ignore": ["id", "speaker"],
-        "modalities": ["audio", "image"], "keep": "audio", "epochs": 12,
+        "modalities": ["audio", "image"], "keep": "audio", "epochs": 8,
     },
     "utd_mhad": {
         "table": "utd_mhad/train.csv", "valid": "utd_mhad/val.csv", "target": "label", "ignore": UTD,
-        "modalities": ["inertial", "skeleton", "depth"], "keep": "inertial", "epochs": 40,
+        "modalities": ["inertial", "skeleton", "depth"], "keep": "inertial", "epochs": 30,
     },
     "mosi": {
         "table": "mosi/train.jsonl", "valid": "mosi/val.jsonl", "target": "label", "ignore": ["video_id"],
@@ -74,6 +74,19 @@ def halved(table: Path, modalities: Sequence[str], out: Path, seed: int) -> Path
     return out
 
 
+def unlabelled(table: Path, target: str, out: Path, every: int = 10) -> Path:
+    """The table with one label in `every` left, paths made whole."""
+    lines = table.suffix == ".jsonl"
+    frame = pd.read_json(table, lines=True) if lines else pd.read_csv(table, dtype=str)
+    keep = np.random.default_rng(0).permutation(len(frame)) % every == 0
+    frame[target] = [label if k else None for label, k in zip(frame[target].astype(object), keep, strict=True)]
+    if not lines:
+        files = [c for c in frame if (table.parent / str(frame[c][0])).is_file()]
+        frame[files] = frame[files].map(lambda c: str((table.parent / str(c)).resolve()))
+    frame.to_json(out, orient="records", lines=True) if lines else frame.to_csv(out, index=False)
+    return out
+
+
 class Bench:
     """One set: its commands, and what they said."""
 
@@ -103,12 +116,16 @@ class Bench:
         """The folder of a model that is trained in this way."""
         options, half = WAYS[way]
         table, valid = (self.half["train"], self.half["valid"]) if half else (self.table, self.valid)
-        out = self.place / way.replace(", ", "-").replace(" ", "-")
         fusion = [] if "--fusion" in options else ["--fusion", "gated"]
+        return self.fit(way.replace(", ", "-").replace(" ", "-"), [*fusion, *shlex.split(options)], table, valid)
+
+    def fit(self, name: str, options: Sequence[str], table: Path, valid: Path) -> Path:
+        """The folder of a model, fitted if it is not there."""
         ignored = [x for column in self.form["ignore"] for x in ("--ignore", column)]
-        line = ["fit", str(table), "--target", self.form["target"], "--valid", str(valid), *ignored, *fusion]
-        line += [*shlex.split(options), "--no-baselines", "--epochs", self.epochs, "--out", str(out), "--resume"]
-        self.said(f"fit-{out.name}", line)
+        line = ["fit", str(table), "--target", self.form["target"], "--valid", str(valid), *ignored, *options]
+        out = self.place / name
+        line += ["--no-baselines", "--epochs", self.epochs, "--out", str(out), "--resume"]
+        self.said(f"fit-{name}", line)
         return out
 
     def score(self, way: str, valid: Path, *, without: Sequence[str] = ()) -> dict[str, float]:
@@ -175,14 +192,18 @@ def noise(bench: Bench) -> list[str]:
 
 
 def distilled(bench: Bench) -> list[str]:
-    """A student on one modality, with and without its teacher."""
-    teacher, keep = bench.model("modality dropout"), bench.form["keep"]
-    found = bench.said(
-        "distilled",
-        ["distill", str(teacher), str(bench.table), "--keep", keep, "--valid", str(bench.valid), "--out",
-         str(bench.place / "student"), "--overwrite", "--epochs", bench.epochs],
-    )  # fmt: skip
-    return [json.dumps({k: found[k] for k in found if k not in ("plan", "history")}, indent=1)[:1500], ""]
+    """A student on one modality, with and without its teacher: with all labels, and with a tenth of them."""
+    few = unlabelled(bench.table, bench.form["target"], bench.place / f"few{bench.table.suffix}")
+    keep, out = bench.form["keep"], [f"| on {bench.form['keep']} alone | labels | score |", "|---|---|---|"]
+    said = []
+    for labels, table in {"all": bench.table, "a tenth": few}.items():
+        teacher = bench.fit(f"teacher-{table.stem}", ["--fusion", "gated"], table, bench.valid)
+        line = ["distill", str(teacher), str(table), "--keep", keep, "--valid", str(bench.valid)]
+        line += ["--out", str(bench.place / f"student-{table.stem}"), "--overwrite", "--epochs", bench.epochs]
+        found = bench.said(f"distilled-{table.stem}", line)["comparison"]
+        out += [f"| {c['name']} | {labels} | {shown(c['score'])} |" for c in found["candidates"]]
+        said.append(f"With {labels} of the labels: {found['verdict']}")
+    return [*out, "", *said, ""]
 
 
 def coverage(bench: Bench, way: str = "dropout, tokens", splits: int = 200, asked: float = 0.9) -> list[str]:
