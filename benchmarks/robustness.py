@@ -81,7 +81,7 @@ def unlabelled(table: Path, target: str, out: Path, every: int = 10) -> Path:
     keep = np.random.default_rng(0).permutation(len(frame)) % every == 0
     frame[target] = [label if k else None for label, k in zip(frame[target].astype(object), keep, strict=True)]
     if not lines:
-        files = [c for c in frame if (table.parent / str(frame[c][0])).is_file()]
+        files = [str(c) for c in frame if (table.parent / str(frame[c][0])).is_file()]
         frame[files] = frame[files].map(lambda c: str((table.parent / str(c)).resolve()))
     frame.to_json(out, orient="records", lines=True) if lines else frame.to_csv(out, index=False)
     return out
