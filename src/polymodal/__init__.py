@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polymodal import explain as explain
     from polymodal import fusion as fusion
     from polymodal import modalities as modalities
+    from polymodal import report as report
     from polymodal import robustness as robustness
     from polymodal import tasks as tasks
     from polymodal.batch import Batch as Batch
@@ -86,6 +87,7 @@ __all__ = [
     "learning_curve",
     "load",
     "modalities",
+    "report",
     "robustness",
     "tasks",
 ]

@@ -79,7 +79,7 @@ def _how_well(study: Study) -> str:
         here = f"{study.name} has no labels, so how good its answers to these rows are is not known"
     else:
         few = " (too few rows for that to mean much)" if study.scores.rows < FEW else ""
-        here = f"Its {study.scores.metric} on {study.of} is {interval(score)}{few}"
+        here = f"Its {study.scores.metric} is {interval(score)} on {study.of}{few}"
     compared = comparisons(study)
     if not compared:
         return f"{here}; what it was compared with is not known."

@@ -91,6 +91,8 @@ def curves(key: str, title: str, lines: Sequence[Line], across: str, up: str, en
             if len(line.x) <= 24:
                 drawn.set(marker=mark, markersize=4)
         _framed(axes, across, up)
+        if all(x == int(x) for line in lines for x in line.x):
+            axes.locator_params(axis="x", integer=True)
         if ends is not None:
             axes.set_ylim(*ends)
         if len(lines) > 1:

@@ -175,6 +175,8 @@ def lines(x_tc: NDArray[np.float64], words: str) -> str:
 
 def short(cell: Any, limit: int) -> str:
     """A cell as text that a page can hold, cut where it is long."""
+    if isinstance(cell, list | tuple):
+        cell = " | ".join(str(x) for x in cell[:limit])
     text = plain(str(cell)[: 4 * limit]).strip() or "(blank)"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
