@@ -230,6 +230,14 @@ def _task(task: str | Task | None, table: Table, schema: Schema) -> tuple[Task, 
         return tasks.guess(cells, schema.target)
     if task not in tasks.TASKS:
         raise InputError(f"unknown task {task!r}; it is one of {', '.join(tasks.TASKS)}")
+    if len(schema.target) > 1 and task != Generation.name:
+        goal, why = tasks.guess(cells, schema.target)
+        if goal.name != task:
+            raise InputError(
+                f"--task {task} has one target column, and there are {len(schema.target)}: {', '.join(schema.target)}; "
+                f"name one of them, or leave --task out: together they are {goal.name}"
+            )
+        return goal, f"set by you; {why}"
     return tasks.TASKS[task](), "set by you"
 
 

@@ -6,8 +6,11 @@ import math
 import re
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from polymodal import problem
 from polymodal.errors import InputError
 from polymodal.tasks import Regression, guess
 
@@ -127,3 +130,11 @@ def test_labels_of_several_words_that_are_joined_in_many_ways_are_no_sentence() 
 def test_guess_refuses(cells: list[Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         guess(cells, ["y"])
+
+
+def test_a_task_by_name_of_several_columns():
+    frame = pd.DataFrame({"x": ["some words"] * 9, "a": np.arange(9) / 2, "b": np.arange(9) * 1.5})
+    goal = problem.state(frame, ["a", "b"], kinds={"x": "text"}, task="regression")
+    assert goal.task.columns == ["a", "b"] and goal.reason.startswith("set by you; 2 numeric target columns")
+    with pytest.raises(InputError, match=r"--task ordinal has one target column, and there are 2: a, b.*regression"):
+        problem.state(frame, ["a", "b"], kinds={"x": "text"}, task="ordinal")

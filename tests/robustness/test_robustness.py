@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,19 @@ import torch
 
 import polymodal
 from conftest import make_shop, make_tones, squares
+from polymodal import fusion
 from polymodal.batch import Masked
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import difference, intervals
+from polymodal.fusion.base import Late
 from polymodal.learners.ensemble import Ensemble
 from polymodal.model import Model
 from polymodal.robustness import robustness
 from polymodal.robustness.draw import plain_name
 from polymodal.robustness.measure import Reader, Scorer, Source, interval
 from polymodal.robustness.noise import NOISES
+from polymodal.robustness.run import AGAINST
 from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.regress import Regression
 
@@ -304,3 +308,8 @@ def test_tables_and_models_that_do_not_fit(model, shop):
     other = polymodal.fit(frame[["note", "price"]], "price", fusion="concat", **{**FAST, "ignore": [], "epochs": 1})
     with pytest.raises(InputError, match=r"--against is a model of price .* but this one is of kind"):
         robustness(model, shop, against=other)
+
+
+def test_the_late_fusion_that_is_advised_is_one():
+    name = re.search(r"--fusion (\S+)", AGAINST)
+    assert name is not None and issubclass(fusion.find(name[1]), Late)

@@ -29,7 +29,7 @@ from polymodal.tasks.generate import Generation
 SEEDS = 3  # drawings of which cells go, whose scores are averaged
 LIMIT, TEXTS = 1000, 100  # rows; of a model that writes texts, each of which is searched for word by word
 AGAINST = (
-    "effective robustness needs a late fusion beside the model: polymodal fit TABLE --target COLUMN --fusion average "
+    "effective robustness needs a late fusion beside the model: polymodal fit TABLE --target COLUMN --fusion late-mean "
     "--out late, then --against late"
 )
 
