@@ -25,7 +25,7 @@ demo: $(READY) ## digits seen and heard, and captions of shapes: inspect, fit, e
 test: $(READY) ## all tests that need no data from outside
 	@$(PYTEST)
 
-test-real: real-data $(READY_REAL) ## train on the real data sets and check against floors
+test-real: real-data $(READY_REAL) ## train on the real data sets and check against floors; look at a report in Chromium
 	@POLYMODAL_DATA=$(DATA) $(PYTEST) tests/real
 
 check: lint types test ## what must be green before a commit: lint, types, tests

@@ -68,17 +68,25 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cells")
 
 
-@pytest.fixture(scope="session")
-def model(things: Path, cells: Path, tmp_path_factory: pytest.TempPathFactory) -> polymodal.Model:
+def fitted(things: Path, cells: Path, out: Path) -> polymodal.Model:
     return polymodal.fit(
         things, "<i>kind</i>", fusion="gated", size="tiny", epochs=2, batch_size=32, ignore=["weight"], cache=cells,
-        out=tmp_path_factory.mktemp("model"), overwrite=True,
+        out=out, overwrite=True,
     )  # fmt: skip
+
+
+def reported(model: polymodal.Model, things: Path, cells: Path, folder: Path) -> Written:
+    """A report of everything."""
+    path = folder / 'it\'s a "report" 照片.html'
+    told = report.write(model, things, path, train=things, cache=cells, command=f"polymodal report '{NASTY}'")
+    return Written(path, told, path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def model(things: Path, cells: Path, tmp_path_factory: pytest.TempPathFactory) -> polymodal.Model:
+    return fitted(things, cells, tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")
 def written(model: polymodal.Model, things: Path, cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A report of everything."""
-    path = tmp_path_factory.mktemp("report") / 'it\'s a "report" 照片.html'
-    told = report.write(model, things, path, train=things, cache=cells, command=f"polymodal report '{NASTY}'")
-    return Written(path, told, path.read_text(encoding="utf-8"))
+    return reported(model, things, cells, tmp_path_factory.mktemp("report"))

@@ -1,12 +1,15 @@
-"""The page in a browser: nothing is complained of, nothing leaves, all is drawn, wide and narrow, light and dark."""
+"""The report in a browser: nothing is complained of, nothing leaves, all is drawn, wide and narrow, light and dark.
+
+It stands here, and not beside the other tests of the report, since a browser is no part of an installation.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from report.browser import Browser, browser
-from report.conftest import Written
+from real.browser import Browser, browser
+from report.conftest import Written, fitted, make, reported
 
 DRAWN = """
 (() => {
@@ -48,6 +51,13 @@ FAINT = """
   return bad;
 })()
 """
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    folder = tmp_path_factory.mktemp("things")
+    things = make(folder, 32)
+    return reported(fitted(things, folder / "cells", folder / "model"), things, folder / "cells", folder)
 
 
 @pytest.fixture(scope="module")
