@@ -155,11 +155,12 @@ def predicted(
     console = Console(stderr=True)
     _bad(console, bad)
     if left is not None:
-        console.print(f"{left[1]:,} of {rows:,} rows are unanswered: less sure than {left[0]:g}", highlight=False)
+        verb = "is" if left[1] == 1 else "are"
+        console.print(f"{left[1]:,} of {rows:,} rows {verb} unanswered: less sure than {left[0]:g}", highlight=False)
     for present, count in (unmet or {}).items():
         console.print(
-            f"{count:,} rows that have {escape(present) or 'nothing'} have all labels or an endless interval: too few "
-            "validation rows tell of such rows",
+            f"{count:,} row{'s' * (count != 1)} with {escape(present) or 'nothing'}: all labels or an endless interval, "
+            "since too few validation rows tell of such rows",
             highlight=False,
             soft_wrap=True,
         )

@@ -16,3 +16,11 @@ def put(path: Path, data: bytes) -> None:
     finally:
         if temporary.is_file():
             temporary.unlink()
+
+
+def placed(path: Path) -> None:
+    """Raises InputError where no file can come to be here, so that nobody waits for one in vain."""
+    if path.is_dir():
+        raise InputError(f"--out {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"--out {path}: there is no folder {path.parent}; make it, or name another file")

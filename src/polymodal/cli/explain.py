@@ -26,7 +26,7 @@ from polymodal.cli.options import (
     writes,
 )
 from polymodal.errors import InputError
-from polymodal.saving import put
+from polymodal.saving import placed, put
 
 if TYPE_CHECKING:
     from polymodal.data.encode import Bad
@@ -143,7 +143,10 @@ def explain(
 
 
 def _check(out: Path | None, row: int | None) -> None:
-    if out is None or out.suffix.lower() in FORMS or (row is None and out.suffix.lower() == ".csv"):
+    if out is None:
+        return
+    if out.suffix.lower() in FORMS or (row is None and out.suffix.lower() == ".csv"):
+        placed(out)
         return
     more = "" if row is not None else ", .csv"
     only = "; a CSV is of a whole table, so leave --row out" if out.suffix.lower() == ".csv" else ""

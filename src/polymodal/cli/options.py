@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polymodal.errors import InputError
+from polymodal.saving import placed
 
 if TYPE_CHECKING:
     from polymodal.decoders.base import Decoding
@@ -262,6 +263,7 @@ def output(path: Path | None) -> Iterator[Any]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
         return
+    placed(path)
     temporary = path.with_name(path.name + ".part")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:

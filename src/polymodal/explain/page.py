@@ -127,7 +127,7 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
         image = grey.resize((min(max(grey.width, STRIP), 800), 96), Image.Resampling.BILINEAR)
         marks = [f"{where.duration * i / 4:.1f} s" for i in range(5)]
         alt = f"spectrogram of {modality}, {where.duration:.1f} seconds"
-        strip, recording = uri("image/png", encoded(image, "PNG")), sound(where, detail.sound)
+        strip, recording = uri("image/png", encoded(image, "PNG")), sound(where.cell, where.duration, detail.sound)
         return Figure(modality, where.name, "strip", alt, strip, "", _strips(a_ws[:, token]), recording, marks)
     if isinstance(where, Sequence) and where.tokens > 1:
         token = np.arange(STRIP) * where.tokens // STRIP if where.tokens < STRIP else np.arange(where.tokens)
@@ -161,13 +161,13 @@ def _strips(light_wx: NDArray[np.float64]) -> list[str]:
     return out
 
 
-def sound(where: Seconds, limit: int) -> str:
-    """The recording as FLAC, mono, at 16 or else 8 kHz; "" where that is more than `limit` bytes."""
+def sound(cell: Any, seconds: float, limit: int) -> str:
+    """The recording as FLAC, mono, at 16 or else 8 kHz, as a data URI; "" where that is more than `limit` bytes."""
     import soundfile
 
-    for rate in (16_000, 8_000) if where.duration < limit / 4_000 else ():
+    for rate in (16_000, 8_000) if seconds < limit / 4_000 else ():
         out = io.BytesIO()
-        soundfile.write(out, read(where.cell, rate, where.duration), rate, format="FLAC", subtype="PCM_16")
+        soundfile.write(out, read(cell, rate, seconds), rate, format="FLAC", subtype="PCM_16")
         if out.tell() <= limit:
             return uri("audio/flac", out.getvalue())
     return ""

@@ -220,7 +220,7 @@ def _figures(a: Attribution, detail: Detail) -> list[Picture]:
         marks = [f"{where.duration * i / 4:.1f} s" for i in range(5)]
         alt = f"spectrogram of {a.modality}, {where.duration:.1f} seconds"
         drawn = strips(a.scores, [min(x, where.duration) / where.duration for x in where.edges], a.modality)
-        data, recording = uri("image/png", encoded(strip, "PNG")), sound(where, detail.sound)
+        data, recording = uri("image/png", encoded(strip, "PNG")), sound(where.cell, where.duration, detail.sound)
         return [Picture(data, alt, where.name or a.modality, "strip", drawn, marks, recording)]
     if isinstance(where, Steps):
         grids = where.grid(a.scores[None])[0]
@@ -318,7 +318,7 @@ def _thing(x: Shown, name: str, side: int, limit: int) -> Thing:
         if x.kind == "image":
             return Thing(_jpeg(thumbnail(x.cell, side).convert("RGB")), f"the picture in {name}")
         if x.kind == "audio" and limit:
-            return Thing("", name, x.text, sound(Seconds(x.cell, x.text, [0.0, 1.0], 30.0), limit))
+            return Thing("", name, x.text, sound(x.cell, 30.0, limit))
     except (Unreadable, OSError, ValueError):
         pass
     return Thing(text=x.text)

@@ -4,8 +4,6 @@ Everything is small and inside the page (data URIs), and each picture has words 
 kept is a question of `Detail`, so that a page of many rows still fits.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -20,9 +18,10 @@ from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
 from polymodal.evaluate.figures import plain
 from polymodal.explain.draw import spectrogram, thumbnail
+from polymodal.explain.page import encoded, sound, uri
 from polymodal.explain.places import Seconds
 from polymodal.modalities.columns import missing
-from polymodal.modalities.files import read, samples
+from polymodal.modalities.files import samples
 from polymodal.modalities.series import TABLES
 from polymodal.modalities.series import table as readings
 from polymodal.modalities.vectors import array
@@ -111,8 +110,8 @@ def _audio(look: Look, cell: Any, detail: Detail) -> Look:
     grey = Image.fromarray(255 - (x_ft[::-1] * 255).astype(np.uint8))
     image = grey.resize((min(max(grey.width, 160), 400), 64), Image.Resampling.BILINEAR)
     alt = f"spectrogram of the recording in {look.modality}, {said}, low notes at the bottom"
-    sound = flac(cell, duration, detail.sound)
-    return look._replace(image=uri("image/png", encoded(image, "PNG")), alt=alt, audio=sound, text=said)
+    heard = sound(cell, duration, detail.sound)
+    return look._replace(image=uri("image/png", encoded(image, "PNG")), alt=alt, audio=heard, text=said)
 
 
 def _text(look: Look, cell: Any, detail: Detail) -> Look:
@@ -179,27 +178,3 @@ def short(cell: Any, limit: int) -> str:
         cell = " | ".join(str(x) for x in cell[:limit])
     text = plain(str(cell)[: 4 * limit]).strip() or "(blank)"
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def flac(cell: Any, seconds: float, limit: int) -> str:
-    """The recording as FLAC, mono, at 16 or else 8 kHz, as a data URI; "" where that is more than `limit` bytes."""
-    import soundfile
-
-    for rate in (16_000, 8_000) if limit else ():
-        out = io.BytesIO()
-        soundfile.write(out, read(cell, rate, seconds), rate, format="FLAC", subtype="PCM_16")
-        if out.tell() <= limit:
-            return uri("audio/flac", out.getvalue())
-    return ""
-
-
-def encoded(image: Image.Image, form: str, **settings: Any) -> bytes:
-    """The file of a picture."""
-    out = io.BytesIO()
-    image.save(out, form, **settings)
-    return out.getvalue()
-
-
-def uri(kind: str, data: bytes) -> str:
-    """What needs no file beside the page."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

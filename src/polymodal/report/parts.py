@@ -7,11 +7,12 @@ import numpy as np
 from polymodal.errors import InputError, Unreadable
 from polymodal.explain.contributions import Contributions
 from polymodal.explain.draw import lit, scaled, thumbnail
+from polymodal.explain.page import encoded, uri
 from polymodal.explain.parts import Attribution, attribute_rows
 from polymodal.explain.places import Columns, Grid, Seconds, Steps
 from polymodal.explain.places import Words as Written
 from polymodal.report.blocks import Block, Heat, Marked, signed, small
-from polymodal.report.looks import encoded, short, uri
+from polymodal.report.looks import short
 from polymodal.report.study import Study
 
 MODALITIES = 2  # of a row whose parts are shown

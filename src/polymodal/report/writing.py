@@ -21,6 +21,7 @@ from polymodal.report.study import Study, study
 from polymodal.report.sturdy import contributions, explained, measured, sturdy
 from polymodal.report.training import repeat, training
 from polymodal.robustness import Robustness
+from polymodal.saving import put
 
 HEAD = 2048  # bytes in which the mark of a page stands
 SKIPPED = "Not measured: --no-robustness was given."
@@ -60,7 +61,7 @@ def write(
         said = summary(looked, robustness)
         title = f"{short(looked.target, 80)} in {short(looked.name, 80)}"
         html = page(title, said, sections, model.preprocessor, looked.table).encode("utf-8", "replace")
-    _put(out, html)
+    put(out, html)
     return _report(out, len(html), sections, looked, said, robustness, modalities)
 
 
@@ -84,18 +85,6 @@ def _refuse(out: Path, overwrite: bool) -> None:
     with out.open("rb") as file:
         if MARK not in file.read(HEAD):
             raise InputError(f"{out} is no report of polymodal's; name another file, or add --overwrite to replace it")
-
-
-def _put(out: Path, data: bytes) -> None:
-    """The file, in place only when it is whole."""
-    temporary = out.with_name(out.name + ".part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(out)
-    except OSError as e:
-        raise InputError(f"{out} can't be written: {e.strerror or e}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _report(
