@@ -30,7 +30,12 @@ ERRORS = "wer cer exact_match".split()
 # what is fitted, on what it is scored, and by which metrics
 RUNS: dict[str, dict[str, Any]] = {
     "flickr8k, frozen MobileNetV2": {
-        "fit": f"{FLICKR} {VISION} --decoder transformer --precision bf16 --epochs 14 --time-limit {{t}}",
+        "fit": f"{FLICKR} {VISION} --decoder transformer --precision bf16 --epochs 24 --time-limit 50m",
+        "valid": "{d}/flickr8k/val.csv", "metrics": METRICS,
+    },
+    "flickr8k, frozen MobileNetV2, self-critical": {  # goes on with the model of the run above
+        "fit": f"{FLICKR} {VISION} --precision bf16 --from {{w}}/flickr8k--frozen-MobileNetV2/model --epochs 1 "
+        "--self-critical 8 --time-limit 60m",
         "valid": "{d}/flickr8k/val.csv", "metrics": METRICS, "precisions": ["bf16", "int8"], "more": ["--no-repeat 2"],
     },
     "flickr8k, from scratch": {
@@ -56,6 +61,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "valid": "{w}/speech/val.csv", "metrics": METRICS, "without": ["image", "audio"],
     },
 }  # fmt: skip
+DRAWN = "flickr8k, frozen MobileNetV2, self-critical"
 DIGITS = "zero one two three four five six seven eight nine".split()
 
 
@@ -185,7 +191,7 @@ def examples(name: str, work: Path) -> list[str]:
     inputs = "image" if "image" in valid else "audio"
     first = valid.drop_duplicates(inputs).index[:10]
     out = ["| row | written | a reference |", "|---|---|---|"]
-    drawn = "frozen" in name
+    drawn = name == DRAWN
     for i in first:
         row = f"[{i + 1}](pictures/{i + 1}.png)" if drawn else f"{i + 1}"
         out.append(f"| {row} | {said[i]} | {valid[target][i]} |")
@@ -196,8 +202,7 @@ def examples(name: str, work: Path) -> list[str]:
 
 def pictures(work: Path, out: Path) -> None:
     """The attention of the first ten validation photographs."""
-    name = "flickr8k, frozen MobileNetV2"
-    model = home(name, work) / "model"
+    model = home(DRAWN, work) / "model"
     valid = DATA / "flickr8k" / "val.csv"
     out.mkdir(parents=True, exist_ok=True)
     for i in pd.read_csv(valid).drop_duplicates("image").index[:10]:
@@ -224,9 +229,12 @@ test row was read. The epoch was chosen on the same rows, so the figures are a l
 are those of the COCO caption evaluation; METEOR has the stages for equal words and stems alone (on human captions it is
 0.010 below the Java original). DATA is the folder of the real sets, WORK that of the tables which the script makes.
 
-What limits these models: minutes on one core of a laptop, shared with other work (the epochs are given; longer runs
-were still getting better); 6,000 photographs; a small network (MobileNetV2, 224 px) that stays frozen, since an epoch
-of fine-tuning it takes about as long as a whole run here (the published figures are with VGG features). Speech has
+What limits these models: 6,000 photographs, and a small network (MobileNetV2, 224 px) that stays frozen (the published
+figures are with VGG features). On photographs the validation loss is lowest after seven epochs and CIDEr-D best after
+ten; dropout of 0.3 in the place of 0.1 changes neither by more than noise (0.450). Self-critical epochs bring CIDEr-D
+from 0.45 to 0.51 and BLEU-4 from 0.19 to 0.21, and half the words: 262 different ones, where there were 462.
+Fine-tuning of the network was not run. All else had minutes of one core, shared with other work, and was still getting
+better. Speech has
 three voices to learn digits from, and another to be judged on; 753 sentences of one synthetic voice teach how letters
 sound, and not how words are spelled.
 """
