@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal import fusion as fusions
-from polymodal import problem
+from polymodal import problem, runs
 from polymodal.auto import PRESETS
 from polymodal.candidates import FeaturePath, Networks, Trial, logits_of, plain
 from polymodal.data.cache import default_folder
@@ -113,6 +113,7 @@ def run(
     """
     began = time.monotonic()
     names = _names(fusion, preset)
+    runs.check({"epochs": epochs, "seed": seed})
     for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise InputError(f"--{option} {value} can't be; it is at least {least}")
@@ -360,6 +361,7 @@ def _folder(out: Path | str | None, plan: Mapping[str, Any], resume: bool, overw
     if out is None:
         return None
     folder = Path(out)
+    runs.roomy(folder)
     path = folder / "plan.json"
     if path.exists() and not resume:
         if not overwrite:

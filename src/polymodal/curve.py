@@ -124,6 +124,8 @@ def learning_curve(
     """
     helped = helped or Colearning()
     shares = _checked(shares, fusion, helped)
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    runs.check(settings)
     goal = problem.state(table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size)
     if isinstance(goal.task, Generation):
         raise InputError("a learning curve is of labels, and the target is texts; name another target column")
@@ -142,7 +144,6 @@ def learning_curve(
     )  # fmt: skip
     end = None if time_limit is None else time_limit / (len(steps) * len(arms))
     where = Path(cache) if cache is not None else default_folder()
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     train = partial(
         _fit, goal, held, fusion=fusion, size=size, encoders=encoders, settings=settings, limit=end, cache=where,
         quiet=quiet,
@@ -339,6 +340,7 @@ class _Store:
         self.key = runs.key(map(str, plan))
         if self.folder is None or folder is None:
             return
+        runs.roomy(folder)
         if folder.exists() and any(folder.iterdir()) and not (resume or overwrite):
             raise InputError(
                 f"{folder} holds something; add --resume to go on with it, --overwrite to begin anew, or name another "

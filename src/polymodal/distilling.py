@@ -26,7 +26,7 @@ from polymodal.data.preprocess import Rows
 from polymodal.data.table import Table, digest, unknown
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result, compare
-from polymodal.fitting import known
+from polymodal.fitting import AUTO, FEATURES, known
 from polymodal.model import Model, load
 from polymodal.problem import Problem, Reading
 from polymodal.tasks.generate import Generation
@@ -99,7 +99,10 @@ def distill(
     """
     began = time.monotonic()
     lessons.check(weight, temperature)
+    if fusion in (AUTO, FEATURES):
+        raise InputError(f"a student is one network: --fusion {fusion} chooses among several; name one, gated")
     known(fusion)
+    runs.check({"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed})
     teacher = model if isinstance(model, Model) else load(model, parts)
     seed = int(teacher.report.get("settings", {}).get("seed", 0)) if seed is None else seed
     lesson = _lesson(teacher, Table.read(table), keep, size)

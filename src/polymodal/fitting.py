@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def fit(
         known(fusion)  # a wrong name is told before any work is done
     how = _preset(preset)
     chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "seed": seed}
-    _check_settings({**chosen, "modality_dropout": modality_dropout})
+    runs.check({**chosen, "modality_dropout": modality_dropout})
     helped = colearning or Colearning()
     helped.check(fusion, modality_dropout)
     origin = Origin(helped.origin) if helped.origin is not None else None
@@ -362,21 +362,6 @@ def _processes() -> int:
     from accelerate import Accelerator  # PartialState alone does not heed `accelerate launch --cpu`
 
     return int(Accelerator().num_processes)
-
-
-def _check_settings(chosen: Mapping[str, Any]) -> None:
-    """Raises InputError for a setting that no training can have."""
-    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "epochs": (lambda x: x >= 1, "a whole number from 1"),
-        "batch_size": (lambda x: x >= 1, "a whole number from 1"),
-        "lr": (lambda x: 0 < x < float("inf"), "a finite number above 0, such as 0.001"),
-        "precision": (lambda x: x in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
-        "seed": (lambda x: 0 <= x < 2**32, "a whole number from 0 to 4294967295"),
-        "modality_dropout": (lambda x: 0 <= x < 1, "a chance from 0 to below 1"),
-    }
-    for name, (good, expected) in rules.items():
-        if chosen[name] is not None and not good(chosen[name]):
-            raise InputError(f"{name.replace('_', '-')} can't be {chosen[name]!r}; it must be {expected}")
 
 
 def _is_main() -> bool:

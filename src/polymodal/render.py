@@ -159,8 +159,8 @@ def predicted(
         console.print(f"{left[1]:,} of {rows:,} rows {verb} unanswered: less sure than {left[0]:g}", highlight=False)
     for present, count in (unmet or {}).items():
         console.print(
-            f"{count:,} row{'s' * (count != 1)} with {escape(present) or 'nothing'}: all labels or an endless interval, "
-            "since too few validation rows tell of such rows",
+            f"{count:,} row{'s' * (count != 1)} with {escape(present) or 'nothing'}: all labels or an endless "
+            "interval, since too few validation rows tell of such rows",
             highlight=False,
             soft_wrap=True,
         )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,25 @@ from polymodal.train import Settings
 from polymodal.writing import Writing
 
 
+def check(chosen: Mapping[str, Any]) -> None:
+    """Raises InputError for a setting that no training can have."""
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "epochs": (lambda x: x >= 1, "a whole number from 1"),
+        "batch_size": (lambda x: x >= 1, "a whole number from 1"),
+        "lr": (lambda x: 0 < x < float("inf"), "a finite number above 0, such as 0.001"),
+        "precision": (lambda x: x in ("no", "bf16", "fp16"), "no, bf16 or fp16"),
+        "seed": (lambda x: 0 <= x < 2**32, "a whole number from 0 to 4294967295"),
+        "modality_dropout": (lambda x: 0 <= x < 1, "a chance from 0 to below 1"),
+    }
+    for name, (good, expected) in rules.items():
+        if (value := chosen.get(name)) is not None and not good(value):
+            raise InputError(f"{name.replace('_', '-')} can't be {value!r}; it must be {expected}")
+
+
 def prepare(folder: Path, resume: bool, overwrite: bool) -> None:
     """Make room for a run. Raises InputError rather than write over anything unasked."""
     finished, begun = (folder / "manifest.json").exists(), any(folder.glob("training/*.safetensors"))
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder} is a file; name a folder")
+    roomy(folder)
     if (finished or begun) and not resume:
         if not overwrite:
             what = "a model" if finished else "an unfinished run"
@@ -31,6 +45,14 @@ def prepare(folder: Path, resume: bool, overwrite: bool) -> None:
                 "folder with --out"
             )
         shutil.rmtree(folder / "training", ignore_errors=True)
+
+
+def roomy(folder: Path) -> None:
+    """Raises InputError where there can be no such folder: it, or what it would lie in, is a file."""
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    if not there.is_dir():
+        why = "is a file" if there == folder else f"can be no folder, since {there} is a file"
+        raise InputError(f"--out {folder} {why}; name a folder")
 
 
 def plan(

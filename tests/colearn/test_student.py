@@ -101,6 +101,28 @@ def test_what_can_not_be_kept(teacher, keep, said):
         distill(*teacher, keep, **TINY)
 
 
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"seed": -5}, "seed can't be -5; it must be a whole number from 0"),
+        ({"lr": float("nan")}, "lr can't be nan; it must be a finite number above 0"),
+        ({"fusion": "auto"}, "a student is one network: --fusion auto chooses among several; name one"),
+    ],
+)
+def test_settings_that_no_student_can_have(teacher, more, said):
+    with pytest.raises(InputError, match=said):
+        distill(*teacher, ["note"], **{**TINY, **more})
+
+
+def test_a_folder_can_not_lie_in_a_file(teacher):
+    for out, said in (
+        (teacher[1], "is a file"),
+        (teacher[1] / "in", f"can be no folder, since {teacher[1]} is a file"),
+    ):
+        with pytest.raises(InputError, match=f"--out {out} {said}; name a folder"):
+            distill(*teacher, ["note"], **TINY, out=out)
+
+
 def test_the_command_line(teacher, run, tmp_path):
     folder, table = teacher
     done = run("distill", folder, table, "--keep", "photo,price", "--size", "tiny", "--epochs", 1, "--test", table,

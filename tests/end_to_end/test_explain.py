@@ -143,7 +143,7 @@ def test_the_command_tells_what_can_not_be_done(
     for words, said in (
         (["--row", 99], "has no row 99"),
         (["--row", 1, "--out", "x.pdf"], "--out x.pdf ends in '.pdf'; explain writes .png, .html, .json"),
-        (["--row", 1, "--out", tmp_path / "no" / "x.html"], "can't be written: No such file or directory"),
+        (["--row", 1, "--out", tmp_path / "no" / "x.html"], "there is no folder"),
         (["--row", 1, "--without", "smell"], "the model has no modality 'smell'"),
         (["--row", 1, "--beams", 0], "beams can't be 0"),
         ([], "the model writes text, which is explained row by row; name a row with --row"),

@@ -115,7 +115,7 @@ def test_predict_on_the_command_line(shop, model, run, tmp_path):
         sets, left = [json.loads(x) for x in got["set"]], got["abstained"].sum()
         assert all(set(s) <= {"good", "poor"} for s in sets) and {len(s) for s in sets} > {1}
         assert got["abstained"].dtype == bool and ((got["prediction"] == "") == got["abstained"]).all()
-        assert f"{left} of 70 rows are unanswered: less sure than 0.75" in done.stderr
+        assert f"{left} of 70 rows {'is' if left == 1 else 'are'} unanswered: less sure than 0.75" in done.stderr
         assert "too few" not in done.stderr
     text = (tmp_path / "p.csv").read_text()
     assert ",true\n" in text and ",false\n" in text
@@ -124,7 +124,7 @@ def test_predict_on_the_command_line(shop, model, run, tmp_path):
     most = command(run, "predict", folder / "model", new, "--coverage", 0.999, "--without", "note")
     assert (
         "too few validation rows tell of such rows" in most.stderr
-        and "rows that have photo + table have" in most.stderr
+        and "with photo + table: all labels" in most.stderr
     )
 
 
