@@ -16,6 +16,8 @@ FAST = {
     "polymodal fit": ["--epochs", "2", "--size", "tiny", "--preset", "fast"],
     "polymodal distill": ["--epochs", "2", "--size", "tiny"],
     "polymodal learning-curve": ["--epochs", "2", "--size", "tiny"],
+    "polymodal robustness": ["--levels", "2"],
+    "polymodal report": ["--no-robustness"],
     "polymodal compare": ["--epochs", "2", "--size", "tiny", "--preset", "fast", "--folds", "2"],
 }
 
