@@ -104,7 +104,7 @@ def verdict(name: str, metric: str, gains: Mapping[str, Interval]) -> str:
     'gated beats text alone by 2.1 points of accuracy [0.8, 3.4].'
     """
     if not gains:
-        return f"{name} has nothing to be compared with."
+        return f"{name} was compared with nothing: no other candidate was trained."
     scale = UNITS.get(metric, 1)
     unit = f" points of {metric}" if scale == 100 else f" of {metric}"
     said = []
