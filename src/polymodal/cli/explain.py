@@ -180,7 +180,7 @@ def _whole(
         return
     _bad(answer.bad)
     if out is not None:
-        say(f"{out}: {answer.rows:,} rows explained")
+        say(f"{out}: {answer.rows:,} row{'s' * (answer.rows != 1)} explained")
         return
     from polymodal.explain.overall import told
 

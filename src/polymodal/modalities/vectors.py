@@ -155,7 +155,9 @@ def array(cell: Any) -> Array | None:
     except (OSError, EOFError, ValueError, TypeError, OverflowError, RecursionError) as e:
         if isinstance(e, Unreadable):
             raise
-        raise Unreadable(f"{shown(cell)} can't be read as an array of numbers ({str(e)[:120]})") from None
+        # of any other bytes numpy says that they are pickled, and advises to load what may run a stranger's code
+        why = "it is no .npy file, or holds objects" if "pickle" in str(e) else str(e)[:120]
+        raise Unreadable(f"{shown(cell)} can't be read as an array of numbers ({why})") from None
     return x if x.size else None
 
 

@@ -105,8 +105,8 @@ def _loses(found: Robustness | str) -> str:
         return "what it loses where a modality is absent or noisy was not measured"
     subset, noise = worst_subset(found.subsets), worst_noise(found.noise)
     if found.rows < FEW:
-        rows = f"{found.rows} row{'s' * (found.rows != 1)}"
-        return f"{rows} are too few to say what it loses where a modality is absent or noisy"
+        rows = "1 row is" if found.rows == 1 else f"{found.rows} rows are"
+        return f"{rows} too few to say what it loses where a modality is absent or noisy"
     if subset is not None:
         where, x = f"with {listed([short(m, 30) for m in subset.present])} alone", subset
     elif noise is not None:
