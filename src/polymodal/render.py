@@ -1,5 +1,6 @@
 """What a person reads at the end of a command. Each function prints one result to standard output."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,14 @@ def fitted(model: Model, out: Path, table: str) -> None:
     _comparison(console, comparison_of(report), "validation rows")
     if "test" in report:
         _comparison(console, comparison_of(report, "test"), "test rows")
+    folder = escape(shlex.quote(str(out)))
     console.print(
         f"\n{report['seconds']:.0f} s, at most {report['peak_memory_mb']:,.0f} MB. "
         f"The model is in {escape(str(out))}; next:\n"
-        f"  polymodal evaluate {escape(str(out))} TABLE      score it on other rows\n"
-        f"  polymodal predict {escape(str(out))} TABLE       predict rows without a label",
+        f"  polymodal evaluate {folder} TABLE      score it on other rows\n"
+        f"  polymodal predict {folder} TABLE       predict rows without a label",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -1,13 +1,15 @@
 """`polymodal distill`: the teacher's answers on all modalities, the same student without them, what is refused."""
 
 import json
+import shlex
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import distilling, fit, load
+from polymodal import distilling, fit, load, render
 from polymodal.colearn.distill import TEACHER
 from polymodal.data.table import Table
 from polymodal.distilling import Taught, distill
@@ -135,3 +137,9 @@ def test_the_command_line(teacher, run, tmp_path):
     assert "without a teacher" in shown.stdout and "95% interval" in shown.stdout, shown.stderr
     wrong = run("distill", folder, table, "--keep", "note", "--weight", 2, "--out", tmp_path / "u")
     assert wrong.returncode == 2 and "--weight can't be 2.0" in wrong.stderr
+
+
+def test_the_commands_that_are_advised_can_be_typed(teacher, capsys):
+    render.fitted(load(teacher[0]), Path("a b'c"), "shop.csv")
+    lines = [shlex.split(line)[:4] for line in capsys.readouterr().out.splitlines() if line.startswith("  polymodal ")]
+    assert lines == [["polymodal", verb, "a b'c", "TABLE"] for verb in ("evaluate", "predict")]

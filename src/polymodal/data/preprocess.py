@@ -144,8 +144,8 @@ class Preprocessor:
             if m in self.modalities and m not in without and lacking:
                 raise InputError(
                     f"{table.name} has no column {lacking[0]!r}, which the model reads as {m!r}; it has: "
-                    f"{', '.join(table.columns)}. Rename a column, add an empty one, or leave the modality out "
-                    f"with --without {m!r}"
+                    f"{', '.join(table.columns)}. Rename a column, add an empty one, or (to evaluate, predict, "
+                    f"explain) leave the modality out with --without {m!r}"
                 )
 
     def encode(
