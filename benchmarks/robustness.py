@@ -75,10 +75,12 @@ def halved(table: Path, modalities: Sequence[str], out: Path, seed: int) -> Path
 
 
 def unlabelled(table: Path, target: str, out: Path, every: int = 10) -> Path:
-    """The table with one label in `every` left, paths made whole."""
+    """The table with one label in `every` of each class left, rounded up, paths made whole."""
     lines = table.suffix == ".jsonl"
     frame = pd.read_json(table, lines=True) if lines else pd.read_csv(table, dtype=str)
-    keep = np.random.default_rng(0).permutation(len(frame)) % every == 0
+    shuffled = frame[target].sample(frac=1, random_state=0)
+    of = shuffled.groupby(shuffled)
+    keep = (of.cumcount() < np.ceil(of.transform("size") / every)).reindex(frame.index)
     frame[target] = [label if k else None for label, k in zip(frame[target].astype(object), keep, strict=True)]
     if not lines:
         files = [str(c) for c in frame if (table.parent / str(frame[c][0])).is_file()]
