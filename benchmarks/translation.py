@@ -166,7 +166,7 @@ def page(results: dict[str, dict[str, Any]], work: Path) -> str:
         lines.append("")
         for other, score in found["alone"].items():
             lines.append(f"{other}, trained so: {found['metric']} {interval(score)}.")
-        lines += [*(f"\n{line}" for line in found["story"]), "", *examples(name, work), ""]
+        lines += [*(f"\n{line}".replace(str(work), "WORK") for line in found["story"]), "", *examples(name, work), ""]
     if (work / "speed.json").exists():
         lines += [SPEED, *speed(json.loads((work / "speed.json").read_text(encoding="utf-8"))["captioning"])]
     return "\n".join(lines).rstrip() + "\n"
