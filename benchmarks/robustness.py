@@ -25,16 +25,17 @@ UTD = "action trial inertial_samples kinect_frames id subject".split()
 SETS: dict[str, dict[str, Any]] = {
     "av_digits": {
         "table": "av_digits/train.csv", "valid": "av_digits/val.csv", "target": "digit", "ignore": ["id", "speaker"],
-        "modalities": ["audio", "image"], "keep": "audio", "epochs": 8,
+        "modalities": ["audio", "image"], "keep": "audio", "epochs": 8, "task": "multiclass",
     },
     "utd_mhad": {
         "table": "utd_mhad/train.csv", "valid": "utd_mhad/val.csv", "target": "label", "ignore": UTD,
         "modalities": ["inertial", "skeleton", "depth"], "keep": "inertial", "epochs": 30,
+        "task": "multiclass",
     },
     "mosi": {
         "table": "mosi/train.jsonl", "valid": "mosi/val.jsonl", "target": "label", "ignore": ["video_id"],
         "modalities": ["text", "text_features", "audio_features", "video_features"], "keep": "audio_features",
-        "epochs": 15,
+        "epochs": 15, "task": "binary",
     },
 }  # fmt: skip
 PLAIN, HELPED = "--modality-dropout 0", "--modality-dropout 0.5 --absent tokens"
@@ -199,7 +200,9 @@ def distilled(bench: Bench) -> list[str]:
     keep, out = bench.form["keep"], [f"| on {bench.form['keep']} alone | labels | score |", "|---|---|---|"]
     said = []
     for labels, table in {"all": bench.table, "a tenth": few}.items():
-        teacher = bench.fit(f"teacher-{table.stem}", ["--fusion", "gated"], table, bench.valid)
+        teacher = bench.fit(
+            f"teacher-{table.stem}", ["--fusion", "gated", "--task", bench.form["task"]], table, bench.valid
+        )
         line = ["distill", str(teacher), str(table), "--keep", keep, "--valid", str(bench.valid)]
         line += ["--out", str(bench.place / f"student-{table.stem}"), "--overwrite", "--epochs", bench.epochs]
         found = bench.said(f"distilled-{table.stem}", line)["comparison"]
