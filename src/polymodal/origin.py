@@ -134,6 +134,8 @@ class Origin:
                 return f"its columns differ: {', '.join(now)} here, and {', '.join(then)} in the model"
         if modality not in self.start.encoders:
             return "the model has no encoder of it"
+        if modality not in self.model.preprocessor.codecs:  # it has learned from the modality, such as --cyclic
+            return f"the model reads {', '.join(self.model.modalities)} alone"
         width = self.start.encoders[modality].dim
         if isinstance(goal.task, Generation) and width != goal.size.dim:
             return f"its tokens are {width} wide, and {goal.size.dim} of this --size"

@@ -171,3 +171,11 @@ def test_the_command_line(source, other, run, tmp_path):
     assert plan["modality_dropout"] == 0.1 and len(plan["colearning"]["origin"]) == 32
     wrong = run("fit", other, "-t", "score", "--fusion", "features", "--from", source[2], "--out", tmp_path / "n")
     assert wrong.returncode == 2 and "--from is of networks, and --fusion features trains none" in wrong.stderr
+
+
+def test_of_a_model_that_reads_one_modality_that_one_is_taken(source, tmp_path):
+    table = source[1]
+    how = {k: v for k, v in FAST.items() if k != "fusion"}
+    fit(table, "kind", **{**how, "epochs": 1}, colearning=Colearning(cyclic="note"), out=tmp_path / "m")
+    new = begun(table, "kind", tmp_path / "m")
+    assert "not photo (the model reads note alone); not table (" in " ".join(new.report["story"])

@@ -193,6 +193,8 @@ def test_what_is_no_report_stays(model: polymodal.Model, things: Path, written: 
         report.write(model, things, tmp_path / "a" / "b.html")
     with pytest.raises(InputError, match="rows 0, seed 0: expected at least 1 and 0"):
         report.write(model, things, tmp_path / "c.html", rows=0)
+    with pytest.raises(InputError, match=f"seed can't be {10**20}; it must be a whole number from 0"):
+        report.write(model, things, tmp_path / "c.html", seed=10**20)
     assert mine.read_text() == "my page"
     writing._refuse(mine, overwrite=True)
     writing._refuse(written.path, overwrite=False)  # a report may be made anew

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from polymodal import runs
 from polymodal.errors import InputError
 from polymodal.explain.overall import Overall
 from polymodal.model import Model
@@ -34,6 +35,7 @@ def write(
     """See `polymodal.report.write`."""
     if rows < 1 or seed < 0:
         raise InputError(f"rows {rows}, seed {seed}: expected at least 1 and 0")
+    runs.check({"seed": seed})
     _refuse(out, overwrite)
     given = read_card(card)
     with progress("report", 9, quiet) as tick:
