@@ -138,6 +138,14 @@ def network(table: Table, columns: list[str], fusion: str = "concat", target: st
     return Model(prep, Predictor(encoders, fused, task), {})
 
 
+def test_what_is_explained_is_the_probability_that_is_predicted(table: Table) -> None:
+    model = network(table, ["note", "price"])
+    model.report["calibration"] = {"temperature": 4.0}
+    found = attribute(model, table, 3, "note", method="occlusion")
+    answer = model.predict(table.take([2])).iloc[0]
+    assert found.faithful.deletion[0] == pytest.approx(answer[f"probability[{answer['prediction']}]"], abs=1e-6)
+
+
 # --- linear models: every method is exact -----------------------------------------------------------------
 
 

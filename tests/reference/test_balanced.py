@@ -384,3 +384,13 @@ def test_one_sentence_says_who_is_starved() -> None:
     worse = [{"mae": x, "mae of b alone": 2.0} for x in (1.0, 0.5, 0.6, 0.6)]
     assert "'b' is starved" in starved(worse, error, {"b": 1.0}) and "No modality" in starved(worse, error, {"b": 2.5})
     assert starved(history, accuracy, {}) == "" == starved([{"accuracy": 0.5}], accuracy, {"b": 1.0}) == starved([], accuracy, {})  # fmt: skip
+
+
+def test_heads_that_watch_change_nothing_that_the_fusion_learns() -> None:
+    f, plain, some = made(how="watch"), made(Predictor), batch()
+    plain.load_state_dict(f.state_dict(), strict=False)
+    for learner in (f, plain):
+        learner.loss(some).total.backward()
+    theirs = dict(plain.named_parameters())
+    assert all(torch.equal(p.grad, theirs[k].grad) for k, p in f.named_parameters() if k in theirs)
+    assert all(p.grad.abs().sum() > 0 for p in f.heads.parameters())
