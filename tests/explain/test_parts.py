@@ -39,6 +39,7 @@ from polymodal.ops import masked_mean, zeroed
 from polymodal.tasks.classify import MultiClass, MultiLabel
 from polymodal.tasks.ordinal import Ordinal
 from polymodal.tasks.regress import Regression
+from polymodal.uncertainty import Calibration
 
 pytest.importorskip("captum")
 KINDS = {"photo": "image", "sound": "audio", "wave": "series", "steps": "series", "vector": "vector", "note": "text"}
@@ -140,7 +141,7 @@ def network(table: Table, columns: list[str], fusion: str = "concat", target: st
 
 def test_what_is_explained_is_the_probability_that_is_predicted(table: Table) -> None:
     model = network(table, ["note", "price"])
-    model.report["calibration"] = {"temperature": 4.0}
+    model.report["calibration"] = Calibration(4.0, 10, None, None, model.modalities, []).to_json()
     found = attribute(model, table, 3, "note", method="occlusion")
     answer = model.predict(table.take([2])).iloc[0]
     assert found.faithful.deletion[0] == pytest.approx(answer[f"probability[{answer['prediction']}]"], abs=1e-6)
