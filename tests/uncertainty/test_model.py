@@ -123,8 +123,7 @@ def test_predict_on_the_command_line(shop, model, run, tmp_path):
     assert form["abstained"] == sum(r["prediction"] is None for r in form["predictions"]) and form["unmet"] == {}
     most = command(run, "predict", folder / "model", new, "--coverage", 0.999, "--without", "note")
     assert (
-        "too few validation rows tell of such rows" in most.stderr
-        and "with photo + table: all labels" in most.stderr
+        "too few validation rows tell of such rows" in most.stderr and "with photo + table: all labels" in most.stderr
     )
 
 
