@@ -95,7 +95,7 @@ def robustness(
         effective=gains,
         against=None if other is None else type(other.reader.model.learner).__name__,
         sentences=Words(metric.name, clean, table.rows).all(grid, absence, noisy),
-        notes=notes + ([AGAINST] if other is None and noisy else []),
+        notes=notes + ([AGAINST] if other is None and noisy and len(model.modalities) > 1 else []),
         bad=list(study.reader.rows.bad),
     )
 
