@@ -57,16 +57,18 @@ GRIDS = ("plain", "modality dropout", "dropout, tokens", "dropout, imputed", "mv
 
 
 def halved(table: Path, modalities: Sequence[str], out: Path, seed: int) -> Path:
-    """The table with half of all cells of the modalities empty, completely at random, paths made whole.
+    """The table with half of all cells of the modalities empty, by chance, paths made whole; no row loses all it has.
 
-    A row may keep all that it has, or lose it.
+    Of an even number of modalities each row loses half, of an odd number one more or one less than half is as likely.
     """
     lines = table.suffix == ".jsonl"
     frame = pd.read_json(table, lines=True) if lines else pd.read_csv(table, dtype=str)
-    cells = len(frame) * len(modalities)
-    gone = (np.random.default_rng(seed).permutation(cells) < cells // 2).reshape(len(frame), len(modalities))
+    draw, m = np.random.default_rng(seed), len(modalities)
+    many = m // 2 + (m % 2) * draw.integers(2, size=len(frame))
+    gone = draw.random((len(frame), m)).argsort(1).argsort(1) < many[:, None]
     for i, column in enumerate(modalities):
-        files = [c if lines else str((table.parent / str(c)).resolve()) for c in frame[column].astype(object)]
+        cells = frame[column].astype(object)
+        files = [c if lines else str((table.parent / str(c)).resolve()) for c in cells]
         frame[column] = [None if away else c for away, c in zip(gone[:, i], files, strict=True)]
     out.parent.mkdir(parents=True, exist_ok=True)
     frame.to_json(out, orient="records", lines=True) if lines else frame.to_csv(out, index=False)
