@@ -87,6 +87,7 @@ def distill(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = True,
+    command: str = "",
 ) -> Model:
     """A student that reads the columns `keep` alone, taught by labels and by the model's answers on all its columns.
 
@@ -146,6 +147,7 @@ def distill(
         "comparison": comparison.to_json(),
         "history": history,
         "writing": None,
+        "command": command,
         "bad": [b._asdict() for b in (*reading.rows.bad, *(held.bad if given else ()))],
         "plan": plan,
         "distillation": {

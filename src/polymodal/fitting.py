@@ -66,6 +66,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = True,
+    command: str = "",
 ) -> Model:
     """Train a model that predicts `target` from every other usable column of the table.
 
@@ -79,7 +80,7 @@ def fit(
     of a row is hidden in training.
     time_limit: seconds, for everything; with "auto" and "features", by the number of rows unless given. baselines: also
     train each modality alone, and concat, and compare. out: folder for checkpoints and the model; with `resume`, go on
-    from what is there.
+    from what is there. command: what was typed, for who has to repeat it.
 
     Raises InputError for input that can't be used, saying what was seen and the way out.
     """
@@ -194,6 +195,7 @@ def fit(
             "from": {"taken": list(taken.start.encoders), "more": begun, "left": taken.left} if taken else None,
             "pretraining": first and first.report,
         },
+        "command": command,
         "bad": [b._asdict() for b in (*reading.rows.bad, *(held.bad if given else ()))],
         "plan": plan,
     }

@@ -217,3 +217,13 @@ def test_the_command(model: polymodal.Model, things: Path, cells: Path, tmp_path
     out.write_text("mine")
     done = run(*words)
     assert done.returncode == 2 and "is no report of polymodal's" in done.stderr and out.read_text() == "mine"
+
+
+def test_the_command_that_was_typed_is_the_one_to_repeat(things: Path, cells: Path, tmp_path: Path, run: Run) -> None:
+    fit = ("fit", things, "--target", "<i>kind</i>", "--ignore", "photo", "--ignore", "sound", "--epochs", 1)
+    done = run(*fit, "--size", "tiny", "--fusion", "gated", "--no-baselines", "--cache", cells, "--out", tmp_path / "m")
+    assert done.returncode == 0, done.stderr
+    model = polymodal.load(tmp_path / "m")
+    assert model.report["command"].startswith("polymodal fit ") and "--ignore photo" in model.report["command"]
+    told = report.write(model, things, tmp_path / "r.html", cache=cells, robust=False)
+    assert "--ignore photo" in Path(told.path).read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """`polymodal compare`."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +20,7 @@ from polymodal.cli.options import (
     print_json,
     seconds,
     targets,
+    typed,
 )
 
 
@@ -103,7 +103,7 @@ def compare(
     form = {"settings": run.settings, "seconds": run.seconds, **board.to_json()}
     (out / "compare.json").write_text(json.dumps(form, indent=1, ensure_ascii=False), encoding="utf-8")
     title = f"{Path(table).name}: what predicts {', '.join(run.problem.schema.target)}?"
-    html = page(board, title=title, command=shlex.join(["polymodal", *sys.argv[1:]]))
+    html = page(board, title=title, command=typed())
     (out / "compare.html").write_text(html, encoding="utf-8")
     if as_json:
         print_json(form)

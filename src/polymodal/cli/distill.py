@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from polymodal.cli.app import app
-from polymodal.cli.options import CacheOpt, JsonOpt, ModelArg, PartOpt, TableArg, print_json, seconds
+from polymodal.cli.options import CacheOpt, JsonOpt, ModelArg, PartOpt, TableArg, print_json, seconds, typed
 
 
 @app.command()
@@ -77,6 +77,7 @@ def distill(
             resume=resume,
             overwrite=overwrite,
             quiet=False,
+            command=typed(),
         )
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was done so far is kept: add --resume to go on\n")

@@ -1,7 +1,6 @@
 """`polymodal explain`."""
 
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from polymodal.cli.options import (
     print_json,
     say,
     searched,
+    typed,
     writes,
 )
 from polymodal.errors import InputError
@@ -113,7 +113,7 @@ def explain(
 
     _check(out, row)
     reader = open_model(model, part)
-    how, command = searched(reader, asked), shlex.join(["polymodal", *sys.argv[1:]])
+    how, command = searched(reader, asked), typed()
     writer = isinstance(reader.learner, Generator)
     if writer:
         _refuse({"--class": label, "--train": train, "--no-parts": no_parts or None, "--method": None if scored == "auto" else scored})  # fmt: skip

@@ -22,6 +22,7 @@ from polymodal.cli.options import (
     print_json,
     seconds,
     targets,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -288,6 +289,7 @@ def fit(
             overwrite=overwrite,
             cache=cache,
             quiet=False,
+            command=typed(),
         )
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was done so far is kept: add --resume to go on\n")

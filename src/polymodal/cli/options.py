@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -245,6 +246,11 @@ def finite(form: Any) -> Any:
     if isinstance(form, float):
         return form if form - form == 0 else None
     return form
+
+
+def typed() -> str:
+    """The command as it was typed, for pages and reports that say how they were made."""
+    return shlex.join(["polymodal", *sys.argv[1:]])
 
 
 def say(text: str) -> None:

@@ -1,7 +1,5 @@
 """`polymodal report`."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +16,7 @@ from polymodal.cli.options import (
     open_model,
     print_json,
     say,
+    typed,
 )
 
 
@@ -58,7 +57,7 @@ def report(
 
     found = write(
         open_model(model, part), table, out, rows=rows, robust=robustness, train=train, card=card, seed=seed,
-        cache=cache_folder(cache), command=shlex.join(["polymodal", *sys.argv[1:]]), overwrite=overwrite, quiet=False,
+        cache=cache_folder(cache), command=typed(), overwrite=overwrite, quiet=False,
     )  # fmt: skip
     if as_json:
         print_json(found.to_json())

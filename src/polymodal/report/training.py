@@ -85,11 +85,13 @@ def repeat(study: Study, command: str) -> Section:
     report, prep = study.model.report, study.model.preprocessor
     plan = report.get("plan") or {}
     settings = report.get("settings") or {}
+    typed = report.get("command")
+    same = "The same table, options and seed make the same model on the same machine."
+    by_hand = " TABLE is the training table; options of encoders, columns and co-learning given by hand are not here."
     blocks: list[Block] = [
-        Words("The same table, options and seed make the same model on the same machine. TABLE is the training table; "
-              "options of encoders and columns that were given by hand are named below, not here."),
-        Code(_command(study, settings)),
-    ]  # fmt: skip
+        Words(same if typed else same + by_hand),
+        Code(typed or _command(study, settings)),
+    ]
     if command:
         blocks += [Words("This page was made by"), Code(command)]
     facts = [("seed of the training", _said(settings.get("seed", "unknown"))), ("seed of this page", str(study.seed))]
