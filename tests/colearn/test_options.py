@@ -19,7 +19,7 @@ FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "ga
     ("asked", "fusion", "said"),
     [
         ({"absent": "zeros"}, "gated", "--absent can't be 'zeros'; it is one of masked, tokens, imputed"),
-        ({"balance": "fair"}, "gated", "--balance can't be 'fair'; it is one of none, ogm-ge, blending"),
+        ({"balance": "fair"}, "gated", "--balance can't be 'fair'; it is one of none, watch, ogm-ge, blending"),
         ({"pretrain": "mlm"}, "gated", "--pretrain can't be 'mlm'; it is one of masked, matching, contrastive"),
         ({"absent": "tokens"}, "features", "--absent is of networks, and --fusion features trains none; name a fusion"),
         ({"origin": "m", "balance": "blending"}, "features", "--balance, --from are of networks"),
