@@ -61,11 +61,9 @@ class Int8(nn.Module):
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         x_ni = x.reshape(-1, self.in_features).float()
-        low, high = x_ni.amin(1, keepdim=True), x_ni.amax(1, keepdim=True)
-        a_n1 = torch.maximum(high, -low).clamp_min_(torch.finfo(torch.float32).tiny) / MOST
-        y_no = self._product((x_ni / a_n1).round_().to(torch.int8)).mul_(a_n1)
-        if self.bias is not None:
-            y_no = y_no.add_(self.bias)
+        a_n1 = x_ni.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).div_(MOST)
+        y_no = self._product((x_ni / a_n1).round_().to(torch.int8))
+        y_no = y_no.mul_(a_n1) if self.bias is None else torch.addcmul(self.bias, y_no, a_n1, out=y_no)
         return y_no.to(dtype).reshape(*x.shape[:-1], self.out_features)
 
     def _product(self, x_ni: Tensor) -> Tensor:

@@ -63,28 +63,26 @@ class Rules(NamedTuple):
     no_repeat: int
 
     def logp(self, logits_mv: Tensor, words_mt: Tensor) -> Tensor:
-        """(M, V) log-probabilities of the id after these words, -inf where it may not come."""
+        """(M, V) log-probabilities of the id after these words, -inf where it may not come. The logits are used up."""
         logits = logits_mv.to(torch.promote_types(logits_mv.dtype, torch.float32))
-        logp = logits.index_fill(1, self.shut, CLOSED).log_softmax(-1) if len(self.shut) else logits.log_softmax(-1)
-        t = words_mt.shape[1]
+        logp = logits.index_fill_(1, self.shut, CLOSED).log_softmax(-1)
+        t, end = words_mt.shape[1], logp[:, self.end]
+        last = end.clone()
         if t >= self.most:
-            return torch.full_like(logp, CLOSED).index_copy_(1, *self._end(logp))
-        repeats = 0 < self.no_repeat <= t
-        if t >= self.least and not repeats:
-            return logp
-        at, last = self._end(logp)
+            logp.fill_(CLOSED)
+        repeats = 0 < self.no_repeat <= t < self.most
         if repeats:
             ngrams = words_mt.unfold(1, self.no_repeat, 1)
             again = (ngrams[..., :-1] == words_mt[:, None, t - self.no_repeat + 1 :]).all(-1)
             row, place = again.nonzero(as_tuple=True)
             logp[row, ngrams[row, place, -1]] = CLOSED
-        logp.index_copy_(1, at, torch.full_like(last, CLOSED) if t < self.least else last)
-        stuck = logp.amax(1, keepdim=True) == CLOSED
-        return logp.index_copy_(1, at, torch.where(stuck, last, logp[:, at]))
-
-    def _end(self, logp: Tensor) -> tuple[Tensor, Tensor]:
-        at = torch.tensor([self.end], device=logp.device)
-        return at, logp[:, at]
+        if t < self.least:
+            end.fill_(CLOSED)
+        else:
+            end.copy_(last)
+        if repeats or logp.shape[1] == len(self.shut) + 1:  # only then may nothing be left
+            end.copy_(torch.where(logp.amax(1) == CLOSED, last, end))
+        return logp
 
 
 def chain(
