@@ -136,7 +136,7 @@ def train(
             while state.step < len(batches) and not state.out_of_time:
                 chosen = batches[state.step]
                 part = chosen[rank::world] or chosen[:1]  # each process needs a row
-                share = _share(state.steps / total, time.monotonic() - started, time_limit)
+                learner.progress = share = _share(state.steps / total, time.monotonic() - started, time_limit)
                 batch = modality_dropout(rows.batch(part).to(accelerator.device), settings.modality_dropout)
                 with accelerator.autocast():
                     losses = model(batch)

@@ -158,7 +158,7 @@ def test_a_word_looks_at_modalities_that_are_there_alone():
 
 def test_scheduled_sampling_replaces_words_by_the_models_own():
     learner = made("gru", sampled=1.0)
-    learner.steps += 10_000
+    learner.progress = 0.5
     batch = batch_of(learner.task)
     rows, words = learner.task.captions(batch.targets["target"])
     state = learner.decoder.start(learner.memory(batch.inputs).tokens).take(rows)
@@ -166,7 +166,7 @@ def test_scheduled_sampling_replaces_words_by_the_models_own():
     mixed = learner._mixed(state, given)
     assert torch.equal(mixed.values[:, 0], given.values[:, 0])
     assert not torch.equal(mixed.values[:, 1:], given.values[:, 1:])
-    learner.steps.zero_()
+    learner.progress = 0.0
     assert torch.equal(learner._mixed(state, given).values, given.values)  # nothing, before anything is known
 
 

@@ -229,6 +229,12 @@ def test_a_search_that_can_not_be_is_told(how: dict[str, object], error: str) ->
         Decoding(**how).check(SIZE)  # type: ignore[arg-type]
 
 
+def test_no_text_is_asked_to_be_longer_than_the_model_writes() -> None:
+    Decoding(min_length=4).check(SIZE, 5)
+    with pytest.raises(InputError, match=r"min-length can't be 5; .* at most 4: the model writes no longer texts"):
+        Decoding().asked(SIZE, 5, min_length=5)
+
+
 def test_what_can_be_searched_for_passes() -> None:
     for how in (
         Decoding(),

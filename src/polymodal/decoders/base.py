@@ -134,15 +134,20 @@ class Decoding:
     temperature: float = 1.0
     seed: int = 0
 
-    def check(self, size: int) -> None:
-        """Raises InputError for a search that no vocabulary of `size` words allows."""
+    def check(self, size: int, longest: int | None = None) -> None:
+        """Raises InputError for a search that no vocabulary of `size` words allows, or no text of `longest` ids.
+
+        The mark of the end is one of these ids; None is no limit.
+        """
+        most = float("inf") if longest is None else max(0, longest - 1)
+        limit = "" if longest is None else f", at most {most}: the model writes no longer texts"
         rules = {
             "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
             "beams": (1 <= self.beams <= size, f"from 1 to the size of the vocabulary, {size:,}"),
             "captions": (self.captions >= 1, "a whole number from 1"),
             "length_penalty": (abs(self.length_penalty) < 100, "a finite number, such as 1.0; 0 for none"),
             "no_repeat": (self.no_repeat >= 0, "a whole number of words, 0 to allow repeats"),
-            "min_length": (self.min_length >= 0, "a whole number of words"),
+            "min_length": (0 <= self.min_length <= most, f"a whole number of words{limit}"),
             "max_length": (
                 self.max_length == 0 or self.max_length >= max(1, self.min_length),
                 "a whole number of words, at least min-length; 0 for the longest that the model writes",
@@ -167,21 +172,21 @@ class Decoding:
                 f"beams (--beams {self.captions}), or draw them (--decoding sample)"
             )
 
-    def asked(self, size: int, **given: Any) -> "Decoding":
+    def asked(self, size: int, longest: int | None = None, **given: Any) -> "Decoding":
         """This search with the given settings in place of its own, and with what they imply.
 
         A method that is not given follows from the others: this one where it knows them all, else the first of beam,
         diverse and sample that does. A seed alone does not ask to draw. Beams that are not given are as many as
-        captions and groups need; groups that are not given, of a diverse search, are as many as beams. size: of the
-        vocabulary.
+        captions and groups need; groups that are not given, of a diverse search, are as many as beams. size,
+        longest: as `check` has them.
         Raises InputError for a setting that would change nothing, and for a search that `check` refuses.
         """
         method = given["method"] if "method" in given else self._implied(given)
         if method not in METHODS:
-            replace(self, method=method).check(size)
+            replace(self, method=method).check(size, longest)
         how = replace(self, **{**self._beamed(method, size, given), **given, "method": method})
         how._heed(given)
-        how.check(size)
+        how.check(size, longest)
         return how
 
     def _implied(self, given: Mapping[str, Any]) -> str:

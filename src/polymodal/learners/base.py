@@ -37,7 +37,12 @@ class Learner(nn.Module, ABC):
 
 
 class Trainable(Learner, ABC):
-    """A learner that has a loss: all that the trainer knows."""
+    """A learner that has a loss: all that the trainer knows.
+
+    progress: how much of training is done, from 0 to 1, as the trainer says before each loss.
+    """
+
+    progress = 0.0
 
     @abstractmethod
     def loss(self, batch: Batch) -> Losses:

@@ -115,7 +115,7 @@ class Seq2Seq(Generator):
 
     @torch.no_grad()
     def _written(self, memory: Tensor, how: Decoding) -> Written:
-        how.check(self.task.outputs)
+        how.check(self.task.outputs, self.task.longest_)
         if how.method == "diverse":
             raise InputError(
                 "this pretrained network can't search by diverse beams: transformers has dropped them; use --decoding "

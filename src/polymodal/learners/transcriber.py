@@ -105,7 +105,7 @@ class Transcriber(Generator):
         return mix
 
     def _written(self, x: Masked, how: Decoding) -> Written:
-        how.check(self.task.outputs)
+        how.check(self.task.outputs, self.task.longest_)
         known(how)
         v, logp, most = self.task.vocabulary, self.ctc(x), self.task.longest_ - 1
         most = min(most, how.max_length or most)

@@ -43,7 +43,7 @@ class Translator(Generator):
     encoders: by modality name, in any order, all of the decoder's `dim`. decoder: built for `task.outputs` ids.
     decoding: how captions are searched for. sampled: share of a caption's words that are replaced by the decoder's own
     in training (scheduled sampling, Bengio et al. 2015; all words are drawn at once, Duckworth et al. 2019): it rises
-    linearly to this over the first `RISE` steps.
+    linearly to this in the first half of training.
 
     Raises InputError where the parts do not fit together.
     """
@@ -73,8 +73,6 @@ class Translator(Generator):
         # convolutions and frozen networks say what is there, and "left of" is a matter of where
         self.place = nn.Parameter(torch.randn(len(encoders), PLACES, decoder.dim) * 0.02)
         self.drop = nn.Dropout(dropout)
-        self.steps: Tensor
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.reward: Cider | None = None
 
     @property
@@ -125,7 +123,6 @@ class Translator(Generator):
             hidden.append(forced.hidden[some.mask])
             ids.append(some.values[some.mask])
             penalty = penalty + forced.penalty * (len(group) / len(rows))
-        self.steps += self.training
         asked = Masked(torch.cat(ids), torch.ones_like(torch.cat(ids), dtype=torch.bool))
         loss = self.task.loss(self.decoder.logits(torch.cat(hidden)), asked)
         return Losses(loss + penalty, {"loss": loss, "penalty": penalty})
@@ -161,7 +158,7 @@ class Translator(Generator):
 
     def _mixed(self, state: State, given: Masked) -> Masked:
         """Some of the given words replaced by what the decoder draws after the words before them."""
-        share = self.sampled * min(1.0, float(self.steps) / RISE)
+        share = self.sampled * min(1.0, 2 * self.progress)
         with torch.no_grad():
             logits = self.decoder.logits(self.decoder.forced(state, given).hidden[:, :-1])
             logits[..., [*self.task.vocabulary.banned, self.task.vocabulary.end]] = -torch.inf
@@ -171,7 +168,7 @@ class Translator(Generator):
         return Masked(values, given.mask)
 
     def _searched(self, state: State, how: Decoding, keys: Tensor | None = None) -> Written:
-        how.check(self.task.outputs)
+        how.check(self.task.outputs, self.task.longest_)
         v, limit = self.task.vocabulary, self.task.longest_
         return search(self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=limit, keys=keys)
 
@@ -196,7 +193,6 @@ class Translator(Generator):
 DRAWN = 4  # captions of a row that self-critical training draws: of one alone the gradient is mostly noise
 PLACES = 256  # tokens of a modality that have a vector of their place
 TOGETHER = 96  # captions of like length that go through the decoder together
-RISE = 2_000  # steps until scheduled sampling is at its full share
 
 
 def trimmed(words: Masked) -> Masked:
