@@ -3,11 +3,13 @@
 It stands here, and not beside the other tests of the report, since a browser is no part of an installation.
 """
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from polymodal.report.looks import short
 from real.browser import Browser, browser
 from report.conftest import Written, fitted, make, reported
 
@@ -51,6 +53,32 @@ FAINT = """
   return bad;
 })()
 """
+PRINTED = """
+(() => {
+  const tables = [...document.querySelectorAll("table")];
+  const light = (c) => { const [r, g, b, a = 1] = c.match(/[\\d.]+/g).map(Number); return a === 0 || Math.min(r, g, b) > 230 || a < 0.5; };
+  return {
+    closed: document.querySelectorAll("details:not([open])").length,
+    tables: tables.length,
+    shown: tables.filter(t => t.checkVisibility({contentVisibilityAuto: true}) && t.getBoundingClientRect().height > 8).length,
+    audio: [...document.querySelectorAll("audio, nav")].filter(x => x.checkVisibility()).length,
+    across: document.documentElement.scrollWidth - innerWidth,
+    dark: [...document.querySelectorAll("body, article, pre, td, figure, section")]
+      .map(x => [x.tagName, getComputedStyle(x).backgroundColor]).filter(([_, c]) => !light(c)),
+  };
+})()
+"""
+PLACES = """
+(() => {
+  const node = document.querySelector("p").firstChild;
+  return ["label", "97", "12", "5", "rows"].map(word => {
+    const range = document.createRange(), at = node.data.lastIndexOf(word);
+    range.setStart(node, at);
+    range.setEnd(node, at + word.length);
+    return range.getBoundingClientRect().left;
+  });
+})()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +117,31 @@ def test_it_can_be_read_in_the_dark(chromium: Browser, written: Written) -> None
         assert chromium.value(FAINT) == []
     finally:
         chromium.tell("Emulation.setEmulatedMedia", features=[])
+
+
+def test_it_can_be_printed(chromium: Browser, written: Written) -> None:
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    chromium.tell("Emulation.setEmulatedMedia", media="print", features=[dark])
+    try:
+        chromium.open(written.path, 690)  # A4 less its margins
+        found = chromium.value(PRINTED)
+        assert found["closed"] > 3 and found["tables"] == found["shown"] > 10
+        assert (found["audio"], found["across"] <= 0, found["dark"]) == (0, True, [])
+        assert chromium.value(FAINT) == []
+        page = base64.b64decode(chromium.tell("Page.printToPDF", printBackground=False)["data"])
+        assert page.startswith(b"%PDF") and 5 < page.count(b"/Type /Page\n") < 40
+    finally:
+        chromium.tell("Emulation.setEmulatedMedia", media="", features=[])
+
+
+@pytest.mark.parametrize("cell", ["\u202elovely", "\u05e9\u05dc\u05d5\u05dd", "\u2067\u2069\u2068lovely", "\u05e9 1"])
+def test_a_cell_stays_where_it_stands(chromium: Browser, tmp_path: Path, cell: str) -> None:
+    page = tmp_path / "cell.html"
+    words = f"<p>label {short(cell, 40)}, 97, 12: 5 rows</p>"
+    page.write_text(f'<html lang="en"><meta charset="utf-8"><title>x</title>{words}', encoding="utf-8")
+    chromium.open(page, 1280)
+    places = chromium.value(PLACES)
+    assert len(places) == 5 and places == sorted(places)
 
 
 def test_the_browser_tells_of_requests_and_errors(chromium: Browser, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from polymodal import report
 from polymodal.report import rows, sturdy
 
 NASTY = '<script>alert("x")</script><img src=http://example.com/a.png onerror=alert(1)> & it\'s'
-ODD = 'photos/it\'s "odd" <b>照片 #{}%.png'
+ODD = 'photos/it\'s "odd" <b>照片\u202e \u05e9\u05dc\u05d5\u05dd #{}%.png'  # turned around, and Hebrew
 
 
 class Written(NamedTuple):

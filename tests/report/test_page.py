@@ -9,8 +9,9 @@ import pytest
 
 import polymodal
 from polymodal import report
-from polymodal.report import page as pages
-from polymodal.report.looks import DETAILS
+from polymodal.report import blocks, writing
+from polymodal.report.looks import DETAILS, MARKS, short, tail
+from polymodal.report.looks import written as text_of
 from report.conftest import NASTY, Written
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -64,13 +65,34 @@ def test_the_page_is_whole_and_stands_alone(written: Written) -> None:
     assert policy is not None and policy.startswith("default-src 'none'") and "http" not in policy
     assert written.told.sections == SECTIONS
     assert written.told.bytes == written.path.stat().st_size < 3_000_000
-    assert written.path.read_bytes().find(pages.MARK) in range(2048)
+    assert written.path.read_bytes().find(writing.MARK) in range(2048)
 
 
 def test_what_cells_hold_is_text(written: Written) -> None:
     seen = read(written.html)
     assert NASTY in seen.text and "<i>kind</i>" in seen.text and "照片" in seen.text and '"odd" <b>' in seen.text
     assert "onerror" not in {k for _, a in seen.tags for k in a} and "i" not in {t for t, _ in seen.tags}
+
+
+def test_cells_do_not_turn_the_words_around_them(written: Written) -> None:
+    seen = read(written.html)
+    assert "[U+202E]" in seen.text and not {chr(c) for c in MARKS} & set(written.html)
+    pieces = re.findall(r"[^<>\"]*[\u2068\u2069][^<>\"]*", written.html)
+    assert any("\u05e9\u05dc\u05d5\u05dd" in p for p in pieces)
+    for piece in pieces:  # what is isolated ends where it began: in one text, or one attribute
+        assert re.fullmatch(r"[^\u2068\u2069]*(\u2068[^\u2068\u2069]*\u2069[^\u2068\u2069]*)+", piece), piece
+
+
+@pytest.mark.parametrize(
+    "cell", ["\u202eexe.gpj", "a\u2069b\u2068", "\u2067x", "\u05e9\u202e\u05dc 1", "x\u2029y" * 90]
+)
+def test_what_a_cell_has_of_directions_ends_with_it(cell: str) -> None:
+    for said in (short(cell, 100), tail(cell)):
+        assert not {chr(c) for c in MARKS} & set(said)
+        inner = said[1:-1] if said.startswith("\u2068") else said
+        assert said.startswith("\u2068") == said.endswith("\u2069") == ("\u05e9" in cell)
+        assert not set(inner) & {"\u2068", "\u2069"}
+    assert not {chr(c) for c in MARKS} & set(text_of(cell))
 
 
 def test_the_page_is_for_everybody(written: Written) -> None:
@@ -125,7 +147,7 @@ def test_the_same_twice(model: polymodal.Model, things: Path, cells: Path, tmp_p
 def test_a_page_that_would_be_too_large_shows_less(
     model: polymodal.Model, things: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "LARGEST", 1)
+    monkeypatch.setattr(writing, "LARGEST", 1)
     small = tmp_path / "small.html"
     report.write(model, things, small, robust=False, rows=2, cache=cells)
     html = small.read_text(encoding="utf-8")
@@ -136,9 +158,7 @@ def test_a_page_that_would_be_too_large_shows_less(
 def test_without_matplotlib_the_tables_stay(
     model: polymodal.Model, things: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from polymodal.evaluate import figures
-
-    for module in (figures, pages, __import__("polymodal.report.blocks", fromlist=["x"])):
+    for module in (blocks, writing):
         monkeypatch.setattr(module, "available", lambda: False)
     path = tmp_path / "plain.html"
     report.write(model, things, path, robust=False, rows=2, cache=cells)

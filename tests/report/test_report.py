@@ -12,11 +12,13 @@ import polymodal
 from conftest import Run, squares
 from polymodal import InputError, report
 from polymodal.data.table import Table
-from polymodal.report import rows, sample, writing
+from polymodal.evaluate.compare import Comparison
+from polymodal.report import evidence, rows, writing
+from polymodal.report import study as sample
+from polymodal.report.blocks import Facts
 from polymodal.report.card import PARTS
 from polymodal.report.data import lacking
 from polymodal.report.results import reliability
-from polymodal.report.study import study
 from report.conftest import NASTY, Written
 from report.test_page import read
 
@@ -38,16 +40,32 @@ def test_the_sample_is_the_same_however_a_file_is_read(
     for part in (3, 7, 1000):
         monkeypatch.setattr(sample, "PART", part)
         s = sample.sampled(things, schema, task, 10, seed=3)
-        found.append(([s.table.row_number(i) for i in range(10)], s.table.cells("note"), s.empty, s.labels, s.rows))
+        found.append(([s.table.row_number(i) for i in range(10)], s.table.cells("note"), s.filled, s.labels, s.rows))
     assert found[0] == found[1] == found[2]
-    numbers, notes, empty, labels, count = found[0]
+    numbers, notes, filled, labels, count = found[0]
     assert numbers == sorted(numbers) and len(set(numbers)) == 10 and count == 32
     whole = Table.read(things)
     assert notes == [whole.cells("note")[i - 1] for i in numbers]
-    assert empty["photo"] == sum(c is None for c in whole.cells("photo"))
+    assert filled["photo"] == sum(c is not None for c in whole.cells("photo"))
     assert sum(labels.values()) == 32 and labels["good"] == whole.cells(KIND).count("good")
     other = sample.sampled(things, schema, task, 10, seed=4).table
     assert [other.row_number(i) for i in range(10)] != numbers
+
+
+def test_parts_of_a_file_may_lack_columns(
+    model: polymodal.Model, things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Table.read(things).frame().head(6).to_dict("records")
+    some = [
+        {k: v for k, v in x.items() if v is not None and (i > 2 or k not in (KIND, "photo"))}
+        for i, x in enumerate(lines)
+    ]
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps(x) + "\n" for x in some), encoding="utf-8")
+    for part in (1, 2, 100):
+        monkeypatch.setattr(sample, "PART", part)
+        s = sample.sampled(tmp_path / "some.jsonl", model.preprocessor.schema, model.task, 4, 0)
+        assert (s.target, s.unlabelled, sum(s.labels.values())) == (True, 3, 3)
+        assert s.filled["photo"] == sum("photo" in x for x in some) and s.filled["nothing"] == 0
 
 
 def test_every_row_is_drawn_as_often_as_any_other(model: polymodal.Model, things: Path) -> None:
@@ -79,7 +97,7 @@ def test_rows_are_chosen_as_it_is_defined(
     model: polymodal.Model, things: Path, cells: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "EACH", 2)
-    looked = study(model, things, 32, cache=cells, seed=0, quiet=True)
+    looked = sample.study(model, things, 32, cache=cells, seed=0)
     best, worst, odd = rows.chosen(looked)
     p = torch.softmax(looked.logits.double(), 1)
     assert looked.truth is not None
@@ -102,6 +120,23 @@ def test_patterns_in_words() -> None:
     assert said == ["nothing is absent", "without note", "table alone", "everything is absent"]
 
 
+def test_a_training_row_is_skipped_only_where_it_is_the_row_itself(
+    model: polymodal.Model, things: Path, cells: Path
+) -> None:
+    looked = sample.study(model, things, 4, cache=cells, seed=0)
+    own = looked.table.row_number(0)
+    table = Table.read(things)
+    turned = Table.read(table.frame().iloc[::-1], table.folder)  # the same rows by other numbers
+    for train, same in ((table, True), (turned, False)):
+        *_, facts = evidence.neighbours(looked, 0, evidence.training_rows(looked, train))
+        assert isinstance(facts, Facts)
+        found = [name for name, _ in facts.items]
+        if same:
+            assert f"training row {own}" not in found
+        else:
+            assert found[0] == f"training row {33 - own}" and "distance 0.000" in facts.items[0][1]
+
+
 # --- unusual models and tables ------------------------------------------------------------------------
 
 
@@ -122,9 +157,34 @@ def test_a_table_without_the_target(model: polymodal.Model, things: Path, cells:
     assert f"blind.csv has no column {KIND}, so nothing can be said of how good" in said
 
 
-def test_numbers_from_one_modality(things: Path, cells: Path, tmp_path: Path) -> None:
+def test_rows_without_a_label_are_not_counted_as_scored(
+    model: polymodal.Model, things: Path, cells: Path, tmp_path: Path
+) -> None:
+    frame = Table.read(things).frame()
+    frame.loc[3:, KIND] = None
+    frame.to_csv(things.parent / "few.csv", index=False)
+    told = report.write(model, things.parent / "few.csv", tmp_path / "r.html", cache=cells, robust=False)
+    said = text(tmp_path / "r.html")
+    assert "too few rows for that to mean much" in told.summary[1] and "3 rows here" in said
+    assert "29 of 32 rows have no label" in said and "3 of which have a label" in said
+    frame[KIND] = None
+    frame.to_csv(things.parent / "none.csv", index=False)
+    report.write(model, things.parent / "none.csv", tmp_path / "n.html", cache=cells, robust=False)
+    assert f"No row has a label in {KIND}" in text(tmp_path / "n.html")
+
+
+def test_the_summary_names_the_best_rivals(model: polymodal.Model, written: Written) -> None:
+    rivals = Comparison.from_json(model.report["comparison"]).candidates[1:]
+    best = sorted(rivals, key=lambda x: -x.score.value)[:4]
+    beside = written.told.summary[1].partition(", beside ")[2]
+    assert [beside.find(x.name) for x in best] == sorted(beside.find(x.name) for x in best) and best[0].name in beside
+
+
+def test_numbers_from_one_modality(things: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.read_csv(things)[["price", "weight"]]
     net = polymodal.fit(frame, "weight", fusion="concat", size="tiny", epochs=1, cache=cells)
+    monkeypatch.setattr(sample, "PART", 4)
+    frame.loc[:7, "weight"] = None  # parts without a label
     told = report.write(net, frame, tmp_path / "r.html", cache=cells, train=frame)
     said = text(tmp_path / "r.html")
     assert "r2" in told.metrics and list(told.contributions) == ["table"]
@@ -136,6 +196,7 @@ def test_numbers_from_one_modality(things: Path, cells: Path, tmp_path: Path) ->
 def test_estimators_and_sets_of_labels(things: Path, cells: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(things)[["note", "price"]]
     frame["tags"] = ["a|b" if p > 1.6 else "b" if i % 3 else "" for i, p in enumerate(frame["price"])]
+    labelled, with_b = sum(t != "" for t in frame["tags"]), sum("b" in t for t in frame["tags"])
     model = polymodal.fit(
         frame, "tags", task="multilabel", fusion="features", preset="fast", time_limit=5, baselines=False, cache=cells
     )
@@ -143,7 +204,9 @@ def test_estimators_and_sets_of_labels(things: Path, cells: Path, tmp_path: Path
     told = report.write(model, frame, tmp_path / "r.html", cache=cells, robust=False)
     said = text(tmp_path / "r.html")
     assert "average_precision" in told.metrics and "made of estimators, which have none" in said
-    assert "All labels are right" in said and "--no-robustness" in said
+    assert (
+        "All labels are right" in said and f"b {with_b} {with_b / labelled:.1%}" in said and "--no-robustness" in said
+    )
 
 
 def test_a_model_that_writes(tmp_path: Path, cells: Path) -> None:

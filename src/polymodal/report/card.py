@@ -31,7 +31,7 @@ PARTS = {  # the card's headings, by the names that a file gives them
     "ethics": "Ethical considerations",
 }
 OPEN = "To be filled in by a person who knows what the model is for: give --card FILE.json or FILE.toml with {key!r}."
-LIMIT, LABELS = 4000, 8  # characters of what a person says; labels that are named
+LIMIT, LABELS, BESIDE = 4000, 8, 4  # characters of what a person says; labels, rivals that are named
 
 
 def read_card(path: Path | None) -> dict[str, str]:
@@ -75,16 +75,19 @@ def _what(study: Study) -> str:
 
 def _how_well(study: Study) -> str:
     score = study.score
-    if score is None or study.scores is None:
+    metric = study.model.task.metric
+    if score is None:
         here = f"{study.name} has no labels, so how good its answers to these rows are is not known"
     else:
-        few = " (too few rows for that to mean much)" if study.scores.rows < FEW else ""
-        here = f"Its {study.scores.metric} is {interval(score)} on {study.of}{few}"
+        few = " (too few rows for that to mean much)" if len(study.labelled) < FEW else ""
+        here = f"Its {metric.name} is {interval(score)} on {study.of}{few}"
     compared = comparisons(study)
     if not compared:
         return f"{here}; what it was compared with is not known."
     of, c = compared[-1]
-    beside = [f"{short(x.name, 40)} {interval(x.score)}" for x in c.candidates[1:5]]
+    rivals = [x for x in c.candidates[1:] if x.score.value == x.score.value]
+    best = sorted(rivals, key=lambda x: x.score.value, reverse=metric.higher)[:BESIDE]
+    beside = [f"{short(x.name, 40)} {interval(x.score)}" for x in best]
     if not beside:
         return f"{here}; it was compared with nothing else."
     return f"{here}; on {c.rows:,} {of} it had {interval(c.candidates[0].score)}, beside {', '.join(beside)}."
@@ -154,16 +157,13 @@ def _facts(study: Study, found: Robustness | str) -> dict[str, Sequence[str]]:
     size = sum(p.numel() for p in study.model.learner.parameters())
     weights = f", {size:,} weights" if size else ", made of estimators"
     rows, group = report.get("rows") or {}, study.model.preprocessor.schema.group
-    train = (
-        [
-            f"{rows['train']:,} rows, of which {rows.get('unlabelled', 0):,} have no label; {rows['valid']:,} "
-            "validation rows chose the model."
-        ]
-        if rows
-        else []
-    )
+    train = []
+    if rows:
+        train.append(f"{rows['train']:,} rows, of which {rows.get('unlabelled', 0):,} have no label; "
+                     f"{rows['valid']:,} validation rows chose the model.")  # fmt: skip
     if bad := report.get("bad"):
-        train.append(f"{len(bad):,} cells could not be read when it was fitted, and were absent.")
+        cells = "1 cell" if len(bad) == 1 else f"{len(bad):,} cells"
+        train.append(f"{cells} could not be read when it was fitted, and counted as absent.")
     if counts := _balance(study):
         train.append(counts)
     lost = [] if isinstance(found, str) else list(found.sentences)

@@ -10,7 +10,7 @@ from polymodal.report import figures
 from polymodal.report.blocks import Block, Card, Cards, Grid, Heading, Section, Words, drawn, small
 from polymodal.report.figures import number
 from polymodal.report.looks import NAME, VALUE, short
-from polymodal.report.study import Study
+from polymodal.report.study import LABELS, Study
 from polymodal.tasks.regress import Regression
 from polymodal.uncertainty import presence
 
@@ -40,9 +40,9 @@ def _modalities(study: Study) -> Grid:
     for m, (kind, columns) in schema.modalities().items():
         if m not in here:
             continue
-        empty = sum(study.drawn.empty.get(c, 0) for c in columns) / max(1, len(columns) * study.drawn.rows)
+        empty = 1 - sum(study.drawn.filled[c] for c in columns) / (len(columns) * study.drawn.rows)
         bad = sum(b.column in columns for b in study.rows.bad)
-        of = f"{len(columns)} columns" if kind == "tabular" else kind
+        of = f"{len(columns)} column{'s' * (len(columns) != 1)}" if kind == "tabular" else kind
         lines.append([short(m, NAME), of, f"{here[m].sum():,} of {len(here[m]):,}", f"{empty:.1%}", f"{bad:,}"])
     head = ["modality", "kind", "rows that have it", "empty cells, of all rows", "unreadable cells"]
     return Grid("What the model reads", head, lines[:LISTED], frozenset([1]))
@@ -54,22 +54,24 @@ def _labels(study: Study) -> list[Block]:
     if not count.target:
         return [Heading("Labels"), Words(f"{study.name} has no column {name}, so there are no labels to compare with.")]
     missing = f" {count.unlabelled:,} of {count.rows:,} rows have no label." if count.unlabelled else ""
+    if count.unlabelled == count.rows:
+        return [Heading("Labels"), Words(f"No row has a label in {name}, so there is nothing to compare with.")]
     if count.labels:
-        return [Heading("Labels"), *_counted(study, count.labels, name, missing)]
+        return [Heading("Labels"), *_counted(count.labels, count.rows - count.unlabelled, name, missing)]
     if study.writes:
         n = count.numbers[:, 0]
-        mean = f", {n.mean():.1f} a row" if len(n) else ""
-        return [Heading("Texts"), Words(f"The target {name} holds texts{mean}.{missing}")]
+        return [Heading("Texts"), Words(f"The target {name} holds texts, {n.mean():.1f} a row.{missing}")]
     return [Heading("Labels"), *_numbers(study, missing)]
 
 
-def _counted(study: Study, labels: Counter[str], name: str, missing: str) -> list[Block]:
-    total, ranked = sum(labels.values()), labels.most_common()
+def _counted(labels: Counter[str], rows: int, name: str, missing: str) -> list[Block]:
+    """rows: that have a label; of sets of labels, their shares of these rows add up to more than 1."""
+    ranked, least = labels.most_common(), "at least " * (len(labels) == LABELS)
     rest = len(ranked) - LISTED
     more = f" The {LISTED} commonest are listed; {rest:,} others are not." if rest > 0 else ""
-    said = f"{name} has {len(ranked):,} different label{'s' * (len(ranked) != 1)}.{more}{missing}"
+    said = f"{name} has {least}{len(ranked):,} different label{'s' * (len(ranked) != 1)}.{more}{missing}"
     top = [(short(k, LONGEST), float(v)) for k, v in ranked[:SHOWN]]
-    lines = [[short(k, VALUE), f"{v:,}", f"{v / total:.1%}"] for k, v in ranked[:LISTED]]
+    lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in ranked[:LISTED]]
     grid = Grid(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN)
     title = f"Rows by label{f', the {SHOWN} commonest' if len(ranked) > SHOWN else ''}"
     return [Words(said), *drawn(title, figures.bars, "labels", title, top, "rows"), grid]

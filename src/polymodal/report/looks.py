@@ -4,6 +4,7 @@ Everything is small and inside the page (data URIs), and each picture has words 
 kept is a question of `Detail`, so that a page of many rows still fits.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -28,10 +29,13 @@ from polymodal.modalities.vectors import array
 
 NAME, VALUE = 80, 120  # characters of a cell's name, of a value
 COLUMNS, MODALITIES = 12, 8  # columns of a table, modalities of a row that are shown
-POINTS, CHANNELS = 160, 4  # of the line through a series
+POINTS = 160  # of the line through a series
 WIDE, HIGH = 320, 80  # its units
 DASHES = ("", "6 3", "2 3", "8 3 2 3")  # a channel each: lines are told apart by more than colour
+CHANNELS = len(DASHES)
 SECONDS = 20.0  # of a recording
+ISOLATE = "\u2068\u2069"  # first strong isolate, and its end
+MARKS = {c: f"[U+{c:04X}]" for c in (*range(0x202A, 0x202F), 0x2066, 0x2067)} | {0x2028: " ", 0x2029: " "}
 
 
 class Detail(NamedTuple):
@@ -75,19 +79,13 @@ def _look(preprocessor: Preprocessor, table: Table, row: int, modality: str, det
     raw = table.cells(columns[0])[row]
     name = tail(raw) if isinstance(raw, str | Path) and kind != "text" else ""
     out = Look(short(modality, NAME), kind, name)
-    if missing(raw) if not isinstance(raw, np.ndarray) else False:
+    if not isinstance(raw, np.ndarray) and missing(raw):
         return out._replace(gone="absent")
     takes = any(c.takes_files for v, c in preprocessor.codecs.items() if preprocessor.views[v] == modality)
     try:
         return LOOKS[kind](out, resolve(raw, table.folder) if takes else raw, detail)
     except Unreadable as e:
         return out._replace(gone=f"can't be read: {short(e, VALUE)}")
-
-
-def tail(cell: str | Path) -> str:
-    """The end of a path, by which files differ."""
-    text = plain(str(cell)[-4 * NAME :])
-    return text if len(text) <= NAME // 2 else "…" + text[1 - NAME // 2 :]
 
 
 def _image(look: Look, cell: Any, detail: Detail) -> Look:
@@ -160,21 +158,47 @@ def lines(x_tc: NDArray[np.float64], words: str) -> str:
     scale = (HIGH - 8) / (high - low) if high > low else 0.0
     at = np.linspace(2, WIDE - 2, max(2, len(x_tc)))
     paths = []
-    for c, x_t in enumerate(x_tc.T):
+    for x_t, dashes in zip(x_tc.T, DASHES, strict=False):
         pen, points = "M", []
         for x, y in zip(at, x_t, strict=False):
             if np.isfinite(y):
                 points.append(f"{pen}{x:.1f} {HIGH - 4 - (y - low) * scale:.1f}")
             pen = "L" if np.isfinite(y) else "M"
-        dash = f' stroke-dasharray="{DASHES[c]}"' if DASHES[c % len(DASHES)] else ""
+        dash = f' stroke-dasharray="{dashes}"' if dashes else ""
         paths.append(f'<path d="{"".join(points)}"{dash}/>')
     label = f'role="img" aria-label="{escape(plain(words))}"'
     return f'<svg class="line" viewBox="0 0 {WIDE} {HIGH}" {label}>{"".join(paths)}</svg>'
 
 
+# --- words --------------------------------------------------------------------------------------------
+
+
 def short(cell: Any, limit: int) -> str:
-    """A cell as text that a page can hold, cut where it is long."""
+    """A cell as text that a page can hold, cut where it is long; what is written from right to left stays by itself."""
     if isinstance(cell, list | tuple):
         cell = " | ".join(str(x) for x in cell[:limit])
     text = plain(str(cell)[: 4 * limit]).strip() or "(blank)"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return apart(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def tail(cell: str | Path) -> str:
+    """The end of a path, by which files differ."""
+    text = plain(str(cell)[-4 * NAME :])
+    return apart(text if len(text) <= NAME // 2 else "…" + text[1 - NAME // 2 :])
+
+
+def apart(text: str) -> str:
+    r"""A cell's text that does not change the order of the words around it: isolated where any of it runs from right to
+    left (Unicode Standard Annex 9), with its own controls of direction as marks.
+
+    >>> apart("lovely"), apart("\u202egnp.exe\u2069")
+    ('lovely', '[U+202E]gnp.exe[U+2069]')
+    """
+    text = text.translate({ord(c): f"[U+{ord(c):04X}]" for c in ISOLATE}).translate(MARKS)
+    leftward = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
+    return f"{ISOLATE[0]}{text}{ISOLATE[1]}" if leftward else text
+
+
+def written(text: str) -> str:
+    """Text as the page has it: without what HTML can't hold; no control reorders what comes after it."""
+    return plain(text).translate(MARKS)

@@ -36,10 +36,10 @@ def _scored(study: Study) -> list[Block]:
     if scores is None or score is None:
         why = "has no label for any of them" if study.drawn.target else f"has no column {short(study.target, NAME)}"
         return [Words(f"{study.name} {why}, so nothing can be said of how good the answers to these rows are.")]
-    rows = scores.rows - scores.unlabelled
+    rows = len(study.labelled)
     by = f"; intervals are over {short(scores.group, NAME)}" if scores.group else ""
     few = f" {rows} row{'s' * (rows != 1)} are too few for an interval that means much." if rows < FEW else ""
-    lines = [[name, f"{x.value:.3f}" if x.value == x.value else "–", _ends(x)] for name, x in scores.metrics.items()]
+    lines = [[name, *_value(x)] for name, x in scores.metrics.items()]
     return [
         Words(f"On {study.of}, {rows:,} of which have a label, {scores.metric} is {interval(score)}.{few}"),
         Grid(f"Metrics with 95% bootstrap intervals{by}", ["metric", "value", "95% interval"], lines[:METRICS]),
@@ -47,8 +47,9 @@ def _scored(study: Study) -> list[Block]:
     ]
 
 
-def _ends(x: Any) -> str:
-    return "–" if x.low != x.low else f"[{x.low:.3f}, {x.high:.3f}]"
+def _value(x: Interval) -> list[str]:
+    """The cells of a value and of its interval."""
+    return [f"{x.value:.3f}" if x.value == x.value else "–", f"[{x.low:.3f}, {x.high:.3f}]" if x.low == x.low else "–"]
 
 
 def comparisons(study: Study) -> list[tuple[str, Comparison]]:
@@ -64,10 +65,10 @@ def _compared(study: Study) -> list[Block]:
         lines, shown = [], []
         for j, x in enumerate(c.candidates[:CANDIDATES]):
             name = short(x.name, NAME) + (" (this model)" if j == 0 else "")
-            lines.append([name, f"{x.score.value:.3f}", _ends(x.score), f"{x.parameters:,}" if x.parameters else "–"])
+            lines.append([name, *_value(x.score), f"{x.parameters:,}" if x.parameters else "–"])
             shown.append(Span(name, x.score, j == 0))
         if study.score is not None and c.metric == study.scores.metric and not i:  # type: ignore[union-attr]
-            shown.insert(1, Span(f"this model on {short(study.name, 24)}", study.score, True))
+            shown.insert(1, Span(f"this model on {short(study.table.name, 24)}", study.score, True))
         title = f"{c.metric} on {c.rows:,} {of}"
         out += [
             Words(c.verdict),
@@ -88,19 +89,17 @@ def _confusion(study: Study) -> list[Block]:
         return []
     labels, matrix = study.scores.confusion
     table = np.array(matrix).reshape(len(labels), len(labels))
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
     out: list[Block] = [Heading("What is taken for what"), *_per_class(labels, table)]
     if len(labels) <= CLASSES:
         names = [short(x, 16) for x in labels]
-        share = table / np.maximum(table.sum(1, keepdims=True), 1)
         head = ["true label \\ predicted", *names]
         rows = [[n, *(f"{x:,}" for x in line)] for n, line in zip(names, table, strict=True)]
         out.append(Grid("Rows by true label (down) and predicted one (across)", head, rows, shades=share.tolist()))
     wrong = [(int(table[i, j]), i, j) for i, j in zip(*np.nonzero(table), strict=True) if i != j]
     pairs = sorted(wrong, key=lambda w: -w[0])[:PAIRS]
     if pairs and len(labels) > 2:
-        rows = [
-            [short(labels[i], 40), short(labels[j], 40), f"{n:,}", f"{n / table[i].sum():.0%}"] for n, i, j in pairs
-        ]
+        rows = [[short(labels[i], 40), short(labels[j], 40), f"{n:,}", f"{share[i, j]:.0%}"] for n, i, j in pairs]
         head = ["true label", "taken for", "rows", "share of the label"]
         out.append(Grid("What is confused most often", head, rows, frozenset([1])))
     return out
@@ -128,7 +127,7 @@ def _per_class(labels: Sequence[Any], table: np.ndarray) -> list[Block]:
 def _label_sets(study: Study) -> list[Block]:
     task = study.model.task
     assert isinstance(task, MultiLabel)
-    logits, truth = study.at(study.labelled)
+    logits, truth = study.known()
     said, true = probabilities(task, logits) > 0.5, numpy(truth.values) > 0.5
     order = np.argsort(-true.sum(0), kind="stable")[:PAIRS]
     rows = []
@@ -145,7 +144,7 @@ def _residuals(study: Study) -> list[Block]:
     task = study.model.task
     if not isinstance(task, Regression):
         return []
-    logits, truth = study.at(study.labelled)
+    logits, truth = study.known()
     guess, true = numpy(logits.double()), numpy(truth.values.double())
     mask = numpy(truth.mask).reshape(len(true), -1)
     names = [study.target] if task.columns is None else task.columns
@@ -160,9 +159,8 @@ def _residuals(study: Study) -> list[Block]:
         lines.append([name, number(float(np.abs(error).mean())), *five])
         if k < 2:
             title = f"Predictions of {name} over true values"
-            out += drawn(
-                f"{title}; on the dashed line both are the same.", figures.residuals, f"residuals-{k}", title, t, y
-            )
+            caption = f"{title}; on the dashed line both are the same."
+            out += drawn(caption, figures.residuals, f"residuals-{k}", title, t, y)
     head = ["target", "mean size", "5%", "25%", "50%", "75%", "95%"]
     return [*out, Grid("Prediction less truth: its mean size, and its quantiles", head, lines)]
 
@@ -176,22 +174,14 @@ def _reliability(study: Study) -> list[Block]:
     grid = Grid("How good the probabilities are; less is better", ["rows", "log loss", "calibration error"], lines)
     out: list[Block] = [Heading("Do the probabilities mean what they say?"), grid]
     t = study.scores.probabilities["temperature"]
-    how = (
-        f"Logits are divided by {t:.3g}, the temperature found on validation rows."
-        if t != 1
-        else "No temperature is used."
-    )
+    divided = f"Logits are divided by {t:.3g}, the temperature found on validation rows."
+    how = divided if t != 1 else "No temperature is used."
     out.append(small(f"{how} The calibration error is the mean gap between confidence and the share that is right."))
     if bins:
         title = "How often it is right, by how sure it is"
         rows = [[f"{x:.0%}", f"{y:.0%}", f"[{low:.0%}, {high:.0%}]", f"{n:,}"] for x, y, low, high, n in bins]
-        out += drawn(
-            f"{title}. Below the dashed line it is too sure of itself, above it not sure enough.",
-            figures.reliability,
-            "reliability",
-            title,
-            bins,
-        )
+        caption = f"{title}. Below the dashed line it is too sure of itself, above it not sure enough."
+        out += drawn(caption, figures.reliability, "reliability", title, bins)
         out.append(Grid(title, ["mean confidence", "right", "95% interval", "rows"], rows))
     return out
 
@@ -201,15 +191,15 @@ def _before_and_after(study: Study) -> list[list[str]]:
     found, here = study.model.calibration, study.scores.probabilities
     lines = []
     if found is not None and found.log_loss is not None and found.ece is not None:
-        for when, words in (("before", "before"), ("after", "after")):
-            name = f"{found.rows:,} validation rows, {words} the temperature"
+        for when in ("before", "after"):
+            name = f"{found.rows:,} validation rows, {when} the temperature"
             lines.append([name, f"{found.log_loss[when]:.3f}", f"{found.ece[when]:.3f}"])
-    return [*lines, [f"{study.scores.rows:,} rows here", f"{here['log_loss']:.3f}", f"{here['ece']:.3f}"]]
+    return [*lines, [f"{len(study.labelled):,} rows here", f"{here['log_loss']:.3f}", f"{here['ece']:.3f}"]]
 
 
 def reliability(study: Study) -> list[tuple[float, float, float, float, int]]:
     """By bin of confidence that has rows: its mean, the share that is right, that share's 95% interval, and rows."""
-    logits, truth = study.at(study.labelled)
+    logits, truth = study.known()
     sure = confidence(study.model.task, logits)
     right = numpy(classes(study.model.task, logits) == truth.values)
     at_b = np.minimum((sure * BINS).astype(int), BINS - 1)
@@ -231,7 +221,7 @@ def _coverage(study: Study) -> list[Block]:
     lines = [_covered("all rows", found.overall)]
     lines += [_covered(" + ".join(short(m, 30) for m in c.present) or "nothing", c) for c in found.patterns[:CLASSES]]
     each = [found.overall, *found.patterns]
-    shown = [Span(line[0], Interval(*c[2:5])) for line, c in zip(lines, each, strict=False)]
+    shown = [Span(line[0], Interval(c.coverage, c.low, c.high)) for line, c in zip(lines, each, strict=False)]
     title = f"How often the sets asked to hold {COVERAGE:.0%} hold the truth, by what is present"
     calibration = study.model.calibration
     hope = " The rows come in groups, so this is a hope and no promise." if calibration and calibration.grouped else ""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.report.blocks import Block, Card, Cards, Heading, Section, Words, signed, small
+from polymodal.report.evidence import Training, neighbours, parts
 from polymodal.report.looks import VALUE, short
-from polymodal.report.nearby import Nearby
-from polymodal.report.parts import parts
 from polymodal.report.study import Study
 from polymodal.tasks.classify import MultiLabel, numpy
 from polymodal.tasks.regress import Regression
@@ -21,6 +21,12 @@ from polymodal.uncertainty.temperature import classes, confidence, probabilities
 
 EACH = 3  # rows of a group
 TEXTS = 200  # rows of texts that are scored one by one
+HOW = (
+    "Below each row is what every modality adds to the probability of the predicted label (or to the predicted value): "
+    "Shapley values from real absence; then which parts of the one or two that count most speak for the answer (+) or "
+    "against it (-), and how faithful that is: the gain is 0 for an order of parts that knows nothing of the model, "
+    "and negative for one that is the wrong way round."
+)
 Floats = NDArray[np.float64]
 
 
@@ -32,30 +38,20 @@ class Group(NamedTuple):
     rows: list[tuple[int, str]]
 
 
-def rows(study: Study, nearby: Nearby | None) -> Section:
-    """The rows that say most about the model."""
+def rows(study: Study, train: Training | None) -> Section:
+    """The rows that say most about the model. train: where nearest rows are shown."""
     if study.truth is None:
         why = "Without labels it can't be said which rows it gets right; these are some of its answers."
         some = np.linspace(0, len(study.rows) - 1, min(EACH, len(study.rows))).round().astype(int)
         groups = [Group("Some answers", why, [(i, "") for i in dict.fromkeys(some.tolist())])]
     else:
         groups = [g for g in chosen(study) if g.rows]
-    played = _played(study, [i for g in groups for i, _ in g.rows])
-    blocks: list[Block] = []
-    if played is not None and len(played.modalities) > 1:
-        blocks.append(
-            small("Below each row is what every modality adds to the probability of the predicted label (or to the "
-                  "predicted value): Shapley values from real absence; then which parts of the one or two that count "
-                  "most speak for the answer (+) or against it (-), and how faithful that is: the gain is 0 for an "
-                  "order of parts that knows nothing of the model, and negative for one that is the wrong way round.")
-        )  # fmt: skip
-    done = 0
+    at = [i for g in groups for i, _ in g.rows]
+    played = None if study.writes else contributions(study.model, study.rows.take(at), sample=0, seed=study.seed)
+    blocks: list[Block] = [small(HOW)] if played is not None and len(played.modalities) > 1 else []
+    ones = iter([None] * len(at) if played is None else [played.take([i]) for i in range(len(at))])
     for g in groups:
-        cards = []
-        for i, said in g.rows:
-            one = None if played is None else played.take([done])
-            cards.append(_card(study, i, said, one, nearby))
-            done += 1
+        cards = [_card(study, i, said, next(ones), train) for i, said in g.rows]
         blocks += [Heading(g.title), Words(g.definition), Cards(cards)]
     return Section("rows", "Rows", blocks)
 
@@ -77,7 +73,7 @@ def chosen(study: Study) -> list[Group]:
 
 def _labels(study: Study) -> list[Group]:
     at = study.labelled
-    logits, truth = study.at(at)
+    logits, truth = study.known()
     task = study.model.task
     y_n = numpy(truth.values)
     chance = np.take_along_axis(probabilities(task, logits), y_n[:, None], 1)[:, 0]
@@ -89,18 +85,16 @@ def _labels(study: Study) -> list[Group]:
     return [
         _group("Best", "Right, and the true label is given the greatest chance.", best, at, said),
         _group("Worst", "Wrong, and the surest of it.", worst, at, said),
-        _group(
-            "Most surprising", "The true label is given the least chance, of the rows not shown above.", odd, at, said
-        ),
-    ]
+        _group("Most surprising", "The true label is given the least chance, of the rows not shown above.",
+               odd, at, said),
+    ]  # fmt: skip
 
 
 def _label_sets(study: Study) -> list[Group]:
     at = study.labelled
-    logits, truth = study.at(at)
+    logits, truth = study.known()
     p_nc, y_nc = probabilities(study.model.task, logits), numpy(truth.values) > 0.5
-    tiny = 1e-12
-    loss = -np.log(np.where(y_nc, p_nc, 1 - p_nc).clip(tiny)).mean(1)
+    loss = -np.log(np.where(y_nc, p_nc, 1 - p_nc).clip(1e-12)).mean(1)
     right, sure = ((p_nc > 0.5) == y_nc).all(1), confidence(study.model.task, logits)
     said = [f"Its log loss, a label, is {x:.3f}." for x in loss]
     best = first(loss, right)
@@ -116,7 +110,7 @@ def _label_sets(study: Study) -> list[Group]:
 def _numbers(study: Study) -> list[Group]:
     at, task = study.labelled, study.model.task
     assert isinstance(task, Regression)
-    logits, truth = study.at(at)
+    logits, truth = study.known()
     mask = numpy(truth.mask).reshape(len(at), -1)
     error_nk = np.where(mask, numpy(logits.double()) - numpy(truth.values.double()), np.nan)
     size = np.nanmean(np.abs(error_nk), axis=1)
@@ -144,8 +138,8 @@ def _numbers(study: Study) -> list[Group]:
 
 
 def _texts(study: Study) -> list[Group]:
-    at = study.labelled[:TEXTS]
-    logits, truth = study.at(at)
+    at, (logits, truth) = study.labelled[:TEXTS], study.known()
+    logits, truth = logits[:TEXTS], truth.take(torch.arange(len(at)))
     metric = study.model.task.metric
     value = study.model.task.scores(logits, truth, np.eye(len(at)))[metric.name]
     said = [f"{metric.name} of this row alone: {v:.3f}." for v in value]
@@ -153,21 +147,10 @@ def _texts(study: Study) -> list[Group]:
     best = first(-order, np.ones(len(at), bool))
     worst = first(order, ~np.isin(np.arange(len(at)), best))
     of = f"of {len(at)} rows" if len(at) < len(study.labelled) else "of all"
+    most, least = ("greatest", "least") if metric.higher else ("least", "greatest")
     return [
-        _group(
-            "Best",
-            f"The greatest {metric.name} {of}." if metric.higher else f"The least {metric.name} {of}.",
-            best,
-            at,
-            said,
-        ),
-        _group(
-            "Worst, and most surprising",
-            f"The {'least' if metric.higher else 'greatest'} {metric.name} {of}.",
-            worst,
-            at,
-            said,
-        ),
+        _group("Best", f"The {most} {metric.name} {of}.", best, at, said),
+        _group("Worst, and most surprising", f"The {least} {metric.name} {of}.", worst, at, said),
     ]
 
 
@@ -187,29 +170,19 @@ def _group(title: str, definition: str, places: Sequence[int], at: NDArray[np.in
 # --- what is said of each ---------------------------------------------------------------------------------
 
 
-def _played(study: Study, at: Sequence[int]) -> Contributions | None:
-    if study.writes or not at:
-        return None
-    return contributions(study.model, study.rows.take(list(at)), sample=0, seed=study.seed)
-
-
-def _card(study: Study, row: int, said: str, one: Contributions | None, nearby: Nearby | None) -> Card:
-    number = study.table.row_number(row)
+def _card(study: Study, row: int, said: str, one: Contributions | None, train: Training | None) -> Card:
     lines = [f"predicted: {answer(study, row)}", *truths(study, row)]
     blocks: list[Block] = []
     if one is not None:
-        adds = [
-            (short(m, 40), float(v))
-            for m, v, here in zip(one.modalities, one.shapley[0], one.present[0], strict=True)
-            if here
-        ]
+        each = zip(one.modalities, one.shapley[0], one.present[0], strict=True)
+        adds = [(short(m, 40), float(v)) for m, v, here in each if here]
         if adds:
             caption = f"What each modality adds to {one.base[0]:.3f}, which makes {one.answer[0]:.3f}"
             blocks.append(signed(adds, f"{caption} ({short(one.output[0], 40)})"))
         blocks += parts(study, row, one)
-    if nearby is not None:
-        blocks += nearby.blocks(study, row)
-    return Card(row, f"Row {number}", [*lines, *([said] if said else [])], blocks)
+    if train is not None:
+        blocks += neighbours(study, row, train)
+    return Card(row, f"Row {study.table.row_number(row)}", [*lines, *([said] if said else [])], blocks)
 
 
 def answer(study: Study, row: int) -> str:
@@ -219,12 +192,11 @@ def answer(study: Study, row: int) -> str:
         return short(task.written(logits)[0], 400)  # type: ignore[attr-defined]
     columns: dict[str, Any] = {k: v[0] for k, v in task.decode(logits).items()}
     if isinstance(task, Regression):
-        return ", ".join(
-            f"{v:.4g}" if len(columns) == 1 else f"{short(k, 60)} {v:.4g}" for k, v in list(columns.items())[:4]
-        )
+        named = len(columns) > 1
+        return ", ".join(f"{short(k, 60)} {v:.4g}" if named else f"{v:.4g}" for k, v in list(columns.items())[:4])
     said = columns["prediction"]
     text = ", ".join(map(str, said)) or "(none)" if isinstance(said, list) else str(said)
-    return f"{short(text, VALUE)}" + (f", {columns['probability']:.1%} sure" if "probability" in columns else "")
+    return short(text, VALUE) + (f", {columns['probability']:.1%} sure" if "probability" in columns else "")
 
 
 def truths(study: Study, row: int) -> list[str]:

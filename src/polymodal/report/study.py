@@ -1,6 +1,11 @@
-"""A model and the rows that a report is about, answered once: what the sections of the page are made of."""
+"""The rows that a report is about: drawn from a table of any length, answered once, and what is counted of all rows.
 
-from collections.abc import Sequence
+A file is read by parts, and each row gets a random number; those with the smallest ones are the sample. So memory holds
+the sample and one part, and the same seed draws the same rows however the file is parted.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,21 +15,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.data.preprocess import Rows
-from polymodal.data.table import Table
+from polymodal.data.preprocess import Rows, target_cells
+from polymodal.data.references import gathered
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
 from polymodal.learners.base import Generator
 from polymodal.model import Evaluation, Model
-from polymodal.report.sample import Sampled, sampled
+from polymodal.report.looks import NAME, short
+from polymodal.tasks.base import Task
+from polymodal.tasks.classify import Labelled, MultiLabel
+from polymodal.tasks.generate import Generation, references
+from polymodal.tasks.labels import key, missing, number, plain, several
+from polymodal.tasks.regress import Regression
 
 COVERAGE = 0.9  # asked of the sets and intervals whose coverage is checked
 ENDLESS = 32  # texts that are written to be looked at, of a model whose rows have no label
 WRITTEN = 200  # rows of a model that writes: each text is searched for word by word
+PART = 8192  # rows that are read at a time
+LABELS = 10_000  # that are counted one by one
+NUMBERS = 1_000_000  # numbers of which a distribution is made
+Floats = NDArray[np.float64]
+
+
+class Sampled(NamedTuple):
+    """table: the sample, in the order of the file. Of all rows: rows: how many there are. filled: cells that hold
+    something, by column. target: whether the table has it. unlabelled: rows without a label. labels: how many rows have
+    each label, of a task with labels. numbers: (N, K) values of each of K targets, NaN where missing, of a regression;
+    of texts (N, 1) references a row.
+    """
+
+    table: Table
+    rows: int
+    filled: Counter[str]
+    target: bool
+    unlabelled: int
+    labels: Counter[str]
+    numbers: Floats
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was left out."""
+        return self.table.rows == self.rows
 
 
 class Study(NamedTuple):
-    """rows: of the sample. logits: calibrated; ids of texts of a model that writes. truth: labels; scores: against
-    them; both None where no row has one. groups: one a row, or None."""
+    """name: of the table, for a reader. rows: of the sample, encoded. logits: calibrated; ids of texts of a model that
+    writes. truth: labels; scores: against them; both None where no row has one."""
 
     model: Model
     name: str
@@ -33,10 +70,8 @@ class Study(NamedTuple):
     logits: Tensor
     truth: Masked | None
     scores: Evaluation | None
-    groups: Sequence[Any] | None
     cache: Path | None
     seed: int
-    quiet: bool
 
     @property
     def table(self) -> Table:
@@ -71,14 +106,14 @@ class Study(NamedTuple):
         """The task's metric on the rows."""
         return None if self.scores is None else self.scores.metrics[self.scores.metric]
 
-    def at(self, rows: NDArray[np.int64]) -> tuple[Tensor, Masked]:
-        """Logits and labels of the rows at these positions."""
+    def known(self) -> tuple[Tensor, Masked]:
+        """Logits and labels of the rows that have a label."""
         assert self.truth is not None
-        where = torch.from_numpy(rows)
+        where = torch.from_numpy(self.labelled)
         return self.logits[where], self.truth.take(where)
 
 
-def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int, quiet: bool) -> Study:
+def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -> Study:
     """Draw the sample, answer it, and score it where it has labels.
 
     Raises InputError for a table that the model can't read, and for labels that it never saw.
@@ -86,17 +121,97 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int, q
     prep, task = model.preprocessor, model.task
     writes = isinstance(model.learner, Generator)
     drawn = sampled(source, prep.schema, task, min(rows, WRITTEN) if writes else rows, seed)
-    table = drawn.table
-    encoded = prep.encode(table, task, cache=cache, quiet=quiet)
-    group = prep.schema.group
-    groups = table.cells(group) if group in table.columns else None
+    encoded = prep.encode(drawn.table, task, cache=cache, quiet=True)
     known = bool(encoded.labelled().any())
     if writes and not known:
-        encoded, drawn = encoded.take(range(min(ENDLESS, len(encoded)))), drawn._replace(
-            table=table.take(range(min(ENDLESS, table.rows)))
-        )  # fmt: skip
+        few = range(min(ENDLESS, len(encoded)))
+        encoded, drawn = encoded.take(few), drawn._replace(table=drawn.table.take(few))
     logits = model.logits(encoded)
-    truth = encoded.target(range(len(encoded))) if known else None
-    coverage = COVERAGE if model.calibration is not None and not writes else None
-    scores = model.score(encoded, groups, logits=logits, coverage=coverage) if known else None
-    return Study(model, table.name, drawn, encoded, logits, truth, scores, groups, cache, seed, quiet)
+    truth = scores = None
+    if known:
+        group = prep.schema.group
+        groups = drawn.table.cells(group) if group in drawn.table.columns else None
+        coverage = COVERAGE if model.calibration is not None and not writes else None
+        truth = encoded.target(range(len(encoded)))
+        scores = model.score(encoded, groups, logits=logits, coverage=coverage)
+    return Study(model, short(drawn.table.name, NAME), drawn, encoded, logits, truth, scores, cache, seed)
+
+
+# --- the sample ---------------------------------------------------------------------------------------
+
+
+def sampled(source: Any, schema: Schema, task: Task, rows: int, seed: int) -> Sampled:
+    """Draw `rows` rows of a table and count all of it; texts with several references are one row each."""
+    parts: Iterable[Table] = chunks(source, PART)
+    if isinstance(task, Generation):  # rows that differ in the text alone may stand far apart
+        parts = [gathered(Table.read(source), schema)]
+    rng, kept, keys, total = np.random.default_rng(seed), None, np.zeros(0), 0
+    count = _Counted(schema, task)
+    for part in parts:
+        count.add(part)
+        total += part.rows
+        kept, keys = _smallest(kept, keys, part, rng.random(part.rows), rows)
+    assert kept is not None  # a table without rows is refused when it is read
+    numbers = np.concatenate(count.numbers) if count.numbers else np.zeros((0, 1))
+    has = set(schema.target) <= set(kept.columns)
+    return Sampled(kept, total, count.filled, has, total - count.known, count.labels, numbers)
+
+
+def _smallest(kept: Table | None, keys: Floats, part: Table, new: Floats, rows: int) -> tuple[Table, Floats]:
+    """Of the rows that are kept and those of a part the ones with the smallest keys, in the file's order."""
+    every = np.concatenate([keys, new])
+    at = np.sort(np.argsort(every, kind="stable")[:rows])
+    old = 0 if kept is None else kept.rows
+    first = part.take([]) if kept is None else kept.take(at[at < old].tolist())
+    return _joined(first, part.take((at[at >= old] - old).tolist())), every[at]
+
+
+def _joined(a: Table, b: Table) -> Table:
+    columns = dict.fromkeys([*a.columns, *b.columns])  # parts of a JSONL file may differ
+    cells = {c: [x for t in (a, b) for x in (t.cells(c) if c in t.columns else [None] * t.rows)] for c in columns}
+    numbers = [t.row_number(i) for t in (a, b) for i in range(t.rows)]
+    return Table(b.name, b.folder, cells, numbers)
+
+
+class _Counted:
+    """What is counted of every row. known: rows with a label."""
+
+    def __init__(self, schema: Schema, task: Task) -> None:
+        self.schema, self.task = schema, task
+        self.filled: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.known, self.numbers = 0, list[Floats]()
+
+    def add(self, part: Table) -> None:
+        for c in part.columns:
+            self.filled[c] += sum(x is not None for x in part.cells(c))
+        lacks: dict[str, list[Any]] = {t: [None] * part.rows for t in self.schema.target if t not in part.columns}
+        known = [c for c in target_cells(part.replaced(lacks), self.schema) if not _empty(c)]
+        self.known += len(known)
+        if isinstance(self.task, Labelled | MultiLabel):
+            self._label(known)
+        elif known and sum(map(len, self.numbers)) < NUMBERS:
+            self.numbers.append(np.array([self._number(c) for c in known], dtype=np.float64))
+
+    def _label(self, cells: list[Any]) -> None:
+        for c in cells:
+            found = several(c, self.task.separator_) if isinstance(self.task, MultiLabel) else [plain(c)]
+            for label in map(key, found):
+                if label in self.labels or len(self.labels) < LABELS:
+                    self.labels[label] += 1
+
+    def _number(self, cell: Any) -> list[float]:
+        if isinstance(self.task, Generation):
+            return [float(len(references(cell)))]
+        if isinstance(self.task, Regression) and self.task.columns is not None:
+            return [_or_nan(cell.get(c)) for c in self.task.columns]
+        return [_or_nan(cell)]
+
+
+def _or_nan(cell: Any) -> float:
+    x = None if missing(cell) else number(cell)
+    return np.nan if x is None else float(x)
+
+
+def _empty(cell: Any) -> bool:
+    return all(map(missing, cell.values())) if isinstance(cell, dict) else missing(cell)

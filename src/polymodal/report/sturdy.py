@@ -23,9 +23,7 @@ def measured(study: Study) -> Robustness | str:
     if study.truth is None:
         return "Without labels nothing can be said of what absence and noise cost."
     try:
-        return robustness(
-            study.model, study.table, levels=LEVELS, limit=ROWS, seed=study.seed, cache=study.cache, quiet=study.quiet
-        )
+        return robustness(study.model, study.table, levels=LEVELS, limit=ROWS, seed=study.seed, cache=study.cache)
     except InputError as e:
         return f"Robustness could not be measured: {e}"
 
@@ -54,17 +52,10 @@ def _subsets(found: Robustness) -> list[Block]:
     head = ["present", f"{found.metric} [95% interval]", "loss [95% interval]", "rows that have any of them"]
     return [
         Heading("Modalities that are missing"),
-        *drawn(
-            f"{title}; the circle and the dotted line are all of them.",
-            figures.spans,
-            "subsets",
-            title,
-            spans,
-            found.metric,
-            found.clean.value,
-        ),
+        *drawn(f"{title}; the circle and the dotted line are all of them.",
+               figures.spans, "subsets", title, spans, found.metric, found.clean.value),
         Grid(title, head, lines),
-    ]
+    ]  # fmt: skip
 
 
 def _absence(found: Robustness) -> list[Block]:
@@ -83,17 +74,10 @@ def _absence(found: Robustness) -> list[Block]:
     head = ["share of cells", "removed", f"{found.metric} [95% interval]", "rows left with nothing"]
     return [
         Heading("Cells that are missing"),
-        *drawn(
-            f"{title}, in {len(lines)} ways.",
-            figures.curves,
-            "absence",
-            title,
-            lines,
-            "share of all cells that is gone",
-            found.metric,
-        ),
+        *drawn(f"{title}, in {len(lines)} ways.",
+               figures.curves, "absence", title, lines, "share of all cells that is gone", found.metric),
         Grid(title, head, rows, frozenset([1]), folded=True),
-    ]
+    ]  # fmt: skip
 
 
 def _noise(found: Robustness) -> list[Block]:
@@ -141,7 +125,7 @@ def explained(study: Study) -> Overall | str:
             "answers, so there are none here. polymodal explain shows what each word attended to."
         )
     try:
-        return overall(study.model, study.table, limit=EXPLAINED, seed=study.seed, cache=study.cache, quiet=study.quiet)
+        return overall(study.model, study.table, limit=EXPLAINED, seed=study.seed, cache=study.cache)
     except InputError as e:
         return f"Contributions could not be computed: {e}"
 
@@ -151,13 +135,7 @@ def contributions(found: Overall | str) -> Section:
     title = "Which modality the answers come from"
     if isinstance(found, str):
         return Section("contributions", title, [Words(found)])
-    s = found.summary
-    ranked = sorted(s.modalities, key=lambda m: -m.size.value)
-    said = (
-        f"Of {found.rows:,} rows: Shapley values say how much each modality adds to {found.unit}, from real absence: "
-    )
-    said += "a modality that is left out is as absent as an empty cell. They add up to the answer, less what the model "
-    said += "says of a row that has nothing."
+    ranked = sorted(found.summary.modalities, key=lambda m: -m.size.value)
     spans = [Span(short(m.modality, NAME), m.size, i == 0) for i, m in enumerate(ranked)]
     head = ["modality", "mean size [95% interval]", "mean", "alone", "counts most in", "rows without it"]
     lines = [
@@ -168,25 +146,22 @@ def contributions(found: Overall | str) -> Section:
     caption = "Mean size of what each modality adds"
     ends = (0.0, 1.05 * max([1e-9, *(m.size.high for m in ranked if m.size.high == m.size.high)]))
     blocks: list[Block] = [
-        Words(said),
-        *drawn(
-            f"{caption}, with 95% intervals.",
-            figures.spans,
-            "shares",
-            caption,
-            spans[:SUBSETS],
-            "mean size of the Shapley value",
-            None,
-            ends,
-        ),
+        Words(f"Of {found.rows:,} rows: Shapley values say how much each modality adds to {found.unit}, from real "
+              "absence: a modality that is left out is as absent as an empty cell. They add up to the answer, less "
+              "what the model says of a row that has nothing."),
+        *drawn(f"{caption}, with 95% intervals.", figures.spans, "shares", caption, spans[:SUBSETS],
+               "mean size of the Shapley value", None, ends),
         Grid(caption, head, lines),
-    ]
-    blocks += [
         *_together(found),
         *_classes(found),
-        *(small(n.replace("--limit asks for more.", "").strip()) for n in found.notes),
-    ]
+        *(small(_here(note)) for note in found.notes),
+    ]  # fmt: skip
     return Section("contributions", title, blocks)
+
+
+def _here(note: str) -> str:
+    """A note without what is true of the command `explain` alone."""
+    return note.replace("; --limit asks for more", "").replace("; with standard errors in the CSV", "")
 
 
 def _together(found: Overall) -> list[Block]:

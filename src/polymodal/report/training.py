@@ -1,6 +1,7 @@
 """The sections about how the model was trained, and how all of it is done again."""
 
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -47,18 +48,19 @@ def _curves(study: Study, history: Sequence[Mapping[str, float]]) -> list[Block]
     if len(history) == 1:
         return [small("It was trained for one epoch, so there is no curve."), _table(history, metric)]
     out: list[Block] = [Heading("Epoch by epoch")]
-    own = [k for k in history[-1] if k == metric or k.startswith((f"{metric} of ", f"{metric}[")) or _alone(k, metric)]
+    own = [k for k in history[-1] if k == metric or _part(k, metric)]
     losses = [*LOSSES, *(k for k in history[-1] if k.startswith("loss of "))]
     for key, names, what in (("losses", losses, "loss"), ("metric", own, f"{metric} of validation rows")):
-        lines = [_line(NAMES.get(k, k), k, history) for k in names if k in history[-1]][:CURVES]
+        lines = [_line(NAMES.get(k) or short(k, 60), k, history) for k in names if k in history[-1]][:CURVES]
         if lines:
             title = f"{what[0].upper()}{what[1:]} by epoch"
             out += drawn(f"{title}.", figures.curves, key, title, lines, "epoch", what)
     return [*out, _table(history, metric)]
 
 
-def _alone(key: str, metric: str) -> bool:
-    return key != metric and metric in key and "alone" in key
+def _part(key: str, metric: str) -> bool:
+    """Whether it is the metric of one target, of one label, or of one modality alone."""
+    return key.startswith((f"{metric} of ", f"{metric}[")) or (key != metric and metric in key and "alone" in key)
 
 
 def _line(name: str, key: str, history: Sequence[Mapping[str, float]]) -> Line:
@@ -71,12 +73,11 @@ def _table(history: Sequence[Mapping[str, float]], metric: str) -> Grid:
     step = -(-len(history) // EPOCHS)
     shown = history[::-1][::step][::-1]
     keys = [k for k in ("epoch", *LOSSES, metric) if k in history[-1]]
-    keys += [k for k in history[-1] if _alone(k, metric) or k.startswith((f"{metric} of ", f"{metric}["))][:CURVES]
-    lines = [
-        [f"{line['epoch'] + 1:.0f}", *(number(float(line.get(k, float("nan")))) for k in keys[1:])] for line in shown
-    ]
+    keys += [k for k in history[-1] if _part(k, metric)][:CURVES]
+    nan = float("nan")
+    lines = [[f"{x['epoch'] + 1:.0f}", *(number(float(x.get(k, nan))) for k in keys[1:])] for x in shown]
     more = f", every {step}th" if step > 1 else ""
-    head = [NAMES.get(k, k) + (" loss" if k in NAMES else "") for k in keys]
+    head = [f"{NAMES[k]} loss" if k in NAMES else short(k, 60) for k in keys]
     return Grid(f"Epochs{more}", head, lines, folded=len(lines) > 8)
 
 
@@ -88,31 +89,26 @@ def repeat(study: Study, command: str) -> Section:
     typed = report.get("command")
     same = "The same table, options and seed make the same model on the same machine."
     by_hand = " TABLE is the training table; options of encoders, columns and co-learning given by hand are not here."
-    blocks: list[Block] = [
-        Words(same if typed else same + by_hand),
-        Code(typed or _command(study, settings)),
-    ]
+    blocks: list[Block] = [Words(same if typed else same + by_hand), Code(typed or _command(study, settings))]
     if command:
         blocks += [Words("This page was made by"), Code(command)]
     facts = [("seed of the training", _said(settings.get("seed", "unknown"))), ("seed of this page", str(study.seed))]
     keys = (("digest of the training table", "table"), ("digest of the validation rows", "validation rows"))
     facts += [(name, _said(plan[k])) for name, k in keys if k in plan]
-    facts += [("versions", ", ".join(versions()))]
+    libraries = [f"{name} {found}" for name in LIBRARIES if (found := installed(name))]
+    facts += [("versions", ", ".join([f"Python {platform.python_version()}", *libraries]))]
     facts += [("fusion and learner", f"{_said(plan.get('fusion', 'unknown'))}, {type(study.model.learner).__name__}")]
     columns = plan.get("columns") or {c.name: c.kind for c in prep.schema.columns.values()}
     shown = ", ".join(f"{short(c, 40)}: {k}" for c, k in list(columns.items())[:SETTINGS])
     more = f" and {len(columns) - SETTINGS:,} more" if len(columns) > SETTINGS else ""
     facts.append(("columns", shown + more))
     if encoders := plan.get("encoders"):
-        facts.append(
-            ("encoders", ", ".join(f"{short(m, 40)}: {short(e, 40)}" for m, e in list(encoders.items())[:SETTINGS]))
-        )
+        said = [f"{short(m, 40)}: {short(e, 40)}" for m, e in list(encoders.items())[:SETTINGS]]
+        facts.append(("encoders", ", ".join(said)))
     return Section("repeat", "How to repeat it", [*blocks, Facts(facts)])
 
 
 def _command(study: Study, settings: Mapping[str, Any]) -> str:
-    import shlex
-
     schema = study.model.preprocessor.schema
     words = ["polymodal", "fit", "TABLE", *(w for t in schema.target for w in ("--target", t))]
     words += ["--group", schema.group] if schema.group else []
@@ -121,15 +117,12 @@ def _command(study: Study, settings: Mapping[str, Any]) -> str:
     return shlex.join([*words, "--out", "MODEL"])
 
 
-def versions() -> list[str]:
-    """Python's and the libraries' that are installed."""
-    out = [f"Python {platform.python_version()}"]
-    for name in LIBRARIES:
-        try:
-            out.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return out
+def installed(name: str) -> str:
+    """The version of a library that is installed, or ""."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def _said(value: Any) -> str:

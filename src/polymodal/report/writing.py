@@ -1,79 +1,110 @@
-"""From a model and a table to the file: each section in turn, then the page."""
+"""From a model and a table to the file: each section, then the page, in less detail where it would be too large."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import cache as cached
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
 
 from polymodal import runs
 from polymodal.errors import InputError
+from polymodal.evaluate.figures import available
 from polymodal.explain.overall import Overall
 from polymodal.model import Model
 from polymodal.progress import progress
-from polymodal.report import Report
 from polymodal.report.blocks import Section
 from polymodal.report.card import model_card, read_card, summary
 from polymodal.report.data import data
-from polymodal.report.looks import short
-from polymodal.report.nearby import nearby
-from polymodal.report.page import MARK, page
+from polymodal.report.evidence import training_rows
+from polymodal.report.looks import DETAILS, Detail, Look, looks, short, written
 from polymodal.report.results import results
 from polymodal.report.rows import rows as of_rows
 from polymodal.report.study import Study, study
 from polymodal.report.sturdy import contributions, explained, measured, sturdy
-from polymodal.report.training import repeat, training
+from polymodal.report.training import installed, repeat, training
 from polymodal.robustness import Robustness
 from polymodal.saving import put
 
+ROWS = 2000  # that are looked at, unless asked otherwise
+LARGEST = 2_900_000  # bytes of a page
+MARK = b'<meta name="generator" content="polymodal report">'
 HEAD = 2048  # bytes in which the mark of a page stands
 SKIPPED = "Not measured: --no-robustness was given."
+HINT = "Pictures are drawn where matplotlib is installed: pip install 'polymodal[explain]'"
+
+
+class Report(NamedTuple):
+    """What was written. sections: their anchors, in order. rows: that were looked at, of the `total`. summary: its
+    three sentences. metrics: on the rows that were looked at. robustness: its sentences; contributions: mean sizes by
+    modality; both empty where there are none."""
+
+    path: str
+    bytes: int
+    sections: list[str]
+    rows: int
+    total: int
+    summary: list[str]
+    metrics: dict[str, dict[str, float]]
+    robustness: list[str]
+    contributions: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers."""
+        return self._asdict()
 
 
 def write(
-    model: Model, table: Any, out: Path, *, rows: int, robust: bool, train: Any, card: Path | None, seed: int,
-    cache: Path | None, command: str, overwrite: bool, quiet: bool,
-) -> Report:  # fmt: skip
-    """See `polymodal.report.write`."""
+    model: Model,
+    table: Any,
+    out: Path | str,
+    *,
+    rows: int = ROWS,
+    robust: bool = True,
+    train: Any = None,
+    card: Path | str | None = None,
+    seed: int = 0,
+    cache: Path | str | None = None,
+    command: str = "",
+    overwrite: bool = False,
+    quiet: bool = True,
+) -> Report:
+    """Write the page about a model and a table as one HTML file of less than 3 MB.
+
+    table: a path (read by parts), a DataFrame, a list of dicts; it need not have the target. rows: how many are looked
+    at, drawn by the seed. robust: whether absence and noise are tried. train: the training table, for nearest rows.
+    card: a JSON or TOML file of what only a person can say. command: what made the page, for those who make it again.
+    A file that is no such page is replaced only with `overwrite`.
+
+    Raises InputError for a table or file that can't be used.
+    """
+    out = Path(out)
     if rows < 1 or seed < 0:
         raise InputError(f"rows {rows}, seed {seed}: expected at least 1 and 0")
     runs.check({"seed": seed})
     _refuse(out, overwrite)
-    given = read_card(card)
-    with progress("report", 9, quiet) as tick:
-        step = _steps(tick)
-        step("rows")
-        looked = study(model, table, rows, cache, seed, True)
-        near = None if train is None or looked.writes else nearby(looked, train)
-        step("data")
-        sections = [data(looked)]
-        step("result")
-        sections.append(results(looked))
-        step("robustness")
+    given = read_card(None if card is None else Path(card))
+    with progress("report", 6, quiet) as tick:
+        tick(0, "rows")
+        looked = study(model, table, rows, None if cache is None else Path(cache), seed)
+        near = None if train is None or looked.writes else training_rows(looked, train)
+        tick(1, "data and result")
+        sections = [data(looked), results(looked)]
+        tick(2, "robustness")
         robustness = measured(looked) if robust else SKIPPED
         sections.append(sturdy(looked, robustness))
-        step("contributions")
+        tick(3, "contributions")
         modalities = explained(looked)
         sections.append(contributions(modalities))
-        step("rows and their explanations")
+        tick(4, "rows and their explanations")
         sections.append(of_rows(looked, near))
-        step("training")
-        sections += [training(looked), repeat(looked, command)]
-        step("card")
-        sections.append(model_card(looked, robustness, given))
-        step("page")
+        sections += [training(looked), repeat(looked, command), model_card(looked, robustness, given)]
+        tick(5, "page")
         said = summary(looked, robustness)
-        title = f"{short(looked.target, 80)} in {short(looked.name, 80)}"
-        html = page(title, said, sections, model.preprocessor, looked.table).encode("utf-8", "replace")
+        html = page(looked, said, sections).encode("utf-8", "replace")
     put(out, html)
     return _report(out, len(html), sections, looked, said, robustness, modalities)
-
-
-def _steps(tick: Callable[..., object]) -> Callable[[str], None]:
-    done = iter(range(100))
-
-    def step(note: str) -> None:
-        tick(next(done), note)
-
-    return step
 
 
 def _refuse(out: Path, overwrite: bool) -> None:
@@ -104,4 +135,37 @@ def _report(
         metrics={} if looked.scores is None else {k: v._asdict() for k, v in looked.scores.metrics.items()},
         robustness=[] if isinstance(robustness, str) else list(robustness.sentences),
         contributions={m.modality: m.size.value for m in shares},
+    )
+
+
+# --- the page -----------------------------------------------------------------------------------------
+
+
+def page(study: Study, summary: Sequence[str], sections: Sequence[Section]) -> str:
+    """The page as HTML, in the most detail with which it is smaller than `LARGEST`."""
+    html = ""
+    for detail in DETAILS:
+        html = _page(study, summary, sections, detail)
+        if len(html.encode("utf-8", "replace")) < LARGEST:
+            break
+    return html
+
+
+def _page(study: Study, summary: Sequence[str], sections: Sequence[Section], detail: Detail) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"plain": lambda x: written(str(x)), "kind": lambda b: type(b).__name__.lower()}
+    source = files("polymodal.report").joinpath("report.html").read_text(encoding="utf-8")
+
+    @cached
+    def shown(row: int) -> list[Look]:
+        return looks(study.model.preprocessor, study.table, row, detail)
+
+    return environment.from_string(source).render(
+        title=f"{short(study.target, 80)} in {study.name}",
+        summary=summary,
+        sections=sections,
+        looks=shown,
+        pictures=detail.side > 0,
+        hint="" if available() else HINT,
+        version=installed("polymodal"),
     )

@@ -1,0 +1,143 @@
+"""What stands below a row's answer: the parts of its modalities that made it, and the nearest training rows."""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from polymodal.data.table import Table
+from polymodal.errors import InputError, Unreadable
+from polymodal.explain.contributions import Contributions
+from polymodal.explain.draw import lit, scaled, thumbnail
+from polymodal.explain.nearest import nearest
+from polymodal.explain.page import encoded, uri
+from polymodal.explain.parts import Attribution, attribute_rows
+from polymodal.explain.places import Columns, Grid, Seconds, Steps
+from polymodal.explain.places import Words as Written
+from polymodal.report.blocks import Block, Facts, Heat, Marked, signed, small
+from polymodal.report.looks import short, tail
+from polymodal.report.study import Study, sampled
+from polymodal.tasks.regress import Regression
+
+MODALITIES = 2  # of a row whose parts are shown
+SHOWN, WORDS, SIDE = 6, 80, 200  # bars, words, pixels
+TELLING = ("text", "tabular")  # kinds whose cells say something by themselves
+MOST = 2000  # training rows that are looked at
+
+
+# --- parts --------------------------------------------------------------------------------------------
+
+
+def parts(study: Study, row: int, one: Contributions) -> list[Block]:
+    """The parts of the modalities that count most in the row."""
+    order = np.argsort(-np.abs(one.shapley[0]), kind="stable")
+    names = [one.modalities[i] for i in order if one.present[0, i]]
+    out: list[Block] = []
+    for m in names[:MODALITIES]:
+        try:
+            found = attribute_rows(study.model, study.table, study.rows, row, m, seed=study.seed)
+        except (InputError, Unreadable) as e:
+            out.append(small(f"Parts of {short(m, 40)} are not shown: {short(e, 200)}"))
+            continue
+        if len(found.scores) > 1:
+            out.append(_shown(found, isinstance(study.model.task, Regression)))
+    return out
+
+
+def _shown(a: Attribution, numbers: bool) -> Block:
+    """numbers: whether the answer is a number, so that gradients add up to it and not to log odds."""
+    unit = "log odds" if a.method == "integrated-gradients" and not numbers else "change of the answer"
+    same = "" if a.faithful.randomised is None else f", likeness to random weights {a.faithful.randomised:.2f}"
+    how = f"{a.method.replace('-', ' ')}; faithfulness gain {a.faithful.gain:+.2f}{same}"
+    caption = f"{short(a.modality, 40)}, by {how}"
+    if isinstance(a.where, Grid):
+        return _lit(a, a.where, caption)
+    if isinstance(a.where, Written):
+        return _marked(a, a.where, caption)
+    names = _names(a)
+    top = np.argsort(-np.abs(a.scores), kind="stable")[:SHOWN]
+    more = f", the {SHOWN} of {len(a.scores)} parts that count most" if len(a.scores) > SHOWN else ""
+    return signed([(names[i], float(a.scores[i])) for i in top], f"{caption}{more} ({unit})")
+
+
+def _names(a: Attribution) -> list[str]:
+    where = a.where
+    if isinstance(where, Columns):
+        cells = zip(where.names, where.cells, strict=True)
+        return [f"{short(n, 40)}: {short(c, 40)}" if c else short(n, 40) for n, c in cells]
+    if isinstance(where, Seconds):
+        ends = [min(e, where.duration) for e in where.edges]
+        return [f"{s:.2f} to {e:.2f} s" for s, e in pairwise(ends)]
+    if isinstance(where, Steps):
+        return where.words(np.eye(len(a.scores)))
+    return [f"token {i + 1}" for i in range(len(a.scores))]
+
+
+def _lit(a: Attribution, where: Grid, caption: str) -> Block:
+    image = np.asarray(thumbnail(where.cell, SIDE))
+    s_1 = np.maximum(a.scores, 0)[None]
+    light = scaled(where.over(s_1, *image.shape[:2]))[0]
+    place = where.words(s_1)[0] if s_1.max() > 0 else "nowhere"
+    said = f"what speaks for the answer keeps its light, most of it {place}"
+    jpeg = encoded(Image.fromarray(lit(image, light)), "JPEG", quality=78)
+    return Heat(f"{caption}: {said}", uri("image/jpeg", jpeg), f"the picture in {short(a.modality, 40)}: {said}")
+
+
+def _marked(a: Attribution, where: Written, caption: str) -> Block:
+    top = float(np.abs(a.scores).max()) or 1.0
+    said = [(short(w, 40), float(s) / top) for w, s in zip(where.parts, a.scores, strict=True)]
+    more = f", the first {WORDS} of {len(said)} parts" if len(said) > WORDS else ""
+    return Marked(f"{caption}{more}", said[:WORDS])
+
+
+# --- nearest training rows ----------------------------------------------------------------------------
+
+
+class Training(NamedTuple):
+    """At most `MOST` rows of a training table of `total`."""
+
+    table: Table
+    total: int
+
+
+def training_rows(study: Study, train: Any) -> Training:
+    """Read a training table. Raises InputError where the model can't read it."""
+    prep = study.model.preprocessor
+    found = sampled(train, prep.schema, study.model.task, MOST, study.seed)
+    prep.check(found.table)
+    return Training(found.table, found.rows)
+
+
+def neighbours(study: Study, row: int, train: Training) -> list[Block]:
+    """The nearest training rows by all modalities together, and the nearest of another label."""
+    said: Any = study.model.task.decode(study.logits[[row]]).get("prediction", [None])[0]
+    one = study.rows.take([row])
+    try:
+        found = nearest(study.model, one, said, train.table, skip=_same(study, row, train.table), cache=study.cache)
+    except InputError as e:
+        return [small(f"No nearest training rows: {short(e, 200)}")]
+    if not found.spaces:
+        return []
+    space = found.spaces[0]
+    every = [
+        *((n, "") for n in space.nearest),
+        *([(space.other, ", the nearest of another label")] if space.other else []),
+    ]
+    facts = []
+    for n, why in every:
+        held = [(m, short(c.text, 60) if c.kind in TELLING else tail(c.text)) for m, c in n.cells.items() if c.text]
+        cells = "; ".join(f"{short(m, 20)}: {text}" for m, text in held[:3])
+        label = f"label {short(n.label or '(none)', 40)}{why}"
+        facts.append((f"training row {n.row}", f"{label}, distance {n.distance:.3f}; {cells}"))
+    of = f"{found.rows:,} of {train.total:,}" if found.rows < train.total else f"{train.total:,}"
+    return [small(f"Nearest of {of} training rows, by {found.by} (cosine distance)"), Facts(facts)]
+
+
+def _same(study: Study, row: int, train: Table) -> int | None:
+    """The row's number, where the training table has the same cells under that number: it is the row itself."""
+    number, columns = study.table.row_number(row), [c for c in train.columns if c in study.table.columns]
+    at = next((i for i in range(train.rows) if train.row_number(i) == number), None)
+    if at is None or any(str(train.cells(c)[at]) != str(study.table.cells(c)[row]) for c in columns):
+        return None
+    return number
