@@ -7,7 +7,8 @@ import pytest
 
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.absent import SAMPLED, STRENGTH, ranks, removed, subsets
-from polymodal.robustness.result import effective, relative
+from polymodal.robustness.measure import Sample
+from polymodal.robustness.result import Noisy, Subset, areas, effective, relative, worst_noise, worst_subset
 from polymodal.robustness.sentences import Words
 
 
@@ -79,19 +80,54 @@ def test_ranks_run_from_zero_to_one_with_ties_in_the_middle():
 
 
 def test_areas_are_those_of_the_definition():
-    x, f, b = [0, 0.25, 0.5, 1.0], [0.9, 0.8, 0.7, 0.3], [0.8, 0.75, 0.5, 0.1]
-    area = gain = 0.0
-    for i in range(3):
-        width = x[i + 1] - x[i]
-        area += width * (f[i] + f[i + 1]) / 2 / f[0]
-        gain += width * sum(f[j] - (b[j] + f[0] - b[0]) for j in (i, i + 1)) / 2
-    assert relative(x, f, True) == pytest.approx(area)
-    assert effective(x, f, b, True) == pytest.approx(gain)
-    assert relative(x, [0.5] * 4, True) == relative(x, [0.5] * 4, False) == 1.0
-    assert effective(x, f, f, True) == 0
-    assert relative([0, 1], [1.0, 2.0], False) == pytest.approx(0.75)  # an error that doubles
-    assert effective([0, 1], [1.0, 2.0], [1.0, 3.0], False) == pytest.approx(0.5)
-    assert relative(x, [-0.1, 0, 0, 0], True) is None and relative([0, 1], [float("nan"), 1], True) is None
+    f, b = np.array([[0.9, 0.8, 0.7, 0.3], [0.5, 0.6, 0.4, 0.4]]).T, np.array([[0.8, 0.75, 0.5, 0.1], [0.7] * 4]).T
+    for r in range(2):
+        area = gain = worse = 0.0
+        for i in range(3):
+            area += (f[i, r] + f[i + 1, r]) / 2 / f[0, r] / 3
+            worse += (f[0, r] / f[i, r] + f[0, r] / f[i + 1, r]) / 2 / 3
+            gain += sum(f[j, r] - (b[j, r] + f[0, r] - b[0, r]) for j in (i, i + 1)) / 2 / 3
+        assert relative(f, True)[r] == pytest.approx(area) and relative(f, False)[r] == pytest.approx(worse)
+        assert effective(f, b, True)[r] == pytest.approx(gain) == -effective(f, b, False)[r]
+    undefined = np.array([[-0.1, np.nan, 0.5, 0.5], [0.1, 1.0, np.nan, 0.0]])
+    assert np.isnan(relative(undefined, True)).tolist() == [True, True, True, False]
+    assert np.isnan(relative(undefined, False)).all()
+
+
+def test_areas_have_intervals_of_paired_samples_and_a_mean_over_the_curves_that_have_one():
+    g = np.random.default_rng(0)
+    common = g.normal(0, 0.2, 1000)  # what both models have in common in a sample
+    keys = [("photo", "blur"), ("note", "typos"), ("note", "void")]
+
+    def scores(ends):
+        levels = [[Sample(x, x + common + g.normal(0, 0.01, 1000)) for x in (3.0, end)] for end in ends]
+        return dict(zip(keys, [*levels, [Sample(-1.0, -1 + common), Sample(0.0, common)]], strict=True))
+
+    f, b = scores([2.0, 1.0]), scores([1.0, 0.8])
+    mine, gain = areas(f, True), areas(f, True, b)
+    assert [x[:2] for x in mine.curves] == keys and np.isnan(mine.curves[2][2:]).all()
+    assert mine.mean.value == pytest.approx(np.mean([2.5 / 3, 2 / 3])) and mine.mean.low < mine.mean.value
+    for area, key in zip(gain.curves, keys, strict=True):
+        slow = [((f[key][1].draws[r] - f[key][0].draws[r]) - (b[key][1].draws[r] - b[key][0].draws[r])) / 2
+                for r in range(1000)]  # fmt: skip
+        assert area[3:] == pytest.approx(np.quantile(slow, [0.025, 0.975]))
+    assert gain.curves[0].value == pytest.approx(0.5) and gain.curves[0].high - gain.curves[0].low < 0.06
+    assert areas(f, True, f).mean == (0, 0, 0) and np.isnan(areas({}, True).mean).all()
+
+
+def test_of_equally_bad_ones_the_first_is_named():
+    same, less = Interval(0.5, 0.4, 0.6), Interval(0.1, 0.0, 0.2)
+    grid = [Subset([*p], same, loss, 50, 50) for p, loss in (("abc", less), ("ab", less), ("bc", same), ("a", same))]
+    assert worst_subset(grid) is grid[2]
+    noise = [
+        Noisy(m, k, level, "", level / 3, same, same if level > 1 else less, 50)
+        for m, k in (("a", "blur"), ("a", "mismatch"), ("b", "blur"), ("b", "mismatch"))
+        for level in range(4)
+    ]
+    assert worst_noise(noise) is noise[2] and worst_noise(noise, mismatch=True) is noise[6]
+    undefined = Interval(float("nan"), float("nan"), float("nan"))
+    assert worst_subset([grid[0], grid[1]._replace(loss=undefined), grid[3]]) is grid[3]
+    assert worst_subset([grid[0], grid[1]._replace(loss=undefined)]) is None is worst_noise(noise[:1])
 
 
 def test_sentences_say_what_is_noise():

@@ -1,10 +1,13 @@
 """Each kind of noise against its definition; levels; what never happens to a cell."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from polymodal.errors import Unreadable
+from polymodal.modalities import MODALITIES
 from polymodal.robustness import pictures, readings, sounds, words
 from polymodal.robustness.noise import NOISES, OPEN, Context, rng_of
 
@@ -25,14 +28,48 @@ def photo(side=64, seed=0):
     return Image.fromarray(rng(seed).integers(60, 190, (side, side + 8, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("kind", NOISES)
-def test_levels_run_from_the_first_severity_to_the_last(kind):
-    for noise in NOISES[kind].values():
-        found = [noise.severity(k, 9) for k in range(9)]
-        assert found[0] == noise.severities[0] and found[-1] == noise.severities[-1] == noise.severity(1, 2)
-        steps = np.diff(found)
-        assert (steps > 0).all() or (steps < 0).all()
-        assert noise.words(found[3])
+CELLS = {
+    "image": lambda: pictures.blur(photo(96), 4, rng()),
+    "audio": lambda: (rng(1).standard_normal(16000).astype(np.float32), 8000),
+    "text": lambda: TEXT,
+    "series": lambda: np.cumsum(rng(1).standard_normal((200, 2)), axis=0),
+    "vector": lambda: rng(1).standard_normal((1, 500)),
+    "tabular": lambda: {f"x{i}": ("abc"[i % 3] if i % 2 else i) for i in range(60)},
+}
+STATES = {
+    f"x{i}": ("category", {"places": {"a": 1, "b": 2, "c": 3}}) if i % 2 else ("number", {"scale": 1.0})
+    for i in range(60)
+}
+
+
+def far(kind, x, y):
+    """How far a spoiled cell is from the clean one."""
+    if kind == "text":
+        return ((Counter(x) - Counter(y)) + (Counter(y) - Counter(x))).total()
+    if kind == "tabular":
+        return sum(abs(x[c] - y[c]) if isinstance(x[c], int) else x[c] != y[c] for c in x)
+    x, y = (np.asarray(v[0] if kind == "audio" else v, dtype=float) for v in (x, y))
+    return np.abs(x - np.nan_to_num(y, nan=1e3)).mean() / np.abs(x).mean()
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in NOISES for n in NOISES[k]])
+def test_each_level_spoils_more_than_the_one_before_and_the_first_severity_next_to_nothing(kind, name):
+    noise, x = NOISES[kind][name], CELLS[kind]()
+    others = {i: (rng(i).standard_normal(9000).astype(np.float32), 8000) for i in (2, 3, 4)}
+    context = Context(
+        scale=np.ones(np.shape(x)[-1]) if kind in ("series", "vector") else None, columns=STATES, recordings=others
+    )
+    assert not noise.lacks(context)
+    found = [far(kind, x, noise.apply(x, noise.severity(k / 6), rng(5), context, 0)) for k in range(7)]
+    assert (np.diff(found) >= 0).all() and found[0] < found[3] < found[6], found
+    # but for what has no end at which it is nothing: a ratio of signal to noise, a quality
+    assert found[0] == 0 or (found[0] < 0.1 and name in ("white", "babble", "jpeg", "brightness"))
+    assert noise.severity(0) == noise.severities[0] and noise.severity(1) == noise.severities[-1]
+    assert noise.said.format(noise.severity(0.5)) != noise.said
+
+
+def test_every_kind_of_modality_has_noise():
+    assert set(NOISES) == set(OPEN) == set(MODALITIES)
 
 
 @pytest.mark.parametrize("decibel", [20.0, 3.0, -5.0])

@@ -26,7 +26,7 @@ from polymodal.robustness import robustness
 from polymodal.robustness.draw import plain_name
 from polymodal.robustness.measure import Reader, Scorer, Source, interval
 from polymodal.robustness.noise import NOISES
-from polymodal.robustness.run import AGAINST
+from polymodal.robustness.run import AGAINST, Study
 from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.regress import Regression
 
@@ -53,11 +53,6 @@ def model(folder, shop):
 @pytest.fixture(scope="module")
 def answer(model, shop):
     return robustness(model, shop, levels=2, against=model)
-
-
-@pytest.fixture(scope="module")
-def reader(model, shop):
-    return Reader(model, Table.read(shop), None, quiet=True)
 
 
 def test_the_grid_has_each_subset_and_equals_evaluation_without_the_others(model, shop, answer):
@@ -93,12 +88,27 @@ def test_scores_and_losses_are_those_of_the_library():
         assert tuple(scorer.loss(mine, other)) == pytest.approx(tuple(slow), abs=1e-6)
 
 
-def test_rows_with_their_own_patterns_are_answered_as_when_hidden_together(reader, model):
+@pytest.mark.parametrize("exact", [6, 0])
+def test_rows_with_their_own_patterns_are_answered_as_when_hidden_together(model, shop, monkeypatch, exact):
+    """Of few modalities by the kept answers to each pattern, of many by the rows of a pattern alone."""
+    monkeypatch.setattr("polymodal.robustness.measure.EXACT", exact)
+    reader = Reader(model, Table.read(shop), None, quiet=True)
     keep = np.random.default_rng(0).random((60, 3)) < 0.5
     keep[:2] = False  # nothing at all
     away = {v: ~keep[:, i] for i, m in enumerate(reader.modalities) for v in reader.views(m)}
     slow = model.logits(reader.rows.hidden(away))
     assert torch.allclose(reader.mixed(keep), slow, atol=1e-5) and slow.isfinite().all()
+    assert len(torch.unique(slow, dim=0)) > 40  # so that an answer of another row would show
+
+
+def test_a_cell_that_is_moved_in_is_that_of_the_row_it_is_said_to_be_of(model, shop):
+    frame, places = pd.read_csv(shop), np.random.default_rng(1).permutation(60)
+    whole = Reader(model, Table.read(shop), None, quiet=True)
+    for modality, column in (("photo", "photo"), ("note", "note"), ("table", "price")):
+        frame.assign(**{column: frame[column].to_numpy()[places]}).to_csv(shop.parent / "moved.csv", index=False)
+        slow = Reader(model, Table.read(shop.parent / "moved.csv"), None, quiet=True).pattern((True,) * 3)
+        assert torch.allclose(whole.moved(modality, places), slow, atol=1e-5)
+        assert not torch.allclose(slow, whole.pattern((True,) * 3), atol=1e-3)
 
 
 def test_removed_cells_start_clean_and_end_near_nothing(answer):
@@ -118,13 +128,48 @@ def test_every_noise_of_every_modality_is_measured_at_every_level(answer):
     wanted = {(m, k, level) for m, kind in kinds.items() for k in [*NOISES[kind], "mismatch"] for level in range(2)}
     wanted -= {("table", "swaps", level) for level in range(2)}  # its one column is a number
     assert {(x.modality, x.kind, x.level) for x in answer.noise} == wanted
-    assert all(x.score == answer.clean for x in answer.noise if x.level == 0)
+    assert all(x.score == answer.clean and x.loss == (0, 0, 0) for x in answer.noise if x.level == 0)
 
 
 def test_against_itself_nothing_is_gained_and_areas_have_every_curve(answer):
-    assert answer.effective and all(a.value == 0 for a in answer.effective)
-    assert {(a.modality, a.kind) for a in answer.relative} == {(x.modality, x.kind) for x in answer.noise}
+    assert answer.effective.mean == (0, 0, 0) and all(a[2:] == (0, 0, 0) for a in answer.effective.curves)
+    assert {(a.modality, a.kind) for a in answer.relative.curves} == {(x.modality, x.kind) for x in answer.noise}
+    assert answer.relative.mean.low < answer.relative.mean.value < answer.relative.mean.high
+    form = answer.to_json()["effective"]
+    assert {"value", "low", "high", "curves"} == form.keys() and form["curves"][0].keys() == {
+        "modality",
+        "kind",
+        "value",
+        "low",
+        "high",
+    }
     assert any("fuses by Gated" in n for n in answer.notes)
+
+
+def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_not_read(model, shop):
+    """By hand: the scores of two models on the same spoiled cells and the same bootstrap samples of groups."""
+    frame = pd.read_csv(shop)
+    late = polymodal.fit(frame[["note", "price", "kind"]], "kind", fusion="late-mean", **{**FAST, "ignore": []})
+    found = robustness(model, shop, against=late, levels=2, kinds=["blur", "note=mismatch"])
+    table = Table.read(shop)
+    study, other = Study(model, table, None, 0, True), Reader(late, table, None, quiet=True)
+    spoiled = [
+        study.reader.moved("note", study._mismatched("note", 1.0)[0]),
+        other.moved("note", study._mismatched("note", 1.0)[0]),
+    ]
+    (f0, f1), (b0, b1) = (
+        [study.clean, study.scorer.sample(spoiled[0])],
+        [study.scorer.sample(x) for x in (other.pattern((True, True)), spoiled[1])],
+    )
+    gain = (f1.draws - f0.draws - b1.draws + b0.draws) / 2
+    swapped = found.effective.curves[-1]
+    assert swapped[:2] == ("note", "mismatch") and b1.value != b0.value
+    assert swapped[2:] == pytest.approx(
+        [(f1.value - f0.value - b1.value + b0.value) / 2, *np.quantile(gain, [0.025, 0.975])]
+    )
+    blur = next(x for x in found.noise if x.kind == "blur" and x.level == 1)
+    assert found.effective.curves[0].value == pytest.approx(-blur.loss.value / 2)
+    assert found.against == "Predictor" and not any("effective robustness" in n for n in found.notes)
 
 
 def test_noise_of_a_row_is_the_same_whatever_the_other_rows(model, shop):
@@ -170,14 +215,22 @@ def test_strong_noise_shows_where_the_model_leans_on_what_is_spoiled(tmp_path):
     assert answer.clean.value > 0.8 and swapped.score.value < 0.75 and swapped.loss.low > 0
 
 
-def test_mismatch_gives_each_row_the_cell_of_another(model, shop):
-    from polymodal.robustness.run import Study
-
-    table = Table.read(shop)
-    study = Study(model, table, None, 0, True)
-    half, whole = (study._mismatched("photo", s)[0] for s in (0.5, 1.0))
-    assert (whole != np.arange(60)).all() and sorted(whole) == list(range(60))
-    assert (half != np.arange(60)).sum() == 30 and all(half[i] in (i, whole[i]) for i in range(60))
+@pytest.mark.parametrize("rows", [2, 3, 60])
+def test_mismatch_is_a_derangement_of_those_that_have_it(model, shop, rows):
+    """No row that is touched keeps its own cell, every cell is used once, absent stays absent, and shares are nested."""
+    frame = pd.read_csv(shop)
+    frame["photo"] = frame["photo"].where(frame.index < rows)
+    frame = frame.head(max(rows, 4) + 2 if rows < 60 else 60)
+    frame.to_csv(shop.parent / "derange.csv", index=False)
+    study, touched = Study(model, Table.read(shop.parent / "derange.csv"), None, 0, True), set()
+    for share in (0.01, 0.25, 0.5, 0.75, 1.0):
+        places, said = study._mismatched("photo", share)
+        moved = set(np.flatnonzero(places != np.arange(len(frame))).tolist())
+        assert sorted(places) == list(range(len(frame))) and max(moved) < rows
+        assert len(moved) == max(2, round(share * rows)) and touched <= moved
+        assert said == f"{len(moved) / len(frame):.0%} of the rows"
+        touched = moved
+    assert touched == set(range(rows))
 
 
 def test_estimators_and_averages_are_measured_too(model, shop, folder):

@@ -1,4 +1,4 @@
-"""Which cells are taken away: every subset of modalities, and shares of all cells, by chance or not.
+"""Which modalities are absent: every subset of them, and shares of cells that are removed, by chance or not.
 
 The terms are Rubin's (1976). Completely at random (MCAR): each cell is as likely to go as any other. At random (MAR):
 by something that is still there to be seen, such as a column that the model does not read or the size of another
@@ -8,16 +8,20 @@ Axes: n row, m modality.
 """
 
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT = 6  # modalities of which every subset is tried
-SAMPLED = 64  # subsets of more modalities
+from polymodal.data.table import unknown
+from polymodal.errors import InputError, Unreadable
+from polymodal.modalities.columns import category, missing, number
+from polymodal.robustness.measure import EXACT, Bools, Reader
+
+SAMPLED = 64  # subsets of more than EXACT modalities
 STRENGTH = 9.0  # how many times as likely a cell at the top of the ranks goes next as one at the bottom
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
@@ -67,6 +71,75 @@ def removed(here_nm: Bools, share: float, rank_nm: Floats, seed: int, stays_m: B
     for n, m in last[:wanted]:
         out[n, m] = True
     return out
+
+
+class Guide(NamedTuple):
+    """rank_n: 0 to 1, by which cells are removed. stays: the modality that is seen, and so never removed."""
+
+    by: str
+    rank_n: Floats
+    stays: str | None = None
+
+    def stays_m(self, modalities: list[str]) -> Bools:
+        """(M,) which modalities stay."""
+        return np.array([m == self.stays for m in modalities])
+
+
+def at_random(reader: Reader, given: str | None) -> Guide | None:
+    """What cells are removed by at random (MAR): the column `given`; else the group; else the first column of numbers
+    among those that the model reads; else how large another modality is, or whether it is there at all.
+
+    Rubin's term asks that this is seen where cells are gone, so a modality that it belongs to stays in every row. None
+    where there is nothing of the kind. Raises InputError for a column that is not there, or is the target.
+    """
+    schema, table = reader.model.preprocessor.schema, reader.table
+    if given is not None:
+        if given not in table.columns:
+            raise InputError(f"--given: {table.name} {unknown('column', given, table.columns)}")
+        if given in schema.target:
+            raise InputError(
+                f"--given {given}: that is the target, and removal by the target is measured anyway (mnar)"
+            )
+        return _column(reader, given)
+    if schema.group is not None and schema.group in table.columns and (found := _column(reader, schema.group)):
+        return found
+    numbers = [c.name for c in schema.columns.values() if c.kind == "number" and c.name in table.columns]
+    if len(reader.modalities) > 1:
+        return next((g for g in [*(_column(reader, c) for c in numbers), _size(reader)] if g is not None), None)
+    return None
+
+
+def by_target(reader: Reader) -> Guide:
+    """Removal by the target itself (MNAR): a number's or a class's rank, how many labels, how long a text."""
+    values = []
+    for y in reader.rows.labels:
+        long = y is not None and y.ndim > 1
+        values.append(np.nan if y is None else float(np.prod(y.shape)) if long else float(y.double().nansum()))
+    return Guide(", ".join(reader.model.preprocessor.schema.target), ranks(np.array(values)))
+
+
+def _column(reader: Reader, name: str) -> Guide | None:
+    """The ranks of a column's numbers, or of its categories in the order of their names; None where all are equal."""
+    cells = reader.table.cells(name)
+    try:
+        values = [np.nan if missing(c) or (x := number(c)) is None else x for c in cells]
+    except Unreadable:
+        names = [None if missing(c) else category(c) for c in cells]
+        place = {w: i for i, w in enumerate(sorted({w for w in names if w is not None}))}
+        values = [np.nan if w is None else place[w] for w in names]
+    modalities = reader.model.preprocessor.schema.modalities()
+    stays = next((m for m in reader.modalities if name in modalities[m][1]), None)
+    rank_n = ranks(np.array(values, dtype=np.float64))
+    return Guide(name, rank_n, stays) if rank_n.min() < rank_n.max() else None
+
+
+def _size(reader: Reader) -> Guide | None:
+    """The ranks of the sizes of the first modality of which they differ."""
+    for m in reader.modalities:
+        rank_n = ranks(reader.rows.inputs[reader.views(m)[0]].sizes().astype(np.float64))
+        if rank_n.min() < rank_n.max():
+            return Guide(f"the size of {m}", rank_n, m)
+    return None
 
 
 def ranks(values: Floats) -> Floats:

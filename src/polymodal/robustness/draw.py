@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from polymodal.robustness.result import Absence, Noisy, Robustness
-from polymodal.robustness.sentences import listed
+from polymodal.robustness.sentences import HOW, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,6 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "text.usetex": False,
 }
-HOW = {"mcar": "completely at random", "mar": "at random, by {by}", "mnar": "not at random, by {by}"}
 UNREAD = ("Cc", "Cs", "Cn", "Co")  # control characters and their like, which XML can't hold
 
 

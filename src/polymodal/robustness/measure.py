@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from polymodal import metrics
@@ -21,13 +22,15 @@ from polymodal.errors import Unreadable
 from polymodal.evaluate.intervals import Interval, weights
 from polymodal.modalities.tabular import Cells
 from polymodal.model import Model
-from polymodal.robustness.absent import EXACT, Bools
 from polymodal.robustness.noise import OPEN, Context, Noise, rng_of
 from polymodal.robustness.readings import spread
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Single
 from polymodal.tasks.regress import Regression
 
+Bools = NDArray[np.bool_]
+
+EXACT = 6  # modalities of which every subset is tried, and its answers are kept
 POOL = 16  # recordings that babble is mixed of
 KEPT = 256 << 20  # bytes of decoded cells that are kept, so that they are decoded once
 COUNTS = 2**24  # counts of bootstrap samples that are kept between scores
@@ -94,19 +97,14 @@ class Reader:
 
     def __init__(self, model: Model, table: Table, cache: Path | None, quiet: bool) -> None:
         self.model, self.table = model, table
-        prep = model.preprocessor
-        self.rows = prep.encode(table, model.task, cache=cache, need_target=True, quiet=quiet)
-        self.modalities = [m for m in model.modalities if any(prep.views[v] == m for v in model.learner.reads)]
+        self.rows = model.preprocessor.encode(table, model.task, cache=cache, need_target=True, quiet=quiet)
+        self.modalities = model.modalities
+        self.here: Bools = model.here(self.rows)  # (N, M) which modality each row has
         self._patterns: dict[tuple[bool, ...], Tensor] = {}
 
     def views(self, modality: str) -> list[str]:
         """The views of a modality."""
         return [v for v, m in self.model.preprocessor.views.items() if m == modality]
-
-    def here(self) -> Bools:
-        """(N, M) which modality each row has."""
-        inputs = self.rows.inputs
-        return np.stack([np.any([inputs[v].present() for v in self.views(m)], axis=0) for m in self.modalities], axis=1)
 
     def pattern(self, keep: tuple[bool, ...]) -> Tensor:
         """Answers of all rows with these modalities alone; each pattern is asked for once."""
@@ -121,15 +119,12 @@ class Reader:
         of all rows to each pattern are kept.
         """
         patterns, of_n = np.unique(keep_nm, axis=0, return_inverse=True)
-        out: Tensor | None = None
-        for i, row in enumerate(patterns):
-            keep, where = tuple(bool(k) for k in row), np.flatnonzero(of_n.reshape(-1) == i)
-            few = keep in self._patterns or len(keep) <= EXACT
-            part = self.pattern(keep)[where] if few else self._hidden(self.rows.take(where.tolist()), keep)
-            out = part.new_zeros((len(keep_nm), *part.shape[1:])) if out is None else out
-            out[torch.from_numpy(where)] = part
-        assert out is not None
-        return out
+        rows = [np.flatnonzero(of_n.reshape(-1) == i) for i in range(len(patterns))]
+        parts = []
+        for keep, own in zip(map(tuple, patterns.tolist()), rows, strict=True):
+            few = len(keep) <= EXACT
+            parts.append(self.pattern(keep)[own] if few else self._hidden(self.rows.take(own.tolist()), keep))
+        return torch.cat(parts)[np.argsort(np.concatenate(rows))]
 
     def _hidden(self, rows: Rows, keep: Sequence[bool]) -> Tensor:
         gone = [m for m, k in zip(self.modalities, keep, strict=True) if not k]
@@ -145,7 +140,8 @@ class Reader:
         prep, taken = self.model.preprocessor, {}
         for v in self.views(modality):
             clean = self.rows.inputs[v]
-            found, _ = encode(_Lazy(lambda v=v: cells(self.cells(modality, v)), len(self.rows)), prep.codecs[v])  # type: ignore[misc]
+            # made as they are read: noisy pictures of a whole table would fill the memory
+            found, _ = encode(cells(self.cells(modality, v)), prep.codecs[v])  # type: ignore[arg-type]
             taken[v] = found.hidden(~clean.present())
         return self.model.logits(self._with(taken))
 
@@ -162,22 +158,6 @@ class Reader:
         cells = self.table.cells(columns[0])
         files = self.model.preprocessor.codecs[view or self.views(modality)[0]].takes_files
         return [resolve(c, self.table.folder) for c in cells] if files else cells
-
-
-class _Lazy(Sequence[Any]):
-    """Cells that are made as they are read: noisy pictures of a whole table would fill the memory."""
-
-    def __init__(self, make: Callable[[], Iterator[Any]], count: int) -> None:
-        self.make, self.rows = make, count
-
-    def __len__(self) -> int:
-        return self.rows
-
-    def __iter__(self) -> Iterator[Any]:
-        return self.make()
-
-    def __getitem__(self, at: Any) -> Any:
-        return list(self.make())[at]
 
 
 class Source:
@@ -221,7 +201,7 @@ class Source:
     def _context(self, reader: Reader) -> Context:
         codecs = [reader.model.preprocessor.codecs[v] for v in reader.views(self.modality)]
         if self.kind == "tabular":
-            (table,) = [c for c in codecs if isinstance(c, Cells)][:1]
+            table = next(c for c in codecs if isinstance(c, Cells))
             return Context(columns={c: (kind, table.columns_[c]) for c, kind in table.columns.items()})
         if self.kind in ("series", "vector"):
             learned = [np.asarray(c.scale_) for c in codecs if hasattr(c, "scale_")]
@@ -238,8 +218,7 @@ class Source:
 
 def _weight(x: Any) -> int:
     """About how many bytes a decoded cell has."""
-    if isinstance(x, tuple):
-        return int(x[0].nbytes)
-    if isinstance(x, np.ndarray):
-        return int(x.nbytes)
-    return 3 * x.size[0] * x.size[1] if hasattr(x, "getpixel") else 200
+    if isinstance(x, Image.Image):
+        return 3 * x.width * x.height
+    array = x[0] if isinstance(x, tuple) else x
+    return array.nbytes if isinstance(array, np.ndarray) else 200

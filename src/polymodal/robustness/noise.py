@@ -2,9 +2,9 @@
 
     cell --open--> decoded --apply(severity, rng)--> a cell that every codec of that kind reads
 
-Level 0 is the clean cell. Of L levels, level k is the place k / (L - 1) along the kind's row of severities, read off in
-straight lines between the numbers. The draws of a row are decided by (seed, row number, modality, kind) alone: they are
-the same at every level, whatever the other rows are.
+Level 0 is the clean cell, to which nothing is applied. Of L levels, level k is the place k / (L - 1) along the kind's
+row of severities, read off in straight lines between the numbers. The draws of a row are decided by (seed, row number,
+modality, kind) alone: they are the same at every level, whatever the other rows are.
 """
 
 import zlib
@@ -28,7 +28,7 @@ class Context(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """A kind of noise. severities: from nearly nothing to most. said: the severity in words.
+    """A kind of noise. severities: from nearly nothing to most. said: the severity in words, with its unit.
 
     apply(decoded, severity, rng, context, row) -> a cell. lacks(context): why it can't be applied; "" where it can.
     """
@@ -38,14 +38,9 @@ class Noise(NamedTuple):
     apply: Callable[[Any, float, np.random.Generator, Context, int], Any]
     lacks: Callable[[Context], str] = lambda context: ""
 
-    def severity(self, level: int, levels: int) -> float:
-        """The severity of a level, 1 to levels - 1."""
-        place = level / (levels - 1) * (len(self.severities) - 1)
-        return float(np.interp(place, range(len(self.severities)), self.severities))
-
-    def words(self, severity: float) -> str:
-        """The severity with its unit."""
-        return self.said.format(severity)
+    def severity(self, place: float) -> float:
+        """The severity at a place along the row, above 0 up to 1."""
+        return float(np.interp(place * (len(self.severities) - 1), range(len(self.severities)), self.severities))
 
 
 def rng_of(seed: int, row: int, modality: str, kind: str) -> np.random.Generator:

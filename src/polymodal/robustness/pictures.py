@@ -53,7 +53,7 @@ def occlusion(image: Image.Image, severity: float, rng: np.random.Generator) -> 
     x_hwc = np.array(image)
     mean_c = x_hwc.mean((0, 1)).round().astype(np.uint8)
     (top, left), (height, width) = rng.random(2), x_hwc.shape[:2]
-    h, w = (max(1, round(side * severity**0.5)) for side in (height, width))
+    h, w = (round(side * severity**0.5) for side in (height, width))
     y, x = round(top * (height - h)), round(left * (width - w))
     x_hwc[y : y + h, x : x + w] = mean_c
     return Image.fromarray(x_hwc)

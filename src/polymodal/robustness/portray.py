@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +12,7 @@ from rich.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness import draw
-from polymodal.robustness.result import COLUMNS, Area, Noisy, Robustness, overall
+from polymodal.robustness.result import COLUMNS, Robustness
 from polymodal.robustness.sentences import HOW, ends
 from polymodal.saving import put
 
@@ -81,28 +80,33 @@ def _noise(of: Robustness, wide: bool) -> Table | None:
     ahead = ["clean", *map(str, range(1, of.levels))]
     more = ["relative", *(["effective"] if of.effective is not None else []), *(["at most"] if wide else [])]
     grid = _table("With noise on one modality, level by level", "noise", *ahead, *more)
-    gains = {(a.modality, a.kind): a for a in of.effective or ()}
-    for area in of.relative:
+    for i, area in enumerate(of.relative.curves):
         points = [x for x in of.noise if (x.modality, x.kind) == (area.modality, area.kind)]
-        found = [_value(area), *([_value(gains[area.modality, area.kind], "+")] if gains else [])]
+        found = [f"{x.score.value:.3f}{_star(x.loss)}" for x in points] + [_digits(area.value)]
+        found += [] if of.effective is None else [_digits(of.effective.curves[i].value, "+")]
         found += [escape(points[-1].severity)] if wide else []
-        grid.add_row(escape(f"{area.modality}: {area.kind}"), *_levels(points), *found)
+        grid.add_row(escape(f"{area.modality}: {area.kind}"), *found)
     return grid
 
 
-def _levels(points: Sequence[Noisy]) -> list[str]:
-    return [f"{x.score.value:.3f}{_star(x.loss)}" for x in points]
-
-
 def _areas(of: Robustness) -> str:
-    whole = overall(of.relative)
-    said = "undefined" if whole is None else f"{whole:.3f}"
-    text = f"relative robustness {said} (area under the curve over the clean score, mean of the curves; 1 is no loss)"
+    text = f"relative robustness {_shown(of.relative.mean)} (area under the curve over the clean score, mean of the "
+    text += "curves; 1 is no loss)"
     if of.effective is not None:
-        gain = overall(of.effective)
-        what = "undefined" if gain is None else _shown(gain, "+")
-        text += f"\neffective robustness {what} {of.metric} over the model of --against, at equal clean score"
+        gain = _shown(of.effective.mean, "+")
+        text += f"\neffective robustness {gain} {of.metric} over the model of --against, at equal clean score"
     return text
+
+
+def _shown(area: Interval, sign: str = "") -> str:
+    if area.value != area.value:
+        return "undefined"
+    return f"{_digits(area.value, sign)} [{_digits(area.low, sign)}, {_digits(area.high, sign)}]"
+
+
+def _digits(value: float, sign: str = "") -> str:
+    """Three digits, nothing of what is undefined; never a -0.000."""
+    return "" if value != value else f"{round(value, 3) + 0.0:{sign}.3f}"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -117,15 +121,6 @@ LEFT = ("95% interval", "at most")
 
 def _star(loss: Interval) -> str:
     return "*" if loss.low > 0 else " "
-
-
-def _value(area: Area, sign: str = "") -> str:
-    return "" if area.value is None else _shown(area.value, sign)
-
-
-def _shown(value: float, sign: str = "") -> str:
-    """Three digits; never a -0.000."""
-    return f"{round(value, 3) + 0.0:{sign}.3f}"
 
 
 def _bad(console: Console, of: Robustness) -> None:
@@ -143,18 +138,15 @@ def write(of: Robustness, folder: Path) -> list[str]:
     Raises InputError where the folder can't be made or written, ImportError where matplotlib is missing.
     """
     usable(folder)
-    pictures = draw.figures(of)
-    files: dict[str, Callable[[], bytes]] = {
-        "robustness.json": lambda: (json.dumps(of.to_json(), indent=1, ensure_ascii=False) + "\n").encode(
-            "utf-8", "replace"
-        ),
-        "robustness.csv": lambda: table(of).encode("utf-8", "replace"),
+    texts = {
+        "robustness.json": json.dumps(of.to_json(), indent=1, ensure_ascii=False) + "\n",
+        "robustness.csv": table(of),
     }
-    for name, figure in pictures.items():
-        files[f"{name}.png"] = lambda figure=figure: draw.png(figure)  # type: ignore[misc]
-        files[f"{name}.svg"] = lambda figure=figure: draw.svg(figure).encode("utf-8", "replace")  # type: ignore[misc]
+    files = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
+    for name, figure in draw.figures(of).items():
+        files[f"{name}.png"], files[f"{name}.svg"] = draw.png(figure), draw.svg(figure).encode("utf-8", "replace")
     for name, made in files.items():
-        put(folder / name, made())
+        put(folder / name, made)
     return list(files)
 
 

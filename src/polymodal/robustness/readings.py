@@ -28,8 +28,8 @@ KEEPS_ORDER, NOMINAL = ("number", "date"), ("category", "boolean")
 
 def series(cell: Any) -> Array:
     """The readings of a series, (T, C), NaN in gaps. Raises Unreadable for what holds none."""
-    x = table(cell) if isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell)
-    return _known(x).reshape(len(_known(x)), -1)
+    x = _known(table(cell) if isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell))
+    return x.reshape(len(x), -1)
 
 
 def vectors(cell: Any) -> Array:
@@ -121,5 +121,6 @@ def _value(kind: str, cell: Any, state: State) -> Any:
 
 def _scale(scale_c: Array, x_tc: Array) -> Array:
     """The spread where it fits; else, of a cell that has another width, its own."""
-    own = np.nanstd(np.where(np.isfinite(x_tc), x_tc, np.nan))
-    return scale_c if len(scale_c) == x_tc.shape[1] else np.full(x_tc.shape[1], own)
+    if len(scale_c) == x_tc.shape[1]:
+        return scale_c
+    return np.full(x_tc.shape[1], x_tc[np.isfinite(x_tc)].std())

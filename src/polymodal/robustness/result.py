@@ -7,11 +7,15 @@ al. 2020. x is the place of a level along the curve, 0 (clean) to 1 (the most no
     effective = area of f(x) - (b(x) + f(0) - b(0))          b: late fusion, shifted to the same clean score
 
 MultiBench's code adds up the levels and then rescales over the methods that it compares; here both are means over the
-curve (trapezoids), so that they can be read by themselves.
+curve (trapezoids), so that they can be read by themselves. Both are of noise (mismatch too), not of absent cells. Their
+intervals come from the bootstrap samples of rows that all other intervals come from: a sample has a curve, and so an
+area, and both models are scored on the same samples.
+
+Axes: k level, r the score on all rows, then each bootstrap sample.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +23,10 @@ from numpy.typing import NDArray
 
 from polymodal.data.encode import Bad
 from polymodal.evaluate.intervals import Interval
+from polymodal.robustness.measure import Sample, interval, mean
+from polymodal.robustness.noise import MISMATCH
+
+Floats = NDArray[np.float64]
 
 
 class Subset(NamedTuple):
@@ -60,15 +68,24 @@ class Noisy(NamedTuple):
 
 
 class Area(NamedTuple):
-    """Relative or effective robustness of one curve; None where it is undefined."""
+    """Relative or effective robustness of one curve, and its 95% interval; NaN where it is undefined."""
 
     modality: str
     kind: str
-    value: float | None
+    value: float
+    low: float
+    high: float
+
+
+class Areas(NamedTuple):
+    """Of each curve, and the mean over those that have a value."""
+
+    mean: Interval
+    curves: list[Area]
 
 
 class Robustness(NamedTuple):
-    """The whole answer. relative, effective: by curve; effective is None where there is nothing to compare with."""
+    """The whole answer. effective: None where there is nothing to compare with."""
 
     task: str
     metric: str
@@ -82,8 +99,8 @@ class Robustness(NamedTuple):
     subsets: list[Subset]
     absence: list[Absence]
     noise: list[Noisy]
-    relative: list[Area]
-    effective: list[Area] | None
+    relative: Areas
+    effective: Areas | None
     against: str | None
     sentences: list[str]
     notes: list[str]
@@ -120,54 +137,65 @@ COLUMNS = "part present how by share modality kind level severity place metric v
 COLUMNS += " rows seen empty seeds"
 
 
-def relative(places: Sequence[float], scores: Sequence[float], higher: bool) -> float | None:
-    """Mean over the curve of f / f(0), or f(0) / f of an error; None where f(0) is not above 0, or a score undefined.
+def areas(
+    scores: Mapping[tuple[str, str], Sequence[Sample]],
+    higher: bool,
+    baseline: Mapping[tuple[str, str], Sequence[Sample]] | None = None,
+) -> Areas:
+    """From the scores of each curve, level by level: relative robustness; with those of a baseline, effective."""
+    found = {}
+    for key, levels in scores.items():
+        f_kr = _stacked(levels)
+        area_r = relative(f_kr, higher) if baseline is None else effective(f_kr, _stacked(baseline[key]), higher)
+        found[key] = Sample(float(area_r[0]), area_r[1:])
+    known = [x for x in found.values() if x.value == x.value]
+    whole = interval(mean(known)) if known else Interval(math.nan, math.nan, math.nan)
+    return Areas(whole, [Area(*key, *interval(x)) for key, x in found.items()])
 
-    >>> relative([0, 0.5, 1], [0.8, 0.8, 0.4], True)
-    0.875
+
+def _stacked(levels: Sequence[Sample]) -> Floats:
+    return np.stack([np.append(x.value, x.draws) for x in levels])
+
+
+def relative(f_kr: Floats, higher: bool) -> Floats:
+    """(R,) mean over the curve of f / f(0), or f(0) / f of an error; NaN where what it is over is not above 0.
+
+    >>> relative(np.array([[0.8], [0.8], [0.4]]), True)
+    array([0.875])
     """
-    f = np.asarray(scores, dtype=np.float64)
-    if not np.isfinite(f).all() or f[0] <= 0 or (not higher and (f <= 0).any()):
-        return None
-    return _area(places, f / f[0] if higher else f[0] / f)
+    clean_kr = np.broadcast_to(f_kr[0], f_kr.shape)
+    over_kr, under_kr = (f_kr, clean_kr) if higher else (clean_kr, f_kr)
+    return _area(over_kr / np.where(under_kr > 0, under_kr, np.nan))
 
 
-def effective(
-    places: Sequence[float], scores: Sequence[float], baseline: Sequence[float], higher: bool
-) -> float | None:
-    """Mean over the curve of what is gained over a baseline shifted to the same clean score; positive is better.
+def effective(f_kr: Floats, b_kr: Floats, higher: bool) -> Floats:
+    """(R,) mean over the curve of what f gains over a baseline shifted to the same clean score; positive is better.
 
-    >>> round(effective([0, 1], [0.9, 0.7], [0.8, 0.4], True), 3)
-    0.1
+    >>> effective(np.array([[0.9], [0.7]]), np.array([[0.8], [0.4]]), True).round(3)
+    array([0.1])
     """
-    f, b = (np.asarray(x, dtype=np.float64) for x in (scores, baseline))
-    if not (np.isfinite(f).all() and np.isfinite(b).all()):
-        return None
-    gain = (f - f[0]) - (b - b[0])
-    return _area(places, gain if higher else -gain)
+    gain_kr = (f_kr - f_kr[0]) - (b_kr - b_kr[0])
+    return _area(gain_kr if higher else -gain_kr)
 
 
-def _area(places: Sequence[float], f: NDArray[np.float64]) -> float:
-    """Mean height over the places, by trapezoids."""
-    width = np.diff(places)
-    return float(np.sum(width * (f[1:] + f[:-1]) / 2) / np.sum(width))
-
-
-def overall(areas: Sequence[Area]) -> float | None:
-    """The mean over curves that have a value."""
-    known = [a.value for a in areas if a.value is not None]
-    return float(np.mean(known)) if known else None
+def _area(f_kr: Floats) -> Floats:
+    """(R,) mean height over levels that are equally far apart, by trapezoids."""
+    out: Floats = ((f_kr[1:] + f_kr[:-1]) / 2).mean(axis=0)
+    return out
 
 
 def worst_subset(subsets: Sequence[Subset]) -> Subset | None:
-    """Of those that lack something, the one that loses most."""
+    """Of those that lack something, the one that loses most; of equal ones the first, which lacks least."""
     found: Subset | None = _worst(subsets[1:])
     return found
 
 
 def worst_noise(noise: Sequence[Noisy], mismatch: bool = False) -> Noisy | None:
-    """What costs most: of noise proper, or of modalities that were swapped with another row's."""
-    found: Noisy | None = _worst([x for x in noise if x.level and (x.kind == "mismatch") == mismatch])
+    """What costs most: of noise proper, or of modalities that were swapped with another row's.
+
+    Of equal ones it is the first: of a curve the lowest level, of several the modality that comes first.
+    """
+    found: Noisy | None = _worst([x for x in noise if x.level and (x.kind == MISMATCH) == mismatch])
     return found
 
 
@@ -182,8 +210,8 @@ def _scored(metric: str, x: Any) -> dict[str, Any]:
     return {**form, "metric": metric, **score._asdict(), "loss": loss._asdict()}
 
 
-def _areas(areas: Sequence[Area]) -> dict[str, Any]:
-    return {"value": overall(areas), "curves": [a._asdict() for a in areas]}
+def _areas(found: Areas) -> dict[str, Any]:
+    return {**found.mean._asdict(), "curves": [a._asdict() for a in found.curves]}
 
 
 def finite(form: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from polymodal.data.references import gathered
@@ -18,11 +19,10 @@ from polymodal.fusion.base import Late
 from polymodal.learners.predictor import Predictor
 from polymodal.model import Model
 from polymodal.progress import Ticker, progress
-from polymodal.robustness.absent import EXACT, SHARES, removed, subsets
-from polymodal.robustness.guide import Guide, at_random, by_target
-from polymodal.robustness.measure import Reader, Sample, Scorer, Source, interval, mean
+from polymodal.robustness.absent import SHARES, Guide, at_random, by_target, removed, subsets
+from polymodal.robustness.measure import EXACT, Reader, Sample, Scorer, Source, interval, mean
 from polymodal.robustness.noise import MISMATCH, NOISES, Noise
-from polymodal.robustness.result import Absence, Area, Noisy, Robustness, Subset, effective, relative
+from polymodal.robustness.result import Absence, Noisy, Robustness, Subset, areas
 from polymodal.robustness.sentences import Words
 from polymodal.tasks.generate import Generation
 
@@ -32,6 +32,9 @@ AGAINST = (
     "effective robustness needs a late fusion beside the model: polymodal fit TABLE --target COLUMN --fusion late-mean "
     "--out late, then --against late"
 )
+
+
+Key = tuple[str, str]  # modality and kind of noise
 
 
 class Curve(NamedTuple):
@@ -68,14 +71,13 @@ def robustness(
     cache = None if cache is None else Path(cache)
     table, notes = _drawn(model, Table.read(table), limit, seed)
     study = Study(model, table, cache, seed, quiet)
-    other = _rival(model, against, table, cache) if against is not None else None
+    other = None if against is None else _rival(study, against, cache)
     notes += study.remarks() + ([] if other is None else _late(other.reader.model))
     curves = study.curves(kinds) if noise else []
     with progress("robustness", study.work() + len(curves) * (levels - 1), quiet) as tick:
         study.tick = tick
         grid, absence = study.grid(), study.absence(given, notes)
         noisy = [x for c in curves for x in study.noise(c, levels, other)]
-    areas, gains = study.areas(noisy, other)
     clean = interval(study.clean)
     metric = study.scorer.metric
     return Robustness(
@@ -91,8 +93,8 @@ def robustness(
         subsets=grid,
         absence=absence,
         noise=noisy,
-        relative=areas,
-        effective=gains,
+        relative=areas(study.scores, metric.higher),
+        effective=None if other is None else areas(study.scores, metric.higher, other.scores),
         against=None if other is None else type(other.reader.model.learner).__name__,
         sentences=Words(metric.name, clean, table.rows).all(grid, absence, noisy),
         notes=notes + ([AGAINST] if other is None and noisy and len(model.modalities) > 1 else []),
@@ -124,14 +126,16 @@ def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, li
 
 
 class Rival(NamedTuple):
-    """A model to compare with, on the same rows, and its scores under noise, by curve."""
+    """A model to compare with, on the same rows and bootstrap samples, and its scores under noise, by curve."""
 
     reader: Reader
     scorer: Scorer
-    scores: dict[tuple[str, str], list[float]]
+    clean: Sample
+    scores: dict[Key, list[Sample]]
 
 
-def _rival(model: Model, against: Model, table: Table, cache: Path | None) -> Rival:
+def _rival(study: "Study", against: Model, cache: Path | None) -> Rival:
+    model, table = study.reader.model, study.reader.table
     mine, theirs = model.preprocessor.schema.target, against.preprocessor.schema.target
     if mine != theirs or model.task.metric != against.task.metric:
         raise InputError(
@@ -140,7 +144,8 @@ def _rival(model: Model, against: Model, table: Table, cache: Path | None) -> Ri
             "late fusion for the same target"
         )
     reader = Reader(against, table, cache, quiet=True)
-    return Rival(reader, Scorer(against.task, reader.rows.target(range(table.rows)), None), {})
+    scorer = Scorer(against.task, reader.rows.target(range(table.rows)), study.scorer.groups)
+    return Rival(reader, scorer, scorer.sample(reader.pattern((True,) * len(reader.modalities))), {})
 
 
 def _late(against: Model) -> list[str]:
@@ -163,6 +168,7 @@ class Study:
         self.all = (True,) * len(self.reader.modalities)
         self.clean = self.scorer.sample(self.reader.pattern(self.all))
         self.sources: dict[str, Source] = {}
+        self.scores: dict[Key, list[Sample]] = {}  # of each curve, level by level
         self.tick: Ticker = lambda done, note="": None
         self.done = 0
 
@@ -177,7 +183,7 @@ class Study:
 
     def remarks(self) -> list[str]:
         """What a reader of the grid must know."""
-        names, here = self.reader.modalities, self.reader.here()
+        names, here = self.reader.modalities, self.reader.here
         out: list[str] = []
         if len(names) == 1:
             out.append(f"the model reads {names[0]} alone, so that absence can't be measured: nothing would be left")
@@ -189,11 +195,11 @@ class Study:
 
     def grid(self) -> list[Subset]:
         """Every subset, all modalities first."""
-        out, here = [], self.reader.here()
+        out = []
         for keep in subsets(len(self.all), self.seed):
             x = self.clean if keep == self.all else self.scorer.sample(self.reader.pattern(keep))
             present = [m for m, k in zip(self.reader.modalities, keep, strict=True) if k]
-            seen = int((here & np.array(keep)).any(1).sum())
+            seen = int((self.reader.here & np.array(keep)).any(1).sum())
             out.append(Subset(present, interval(x), self.scorer.loss(x, self.clean), self.scorer.rows, seen))
             self._step(" + ".join(present))
         return out
@@ -211,7 +217,7 @@ class Study:
         return [self._removed(how, g, share) for how, g in ways.items() if g is not None for share in SHARES]
 
     def _removed(self, how: str, guide: Guide, share: float) -> Absence:
-        here, names = self.reader.here(), self.reader.modalities
+        here, names = self.reader.here, self.reader.modalities
         rank_nm = np.repeat(guide.rank_n[:, None], len(names), axis=1)
         samples, empty = [], []
         for i in range(SEEDS if share else 1):
@@ -231,7 +237,7 @@ class Study:
         """The kinds of noise that apply. Raises InputError for one that is asked for and is none of this model's."""
         found, lacking = [], {}
         for i, m in enumerate(self.reader.modalities):
-            here = int(self.reader.here()[:, i].sum())
+            here = int(self.reader.here[:, i].sum())
             if not here:
                 continue
             source = self.sources[m] = Source(self.reader, m)
@@ -247,63 +253,47 @@ class Study:
         return _asked(found, kinds, lacking)
 
     def noise(self, curve: Curve, levels: int, other: Rival | None) -> Iterator[Noisy]:
-        """A curve, level by level."""
-        rows = self.scorer.rows
-        if other is not None:
-            every = (True,) * len(other.reader.modalities)
-            other.scores[curve[:2]] = [other.scorer.value(other.reader.pattern(every))]
+        """A curve, level by level; its scores, and the rival's, are kept for the areas."""
+        mine = self.scores[curve[:2]] = [self.clean]
+        theirs = [] if other is None else other.scores.setdefault(curve[:2], [other.clean])
         for level in range(levels):
-            place = level / (levels - 1)
-            x, said = self.clean, "clean"
+            place, said = level / (levels - 1), "clean"
             if level:
-                x, said = self._spoiled(curve, level, levels, other)
+                answers, said = self._spoiler(curve, place)
+                mine.append(self.scorer.sample(answers(self.reader, curve.modality)))
+                if other is not None:
+                    m = _same(self.reader, other.reader, curve.modality)
+                    # a model that does not read the modality answers as it did
+                    theirs.append(theirs[0] if m is None else other.scorer.sample(answers(other.reader, m)))
                 self._step(f"{curve.modality}: {curve.kind}")
-            loss = self.scorer.loss(x, self.clean)
-            yield Noisy(curve.modality, curve.kind, level, said, place, interval(x), loss, rows)
+            loss = self.scorer.loss(mine[level], self.clean)
+            yield Noisy(*curve[:2], level, said, place, interval(mine[level]), loss, self.scorer.rows)
 
-    def _spoiled(self, curve: Curve, level: int, levels: int, other: Rival | None) -> tuple[Sample, str]:
-        """The score at a level, and the level in words; the rival's score is noted too."""
-        answers, said = self._spoiler(curve, level, levels)
-        if other is not None:
-            scores, theirs = other.scores[curve[:2]], _same(self.reader, other.reader, curve.modality)
-            # a model that does not read the modality answers as it did
-            scores.append(scores[0] if theirs is None else other.scorer.value(answers(other.reader, theirs)))
-        return self.scorer.sample(answers(self.reader, curve.modality)), said
-
-    def _spoiler(self, curve: Curve, level: int, levels: int) -> tuple[Callable[[Reader, str], Tensor], str]:
+    def _spoiler(self, curve: Curve, place: float) -> tuple[Callable[[Reader, str], Tensor], str]:
         """What a model answers when its modality of this name is spoiled, and how much that is in words."""
         if curve.noise is None:
-            places, words = self._mismatched(curve.modality, level / (levels - 1))
-            return lambda reader, m: reader.moved(m, places), words
+            rows, words = self._mismatched(curve.modality, place)
+            return lambda reader, m: reader.moved(m, rows), words
         source, noise = self.sources[curve.modality], curve.noise
-        severity = noise.severity(level, levels)
+        severity = noise.severity(place)
 
         def cells(clean: Sequence[Any]) -> Iterator[Any]:
             return source.noisy(curve.kind, noise, severity, self.seed, clean)
 
-        return lambda reader, m: reader.changed(m, cells), noise.words(severity)
+        return lambda reader, m: reader.changed(m, cells), noise.said.format(severity)
 
-    def _mismatched(self, modality: str, share: float) -> tuple[Any, str]:
-        """(N,) whose modality each row gets: a derangement of those that have it; the same rows first at any share."""
-        here = np.flatnonzero(self.reader.here()[:, self.reader.modalities.index(modality)])
+    def _mismatched(self, modality: str, share: float) -> tuple[NDArray[np.intp], str]:
+        """(N,) whose modality each row gets, and how many get another's.
+
+        Of the rows that have it, a share (at least two rows) pass theirs around in a ring: none of them keeps its own,
+        each cell is used once, and the rows of a small share are among those of a larger one.
+        """
+        here = np.flatnonzero(self.reader.here[:, self.reader.modalities.index(modality)])
         rng = np.random.default_rng([self.seed, len(modality), *modality.encode("utf-8", "surrogatepass")])
-        ring, first = rng.permutation(here), rng.permutation(len(here))[: round(share * len(here))]
+        ring = rng.permutation(here)[: max(2, round(share * len(here)))]
         places = np.arange(self.scorer.rows)
-        places[ring[first]] = np.roll(ring, -1)[first]
-        return places, f"{share:.0%} of the rows"
-
-    def areas(self, noisy: Sequence[Noisy], other: Rival | None) -> tuple[list[Area], list[Area] | None]:
-        """Relative and, beside another model, effective robustness of each curve."""
-        curves: dict[tuple[str, str], list[Noisy]] = {}
-        for x in noisy:
-            curves.setdefault((x.modality, x.kind), []).append(x)
-        first, second = [], []
-        for key, levels in curves.items():
-            places, scores = [x.place for x in levels], [x.score.value for x in levels]
-            first.append(Area(*key, relative(places, scores, self.scorer.metric.higher)))
-            if other is not None:
-                second.append(Area(*key, effective(places, scores, other.scores[key], self.scorer.metric.higher)))
-        return first, None if other is None else second
+        places[ring] = np.roll(ring, -1)
+        return places, f"{len(ring) / len(places):.0%} of the rows"
 
 
 def _asked(found: list[Curve], kinds: Sequence[str], lacking: dict[str, str]) -> list[Curve]:

@@ -7,11 +7,7 @@ from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.noise import MISMATCH
 from polymodal.robustness.result import Absence, Noisy, Subset, worst_noise, worst_subset
 
-HOW = {
-    "mcar": "completely at random",
-    "mar": "at random, given {by}",
-    "mnar": "not at random, by {by}",
-}
+HOW = {"mcar": "completely at random", "mar": "at random, given {by}", "mnar": "not at random, by {by}"}
 HALF = 0.5  # the share that the sentence about absent cells names
 
 
