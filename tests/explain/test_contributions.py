@@ -16,7 +16,8 @@ from polymodal.data.preprocess import Rows
 from polymodal.errors import InputError
 from polymodal.explain import answers, games
 from polymodal.explain.contributions import additive_part, contributions
-from polymodal.explain.overall import summarised
+from polymodal.explain.overall import Overall, largest, strongest, summarised, told
+from polymodal.explain.show import overview
 from polymodal.learners.base import Learner
 from polymodal.modalities.vectors import Vectors
 from polymodal.nn import SIZES
@@ -178,8 +179,8 @@ def test_many_players_are_sampled_within_their_errors() -> None:
         f(torch.from_numpy(np.where(games.coalitions(m) & ~np.isnan(row), row, np.nan))).numpy()[:, 0] for row in x
     ])  # fmt: skip
     true = games.exact(v_nu, m)
-    c = contributions(*setting(x, f), orders=60)
-    assert c.orders == 120 and np.allclose(
+    c = contributions(*setting(x, f))
+    assert c.orders == 176 and np.allclose(
         c.base + c.shapley.sum(1), c.answer, atol=1e-9
     )  # efficiency holds all the same
     assert not c.shapley[~c.present].any() and not c.error[~c.present].any()
@@ -188,9 +189,9 @@ def test_many_players_are_sampled_within_their_errors() -> None:
     pairs = c.present[:, :, None] & c.present[:, None] & ~np.eye(m, dtype=bool) & (c.interaction_error > 0)
     z = ((c.interaction - true.interaction) / np.where(pairs, c.interaction_error, 1))[pairs]
     assert len(z) > 100 and 0.6 < np.sqrt((z**2).mean()) < 1.6
-    again = contributions(*setting(x, f), orders=60)
+    again = contributions(*setting(x, f))
     assert np.array_equal(c.shapley, again.shapley)
-    assert not np.array_equal(c.shapley, contributions(*setting(x, f), orders=60, seed=1).shapley)
+    assert not np.array_equal(c.shapley, contributions(*setting(x, f), seed=1).shapley)
 
 
 def test_encoders_look_at_each_coalition_once() -> None:
@@ -258,3 +259,36 @@ def test_over_a_table() -> None:
     assert s.modalities[0].largest == pytest.approx((largest == 0).mean()) and s.modalities[1].largest > 10 / 60
     assert sum(m.largest for m in s.modalities) == pytest.approx(1)
     assert s.crossmodal == pytest.approx(0, abs=1e-5)
+
+
+def test_two_modalities_share_all_that_the_answer_changes_by() -> None:
+    """What each adds alone, and what both add together: v(all) - v(nobody), of two players and of pairwise games."""
+    c = contributions(*setting(with_holes(20, 2), wild(2)))
+    assert np.allclose(c.alone.sum(1) + c.interaction[:, 0, 1], c.answer - c.base, atol=1e-9)
+    weight = torch.triu(torch.from_numpy(RNG.normal(size=(4, 4))))
+
+    def pairwise(x: Tensor) -> Tensor:
+        z = x.nan_to_num()
+        return torch.einsum("bi,ij,bj->b", z, weight, z)[:, None]
+
+    c = contributions(*setting(with_holes(20, 4), pairwise))
+    assert np.allclose(c.alone.sum(1) + c.interaction.sum((1, 2)) / 2, c.answer - c.base, atol=1e-4)
+    assert np.abs(c.interaction).max() > 0.1
+
+
+def test_equals_share_the_rows_in_which_they_are_largest() -> None:
+    size = np.array([[2.0, 2, 1], [3, 0, 0], [0, 0, 0], [0.3, 0.1 + 0.2, 0.1], [1e-9, 2e-9, 0]])
+    assert largest(size).tolist() == [[0.5, 0.5, 0], [1, 0, 0], [0, 0, 0], [0.5, 0.5, 0], [0, 1, 0]]
+    assert strongest({"a": 1.0, "b": 2.0, "c": 2.0}) == ["b", "c"] and strongest({"a": 0.0, "b": 0.0}) == []
+    twins = np.repeat(RNG.normal(size=(16, 1)), 2, axis=1)
+    labels = Binary().fit(["no", "yes"])
+    model, rows = setting(twins, lambda x: x.nan_to_num().sum(1, keepdim=True) * torch.tensor([[0.0, 1.0]]), labels)
+    c = contributions(model, rows)
+    s = summarised(c)
+    assert [m.largest for m in s.modalities] == [0.5, 0.5] and list(s.classes) and c.shapley.any()
+    words = "\n".join(told(o := Overall("t", "binary", "it", 16, 16, s, [], [], c)))
+    assert "largest by predicted label: " in words and f"{next(iter(s.classes))} m0 and m1" in words
+    assert overview(o).count("<b>") == 2 * len(s.classes)
+    nothing = s._replace(classes={k: x | {"size": {"m0": 0.0, "m1": 0.0}} for k, x in s.classes.items()})
+    assert "<b>" not in overview(o._replace(summary=nothing))
+    assert f"{next(iter(s.classes))} none" in "\n".join(told(o._replace(summary=nothing)))

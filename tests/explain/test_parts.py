@@ -144,7 +144,12 @@ def test_what_is_explained_is_the_probability_that_is_predicted(table: Table) ->
     model.report["calibration"] = Calibration(4.0, 10, None, None, model.modalities, []).to_json()
     found = attribute(model, table, 3, "note", method="occlusion")
     answer = model.predict(table.take([2])).iloc[0]
-    assert found.faithful.deletion[0] == pytest.approx(answer[f"probability[{answer['prediction']}]"], abs=1e-6)
+    p = answer[f"probability[{answer['prediction']}]"]
+    assert found.faithful.deletion[0] == pytest.approx(p, abs=1e-6)
+    smooth = attribute(model, table, 3, "note")
+    model.report["calibration"] = None
+    plain = attribute(model, table, 3, "note")
+    assert np.allclose(smooth.scores, plain.scores / 4, atol=1e-6) and plain.scores.any(), "log odds of what is said"
 
 
 # --- linear models: every method is exact -----------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import polymodal
 from conftest import Run, make_shop
@@ -180,6 +181,45 @@ def test_what_is_absent_or_can_not_be_read_is_told(fitted: Fitted, tmp_path: Pat
     assert "nothing that the model reads" in "\n".join(told(blind)) and not blind.contributions.shapley.any()
     hidden = explain(model, table, 1, without=["photo"], parts=False)
     assert isinstance(hidden, Reasons) and hidden.absent == ["photo"] and not hidden.attributions
+
+
+def test_the_row_that_is_explained_is_the_one_that_was_asked_for(fitted: Fitted) -> None:
+    """Rows keep their numbers where others were taken out, and what can't be read in one is told of that one alone."""
+    model, table, _ = fitted
+    whole = Table.read(table)
+    broken = whole.replaced(
+        {"photo": ["nowhere.png" if i in (2, 8) else c for i, c in enumerate(whole.cells("photo"))]}
+    )
+    for some in (broken, broken.take([30, 8, 11, 2, 25])):
+        for row in (3, 12, 26):
+            e = explain(model, some, row, parts=False)
+            assert isinstance(e, Reasons) and e.row == row and e.contributions.numbers == [row]
+            assert e.cells["note"].text == whole.cells("note")[row - 1]
+            assert [b.row for b in e.bad] == [row] * (row == 3) and ("photo" in e.absent) == (row == 3)
+            said = model.predict(broken.take([row - 1])).iloc[0]
+            assert e.prediction == pytest.approx(dict(said)) and e.truth == whole.cells("kind")[row - 1]
+    with pytest.raises(InputError, match="has no row 1; its rows are 3 to 31"):
+        explain(model, broken.take([30, 8, 11, 2, 25]), 1)
+
+
+def test_a_row_is_no_neighbour_of_itself_in_memory_either(fitted: Fitted) -> None:
+    model, table, _ = fitted
+    frame = pd.read_csv(table)
+    frame["photo"] = [str(table.parent / p) for p in frame["photo"]]
+    e = explain(model, frame, 7, train=frame, parts=False)
+    assert isinstance(e, Reasons) and e.nearest is not None
+    assert all(n.row != 7 for s in e.nearest.spaces for n in s.nearest)
+
+
+@pytest.mark.parametrize("size", [(300, 1), (1, 300), (1, 1)])
+def test_pictures_one_pixel_thin_are_drawn(fitted: Fitted, tmp_path: Path, size: tuple[int, int]) -> None:
+    pytest.importorskip("matplotlib")
+    thin = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(thin).save(tmp_path / "thin.png")
+    e = explain(fitted[0], [{"photo": str(tmp_path / "thin.png"), "note": None, "price": None}], 1, method="occlusion")
+    assert isinstance(e, Reasons) and [a.modality for a in e.attributions] == ["photo"]
+    strong = e._replace(attributions=[a._replace(scores=np.arange(len(a.scores)) + 1.0) for a in e.attributions])
+    assert plot.png(strong).startswith(b"\x89PNG") and "speaks for" in show.page(strong)
 
 
 def test_bad_requests(fitted: Fitted) -> None:

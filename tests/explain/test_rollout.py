@@ -69,6 +69,23 @@ def test_shares_of_a_row_sum_to_one_over_what_is_there(name: str, layers: int) -
     assert torch.allclose(only[:3].sum(1), torch.ones(3), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_modality_without_any_token_gets_nothing_and_gives_all_to_the_others(name: str) -> None:
+    fusion, full = made(name), {m: x.take(torch.tensor([0])) for m, x in batch().items()}
+    for none in (full["note"].values[:, :0], full["note"].values * torch.nan):
+        tokens = full | {"note": Masked(none, torch.zeros(none.shape[:2], dtype=torch.bool))}
+        share = rollout(fusion, tokens)
+        assert share["note"].shape == none.shape[:2] and not share["note"].any()
+        assert float(share["photo"].sum() + share["price"].sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_path_that_leaves_attention_out_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    fusion = made("cross-attention", layers=2)
+    monkeypatch.setattr(fusion, "layers", 1)  # as a path that knows of one layer
+    with pytest.raises((AssertionError, RuntimeError)):
+        rollout(fusion, batch())
+
+
 def test_recorded_weights_are_those_that_attention_uses() -> None:
     torch.manual_seed(0)
     part = Attention(6, 2).double().eval().requires_grad_(False)

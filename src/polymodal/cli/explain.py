@@ -123,7 +123,7 @@ def explain(
         return
     answer = found(
         reader, table, row, how=how, without=without or (), cache=folder, output=label, method=scored, train=train,
-        parts=not no_parts,
+        parts=not no_parts, quiet=False,
     )  # fmt: skip
     if out is not None:
         put(out, _form(answer, out.suffix.lower(), command))

@@ -27,6 +27,7 @@ def explain(
     method: str = "auto",
     train: Any = None,
     parts: bool = True,
+    quiet: bool = True,
 ) -> "Explanation | Reasons":
     """The explanation that fits the model. Arguments are those of `attention.caption` or of `reasons.reasons`.
 
@@ -40,8 +41,9 @@ def explain(
 
     if not isinstance(model.learner, Generator):
         return reasons.reasons(
-            model, table, row, output=output, method=method, train=train, parts=parts, without=without, cache=cache
-        )
+            model, table, row, output=output, method=method, train=train, parts=parts, without=without, cache=cache,
+            quiet=quiet,
+        )  # fmt: skip
     if isinstance(model.learner, Translator | Transcriber):
         return attention.caption(model, table, row, how=how, without=without, cache=cache)
     raise InputError(

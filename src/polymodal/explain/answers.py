@@ -3,6 +3,8 @@
 Axes: n row, k output that can be explained.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polymodal.errors import InputError
+from polymodal.learners.base import Learner
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Labelled, MultiLabel, numpy
 from polymodal.tasks.labels import key, listed
@@ -64,6 +67,17 @@ def chosen(task: Task, logits: Tensor, output: str | None = None) -> Ints:
     if isinstance(task, MultiLabel):
         return np.asarray(values(task, logits).argmax(1), dtype=np.int64)
     return np.zeros(len(logits), dtype=np.int64)
+
+
+@contextmanager
+def answering(learner: Learner) -> Iterator[None]:
+    """Without dropout, and as it was before afterwards."""
+    was = learner.training
+    learner.eval()
+    try:
+        yield
+    finally:
+        learner.train(was)
 
 
 def position(task: Task, output: str) -> int:

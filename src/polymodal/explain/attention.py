@@ -23,6 +23,7 @@ from polymodal.data.table import Table, resolve
 from polymodal.decoders.base import Decoding
 from polymodal.decoders.ctc import alignment
 from polymodal.errors import InputError
+from polymodal.explain.answers import answering
 from polymodal.explain.places import Place, place
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator, begun, ended
@@ -147,17 +148,15 @@ class Looked(NamedTuple):
 @torch.no_grad()
 def looked(learner: Translator, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Looked:
     """The best caption of the one row of a batch, and the decoder's attention as it writes each word."""
-    was = learner.training
-    learner.eval()
     vocabulary = learner.task.vocabulary
-    written = ended(learner.write(inputs, how).ids[:, 0], vocabulary.end)
-    memory = learner.memory(inputs)
-    state, given = learner.decoder.start(memory.tokens), begun(written, vocabulary.begin)
-    logits = learner.decoder.logits(learner.decoder.forced(state, given).hidden)
+    with answering(learner):
+        written = ended(learner.write(inputs, how).ids[:, 0], vocabulary.end)
+        memory = learner.memory(inputs)
+        state, given = learner.decoder.start(memory.tokens), begun(written, vocabulary.begin)
+        logits = learner.decoder.logits(learner.decoder.forced(state, given).hidden)
+        attention = learner.decoder.attention(state, given)
     logits[..., vocabulary.banned] = -torch.inf  # as the search takes them out before the softmax
     logp = logits.float().log_softmax(-1).gather(2, written.values[..., None])[0, :, 0]
-    attention = learner.decoder.attention(state, given)
-    learner.train(was)
     count = int(written.mask.sum()) - 1  # the mark of the end is always there, whatever stopped the search
     ids = written.values[0, :count].tolist()
     a_ws = attention[0, :count].double().cpu().numpy()
@@ -176,14 +175,12 @@ def heard(learner: Transcriber, inputs: Mapping[str, Masked], how: Decoding | No
 
     The log-probability of a word is that of its symbols at their frames; that of the end, of nothing at all others.
     """
-    was = learner.training
-    learner.eval()
     vocabulary = learner.task.vocabulary
-    ids = learner.write(inputs, how).ids[0, 0].tolist()
+    with answering(learner):
+        ids = learner.write(inputs, how).ids[0, 0].tolist()
+        frames = learner.frames(inputs)
+        logp_sv = learner.ctc(frames)[0][frames.mask[0]].double().cpu()
     ids = ids[: ids.index(vocabulary.end)] if vocabulary.end in ids else ids
-    frames = learner.frames(inputs)
-    logp_sv = learner.ctc(frames)[0][frames.mask[0]].double().cpu()
-    learner.train(was)
     spans = alignment(logp_sv, ids).tolist()
     tokens = vocabulary.tokens(ids)
     words, logprob, rows, taken = [], [], [], np.zeros(len(logp_sv), dtype=bool)

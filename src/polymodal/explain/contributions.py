@@ -12,7 +12,6 @@ Axes: n row, m modality, u coalition, c combination of a row and a coalition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,6 @@ from polymodal.evaluate.emap import emap
 from polymodal.explain import answers, games
 from polymodal.explain.answers import Floats, Ints
 from polymodal.explain.games import Bools
-from polymodal.learners.base import Learner
 from polymodal.model import BATCH, Model
 from polymodal.standing import mixed
 
@@ -67,13 +65,9 @@ class Contributions(NamedTuple):
 
     def take(self, at: Sequence[int]) -> "Contributions":
         """The rows at these places, in this order."""
-        i, names = np.asarray(at, dtype=np.int64), (self.output, self.predicted)
-        (output, predicted), numbers = ([x[j] for j in i] for x in names), [self.numbers[j] for j in i]
-        return Contributions(
-            self.modalities, numbers, output, predicted, self.answer[i], self.base[i], self.present[i],
-            self.shapley[i], self.error[i], self.alone[i], self.interaction[i], self.interaction_error[i],
-            self.additive[i], self.orders,
-        )  # fmt: skip
+        _, *rows, orders = self
+        those = (x[[*at]] if isinstance(x, np.ndarray) else [x[i] for i in at] for x in rows)
+        return Contributions(self.modalities, *those, orders)
 
 
 def contributions(
@@ -81,14 +75,14 @@ def contributions(
     rows: Rows,
     *,
     output: str | None = None,
-    orders: int | None = None,
     sample: int = SPLIT,
     seed: int = 0,
 ) -> Contributions:
     """Shapley values, interactions and main effects of the modalities of every row, and the additive part of a sample.
 
     rows: encoded by the model's preprocessor. output: the label (or target) to explain [each row's predicted one].
-    orders: random orders to draw above `EXACT` modalities, whose reverses are taken too [8 a modality, at least 64].
+    Above
+    `EXACT` modalities 8 random orders a modality are drawn, at least 64, and their reverses.
     sample: rows that the additive part is computed of, the first one always among them; 0 leaves it out. Memory holds
     a few hundred rows at a time. Raises InputError for an output that the task does not have.
     """
@@ -96,11 +90,11 @@ def contributions(
         answers.position(model.task, output)
     players, present = presence(model, rows)
     at = np.flatnonzero(present.any(0))  # those that play in some row
-    drawn = None if len(at) <= EXACT else games.orders(len(at), orders or max(64, 8 * len(at)), seed)
+    drawn = None if len(at) <= EXACT else games.orders(len(at), max(64, 8 * len(at)), seed)
     # a network's rows are looked at by the batch; estimators cost by the call, so many rows are answered at once
     size = BATCH if next(model.learner.parameters(), None) is not None else ROWS
     parts = []
-    with answering(model.learner):
+    with answers.answering(model.learner):
         for s in range(0, len(rows), size):
             part = rows.take(range(s, min(s + size, len(rows))))
             game = _Game(model, part, players, present[s : s + size], size)
@@ -142,7 +136,7 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
     if len(players) < 2:
         return _value(model, model.logits(rows), which)
     size = BATCH if next(learner.parameters(), None) is not None else 4 * ROWS
-    with answering(learner):
+    with answers.answering(learner):
         logits_of = mixed(learner, rows, views)
 
         def outputs(at: Mapping[str, Sequence[int]]) -> Tensor:
@@ -153,17 +147,6 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
         projection = emap(outputs, len(rows), players, len(rows))
     out: Floats = projection.additive.double().numpy()[np.arange(len(rows)), which]
     return out
-
-
-@contextmanager
-def answering(learner: Learner) -> Iterator[None]:
-    """Without dropout, and as it was before afterwards."""
-    was = learner.training
-    learner.eval()
-    try:
-        yield
-    finally:
-        learner.train(was)
 
 
 def _value(model: Model, logits: Tensor, which: Ints) -> Floats:

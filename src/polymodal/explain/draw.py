@@ -158,7 +158,7 @@ def _panels(e: Explanation, modality: str, place: Grid) -> tuple[float, Drawing]
             if i == 0:
                 say(figure, x, top - total + y - 0.04, short(modality, 24), size=10, style="italic")
                 continue
-            _around(axes, maps[i - 1], (x, x + drawn), (y + high, y))
+            around(axes, maps[i - 1], (x, x + drawn), (y + high, y))
             say(figure, x, top - total + y - 0.04, short(e.words[i - 1], 24), size=11, weight="bold")
             say(figure, x, top - total + y - 0.24, _numbers(e, i - 1, share[i - 1]), size=8, color=GREY)
         axes.set(xlim=(0, WIDTH), ylim=(0, total))
@@ -198,7 +198,7 @@ def _rows(e: Explanation, modality: str) -> tuple[float, Drawing]:
     return above + high + (0.55 if sound else 0.8), draw
 
 
-def _around(axes: "Axes", map_yx: NDArray[np.float64], xs: tuple[float, float], ys: tuple[float, float]) -> None:
+def around(axes: "Axes", map_yx: NDArray[np.float64], xs: tuple[float, float], ys: tuple[float, float]) -> None:
     """A line around what gets half of the largest attention or more; the map lies from xs[0] to xs[1]."""
     if map_yx.min() < 0.5 < map_yx.max() and min(map_yx.shape) > 1:
         y, x = (a + (b - a) * (np.arange(n) + 0.5) / n for (a, b), n in zip((ys, xs), map_yx.shape, strict=True))

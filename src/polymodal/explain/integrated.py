@@ -9,7 +9,7 @@ Sundararajan, Taly & Yan 2017, by captum.
 Axes: n step of the path, s part.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.explain.answers import Floats
+from polymodal.explain.answers import Floats, answering
 from polymodal.explain.cells import Cut, Open
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
@@ -87,12 +87,14 @@ def can(learner: Learner, cut: Cut) -> bool:
 
 
 def integrated(
-    learner: Learner, inputs: Mapping[str, Masked], cut: Cut, at: int, steps: Sequence[int] = STEPS
-) -> Integrated:
+    learner: Learner, inputs: Mapping[str, Masked], cut: Cut, at: int, steps: Sequence[int] = STEPS,
+    calibrated: Callable[[Tensor], Tensor] = lambda logits: logits,
+) -> Integrated:  # fmt: skip
     """The scores of the parts of one row; see the head of this file.
 
     inputs: of one row, all views. at: which of `answers.names` is explained; of a probability its log odds are, which
-    do not fade where the model is sure. Raises InputError for a learner that has no gradient there.
+    do not fade where the model is sure. calibrated: from the learner's logits to those of the probabilities that are
+    shown. Raises InputError for a learner that has no gradient there.
     """
     if not can(learner, cut):
         raise InputError(
@@ -101,13 +103,11 @@ def integrated(
         )
     from captum.attr import IntegratedGradients
 
-    was = learner.training
-    learner.eval()
-    try:
+    with answering(learner):
         entries = list(_entries(learner, inputs, cut))
 
         def f(*given: Tensor) -> Tensor:
-            return evidence(learner.task, _answer(learner, inputs, cut, entries, given), at)
+            return evidence(learner.task, calibrated(_answer(learner, inputs, cut, entries, given)), at)
 
         xs, blanks = tuple(e.values for e in entries), tuple(e.blank for e in entries)
         with torch.backends.cudnn.flags(enabled=False), torch.no_grad():  # its recurrent nets have no slopes in eval
@@ -125,8 +125,6 @@ def integrated(
             gap = abs(float(scores_s.sum()) - (value - blank))
             if gap <= CLOSE * float(scores_s.abs().sum()) + 1e-6:
                 break
-    finally:
-        learner.train(was)
     return Integrated(scores_s[:-1].numpy(), value, blank, gap)
 
 

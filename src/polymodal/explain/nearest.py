@@ -18,7 +18,7 @@ from polymodal.data.preprocess import Preprocessor, Rows, records_of, target_cel
 from polymodal.data.table import Table, chunks, resolve
 from polymodal.errors import InputError
 from polymodal.explain import answers
-from polymodal.explain.contributions import answering
+from polymodal.explain.answers import answering
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.matrix import Block, Matrix, here
@@ -109,7 +109,6 @@ def nearest(
     prediction: Any,
     train: Any,
     *,
-    count: int = COUNT,
     skip: int | None = None,
     cache: Path | str | None = None,
     quiet: bool = True,
@@ -132,7 +131,7 @@ def nearest(
             name, total = part.name, total + part.rows
             tick(0.0, f"{total:,} training rows")
             for space, distance_n in _distances(model, part, embed, own, cache).items():
-                _keep(best[space], model, part, space, distance_n, other, count, skip)
+                _keep(best[space], model, part, space, distance_n, other, skip)
     spaces = [Space(s, near, away[0] if away else None) for s, (near, away) in best.items()]
     return Nearest(name, total, by, sorted(spaces, key=lambda s: s.modality != FUSED))
 
@@ -161,7 +160,7 @@ def _unit(x: Matrix) -> Matrix:
 
 def _keep(
     best: tuple[list[Neighbour], list[Neighbour]], model: Model, part: Table, space: str,
-    distance_n: NDArray[np.float64], other: Callable[[Any], bool], count: int, skip: int | None,
+    distance_n: NDArray[np.float64], other: Callable[[Any], bool], skip: int | None,
 ) -> None:  # fmt: skip
     """Add the best rows of a part to those known, and cut both lists again."""
     schema = model.preprocessor.schema
@@ -169,7 +168,7 @@ def _keep(
     order = [int(i) for i in np.argsort(distance_n, kind="stable") if np.isfinite(distance_n[i])]
     order = [i for i in order if part.row_number(i) != skip]
     away = next((i for i in order if other(labels[i])), None)
-    for known, new, most in ((best[0], order[:count], count), (best[1], [] if away is None else [away], 1)):
+    for known, new, most in ((best[0], order[:COUNT], COUNT), (best[1], [] if away is None else [away], 1)):
         for i in new:
             cells = shown(model.preprocessor, part, i)
             cells = cells if space == FUSED else {space: cells[space]}

@@ -3,7 +3,7 @@
 Axes: n row, m modality, r bootstrap sample.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from polymodal.explain.contributions import Contributions, contributions
 from polymodal.model import Model
 
 LIMIT = 1000  # rows that are explained, unless asked otherwise
+ROUNDING = 1e-9  # sizes that differ by less of themselves are equal
 
 
 class Share(NamedTuple):
@@ -149,17 +150,28 @@ def summarised(c: Contributions, groups: Sequence[Any] | None = None, seed: int 
     """Means over rows, with bootstrap intervals by rows or by groups of them."""
     size_nm = np.abs(c.shapley)
     low, high = _ends(size_nm, groups, seed)
-    first = (size_nm == size_nm.max(1, keepdims=True)) & (size_nm > 0)
-    ties = first.sum(1, keepdims=True)
-    largest = (first / np.maximum(ties, 1)).sum(0) / max(1, int((ties > 0).sum()))
+    first_nm = largest(size_nm)
+    most = first_nm.sum(0) / max(1.0, float(first_nm.sum()))
     shares = [
         Share(m, Interval(float(size_nm[:, i].mean()), float(low[i]), float(high[i])), float(c.shapley[:, i].mean()),
-              float(c.alone[:, i].mean()), float(largest[i]), int((~c.present[:, i]).sum()))
+              float(c.alone[:, i].mean()), float(most[i]), int((~c.present[:, i]).sum()))
         for i, m in enumerate(c.modalities)
     ]  # fmt: skip
     known = np.isfinite(c.additive)
     ends = [np.abs(x[known]).mean() if known.any() else np.nan for x in (c.additive - c.base, c.crossmodal)]
     return Summary(shares, _pairs(c), float(ends[0]), float(ends[1]), int(known.sum()), _classes(c))
+
+
+def largest(size_nm: Floats) -> Floats:
+    """(N, M) sizes -> (N, M): 1 at the largest of a row, in equal parts where several are so; 0 in a row of zeros."""
+    top_n1 = size_nm.max(1, keepdims=True)
+    first = (size_nm >= top_n1 * (1 - ROUNDING)) & (top_n1 > 0)
+    return np.asarray(first / np.maximum(first.sum(1, keepdims=True), 1))
+
+
+def strongest(size: Mapping[str, float]) -> list[str]:
+    """The modalities with the largest size, which may be several; none where all are 0."""
+    return [m for m, part in zip(size, largest(np.array([[*size.values()]]))[0], strict=True) if part]
 
 
 def _ends(size_nm: Floats, groups: Sequence[Any] | None, seed: int) -> tuple[Floats, Floats]:
@@ -223,6 +235,6 @@ def told(e: Overall) -> list[str]:
     if s.crossmodal == s.crossmodal and len(s.modalities) > 1:
         out.append(f"cross-modal part of the answers: {s.crossmodal:.3g} on average (over {s.split} rows)")
     if s.classes:
-        lines = [(label, max(x["size"], key=x["size"].get)) for label, x in list(s.classes.items())[:10]]
-        out += ["", "largest by predicted label: " + ", ".join(f"{label} {m}" for label, m in lines)]
+        lines = [f"{k} {' and '.join(strongest(x['size'])) or 'none'}" for k, x in list(s.classes.items())[:10]]
+        out += ["", f"largest by predicted label: {', '.join(lines)}"]
     return [*out, *([""] if e.notes else []), *e.notes]

@@ -19,6 +19,7 @@ from polymodal.data.table import Table, resolve
 from polymodal.errors import InputError
 from polymodal.explain import answers
 from polymodal.explain.answers import Floats
+from polymodal.explain.attention import position
 from polymodal.explain.cells import Closed, Cut, cut_up
 from polymodal.explain.faithful import FEWEST, Faithfulness, correlation, faithfulness, randomised
 from polymodal.explain.integrated import STEPS, can, integrated, logits, networks
@@ -71,16 +72,13 @@ class Row(NamedTuple):
     def outputs(self, away: NDArray[np.bool_], learner: Learner | None = None) -> Floats:
         """(P, S) hidden parts -> (P,) explained outputs, of another learner where one is given."""
         learner = self.model.learner if learner is None else learner
-        was = learner.training
-        learner.eval()
-        with torch.inference_mode():
-            out = []
+        out = []
+        with answers.answering(learner), torch.inference_mode():
             for start in range(0, len(away), BATCH):
                 some = away[start : start + BATCH]
                 changed = {v: x.hidden(some) for v, x in self.cut.views.items()}
                 answer = logits(learner, self.inputs, changed, len(some)).float().cpu()
                 out.append(answers.values(learner.task, self.model.calibrated(answer))[:, self.at])
-        learner.train(was)
         return np.concatenate(out)
 
     def there(self) -> NDArray[np.bool_]:
@@ -108,10 +106,7 @@ def attribute(
     the row has nothing.
     """
     table = Table.read(table)
-    numbers = [table.row_number(i) for i in range(table.rows)]
-    if row not in numbers:
-        raise InputError(f"{table.name} has no row {row}; its rows are {min(numbers)} to {max(numbers)}")
-    one = table.take([numbers.index(row)])
+    one = table.take([position(table, row)])
     rows = model.preprocessor.encode(one, None, cache=None if cache is None else Path(cache), quiet=True)
     return attribute_rows(model, one, rows, 0, modality, method=method, output=output, seed=seed)
 
@@ -156,7 +151,7 @@ def scored(row: Row, learner: Learner, method: str, steps: Sequence[int] = STEPS
     steps: of integrated gradients.
     """
     if method == "integrated-gradients":
-        scores = integrated(learner, row.inputs, row.cut, row.at, steps).scores
+        scores = integrated(learner, row.inputs, row.cut, row.at, steps, row.model.calibrated).scores
     elif method == "rollout":
         scores = _rolled(row, learner)
     else:
@@ -192,15 +187,12 @@ def _rolled(row: Row, learner: Learner) -> Floats:
             f"rollout shows the attention of one network's fusion, and this model is a {type(learner).__name__}; take "
             "the method integrated-gradients or occlusion"
         )
-    was = learner.training
-    learner.eval()
-    encoders = cast(Named, learner.encoders)
-    looked = {v: encoded(encoder, row.inputs[v]) for v, encoder in encoders.items()}
-    tokens = {v: t for v, (t, _) in looked.items()}
-    filler = getattr(learner, "filler", None)
-    share = rollout(learner.fusion, tokens if filler is None else filler(tokens))[row.view]  # type: ignore[arg-type]
+    encoders, filler = cast(Named, learner.encoders), getattr(learner, "filler", None)
+    with answers.answering(learner):
+        looked = {v: encoded(encoder, row.inputs[v]) for v, encoder in encoders.items()}
+        tokens = {v: t for v, (t, _) in looked.items()}
+        share = rollout(learner.fusion, tokens if filler is None else filler(tokens))[row.view]  # type: ignore[arg-type]
     share_t = torch.einsum("bq,bqt->bt", share, looked[row.view][1])[0].double().cpu().numpy()
-    learner.train(was)
     return onto(share_t, row.cut, row.view, row.model.preprocessor.codecs[row.view], row.kind)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.explain.draw import axes_at, fonts, lit, plain, say, short, spectrogram, thumbnail
+from polymodal.explain.draw import around, axes_at, fonts, lit, plain, say, short, spectrogram, thumbnail
 from polymodal.explain.overall import Overall
 from polymodal.explain.parts import Attribution
 from polymodal.explain.places import Grid, Seconds
@@ -147,8 +147,8 @@ def _heat(title: str, a: Attribution) -> Block:
             axes = axes_at(drawing, GAP + i * (wide + GAP), top - GAP - 0.25 - high, wide, high)
             axes.imshow(panel, aspect="auto")
             axes.axis("off")
-            if i and 0.5 < maps[i - 1].max():
-                axes.contour(maps[i - 1], levels=[0.5], colors=["#ffb000"], linewidths=1.2)
+            if i:
+                around(axes, maps[i - 1], (-0.5, w - 0.5), (-0.5, h - 0.5))
             say(drawing, GAP + i * (wide + GAP), top - GAP - 0.28 - high, name, size=8, color=GREY)
 
     return high + 0.6, draw

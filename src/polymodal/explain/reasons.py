@@ -116,7 +116,6 @@ def reasons(
     parts: bool = True,
     without: Sequence[str] = (),
     cache: Path | str | None = None,
-    seed: int = 0,
     quiet: bool = True,
 ) -> Reasons:
     """Explain the answer to a row.
@@ -134,25 +133,25 @@ def reasons(
         raise InputError(f"there is no method {method!r}; it is one of: {', '.join(METHODS)}")
     whole = Table.read(table)
     at = position(whole, row)
-    rest = [int(i) for i in np.random.default_rng(seed).permutation(whole.rows) if i != at][:OTHERS]
+    rest = [int(i) for i in np.random.default_rng(0).permutation(whole.rows) if i != at][:OTHERS]
     some = whole.take([at, *sorted(rest)])
     folder = None if cache is None else Path(cache)
     rows = model.preprocessor.encode(some, None, cache=folder, without=without, quiet=quiet)
     one = rows.take([0])
-    c = contributions(model, rows, output=output, sample=len(rows), seed=seed).take([0])
+    c = contributions(model, rows, output=output, sample=len(rows)).take([0])
     said = {k: v[0] for k, v in task.decode(model.logits(one)).items()}
     absent = [m for m, here in zip(c.modalities, c.present[0], strict=True) if not here]
     notes = _notes(model, c, whole.rows)
     found: list[Attribution] = []
     if parts:
-        found, failed = _parts(model, some, rows, c, method, seed)
+        found, failed = _parts(model, some, rows, c, method)
         notes += failed
     near = None
     if train is None:
         notes.append("Name the training table to see the training rows that are most like this one: --train TABLE.")
     else:
-        same = isinstance(table, str | Path) and isinstance(train, str | Path) and _same(table, train)
-        near = nearest(model, one, said.get("prediction"), train, skip=row if same else None, cache=folder, quiet=quiet)
+        skip = row if _same(table, train) else None
+        near = nearest(model, one, said.get("prediction"), train, skip=skip, cache=folder, quiet=quiet)
     schema = model.preprocessor.schema
     has = all(t in whole.columns for t in schema.target)
     truth = answers.truth(task, target_cells(some, schema)[0]) if has else None
@@ -163,7 +162,9 @@ def reasons(
     )  # fmt: skip
 
 
-def _same(a: str | Path, b: str | Path) -> bool:
+def _same(a: Any, b: Any) -> bool:
+    if not (isinstance(a, str | Path) and isinstance(b, str | Path)):
+        return a is b
     try:
         return Path(a).samefile(b)
     except OSError:
@@ -171,7 +172,7 @@ def _same(a: str | Path, b: str | Path) -> bool:
 
 
 def _parts(
-    model: Model, table: Table, rows: Rows, c: Contributions, method: str, seed: int
+    model: Model, table: Table, rows: Rows, c: Contributions, method: str
 ) -> tuple[list[Attribution], list[str]]:
     """Attributions of the modalities that the row has, and why others have none; an asked method must work once."""
     found, failed = [], []
@@ -179,7 +180,7 @@ def _parts(
         if not here:
             continue
         try:
-            found.append(attribute_rows(model, table, rows, 0, m, method=method, output=c.output[0], seed=seed))
+            found.append(attribute_rows(model, table, rows, 0, m, method=method, output=c.output[0]))
         except InputError as e:
             failed.append((m, e))
     if method != "auto" and failed and not found:

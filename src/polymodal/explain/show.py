@@ -10,7 +10,7 @@ from PIL import Image
 from polymodal.errors import Unreadable
 from polymodal.explain.draw import plain, spectrogram, thumbnail
 from polymodal.explain.nearest import FUSED, Neighbour, Shown, Space
-from polymodal.explain.overall import Overall, Summary
+from polymodal.explain.overall import Overall, Summary, strongest
 from polymodal.explain.page import DETAILS, LARGEST, STRIP, Detail, encoded, shade, sound, uri
 from polymodal.explain.parts import Attribution
 from polymodal.explain.places import Columns, Grid, Seconds, Steps, Words
@@ -80,7 +80,7 @@ def overview(e: Overall, *, command: str = "") -> str:
         return round(100 * x / top, 2)
 
     return _rendered(
-        "overall.html", e=e, s=e.summary, command=command, wide=wide, additive=additive(e.summary), signed=signed
+        "overall.html", e=e, s=e.summary, command=command, wide=wide, additive=additive(e.summary), strongest=strongest
     )
 
 
@@ -163,10 +163,10 @@ def _part(e: Reasons, a: Attribution, detail: Detail) -> dict[str, Any]:
     top = [] if isinstance(where, Grid) else _top(a)
     curves = (("deletion", f.deletion, f.random_deletion), ("insertion", f.insertion, f.random_insertion))
     said = {
-        "deletion": "Deletion: the answer as parts are hidden, the strongest first; lower is better. Solid: in this "
-        "order, dashed: in random orders.",
-        "insertion": "Insertion: the answer as parts alone are shown, the strongest first; higher is better. Solid: in "
-        "this order, dashed: in random orders.",
+        "deletion": "Deletion: the answer as parts are hidden, those that speak most for it first; lower is better. "
+        "Solid: in this order, dashed: in random orders.",
+        "insertion": "Insertion: the answer as parts alone are shown, those that speak most for it first; higher is "
+        "better. Solid: in this order, dashed: in random orders.",
     }
     rows = [
         (f"{n}{r}", [figure(float(x)) for x in y])
@@ -238,7 +238,7 @@ def _figures(a: Attribution, detail: Detail) -> list[Picture]:
 def _heat(where: Grid, a: Attribution, detail: Detail) -> list[Picture]:
     """The picture; then what speaks for the answer, and against it, bright in the dark, where there is any such."""
     image = thumbnail(where.cell, detail.side // 2).convert("RGB")
-    size = (max(2, round(image.height)), max(2, round(image.width)))
+    size = (image.height, image.width)
     top = max((float(where.over(s * a.scores[None], *size).max()) for s in (1, -1)), default=0.0)
     out = [Picture(_jpeg(image), f"the picture in {a.modality}", where.name or a.modality)]
     for sign, what in ((1, "for"), (-1, "against")):
