@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 from polymodal import fusion as fusions
 from polymodal.colearn.pretrain import KINDS
+from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.fusion.base import Late
+from polymodal.learners.balanced import Balanced
 from polymodal.learners.base import Trainable
+from polymodal.learners.cyclic import Cyclic
 from polymodal.learners.predictor import Predictor
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Size
@@ -86,8 +89,8 @@ class Colearning(NamedTuple):
             )
         if idle := [o for o in self.asked() if o in ("--absent", "--balance")]:
             raise InputError(
-                f"--cyclic {self.cyclic} reads one modality in prediction, so {' and '.join(idle)} mean nothing to it; "
-                f"leave {'it' if len(idle) == 1 else 'them'} out"
+                f"--cyclic {self.cyclic} reads one modality in prediction, so {' and '.join(idle)} "
+                + ("means nothing to it; leave it out" if len(idle) == 1 else "mean nothing to it; leave them out")
             )
 
     def check_modalities(self, modalities: Sequence[str]) -> None:
@@ -111,11 +114,12 @@ class Colearning(NamedTuple):
             )
 
     def key(self) -> dict[str, Any] | None:
-        """What decides a run, of the origin its contents; None where nothing is asked for."""
+        """What decides a run, of the origin and of further rows their contents; None where nothing is asked for."""
         if not self.asked():
             return None
         origin = None if self.origin is None else contents(Path(self.origin))
-        return {**self._asdict(), "origin": origin}
+        more = None if self.unlabelled is None else digest(Table.read(self.unlabelled))
+        return {**self._asdict(), "origin": origin, "unlabelled": more}
 
     def build(
         self,
@@ -139,14 +143,10 @@ class Colearning(NamedTuple):
         if several and self.absent != "masked" and not isinstance(fusion, Late):
             filler = fusions.FILLERS[self.absent](dims)
         if several and self.balance != "none":
-            from polymodal.learners.balanced import Balanced
-
             return Balanced(parts, fusion, task, filler=filler, how=self.balance)
         return Predictor(parts, fusion, task, filler=filler)
 
     def _cyclic(self, parts: Mapping[str, Encoder], task: Task, size: Size) -> Trainable:
-        from polymodal.learners.cyclic import Cyclic
-
         assert self.cyclic is not None
         depth = max(1, size.layers // 2)
         return Cyclic(parts, self.cyclic, task, dim=size.dim, heads=size.heads, layers=depth)

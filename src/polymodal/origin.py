@@ -63,23 +63,22 @@ class Origin:
 
         Raises InputError where there is nothing, or the model has learned from labels of the validation rows `held`.
         """
-        self.check_unseen(goal.table, held, goal.schema)
-        self.teach(goal.task, target_cells(learn, goal.schema))
-        return self.taken(goal)
+        self._check_unseen(goal.table, held, goal.schema)
+        self._teach(goal.task, target_cells(learn, goal.schema))
+        return self._taken(goal)
 
-    def teach(self, task: Task, cells: list[Any]) -> bool:
+    def _teach(self, task: Task, cells: list[Any]) -> None:
         """Give a task that writes, fitted on these cells, the other model's vocabulary where both are of one kind."""
         other = self.model.task
         if not (isinstance(task, Generation) and isinstance(other, Generation)):
-            return False
+            return
         if type(task.vocabulary) is not type(other.vocabulary) or hasattr(task.vocabulary, "source"):
-            return False
+            return
         task.vocabulary = copy.deepcopy(other.vocabulary)
         lengths = [len(task.vocabulary.ids(t)) for c in cells for t in references(c)]
         task.cut_, task.longest_ = sum(n > task.limit for n in lengths), min(task.limit, max(lengths)) + 1
-        return True
 
-    def taken(self, goal: Problem) -> Taken:
+    def _taken(self, goal: Problem) -> Taken:
         """What the modalities of this problem take over. Raises InputError where nothing is common to both."""
         asked = goal.parts() if goal.encoders else {}
         parts: dict[str, tuple[Codec, type[Encoder]]] = {}
@@ -104,7 +103,7 @@ class Origin:
             raise InputError(f"--from {self.folder} has nothing for this table to begin with. {said}")
         return Taken(self.start._replace(encoders=encoders), parts, left)
 
-    def check_unseen(self, table: Table, valid: Table, schema: Schema) -> None:
+    def _check_unseen(self, table: Table, valid: Table, schema: Schema) -> None:
         """Raises InputError where the model has learned from labels of the rows that are to judge now."""
         before = self.model.report.get("plan", {})
         if before.get("target") != schema.target:

@@ -90,7 +90,8 @@ def remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | Non
         try:
             before = json.loads(path.read_text(encoding="utf-8")) if done is None else done.report["plan"]
         except (ValueError, KeyError):
-            raise InputError(f"{path} can't be read; begin anew with --overwrite") from None
+            unread = path if done is None else f"the plan of the model in {folder}"
+            raise InputError(f"{unread} can't be read; begin anew with --overwrite") from None
         changed = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
         if changed:
             raise InputError(

@@ -26,7 +26,7 @@ FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "ga
         ({"unlabelled": "more.csv"}, "gated", "--unlabelled more.csv is for pretraining, and none is asked for; add"),
         ({"absent": "tokens"}, "late-mean", "--absent tokens: late-mean is a late fusion, which leaves out"),
         ({"cyclic": "photo"}, "gated", "so --fusion gated has no place in it; leave one of them out"),
-        ({"cyclic": "photo", "balance": "ogm-ge"}, "auto", "so --balance mean nothing to it; leave it out"),
+        ({"cyclic": "photo", "balance": "ogm-ge"}, "auto", "so --balance means nothing to it; leave it out"),
     ],
 )
 def test_what_can_not_be_asked(asked, fusion, said):
@@ -70,6 +70,14 @@ def test_learners_that_come_of_it():
     assert type(built(absent="tokens").filler) is AbsentTokens and type(built(absent="imputed").filler) is Imputed
     assert built(absent="tokens", names="a").filler is None, "a modality alone has nothing that could be filled in"
     assert built("late-mean", absent="tokens").filler is None, "auto tries late fusions too"
+
+
+def test_a_run_is_about_the_rows_of_a_table_and_not_its_name(tmp_path):
+    def key(line):
+        (tmp_path / "more.csv").write_text(f"note,price\n{line}\n", encoding="utf-8")
+        return Colearning(pretrain="masked", unlabelled=str(tmp_path / "more.csv")).key()
+
+    assert key("a,1") == key("a,1") != key("a,2") and Colearning().key() is None
 
 
 def test_what_was_asked_is_recorded_and_a_run_goes_on_with_nothing_else(tmp_path):

@@ -7,11 +7,12 @@ from polymodal.ops import widened
 
 
 def modality_dropout(batch: Batch, p: float) -> Batch:
-    """Hide each modality of each row with probability `p`, but never all that a row has.
+    """Hide each modality of each row with probability `p`, apart from each other, but never all that a row has.
 
-    A learner then can't lean on the one modality that is learned by heart first, and has met every pattern of absence
-    that it may meet later. A row whose every present modality would be hidden is left as it is. ModDrop, Neverova et
-    al. 2016.
+    A row that would lose all of the n modalities it has is left as it is, so that each of them is hidden with
+    probability p - p^n: of two at most 1/4, whatever p is. A learner then can't lean on the one modality that is
+    learned by heart first, and has met every pattern of absence that it may meet later. ModDrop, Neverova et al. 2016,
+    where the last one may go too.
     """
     here_bm = torch.stack([x.present() for x in batch.inputs.values()], dim=1)
     keep_bm = torch.rand(here_bm.shape, device=here_bm.device) >= p

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, normalize
+from torch.nn.functional import normalize, softplus
 
 from polymodal.batch import Batch, Losses, Masked
 from polymodal.fusion.base import Fusion
@@ -36,7 +36,8 @@ STEEPEST = math.log(100.0)
 class Pretext(Task):
     """The task of pretraining: a row counts where it has at least two modalities, and its answer is how well it did.
 
-    Logits are (B, 2): the row's loss, and the share of its questions that were answered rightly.
+    Logits are (B, 2): the row's loss, and the share of its questions that were answered rightly; NaN for a row that was
+    asked nothing, such as one that is alone in its batch, which then does not count.
     """
 
     name: ClassVar[str] = "pretext"
@@ -62,7 +63,7 @@ class Pretext(Task):
 
     def loss(self, logits: Tensor, target: Masked) -> Tensor:
         """The mean loss over rows that count."""
-        return logits[target.present().to(logits.device), 0].mean()
+        return logits[target.present().to(logits.device), 0].nanmean()
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """The mask."""
@@ -74,7 +75,7 @@ class Pretext(Task):
 
     def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Means of both over rows that count, under each row of `weights`."""
-        keep = target.present().numpy()
+        keep = target.present().numpy() & ~logits[:, 0].isnan().numpy()
         w = weights[:, keep]
         means = w @ logits.numpy()[keep] / np.maximum(w.sum(1, keepdims=True), 1e-12)
         return {"objective": means[:, 0], "right": means[:, 1]}
@@ -122,22 +123,20 @@ class Pretraining(Trainable):
         return Losses(objective + penalty, {"objective": objective, "penalty": penalty, "right": share})
 
     def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
-        """(B, 2): each row's loss and share of right answers among the rows of this batch."""
-        loss, right, _ = self._rows(self._tokens(inputs))
-        return torch.stack([loss, right], dim=1)
+        """(B, 2): each row's loss and share of right answers among the rows of this batch; NaN if it is not asked."""
+        return self._answers(self._tokens(inputs))
 
     def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
         """The encoders look once."""
         tokens = self._tokens(inputs)
-
-        def mix(at: Mapping[str, Tensor]) -> Tensor:
-            loss, right, _ = self._rows({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
-            return torch.stack([loss, right], dim=1)
-
-        return mix
+        return lambda at: self._answers({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
 
     def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
         return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+
+    def _answers(self, tokens: Mapping[str, Masked]) -> Tensor:
+        loss, right, asked = self._rows(tokens)
+        return torch.stack([torch.where(asked, x, torch.nan) for x in (loss, right)], dim=1)
 
     def _rows(self, tokens: Mapping[str, Masked]) -> Judged:
         """Means over the questions that a row was asked; 0 where it was asked none."""
@@ -220,7 +219,7 @@ class Matching(Pretraining):
         for m, x in tokens.items():
             index, moved = swapped(here[m] & several, self.training)
             false_b = self._logit({**tokens, m: x.take(index)})
-            loss = (binary(true_b, 1.0) + binary(false_b, 0.0)) / 2
+            loss = (softplus(-true_b) + softplus(false_b)) / 2  # binary cross-entropy, of 1 and of 0
             right = ((true_b > 0).float() + (false_b <= 0).float()) / 2
             out.append(Judged(loss, right, moved))
         return out
@@ -262,16 +261,11 @@ def swapped(here_b: Tensor, chance: bool) -> tuple[Tensor, Tensor]:
     return index, here_b
 
 
-def binary(logit_b: Tensor, label: float) -> Tensor:
-    """(B,) binary cross-entropy with one label for all."""
-    return binary_cross_entropy_with_logits(logit_b, torch.full_like(logit_b, label), reduction="none")
-
-
-KINDS = {"masked": Masking, "matching": Matching, "contrastive": Contrastive}
+KINDS = ("masked", "matching", "contrastive")
 
 
 def pretraining(kind: str, encoders: Mapping[str, Encoder], fusion: Fusion, dim: int) -> Pretraining:
-    """A fresh one of this kind; fusion: of the same encoders, and not a late one."""
+    """A fresh one of `KINDS`; fusion: of the same encoders, and not a late one."""
     if kind == "contrastive":
         return Contrastive(encoders, dim)
     return Matching(encoders, fusion) if kind == "matching" else Masking(encoders, fusion, dim)

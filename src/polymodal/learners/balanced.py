@@ -9,7 +9,6 @@ by their own heads too, each as much as it still learns what holds on new rows.
 b batch, t token, d width, o output, k one loss.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,15 +35,19 @@ class Balanced(Predictor):
 
     how="ogm-ge", Peng et al. 2022 (on-the-fly gradient modulation with generalisation enhancement): the gradient that
     flows from the fusion into encoder m is multiplied by k_m of `coefficients`, and noise of its own spread is added,
-    `noise` times. AdamW divides the size of a gradient out, and k_m with it; so the encoder's learning rate is
-    multiplied by what the size has lost, sqrt((k_m^2 + noise^2) / (1 + noise^2)) (`paces`). The heads learn from tokens
+    `noise` times. (The paper adds it to the gradients of the encoder's weights, with the covariance of SGD's own noise
+    there; here it is added once, where the gradient enters the encoder.) AdamW divides the size of a gradient out, and
+    k_m with it; so the encoder's learning rate is multiplied by what the size has lost,
+    sqrt((k_m^2 + noise^2) / (1 + noise^2)) (`paces`), which plain SGD has no need of. The heads learn from tokens
     through which no gradient flows back, so that encoders learn from the fusion alone. The paper splits the linear head
-    of two concatenated modalities; heads that watch do for any fusion.
+    of two concatenated modalities, and sums scores over a batch; heads that watch do for any fusion, and means, over
+    the rows that have the modality, for rows that lack some.
 
     how="blending", Wang, Tran & Feiszli 2020 (gradient blending): the loss is sum_k w_k L_k over the fusion and the
     heads, which train the encoders here. Every `every` epochs (a super-epoch) `blending_weights` sets w from what
-    training and validation losses have done since; in the paper each k is trained apart to find that out. Training
-    losses are those seen on the way, with dropout.
+    training and validation losses have done since, the first time since the end of the first epoch; w is equal until
+    then. In the paper each k is trained apart from the others to find that out. Training losses are those seen on the
+    way, with dropout; "validation" are the rows by which the best epoch is chosen too.
 
     how="watch": the heads of "ogm-ge" without its modulation, for the learning curve of each modality.
 
@@ -57,9 +60,7 @@ class Balanced(Predictor):
     ) -> None:  # fmt: skip
         super().__init__(encoders, fusion, task, dropout=dropout, filler=filler)
         if how not in HOWS:
-            near = difflib.get_close_matches(how, HOWS, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"modalities can't be balanced by {how!r}; {hint}It is one of {', '.join(HOWS)}")
+            raise InputError(f"modalities can't be balanced by {how!r}; it is one of {', '.join(HOWS)}")
         if every < 1:
             raise InputError(f"every can't be {every}; a super-epoch has at least 1 epoch")
         self.how, self.alpha, self.noise, self.every = how, alpha, noise, every
@@ -188,9 +189,9 @@ def blending_weights(train0_k: Tensor, valid0_k: Tensor, train1_k: Tensor, valid
     """(K,) w_k in proportion to G_k / O_k^2, from losses at the beginning (0) and the end (1) of a super-epoch.
 
     G = valid0 - valid1: what was learned that holds on new rows. O = (valid1 - train1) - (valid0 - train0): by how much
-    the gap between new rows and training rows has grown. Wang, Tran & Feiszli 2020, eq. 4. Here, besides: G < 0 counts
-    as 0, |O| as at least `FLAT` valid0, and the share `LEAST` of the weights is spread equally. A loss that is NaN
-    is of nothing and gets that share. None where nothing was learned at all: the weights then stay.
+    the gap between new rows and training rows has grown. Wang, Tran & Feiszli 2020, algorithm 1. Here, besides: G < 0
+    counts as 0, |O| as at least `FLAT` valid0, and the share `LEAST` of the weights is spread equally. A loss that is
+    NaN is of nothing and gets that share. None where nothing was learned at all: the weights then stay.
     """
     gain_k = (valid0_k - valid1_k).nan_to_num(0.0).clamp(min=0)
     over_k = ((valid1_k - train1_k) - (valid0_k - train0_k)).abs()

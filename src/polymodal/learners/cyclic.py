@@ -36,8 +36,11 @@ class Cyclic(Trainable):
     their own heads. Squares are means over widths and over the segments that are real in rows with source and m both:
     always to say 0 costs 1.
 
-    Pham et al. 2019 (MCTN), whose recurrent translator from word to word is here a transformer that writes all
-    segments at once, and whose hierarchy for two targets is a sum over any number of them.
+    Pham et al. 2019 (MCTN): J(x) is its joint embedding, G(J(x)) the translation and G(J(G(J(x)))) the way back from
+    what was translated, not from the truth. Here otherwise: its recurrent translator, a step at a time, is a
+    transformer that writes all segments at once; its recurrent classifier a mean and a linear head; its hierarchy for
+    two targets a sum over any number of them. It translates given features, where here tokens are learned: hence the
+    targets' own heads, which the paper has not, and which are no part of a prediction.
 
     encoders: by modality name, the source among them. steps: segments of each modality. heads, layers: of the joint
     encoder and the decoder, of width `dim`. Raises InputError where there is nothing to translate from or to.
