@@ -6,6 +6,7 @@ A head start is pretraining on all rows (`--pretrain`), or another model's encod
 in a share stay in the table, without it: what the head start may learn from them is what it is measured for.
 """
 
+import bisect
 import copy
 import csv
 import json
@@ -40,8 +41,8 @@ PLAIN, HELPED = "plain", "helped"
 
 
 class Point(NamedTuple):
-    """A share of the labels. plain, helped: scores on the validation rows; gain: helped minus plain, paired, positive
-    where the head start is better. helped and gain are None without one.
+    """A share of the labels, and how many that is. plain, helped: scores on the validation rows; gain: helped minus
+    plain, paired, positive where the head start is better. helped and gain are None without one.
     """
 
     share: float
@@ -118,7 +119,8 @@ def learning_curve(
     """Fit at several shares of the labelled training rows, with and without a head start (`pretrain` or `origin` of
     `helped`), and score on the same validation rows.
 
-    shares: each from above 0 to 1; the rows of one are among those of the next, strata in proportion, groups whole.
+    shares: each from above 0 to 1; the rows of one are among those of the next, strata in proportion, groups whole. A
+    share is raised to where each class of the validation rows is in it, and at least `FEWEST` labels.
     time_limit: seconds, in equal shares. out: where each finished fit is kept, so that `resume` goes on.
     Raises InputError for what can't be learned from, and for texts.
     """
@@ -136,26 +138,30 @@ def learning_curve(
     order = nested(goal, learn, seed)
     if helped.origin is not None:
         _check_unseen(helped.origin, goal)
-    steps = sorted({max(min(FEWEST, len(order)), math.ceil(s * len(order))): s for s in shares}.items())
+    least = _least(goal, learn, held, order)
+    steps = sorted({max(least, math.ceil(round(s * len(order), 6))) for s in shares})
     arms = [PLAIN, HELPED] if helped != Colearning() else [PLAIN]
     store = _Store(
         None if out is None else Path(out), resume, overwrite,
-        [digest(learn), digest(held), *goal.schema.target, fusion, size, helped.key(), epochs, batch_size, lr, seed],
+        [
+            digest(learn), digest(held), *goal.schema.target, goal.schema.group, goal.task.name, fusion, size,
+            {c.name: c.kind for c in goal.schema.columns.values()}, encoders, helped.key(), settings,
+        ],
     )  # fmt: skip
-    end = None if time_limit is None else time_limit / (len(steps) * len(arms))
+    limit = None if time_limit is None else time_limit / (len(steps) * len(arms))
     where = Path(cache) if cache is not None else default_folder()
     train = partial(
-        _fit, goal, held, fusion=fusion, size=size, encoders=encoders, settings=settings, limit=end, cache=where,
+        _fit, goal, held, fusion=fusion, size=size, encoders=encoders, settings=settings, limit=limit, cache=where,
         quiet=quiet,
     )  # fmt: skip
     points: list[Point] = []
-    for labels, share in steps:
+    for labels in steps:
         part = _only(goal, learn, order[:labels])
         found = {
             arm: store.of(f"{arm}-{labels}", partial(train, part, helped if arm == HELPED else Colearning()))
             for arm in arms
         }
-        points.append(_point(goal, part, held, share, labels, found))
+        points.append(_point(goal, part, held, labels / len(order), labels, found))
     return _curve(goal, held, helped, points, len(order))
 
 
@@ -193,14 +199,35 @@ def nested(goal: Problem, learn: Table, seed: int) -> list[int]:
     return [rows[k] for k in np.argsort(place, kind="stable")]
 
 
+def _least(goal: Problem, learn: Table, held: Table, order: Sequence[int]) -> int:
+    """How many labels, in this order, are needed to know each label of the validation rows; at least `FEWEST`."""
+    cells, asked = target_cells(learn, goal.schema), target_cells(held, goal.schema)
+
+    def enough(labels: int) -> bool:
+        try:
+            task = copy.deepcopy(goal.task).fit([cells[i] for i in order[:labels]])
+            for cell in asked:
+                task.encode(cell)
+        except InputError:  # too few to learn from, or a label that is unknown
+            return False
+        return True
+
+    first = min(FEWEST, len(order))
+    return first + bisect.bisect_left(range(first, len(order)), True, key=enough)
+
+
 def reached(points: Sequence[tuple[float, float]], goal: float) -> float | None:
     """At which x a curve through these points (x, y), ascending in x, first has y >= goal, by linear interpolation.
+
+    A point whose y is NaN is left out.
 
     >>> reached([(10.0, 0.5), (20.0, 0.7), (40.0, 0.8)], 0.75)
     30.0
     """
     before: tuple[float, float] | None = None
     for x, y in points:
+        if math.isnan(y):
+            continue
         if y >= goal:
             if before is None or y == goal:
                 return x

@@ -1,9 +1,11 @@
 """Learning curves: nested shares, interpolation, what is saved, and the files."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
+import torch
 
 from conftest import make_shop
 from polymodal import curve, fit, problem
@@ -55,6 +57,29 @@ def test_where_a_curve_reaches_a_height():
     points = [(10, 0.5), (20, 0.7), (40, 0.6), (80, 0.9)]
     assert reached(points, 0.6) == 15 and reached(points, 0.7) == 20 and reached(points, 0.8) == pytest.approx(200 / 3)
     assert reached(points, 0.4) == 10 and reached(points, 0.95) is None
+    assert reached([(5, math.nan), (10, 0.5), (15, math.nan), *points[1:]], 0.6) == 15
+
+
+@pytest.mark.parametrize("group", [None, "who"])
+def test_a_share_knows_each_class_of_the_validation_rows(monkeypatch, group):
+    """Twelve classes, of which a twentieth of the labels would know four."""
+    frame = pd.DataFrame(
+        {"x": range(96), "y": [f"c{i % 12}" for i in range(96)], "who": [f"g{i % 16}" for i in range(96)]}
+    )
+    asked = []
+
+    def once(goal, held, part, helped, **more):
+        there = {c for c in part.cells("y") if c is not None}
+        asked.append(sum(c is not None for c in part.cells("y")))
+        assert set(held.cells("y")) <= there
+        return torch.zeros(held.rows, len(there))
+
+    monkeypatch.setattr(curve, "_fit", once)
+    found = learning_curve(frame, "y", **TINY, kinds={"x": "number"}, group=group, shares=[0.05, 0.5])
+    assert asked == [p.labels for p in found.points] and asked[0] < asked[1] < asked[2]
+    assert [p.share for p in found.points] == [k / asked[2] for k in asked]
+    if group is None:
+        assert asked[0] == 12
 
 
 def test_the_sentence_says_what_is_saved_or_that_nothing_is(monkeypatch):
@@ -96,15 +121,16 @@ def test_a_finished_fit_is_not_done_again(tmp_path, monkeypatch):
 
     def once(goal, held, part, helped, **more):
         calls.append(sum(c is not None for c in part.cells("kind")))
-        return __import__("torch").zeros(held.rows, 2)
+        return torch.zeros(held.rows, 2)
 
     monkeypatch.setattr(curve, "_fit", once)
     how = {**TINY, "shares": [0.5], "out": tmp_path / "c"}
     assert isinstance(learning_curve(table, "kind", **how), Curve) and calls == [16, 32]
     learning_curve(table, "kind", **how, resume=True)
     assert calls == [16, 32]
-    learning_curve(table, "kind", **how, resume=True, seed=1)
-    assert calls == [16, 32] * 2
+    for times, other in enumerate(({"seed": 1}, {"encoders": {"note": "gru"}}, {"ignore": ["price"]}), 2):
+        learning_curve(table, "kind", **how, resume=True, **other)
+        assert calls == [16, 32] * times, "fits of another question were taken over"
 
 
 def test_what_can_not_be_asked(tmp_path):

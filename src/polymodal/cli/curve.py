@@ -82,7 +82,7 @@ def learning_curve(
             table,
             targets(table, target),
             helped=Colearning(origin=origin, pretrain=pretrain, unlabelled=unlabelled),
-            shares=parts(shares),
+            shares=numbers(shares),
             valid=valid,
             fusion=fusion,
             size=size,
@@ -124,10 +124,10 @@ def learning_curve(
     console.print(escape(f"written: {', '.join(map(str, written))}"), highlight=False)
 
 
-def parts(text: str) -> list[float]:
+def numbers(text: str) -> list[float]:
     """Numbers with commas between.
 
-    >>> parts("0.1, 1")
+    >>> numbers("0.1, 1")
     [0.1, 1.0]
     """
     try:
