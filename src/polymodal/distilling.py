@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,9 +53,9 @@ class Taught(Rows):
         """The same rows, with these modalities alone."""
         return Taught(super().only(modalities), self.logits)
 
-    def labelled(self) -> Any:
+    def labelled(self) -> np.ndarray:
         """(N,) True: the teacher has an answer to each."""
-        return super().labelled() | True
+        return np.ones(len(self), dtype=bool)
 
 
 class Lesson(NamedTuple):
@@ -133,8 +134,9 @@ def distill(
     half = None if time_limit is None else max(1.0, (time_limit - (time.monotonic() - began)) / 2)
     student, result, history = make(Taught(rows, said), DISTILLED, half, (weight, temperature))
     alone, other, _ = make(rows, ALONE, half, None)
-    of_teacher = Result(ALL, "ensemble", _answers(teacher, held_table, where, quiet), _size(teacher), 0, 0.0)
-    comparison = compare(goal.task, [result, other, of_teacher], held.target(range(len(held))), groups)
+    comparison = compare(
+        goal.task, [result, other, _beside(teacher, held_table, where, quiet)], held.target(range(len(held))), groups
+    )
     unlabelled = int((~rows.labelled()).sum())
     report: dict[str, Any] = {
         "rows": {"train": len(rows), "valid": len(held), "unlabelled": 0},
@@ -142,7 +144,7 @@ def distill(
         "settings": {"fusion": fusion, "preset": "", "size": size, **settings._asdict()},
         "processes": 1,
         "valid_given": given,
-        "story": _story(lesson, list(reading.encoders), unlabelled),
+        "story": _story(lesson, list(reading.encoders), held_table, unlabelled),
         "refit": False,
         "comparison": comparison.to_json(),
         "history": history,
@@ -235,6 +237,12 @@ def _answers(teacher: Model, table: Table, cache: Path, quiet: bool) -> Tensor:
     return teacher.logits(teacher.preprocessor.encode(table, None, cache=cache, quiet=quiet)).float()
 
 
+def _beside(teacher: Model, table: Table, cache: Path, quiet: bool) -> Result:
+    """The teacher as a candidate, for comparison."""
+    size = sum(p.numel() for p in teacher.learner.parameters())
+    return Result(ALL, "ensemble", _answers(teacher, table, cache, quiet), size, 0, 0.0)
+
+
 def _test(
     model: Model, alone: Any, lesson: Lesson, results: Sequence[Result], reading: Reading, table: Table, cache: Path,
     quiet: bool,
@@ -243,23 +251,23 @@ def _test(
     rows, groups = reading.encode(table), lesson.problem.groups(table)
     said = [logits_of(model.learner, rows), logits_of(alone, rows)]
     found = [r._replace(logits=x) for r, x in zip(results, said, strict=True)]
-    found.append(Result(ALL, "ensemble", _answers(lesson.teacher, table, cache, quiet), _size(lesson.teacher), 0, 0.0))
+    found.append(_beside(lesson.teacher, table, cache, quiet))
     comparison = compare(model.task, found, rows.target(range(len(rows))), groups)
     return {**model.score(rows, groups).to_json(), "comparison": comparison.to_json()}
 
 
-def _story(lesson: Lesson, kept: Sequence[str], unlabelled: int) -> list[str]:
+def _story(lesson: Lesson, kept: Sequence[str], held: Table, unlabelled: int) -> list[str]:
+    """What a reader has to know; above all whether the teacher has seen labels of `held`, the validation rows."""
     story = [f"the teacher reads {', '.join(lesson.teacher.modalities)}, and the student {', '.join(kept)}"]
     if unlabelled:
         story.append(f"{unlabelled:,} rows without a label were taught by the teacher alone")
-    plan: Mapping[str, Any] = lesson.teacher.report.get("plan", {})
+    report = lesson.teacher.report
+    plan: Mapping[str, Any] = report.get("plan", {})
     if plan.get("table") not in (None, digest(lesson.problem.table)):
         story.append("the teacher was trained on another table: if that shares rows with these, its own score flatters")
+    elif "table" in plan and (report.get("refit") or plan.get("validation rows") != digest(held)):
+        story.append("the teacher has learned from labels of the validation rows, so its own score on them flatters")
     return story
-
-
-def _size(model: Model) -> int:
-    return sum(p.numel() for p in model.learner.parameters())
 
 
 def digest_of(model: Model) -> str:

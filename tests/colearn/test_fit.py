@@ -8,6 +8,7 @@ import torch
 
 from conftest import make_shop
 from polymodal import fit, load, pretraining
+from polymodal.colearn.pretrain import KINDS
 from polymodal.colearning import Colearning
 from polymodal.errors import InputError
 from polymodal.learners.balanced import Balanced
@@ -21,7 +22,7 @@ def shop(tmp_path_factory):
     return make_shop(tmp_path_factory.mktemp("colearn") / "shop", 40)
 
 
-@pytest.mark.parametrize("kind", ["masked", "matching", "contrastive"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_learners_begin_with_what_was_learned_without_labels(shop, kind, monkeypatch):
     begun = []
     plain = pretraining.train
@@ -77,23 +78,46 @@ def test_what_pretraining_needs(shop, tmp_path):
         fit(shop, **TINY, fusion="gated", colearning=asked)
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shop, tmp_path, monkeypatch):
-    how = {**TINY, "fusion": "gated", "colearning": Colearning(pretrain="contrastive", absent="imputed")}
+@pytest.mark.parametrize("kind", KINDS)
+def test_pretraining_never_sees_labels(shop, kind, monkeypatch):
+    plain, learned = pretraining.train, []
+
+    def seen(learner, *args, **more):
+        plain(learner, *args, **more)
+        learned.append({k: v.clone() for k, v in learner.state_dict().items()})
+        raise StopIteration
+
+    monkeypatch.setattr(pretraining, "train", seen)
+    frame = pd.read_csv(shop)
+    frame["photo"] = [str(shop.parent / p) for p in frame["photo"]]
+    other = frame.assign(kind=[None, "poor", "good", "good"] * 10)
+    for rows in (frame, other):
+        with pytest.raises(StopIteration):
+            fit(rows, **TINY, fusion="gated", valid=shop, colearning=Colearning(pretrain=kind))
+    assert all(torch.equal(v, learned[1][k]) for k, v in learned[0].items())
+
+
+@pytest.mark.parametrize(
+    ("asked", "fusion", "step"),  # two steps an epoch, two epochs; pretraining has as many, before
+    [
+        ({"pretrain": "masked", "absent": "tokens"}, "gated", 3),
+        ({"pretrain": "matching"}, "mvae", 7),
+        ({"pretrain": "contrastive", "absent": "imputed", "balance": "blending"}, "gated", 5),
+        ({"cyclic": "note"}, "auto", 3),
+    ],
+)
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shop, tmp_path, interrupted, asked, fusion, step):
+    how = {**TINY, "fusion": fusion, "colearning": Colearning(**asked)}
     whole = fit(shop, **how, out=tmp_path / "whole")
-    from polymodal import candidates
-
-    def stop(*args, **more):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr(candidates, "train", stop)
-        fit(shop, **how, out=tmp_path / "part")
-    assert (tmp_path / "part/training/pretraining.safetensors").exists()
+    interrupted(step, lambda: fit(shop, **how, out=tmp_path / "part"))
     with pytest.raises(InputError, match="can't be resumed: colearning changed since it began"):
-        fit(shop, **{**how, "colearning": Colearning(pretrain="masked")}, out=tmp_path / "part", resume=True)
+        other = {"fusion": "auto", "colearning": Colearning(cyclic="photo")} if "cyclic" in asked else {
+            "colearning": Colearning(absent="tokens")}  # fmt: skip
+        fit(shop, **{**how, **other}, out=tmp_path / "part", resume=True)
     again = fit(shop, **how, out=tmp_path / "part", resume=True)
     mine, theirs = (x.learner.state_dict() for x in (again, whole))
     assert all(torch.equal(v, theirs[k]) for k, v in mine.items())
+    assert again.report["history"] == whole.report["history"]
 
 
 @pytest.mark.parametrize("how", ["ogm-ge", "watch"])

@@ -40,6 +40,49 @@ def test_rows_carry_the_teacher_s_logits_whatever_their_order(teacher):
     assert batch.targets["target"].mask.tolist() == [False, True, True]
 
 
+def test_the_teacher_answers_the_rows_that_are_learned_from(teacher, monkeypatch):
+    """Each training row has what the teacher says of that very row on all columns, though a fifth was held out."""
+    seen = []
+
+    def stop(goal, reading, settings, fusion, held, groups, folder, rows, *more, **quiet):
+        seen.append(rows)
+        raise StopIteration
+
+    monkeypatch.setattr(distilling, "_train", stop)
+    with pytest.raises(StopIteration):
+        distill(*teacher, ["note"], **TINY)
+    model, (rows,) = load(teacher[0]), seen
+    whole = model.logits(model.preprocessor.encode(Table.read(teacher[1]), None, quiet=True))
+    at = [number - 1 for number in rows.numbers]
+    assert len(at) < len(whole) and at != list(range(len(at)))
+    torch.testing.assert_close(rows.batch(range(len(rows))).targets[TEACHER].values, whole[at])
+
+
+def test_a_teacher_that_has_seen_the_validation_rows_is_said_to_flatter_itself(teacher):
+    model = load(teacher[0])
+    lesson = distilling._lesson(model, Table.read(teacher[1]), ["note"], "tiny")
+
+    def said(seed):
+        held = lesson.problem.table.take(distilling._split(lesson.problem, seed)[1])
+        return any(
+            "has learned from labels of the validation rows" in x for x in distilling._story(lesson, [], held, 0)
+        )
+
+    assert not said(0) and said(1)
+    model.report["refit"] = True
+    assert said(0)
+
+
+def test_an_interrupted_lesson_goes_on_as_if_it_had_not_been(teacher, tmp_path, interrupted):
+    how = {**TINY, "out": tmp_path / "part"}
+    whole = distill(*teacher, ["note"], **{**how, "out": tmp_path / "whole"})
+    interrupted(7, lambda: distill(*teacher, ["note"], **how))  # while the student learns alone
+    again = distill(*teacher, ["note"], **how, resume=True)
+    mine, theirs = (x.learner.state_dict() for x in (again, whole))
+    assert all(torch.equal(v, theirs[k]) for k, v in mine.items())
+    assert again.report["distillation"] == whole.report["distillation"]
+
+
 def test_a_student_beside_itself_without_a_teacher(teacher, tmp_path):
     folder, table = teacher
     student = distill(folder, table, ["note"], **TINY, weight=0.9, out=tmp_path / "s")

@@ -195,10 +195,11 @@ def test_hidden_is_empty_in_prediction_and_the_folder_keeps_it(name: str, shop, 
     learner = Predictor(dict(old.encoders.items()), fusion, old.task, filler=FILLERS[name](dims)).eval()
     new = Model(model.preprocessor, learner, model.report)
     whole = pd.read_csv(path)
-    empty = whole.assign(photo=None)
-    whole["photo"], empty["photo"] = [str(path.parent / p) for p in whole["photo"]], None
-    hidden = new.predict(whole, without=["photo"])
-    assert hidden.equals(new.predict(empty)) and not hidden.equals(new.predict(whole))
+    whole["photo"] = [str(path.parent / p) for p in whole["photo"]]
+    for m, columns in {"note": ["note"], "table": ["price", "seller"], "photo": ["photo"]}.items():
+        empty = whole.assign(**dict.fromkeys(columns))
+        hidden = new.predict(whole, without=[m])
+        assert hidden.equals(new.predict(empty)) and not hidden.equals(new.predict(whole)), m
     with torch.no_grad():
         for p in learner.filler.parameters():
             p.add_(1.0)

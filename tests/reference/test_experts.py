@@ -77,3 +77,20 @@ def test_the_surer_expert_is_heard_more() -> None:
     assert 3.9 < y.item() < 4 and variance.item() < math.exp(-5)
     far = product_of_normals(mean, torch.full((1, 2, 1), math.nan), torch.zeros(1, 2, dtype=torch.bool))
     assert [v.item() for v in far] == [0.0, 1.0]
+
+
+def test_absent_experts_leave_the_posterior_untouched() -> None:
+    """The closed form over those that are present; bit for bit what comes out where the others are not even given."""
+    g = torch.Generator().manual_seed(0)
+    mean, log = torch.randn(2, 8, 3, 5, generator=g, dtype=torch.float64) * 3
+    here = torch.tensor([[bool(b >> m & 1) for m in range(3)] for b in range(8)])
+    dirty = [torch.where(here[..., None], x, math.nan) for x in (mean, log)]
+    found, variance = product_of_normals(*dirty, here)
+    for b in range(8):
+        only = product_of_normals(mean[b : b + 1, here[b]], log[b : b + 1, here[b]], here[b : b + 1, here[b]])
+        for d in range(5):
+            there = [(float(mean[b, m, d]), math.exp(float(log[b, m, d]))) for m in range(3) if here[b, m]]
+            precision = 1 + sum(1 / s for _, s in there)
+            assert variance[b, d].item() == pytest.approx(1 / precision, rel=1e-12)
+            assert found[b, d].item() == pytest.approx(sum(y / s for y, s in there) / precision, rel=1e-12, abs=1e-14)
+        assert torch.equal(found[b], only[0][0]) and torch.equal(variance[b], only[1][0])
