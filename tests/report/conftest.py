@@ -78,7 +78,7 @@ def fitted(things: Path, cells: Path, out: Path) -> polymodal.Model:
 def reported(model: polymodal.Model, things: Path, cells: Path, folder: Path) -> Written:
     """A report of everything."""
     path = folder / 'it\'s a "report" 照片.html'
-    told = report.write(model, things, path, train=things, cache=cells, command=f"polymodal report '{NASTY}'")
+    told = report.write(model, things, path, train=things, cache=cells, command=f"polymodal report '{NASTY}\u202e'")
     return Written(path, told, path.read_text(encoding="utf-8"))
 
 

@@ -13,7 +13,7 @@ from conftest import Run, squares
 from polymodal import InputError, report
 from polymodal.data.table import Table
 from polymodal.evaluate.compare import Comparison
-from polymodal.report import evidence, rows, writing
+from polymodal.report import evidence, rows, sturdy, writing
 from polymodal.report import study as sample
 from polymodal.report.blocks import Facts
 from polymodal.report.card import PARTS
@@ -52,7 +52,7 @@ def test_the_sample_is_the_same_however_a_file_is_read(
     assert [other.row_number(i) for i in range(10)] != numbers
 
 
-def test_parts_of_a_file_may_lack_columns(
+def test_lines_may_lack_columns(
     model: polymodal.Model, things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = Table.read(things).frame().head(6).to_dict("records")
@@ -112,6 +112,15 @@ def test_rows_are_chosen_as_it_is_defined(
     bins = reliability(looked)
     assert sum(n for *_, n in bins) == 32
     assert sum(share * n for _, share, _, _, n in bins) == pytest.approx(len(right))
+
+
+def test_notes_do_not_name_what_a_report_has_not() -> None:
+    notes = ["3 of 9 rows, drawn by seed 0; --limit asks for more or fewer",
+             "3 of the 9 rows, drawn at random; --limit asks for more.",
+             "Values are means over 80 random orders; with standard errors in the CSV."]  # fmt: skip
+    assert [sturdy._here(n) for n in notes] == [
+        "3 of 9 rows, drawn by seed 0", "3 of the 9 rows, drawn at random.", "Values are means over 80 random orders."
+    ]  # fmt: skip
 
 
 def test_patterns_in_words() -> None:

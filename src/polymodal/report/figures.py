@@ -4,13 +4,14 @@ Lines differ by dash and mark as well as by colour, bars and intervals carry the
 tells its numbers to those who can't see it. The same numbers give the same text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from polymodal.evaluate.figures import BLUE, GREEN, GREY, INK, LONGEST, ORANGE, PURPLE, clean, label, svg
+from polymodal.evaluate.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, clean, label, svg
 from polymodal.evaluate.intervals import Interval
 
 if TYPE_CHECKING:
@@ -145,9 +146,8 @@ def _framed(axes: "Axes", across: str, up: str) -> None:
     axes.set_ylabel(clean(up))
 
 
-def _told(parts: "object", count: int) -> str:
-    said = [x for x, _ in zip(parts, range(TOLD), strict=False)]  # type: ignore[call-overload]
-    return "; ".join(said) + (f"; and {count - TOLD} more" if count > TOLD else "")
+def _told(parts: Iterable[str], count: int) -> str:
+    return "; ".join(islice(parts, TOLD)) + (f"; and {count - TOLD} more" if count > TOLD else "")
 
 
 def number(x: float) -> str:
@@ -169,6 +169,3 @@ def interval(x: Interval, digits: int = 3) -> str:
         return "–"
     ends = "" if x.low != x.low else f" [{x.low:.{digits}f}, {x.high:.{digits}f}]"
     return f"{x.value:.{digits}f}{ends}"
-
-
-__all__ = ["LONGEST", "Line", "Span", "bars", "curves", "interval", "number", "reliability", "residuals", "spans"]

@@ -167,8 +167,7 @@ def _smallest(kept: Table | None, keys: Floats, part: Table, new: Floats, rows: 
 
 
 def _joined(a: Table, b: Table) -> Table:
-    columns = dict.fromkeys([*a.columns, *b.columns])  # parts of a JSONL file may differ
-    cells = {c: [x for t in (a, b) for x in (t.cells(c) if c in t.columns else [None] * t.rows)] for c in columns}
+    cells = {c: [*a.cells(c), *b.cells(c)] for c in b.columns}
     numbers = [t.row_number(i) for t in (a, b) for i in range(t.rows)]
     return Table(b.name, b.folder, cells, numbers)
 
@@ -185,8 +184,9 @@ class _Counted:
     def add(self, part: Table) -> None:
         for c in part.columns:
             self.filled[c] += sum(x is not None for x in part.cells(c))
-        lacks: dict[str, list[Any]] = {t: [None] * part.rows for t in self.schema.target if t not in part.columns}
-        known = [c for c in target_cells(part.replaced(lacks), self.schema) if not _empty(c)]
+        if not set(self.schema.target) <= set(part.columns):
+            return
+        known = [c for c in target_cells(part, self.schema) if not _empty(c)]
         self.known += len(known)
         if isinstance(self.task, Labelled | MultiLabel):
             self._label(known)

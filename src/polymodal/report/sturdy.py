@@ -1,5 +1,6 @@
 """The sections about robustness, and about which modality the answers come from."""
 
+import re
 from collections.abc import Sequence
 
 from polymodal.errors import InputError
@@ -35,8 +36,13 @@ def sturdy(study: Study, found: Robustness | str) -> Section:
     rows = f"Of {found.rows:,} rows with a label; {found.metric} with everything there is {interval(found.clean)}."
     blocks: list[Block] = [small(rows), *(Words(s) for s in found.sentences)]
     blocks += [*_subsets(found), *_absence(found), *_noise(found)]
-    blocks += [small(note) for note in found.notes if "--against" not in note]
+    blocks += [small(_here(note)) for note in found.notes if "--against" not in note]
     return Section("robustness", "Robustness", blocks)
+
+
+def _here(note: str) -> str:
+    """A note without what is true of the commands `robustness` and `explain` alone: their options and their files."""
+    return re.sub(r"; (--limit asks for more( or fewer)?|with standard errors in the CSV)", "", note)
 
 
 def _subsets(found: Robustness) -> list[Block]:
@@ -157,11 +163,6 @@ def contributions(found: Overall | str) -> Section:
         *(small(_here(note)) for note in found.notes),
     ]  # fmt: skip
     return Section("contributions", title, blocks)
-
-
-def _here(note: str) -> str:
-    """A note without what is true of the command `explain` alone."""
-    return note.replace("; --limit asks for more", "").replace("; with standard errors in the CSV", "")
 
 
 def _together(found: Overall) -> list[Block]:
