@@ -10,7 +10,7 @@ Axes: w word, s token, y row and x column of pixels, c channel, f band, t frame.
 import io
 import unicodedata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -37,22 +37,26 @@ DIM = 0.4  # light that is left where nothing is attended to
 RATE, MELS = 16_000, 48
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS")
 Drawing = Callable[["Figure", float], None]
+Block = tuple[float, Drawing]
 
 
 def png(e: Explanation) -> bytes:
     """The picture of an explanation. Raises ImportError, saying how to get it, without matplotlib."""
+    return drawn([_title(e), *(_block(e, m) for m in e.maps), *_notes(e)])
+
+
+def drawn(blocks: Sequence[Block]) -> bytes:
+    """Blocks from above, each with its height in inches, as a PNG. Raises ImportError as `png`."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'polymodal[explain]'") from error
-    blocks = [_title(e), *(_block(e, m) for m in e.maps), *_notes(e)]
-    height = sum(h for h, _ in blocks) + GAP
+    top = sum(h for h, _ in blocks) + GAP
     out = io.BytesIO()
     with matplotlib.rc_context({"font.family": fonts(), "font.size": 9}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a script that no font here has
-        figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-        top = height
+        figure = Figure(figsize=(WIDTH, top), dpi=DPI, facecolor="white")
         for h, draw in blocks:
             draw(figure, top)
             top -= h
@@ -107,7 +111,7 @@ def plain(text: str) -> str:
 # --- blocks, from above, each with its height in inches -----------------------------------------------
 
 
-def _title(e: Explanation) -> tuple[float, Drawing]:
+def _title(e: Explanation) -> Block:
     lines = wrap(plain(e.text), 90) or ["(no word)"]
     lines = [*lines[:4], "…"] if len(lines) > 5 else lines
 
@@ -118,7 +122,7 @@ def _title(e: Explanation) -> tuple[float, Drawing]:
     return 0.28 * len(lines) + 0.4, draw
 
 
-def _notes(e: Explanation) -> list[tuple[float, Drawing]]:
+def _notes(e: Explanation) -> list[Block]:
     notes = [f"{len(e.words) - WORDS} more words are not drawn"] if len(e.words) > WORDS else []
     notes += [f"reference: {r}" for r in e.references[:5]]
     notes += [f"without {m}: it is hidden, empty or can't be read" for m in e.absent]
@@ -130,12 +134,12 @@ def _notes(e: Explanation) -> list[tuple[float, Drawing]]:
     return [(0.19 * len(lines) + GAP, lambda figure, top: say(figure, GAP, top - GAP / 2, text, color=GREY))]
 
 
-def _block(e: Explanation, modality: str) -> tuple[float, Drawing]:
+def _block(e: Explanation, modality: str) -> Block:
     place = e.where[modality]
     return _panels(e, modality, place) if isinstance(place, Grid) else _rows(e, modality)
 
 
-def _panels(e: Explanation, modality: str, place: Grid) -> tuple[float, Drawing]:
+def _panels(e: Explanation, modality: str, place: Grid) -> Block:
     """The picture, then a panel a word: word, probability, share."""
     image = np.asarray(thumbnail(place.cell, SIDE))
     h, w = image.shape[:2]
@@ -166,7 +170,7 @@ def _panels(e: Explanation, modality: str, place: Grid) -> tuple[float, Drawing]
     return total, draw
 
 
-def _rows(e: Explanation, modality: str) -> tuple[float, Drawing]:
+def _rows(e: Explanation, modality: str) -> Block:
     """Seconds, or tokens, from left to right: the spectrogram, then a row a word."""
     place, share = e.where[modality], e.share[modality]
     maps = scaled(e.maps[modality][:WORDS])

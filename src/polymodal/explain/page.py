@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from polymodal.explain.answers import figure, signed
 from polymodal.explain.attention import Explanation
 from polymodal.explain.draw import WORDS, plain, scaled, spectrogram, thumbnail
 from polymodal.explain.places import Grid, Seconds, Sequence
@@ -59,22 +61,40 @@ class Figure(NamedTuple):
 
 def page(e: Explanation, *, command: str = "") -> str:
     """The page; in less detail where it would be larger than 1 MB."""
+    return small(lambda detail: _page(e, command, detail))
+
+
+def small(made: Callable[[Detail], str]) -> str:
+    """The first of the pages, each in less detail than the one before, that is below 1 MB, or else the last."""
     html = ""
     for detail in DETAILS:
-        html = _page(e, command, detail)
+        html = made(detail)
         if len(html.encode()) < LARGEST:
             break
     return html
 
 
-def _page(e: Explanation, command: str, detail: Detail) -> str:
-    from jinja2 import Environment, StrictUndefined
+def rendered(template: str, **context: Any) -> str:
+    """A template of this folder, filled; `allowed` is the hash of its script, for the page's policy."""
+    from jinja2 import DictLoader, Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": lambda x: f"{x:.0%}", "two": lambda x: f"{x:.2f}", "plain": plain}
-    source = files("polymodal.explain").joinpath("caption.html").read_text(encoding="utf-8")
-    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
-    return environment.from_string(source).render(
+    home = files("polymodal.explain")
+    sources = {name: home.joinpath(name).read_text(encoding="utf-8") for name in ("base.html", template)}
+    environment = Environment(
+        loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "plain": lambda x: plain(str(x)), "figure": figure, "signed": signed,
+        "percent": lambda x: f"{x:.0%}", "two": lambda x: f"{x:.2f}",
+    }  # fmt: skip
+    scripts = re.findall(r"<script>(.*?)</script>", sources[template], re.DOTALL)
+    allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts]
+    return environment.get_template(template).render(**context, allowed=allowed)
+
+
+def _page(e: Explanation, command: str, detail: Detail) -> str:
+    return rendered(
+        "caption.html",
         e=e,
         words=e.words[:WORDS],
         more=max(0, len(e.words) - WORDS),
@@ -84,7 +104,6 @@ def _page(e: Explanation, command: str, detail: Detail) -> str:
         said=said(e),
         figures=[f for m in e.maps if (f := _figure(e, m, detail)) is not None],
         command=command,
-        allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -123,12 +142,8 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
     if isinstance(where, Seconds):
         at = (np.arange(STRIP) + 0.5) / STRIP * where.duration
         token = np.clip(np.searchsorted(where.edges, at, side="right") - 1, 0, a_ws.shape[1] - 1)
-        grey = Image.fromarray(255 - (spectrogram(where)[::-1] * 255).astype(np.uint8))
-        image = grey.resize((min(max(grey.width, STRIP), 800), 96), Image.Resampling.BILINEAR)
-        marks = [f"{where.duration * i / 4:.1f} s" for i in range(5)]
-        alt = f"spectrogram of {modality}, {where.duration:.1f} seconds"
-        strip, recording = uri("image/png", encoded(image, "PNG")), sound(where.cell, where.duration, detail.sound)
-        return Figure(modality, where.name, "strip", alt, strip, "", _strips(a_ws[:, token]), recording, marks)
+        image, alt, marks, recording = heard(where, modality, detail.sound)
+        return Figure(modality, where.name, "strip", alt, image, "", _strips(a_ws[:, token]), recording, marks)
     if isinstance(where, Sequence) and where.tokens > 1:
         token = np.arange(STRIP) * where.tokens // STRIP if where.tokens < STRIP else np.arange(where.tokens)
         blank = uri("image/png", encoded(Image.new("L", (2, 1), 225), "PNG"))
@@ -136,6 +151,15 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
         alt = f"the {where.tokens} tokens of {modality}, one after another"
         return Figure(modality, "", "strip", alt, blank, "", _strips(a_ws[:, token]), "", marks)
     return None
+
+
+def heard(where: Seconds, modality: str, limit: int) -> tuple[str, str, list[str], str]:
+    """A recording on a page: its spectrogram, what that is, marks of the time below it, and its `sound`."""
+    grey = Image.fromarray(255 - (spectrogram(where)[::-1] * 255).astype(np.uint8))
+    strip = grey.resize((min(max(grey.width, STRIP), 800), 96), Image.Resampling.BILINEAR)
+    marks = [f"{where.duration * i / 4:.1f} s" for i in range(5)]
+    alt = f"spectrogram of {modality}, {where.duration:.1f} seconds"
+    return uri("image/png", encoded(strip, "PNG")), alt, marks, sound(where.cell, where.duration, limit)
 
 
 def shade(light_yx: NDArray[np.float64]) -> Image.Image:

@@ -1,26 +1,36 @@
 """Reasons for one row, or of a whole table, as a PNG. It needs matplotlib."""
 
-import io
-import warnings
-from collections.abc import Callable
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.explain.draw import around, axes_at, fonts, lit, plain, say, short, spectrogram, thumbnail
+from polymodal.explain.answers import figure, signed
+from polymodal.explain.draw import (
+    GREY,
+    WIDTH,
+    Block,
+    around,
+    axes_at,
+    drawn,
+    lit,
+    plain,
+    say,
+    short,
+    spectrogram,
+    thumbnail,
+)
 from polymodal.explain.overall import Overall
 from polymodal.explain.parts import Attribution
 from polymodal.explain.places import Grid, Seconds
-from polymodal.explain.reasons import Reasons, faith, figure, named, signed
+from polymodal.explain.reasons import Reasons, faith, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH, DPI, GAP, LINE, NAMES = 10.0, 110, 0.15, 0.24, 2.6  # inches
-FOR, AGAINST, GREY = "#c25b00", "#1c63a8", "#5f5f5f"
+GAP, LINE, NAMES = 0.15, 0.24, 2.6  # inches
+FOR, AGAINST = "#c25b00", "#1c63a8"
 SIDE, STRONGEST = 300, 10  # pixels of a picture's longer side; parts that are drawn as bars
-Block = tuple[float, Callable[["Figure", float], None]]
 Row = tuple[str, float, str]  # name, value, the value in words
 
 
@@ -40,7 +50,7 @@ def png(e: Reasons) -> bytes:
     ]
     notes = [f"without {m}: it is hidden, empty or can't be read" for m in e.absent]
     notes += [f"can't be read: {b}" for b in e.bad]
-    return _drawn([*blocks, *([_words("", "\n".join(notes))] if notes else [])])
+    return drawn([*blocks, *([_words("", "\n".join(notes))] if notes else [])])
 
 
 def overview(e: Overall) -> bytes:
@@ -56,25 +66,7 @@ def overview(e: Overall) -> bytes:
         *([_bars("mean interactions", pairs)] if pairs else []),
         *([_words("", "\n".join(e.notes))] if e.notes else []),
     ]
-    return _drawn(blocks)
-
-
-def _drawn(blocks: list[Block]) -> bytes:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'polymodal[explain]'") from error
-    top = sum(h for h, _ in blocks) + GAP
-    out = io.BytesIO()
-    with matplotlib.rc_context({"font.family": fonts(), "font.size": 9}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a script that no font here has
-        drawing = Figure(figsize=(WIDTH, top), dpi=DPI, facecolor="white")
-        for h, draw in blocks:
-            draw(drawing, top)
-            top -= h
-        drawing.savefig(out, format="png")
-    return out.getvalue()
+    return drawn(blocks)
 
 
 # --- blocks, from above, each with its height in inches -----------------------------------------------

@@ -12,6 +12,7 @@ from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.explain import answers
+from polymodal.explain.answers import SMALL, figure, signed
 from polymodal.explain.attention import position
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.explain.nearest import FUSED, Nearest, Neighbour, Shown, nearest, shown
@@ -20,7 +21,6 @@ from polymodal.explain.places import Columns, Words
 from polymodal.model import Model
 
 OTHERS = 47  # rows of the table beside the one, for the additive part of its answer
-SMALL = 1e-9  # a change of the answer that is none
 TOP = 5  # parts of a modality that are named
 
 
@@ -203,27 +203,6 @@ def _notes(model: Model, c: Contributions, rows: int) -> list[str]:
 
 
 # --- in words -----------------------------------------------------------------------------------------
-
-
-def figure(x: Any) -> str:
-    """A number in four places, or what it is.
-
-    >>> figure(0.25), figure(1234567.0), figure("red")
-    ('0.25', '1.235e+06', 'red')
-    """
-    return f"{x:.4g}" if isinstance(x, float) else str(x)
-
-
-def signed(x: float) -> str:
-    """A change of the answer, with its sign.
-
-    >>> signed(0.25), signed(-1e-12), signed(float("nan"))
-    ('+0.250', '0.000', 'unknown')
-    """
-    if x != x:
-        return "unknown"
-    size = max(3, 3 - int(np.floor(np.log10(abs(x))))) if SMALL < abs(x) < 0.001 else 3
-    return "0.000" if abs(x) <= SMALL else f"{x:+.{min(size, 6)}f}" if abs(x) < 1000 else f"{x:+.4g}"
 
 
 def told(e: Reasons) -> list[str]:

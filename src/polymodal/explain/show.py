@@ -1,20 +1,20 @@
 """Reasons for one row, or of a whole table, as one HTML page that needs nothing beside itself and runs no script."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from polymodal.errors import Unreadable
-from polymodal.explain.draw import plain, spectrogram, thumbnail
+from polymodal.explain.answers import SMALL, figure, signed
+from polymodal.explain.draw import plain, thumbnail
 from polymodal.explain.nearest import FUSED, Neighbour, Shown, Space
 from polymodal.explain.overall import Overall, Summary, strongest
-from polymodal.explain.page import DETAILS, LARGEST, STRIP, Detail, encoded, shade, sound, uri
+from polymodal.explain.page import Detail, encoded, heard, rendered, shade, small, sound, uri
 from polymodal.explain.parts import Attribution
 from polymodal.explain.places import Columns, Grid, Seconds, Steps, Words
-from polymodal.explain.reasons import SMALL, Reasons, faith, figure, named, signed
+from polymodal.explain.reasons import Reasons, faith, named
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -64,12 +64,7 @@ class Thing(NamedTuple):
 
 def page(e: Reasons, *, command: str = "") -> str:
     """The page of one row; in less detail where it would be larger than 1 MB."""
-    html = ""
-    for detail in DETAILS:
-        html = _rendered("reasons.html", e=e, command=command, **_row(e, detail))
-        if len(html.encode()) < LARGEST:
-            break
-    return html
+    return small(lambda detail: rendered("reasons.html", e=e, command=command, **_row(e, detail)))
 
 
 def overview(e: Overall, *, command: str = "") -> str:
@@ -79,7 +74,7 @@ def overview(e: Overall, *, command: str = "") -> str:
     def wide(x: float) -> float:
         return round(100 * x / top, 2)
 
-    return _rendered(
+    return rendered(
         "overall.html", e=e, s=e.summary, command=command, wide=wide, additive=additive(e.summary), strongest=strongest
     )
 
@@ -93,20 +88,6 @@ def additive(s: Summary) -> str:
         f"{figure(s.crossmodal)} on average (the cross-modal part), and moves it by {figure(s.additive)} from what it "
         "is with nothing known."
     )
-
-
-def _rendered(template: str, **context: Any) -> str:
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
-    home = files("polymodal.explain")
-    sources = {name: home.joinpath(name).read_text(encoding="utf-8") for name in ("base.html", template)}
-    environment = Environment(
-        loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "plain": lambda x: plain(str(x)), "figure": figure, "signed": signed, "percent": lambda x: f"{x:.0%}",
-    }  # fmt: skip
-    return environment.get_template(template).render(**context)
 
 
 def _row(e: Reasons, detail: Detail) -> dict[str, Any]:
@@ -215,13 +196,9 @@ def _figures(a: Attribution, detail: Detail) -> list[Picture]:
     if isinstance(where, Grid):
         return _heat(where, a, detail)
     if isinstance(where, Seconds):
-        grey = Image.fromarray(255 - (spectrogram(where)[::-1] * 255).astype(np.uint8))
-        strip = grey.resize((min(max(grey.width, STRIP), 800), 96), Image.Resampling.BILINEAR)
-        marks = [f"{where.duration * i / 4:.1f} s" for i in range(5)]
-        alt = f"spectrogram of {a.modality}, {where.duration:.1f} seconds"
+        image, alt, marks, recording = heard(where, a.modality, detail.sound)
         drawn = strips(a.scores, [min(x, where.duration) / where.duration for x in where.edges], a.modality)
-        data, recording = uri("image/png", encoded(strip, "PNG")), sound(where.cell, where.duration, detail.sound)
-        return [Picture(data, alt, where.name or a.modality, "strip", drawn, marks, recording)]
+        return [Picture(image, alt, where.name or a.modality, "strip", drawn, marks, recording)]
     if isinstance(where, Steps):
         grids = where.grid(a.scores[None])[0]
         edges = [x / max(1, where.length) for x in where.edges]
