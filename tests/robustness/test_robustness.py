@@ -26,6 +26,7 @@ from polymodal.robustness import robustness
 from polymodal.robustness.draw import plain_name
 from polymodal.robustness.measure import Reader, Scorer, Source, interval
 from polymodal.robustness.noise import NOISES
+from polymodal.robustness.portray import portray
 from polymodal.robustness.run import AGAINST, Study
 from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.regress import Regression
@@ -146,6 +147,13 @@ def test_against_itself_nothing_is_gained_and_areas_have_every_curve(answer):
     assert any("fuses by Gated" in n for n in answer.notes)
 
 
+def test_areas_are_printed_with_their_intervals(answer, capsys):
+    portray(answer)
+    said, mean = capsys.readouterr().out, answer.relative.mean
+    assert f"relative robustness {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]" in said
+    assert f"effective robustness +0.000 [+0.000, +0.000] {answer.metric} over the model of --against" in said
+
+
 def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_not_read(model, shop):
     """By hand: the scores of two models on the same spoiled cells and the same bootstrap samples of groups."""
     frame = pd.read_csv(shop)
@@ -236,7 +244,7 @@ def test_mismatch_is_a_derangement_of_those_that_have_it(model, shop, rows):
 def test_estimators_and_averages_are_measured_too(model, shop, folder):
     frame = pd.read_csv(shop)[["note", "price", "kind"]]
     frame["city"] = ["Oslo", "Rome", "Bern"] * 20
-    stacked = polymodal.fit(frame, "kind", fusion="features", preset="fast", time_limit=20, baselines=False)
+    stacked = polymodal.fit(frame, "kind", fusion="features", preset="fast", time_limit=5, baselines=False)
     answer = robustness(stacked, frame, levels=2)
     assert {x.kind for x in answer.noise if x.modality == "table"} == {"gaussian", "swaps", "mismatch"}
     assert len(answer.subsets) == 3 and any(x.score.value != answer.clean.value for x in answer.noise)

@@ -12,8 +12,8 @@ from rich.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness import draw
-from polymodal.robustness.result import COLUMNS, Robustness
-from polymodal.robustness.sentences import HOW, ends
+from polymodal.robustness.result import COLUMNS, Area, Robustness
+from polymodal.robustness.sentences import HOW, digits, ends
 from polymodal.saving import put
 
 WIDE = 110  # characters of a terminal in which severities are shown beside their levels
@@ -26,7 +26,7 @@ def portray(of: Robustness) -> None:
     console = Console()
     by = f", intervals over {escape(of.group)}" if of.group else ""
     better = "higher" if of.higher else "lower"
-    clean = f"clean {of.clean.value:.3f} {ends(of.clean)}"
+    clean = f"clean {digits(of.clean.value)} {ends(of.clean)}"
     console.print(
         f"[bold]{of.metric}[/] on {of.rows:,} rows{by} ({better} is better): {escape(clean)}",
         highlight=False,
@@ -53,9 +53,9 @@ def _subsets(of: Robustness) -> Table:
     grid = _table("With these modalities alone", "modalities", of.metric, "95% interval", "loss", "95% interval")
     for s in of.subsets:
         whole = len(s.present) == len(of.modalities)
-        loss = ("", "") if whole else (f"{s.loss.value:.3f}{_star(s.loss)}", ends(s.loss))
+        loss = ("", "") if whole else (f"{digits(s.loss.value)}{_star(s.loss)}", ends(s.loss))
         name = escape(" + ".join(s.present)) + (" (all)" if whole else "")
-        grid.add_row(name, f"{s.score.value:.3f}", escape(ends(s.score)), loss[0], escape(loss[1]))
+        grid.add_row(name, digits(s.score.value), escape(ends(s.score)), loss[0], escape(loss[1]))
     return grid
 
 
@@ -67,7 +67,7 @@ def _absence(of: Robustness) -> Table | None:
     for how in dict.fromkeys(x.how for x in of.absence):
         points = [x for x in of.absence if x.how == how]
         name = escape(HOW[how].format(by=points[0].by))
-        grid.add_row(name, *(f"{x.score.value:.3f}{_star(x.loss)}" for x in points))
+        grid.add_row(name, *(f"{digits(x.score.value)}{_star(x.loss)}" for x in points))
     seeds = max(x.seeds for x in of.absence)
     grid.caption = f"means of {seeds} drawings; the last cell of a row goes last"
     grid.caption_justify = "left"
@@ -82,8 +82,8 @@ def _noise(of: Robustness, wide: bool) -> Table | None:
     grid = _table("With noise on one modality, level by level", "noise", *ahead, *more)
     for i, area in enumerate(of.relative.curves):
         points = [x for x in of.noise if (x.modality, x.kind) == (area.modality, area.kind)]
-        found = [f"{x.score.value:.3f}{_star(x.loss)}" for x in points] + [_digits(area.value)]
-        found += [] if of.effective is None else [_digits(of.effective.curves[i].value, "+")]
+        found = [f"{digits(x.score.value)}{_star(x.loss)}" for x in points] + [_value(area)]
+        found += [] if of.effective is None else [_value(of.effective.curves[i], "+")]
         found += [escape(points[-1].severity)] if wide else []
         grid.add_row(escape(f"{area.modality}: {area.kind}"), *found)
     return grid
@@ -99,14 +99,11 @@ def _areas(of: Robustness) -> str:
 
 
 def _shown(area: Interval, sign: str = "") -> str:
-    if area.value != area.value:
-        return "undefined"
-    return f"{_digits(area.value, sign)} [{_digits(area.low, sign)}, {_digits(area.high, sign)}]"
+    return f"{digits(area.value, sign)} {ends(area, sign)}" if area.value == area.value else "undefined"
 
 
-def _digits(value: float, sign: str = "") -> str:
-    """Three digits, nothing of what is undefined; never a -0.000."""
-    return "" if value != value else f"{round(value, 3) + 0.0:{sign}.3f}"
+def _value(area: Area, sign: str = "") -> str:
+    return digits(area.value, sign) if area.value == area.value else ""
 
 
 def _table(title: str, *columns: str) -> Table:

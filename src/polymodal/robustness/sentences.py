@@ -49,21 +49,27 @@ class Words:
         x = worst_noise(noise)
         if x is None:
             return ""
-        return f"Worst noise: {x.kind} on {x.modality} at level {x.level} ({x.severity}), where {self._change(*x[5:7])}"
+        change = self._change(x.score, x.loss)
+        return f"Worst noise: {x.kind} on {x.modality} at level {x.level} ({x.severity}), where {change}"
 
     def mismatch(self, noise: Sequence[Noisy]) -> str:
         """The modality that is missed most when another row's stands in its place."""
         x = worst_noise(noise, mismatch=True)
         if x is None:
             return ""
-        return f"Worst {MISMATCH}: {x.modality} of another row in {x.severity}, where {self._change(*x[5:7])}"
+        change = self._change(x.score, x.loss)
+        return f"Worst {MISMATCH}: {x.modality} of another row in {x.severity}, where {change}"
 
     def _change(self, score: Interval, loss: Interval) -> str:
         """What becomes of the metric, and whether that can be told from clean."""
         if score.value != score.value or self.clean.value != self.clean.value:
             return f"{self.metric} is undefined on these rows."
         way = "falls" if score.value < self.clean.value else "rises" if score.value > self.clean.value else "stays"
-        from_to = f"at {score.value:.3f}" if way == "stays" else f"from {self.clean.value:.3f} to {score.value:.3f}"
+        from_to = (
+            f"at {digits(score.value)}"
+            if way == "stays"
+            else f"from {digits(self.clean.value)} to {digits(score.value)}"
+        )
         return f"{self.metric} {way} {from_to} {ends(score)}; {self._sure(loss)}."
 
     def _sure(self, loss: Interval) -> str:
@@ -71,15 +77,20 @@ class Words:
             many = "row is" if self.rows == 1 else "rows are"
             return f"{self.rows} {many} too few to say whether that is more than chance"
         if loss.low > 0:
-            return f"the loss is {loss.value:.3f} {ends(loss)}"
+            return f"the loss is {digits(loss.value)} {ends(loss)}"
         if loss.high < 0:
-            return f"that is a gain of {-loss.value:.3f} {ends(Interval(-loss.value, -loss.high, -loss.low))}"
-        return f"that can't be told from clean: the loss of {loss.value:.3f} lies in {ends(loss)}, which holds 0"
+            return f"that is a gain of {digits(-loss.value)} {ends(Interval(-loss.value, -loss.high, -loss.low))}"
+        return f"that can't be told from clean: the loss of {digits(loss.value)} lies in {ends(loss)}, which holds 0"
 
 
-def ends(x: Interval) -> str:
+def ends(x: Interval, sign: str = "") -> str:
     """The ends of an interval, as they are printed everywhere."""
-    return f"[{x.low:.3f}, {x.high:.3f}]"
+    return f"[{digits(x.low, sign)}, {digits(x.high, sign)}]"
+
+
+def digits(value: float, sign: str = "") -> str:
+    """Three digits; never a -0.000."""
+    return f"{round(value, 3) + 0.0:{sign}.3f}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -32,11 +32,9 @@ def tempered(
     After is what each half has by the temperature of the other. The temperature stays 1 where that does not lessen the
     log loss: so few rows then tell nothing. Halves are of whole groups.
     """
-    if isinstance(task, Regression) or not bool(torch.isfinite(logits).all()):
+    if isinstance(task, Regression) or len(logits) < 2 or not bool(torch.isfinite(logits).all()):
         return 1.0, None, None
     of = groups if groups is not None and len(set(own(groups))) > 1 else None
-    if len(logits) < 2:
-        return 1.0, None, None
     crossed = logits.clone()
     for by, held in folds(len(logits), 2, None, of):
         crossed[held] = logits[held] / temperature(task, logits[by], target.take(torch.tensor(by)))
