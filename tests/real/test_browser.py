@@ -134,7 +134,7 @@ def test_it_can_be_printed(chromium: Browser, written: Written) -> None:
         chromium.tell("Emulation.setEmulatedMedia", media="", features=[])
 
 
-@pytest.mark.parametrize("cell", ["\u202elovely", "\u05e9\u05dc\u05d5\u05dd", "\u2067\u2069\u2068lovely", "\u05e9 1"])
+@pytest.mark.parametrize("cell", ["\u202elovely", "\u05e9\u05dc\u05d5\u05dd", "\u2067lovely", "\u05e9 1"])
 def test_a_cell_stays_where_it_stands(chromium: Browser, tmp_path: Path, cell: str) -> None:
     page = tmp_path / "cell.html"
     words = f"<p>label {short(cell, 40)}, 97, 12: 5 rows</p>"
