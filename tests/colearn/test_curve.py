@@ -129,7 +129,8 @@ def test_a_finished_fit_is_not_done_again(tmp_path, monkeypatch):
     learning_curve(table, "kind", **how, resume=True)
     assert calls == [16, 32]
     for times, other in enumerate(({"seed": 1}, {"encoders": {"note": "gru"}}, {"ignore": ["price"]}), 2):
-        learning_curve(table, "kind", **how, resume=True, **other)
+        how |= other  # each differs from the one before in one thing
+        learning_curve(table, "kind", **how, resume=True)
         assert calls == [16, 32] * times, "fits of another question were taken over"
 
 
