@@ -163,7 +163,7 @@ def fit(
         float | None,
         typer.Option(
             metavar="P",
-            help="Chance that a modality of a row is hidden in training, 0 to below 1 (default: 0.3).",
+            help="Chance that a modality of a row is hidden in training, 0 to below 1; one always stays (default: 0.3).",
             rich_help_panel=HELPS,
         ),
     ] = None,

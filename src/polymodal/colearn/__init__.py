@@ -9,14 +9,14 @@ from polymodal.ops import widened
 def modality_dropout(batch: Batch, p: float) -> Batch:
     """Hide each modality of each row with probability `p`, apart from each other, but never all that a row has.
 
-    A row that would lose all of the n modalities it has is left as it is, so that each of them is hidden with
-    probability p - p^n: of two at most 1/4, whatever p is. A learner then can't lean on the one modality that is
-    learned by heart first, and has met every pattern of absence that it may meet later. ModDrop, Neverova et al. 2016,
-    where the last one may go too.
+    Of a row that would lose all of the n modalities it has one stays, each as likely, so that each is hidden with
+    probability p - p^n / n. A learner then can't lean on the one modality that is learned by heart first, and has met
+    every pattern of absence that it may meet later. ModDrop, Neverova et al. 2016, where the last one may go too.
     """
     here_bm = torch.stack([x.present() for x in batch.inputs.values()], dim=1)
-    keep_bm = torch.rand(here_bm.shape, device=here_bm.device) >= p
-    keep_bm = keep_bm | ~(keep_bm & here_bm).any(1, keepdim=True)
+    draw_bm = torch.rand(here_bm.shape, device=here_bm.device)
+    last_b1 = torch.where(here_bm, draw_bm, -1.0).amax(1, keepdim=True)
+    keep_bm = (draw_bm >= p) | (draw_bm == last_b1)
     inputs = {
         m: Masked(x.values, x.mask & widened(keep_bm[:, i], x.mask.ndim))
         for i, (m, x) in enumerate(batch.inputs.items())
