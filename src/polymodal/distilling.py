@@ -139,7 +139,7 @@ def distill(
     )
     unlabelled = int((~rows.labelled()).sum())
     report: dict[str, Any] = {
-        "rows": {"train": len(rows), "valid": len(held), "unlabelled": 0},
+        "rows": {"train": len(rows), "valid": len(held), "unlabelled": unlabelled},
         "task": {"name": goal.task.name, "reason": "the teacher's"},
         "settings": {"fusion": fusion, "preset": "", "size": size, **settings._asdict()},
         "processes": 1,

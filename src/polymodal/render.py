@@ -35,7 +35,7 @@ def fitted(model: Model, out: Path, table: str) -> None:
     given = "given" if report["valid_given"] else "held out"
     groups = f", by {escape(str(model.preprocessor.schema.group))}" if model.preprocessor.schema.group else ""
     console.print(f"[bold]rows[/]: {rows['train']:,} to train on, {rows['valid']:,} to validate on ({given}{groups})")
-    if rows["unlabelled"]:
+    if rows["unlabelled"] and "distillation" not in report:  # a teacher answers for them, as its story says
         console.print(f"{rows['unlabelled']:,} rows without a label were left out of the loss")
     _bad(console, bad)
     for line in report["story"]:
