@@ -11,7 +11,7 @@ from polymodal import InputError
 from polymodal.batch import Masked
 from polymodal.explain.cells import Cut, Open
 from polymodal.explain.places import Words
-from polymodal.explain.rollout import PATHS, encoded, mixed, onto, overlap, recorded, rollout
+from polymodal.explain.rollout import PATHS, encoded, mixed, onto, over_present, overlap, recorded, rollout
 from polymodal.fusion import FUSIONS
 from polymodal.modalities.text import TextBag, TextTransformer
 from polymodal.modalities.text import Words as WordCodec
@@ -80,9 +80,9 @@ def test_a_modality_without_any_token_gets_nothing_and_gives_all_to_the_others(n
 
 
 def test_a_path_that_leaves_attention_out_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    fusion = made("cross-attention", layers=2)
+    fusion = made("perceiver", layers=2)
     monkeypatch.setattr(fusion, "layers", 1)  # as a path that knows of one layer
-    with pytest.raises((AssertionError, RuntimeError)):
+    with pytest.raises(AssertionError, match="the path of Perceiver leaves attention out"):
         rollout(fusion, batch())
 
 
@@ -132,6 +132,15 @@ def test_shares_follow_the_attention_of_the_class_token() -> None:
     a_bs = seen[0][:, 0, 1:]  # of one layer: the class token's attention, without itself
     found = rollout(fusion, tokens)["note"][:3]
     assert torch.allclose(found, (a_bs / a_bs.sum(1, keepdim=True))[:3], atol=1e-6)
+
+
+def test_the_mean_over_modalities_is_of_those_that_the_row_has() -> None:
+    rows = [torch.rand(4, 3) for _ in DIMS]
+    xs = list(batch().values())  # note, photo, price; see there who lacks what
+    found = over_present(rows, xs)
+    assert torch.allclose(found[0], (rows[0] + rows[1] + rows[2])[0] / 3)
+    assert torch.allclose(found[1], (rows[0] + rows[2])[1] / 2)
+    assert torch.equal(found[2], rows[0][2]) and not found[3].any()
 
 
 def test_a_query_without_keys_stays_what_it_was() -> None:

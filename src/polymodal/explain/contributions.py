@@ -12,7 +12,7 @@ Axes: n row, m modality, u coalition, c combination of a row and a coalition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,9 +65,11 @@ class Contributions(NamedTuple):
 
     def take(self, at: Sequence[int]) -> "Contributions":
         """The rows at these places, in this order."""
-        _, *rows, orders = self
-        those = (x[[*at]] if isinstance(x, np.ndarray) else [x[i] for i in at] for x in rows)
-        return Contributions(self.modalities, *those, orders)
+        rows = {k: x for k, x in self._asdict().items() if k not in ("modalities", "orders")}
+        some: dict[str, Any] = {
+            k: x[[*at]] if isinstance(x, np.ndarray) else [x[i] for i in at] for k, x in rows.items()
+        }
+        return self._replace(**some)
 
 
 def contributions(

@@ -48,9 +48,8 @@ def rollout(fusion: Fusion, tokens: Mapping[str, Masked]) -> dict[str, Tensor]:
         fusion(tokens)
     xs = fusion.ordered(tokens)
     sizes = [x.mask.shape[1] for x in xs]
-    real_bs = torch.cat([x.mask for x in xs], dim=1)
     weights = iter(seen)
-    share_bs = torch.where(real_bs, path(weights, xs, fusion), 0)
+    share_bs = path(weights, xs, fusion)
     assert next(weights, None) is None, f"the path of {type(fusion).__name__} leaves attention out"
     share_bs = share_bs / share_bs.sum(1, keepdim=True).clamp(min=1e-12)
     return dict(zip(fusion.dims, share_bs.split(sizes, dim=1), strict=True))
