@@ -142,8 +142,8 @@ def _figure(e: Explanation, modality: str, detail: Detail) -> Figure | None:
     if isinstance(where, Seconds):
         at = (np.arange(STRIP) + 0.5) / STRIP * where.duration
         token = np.clip(np.searchsorted(where.edges, at, side="right") - 1, 0, a_ws.shape[1] - 1)
-        image, alt, marks, recording = heard(where, modality, detail.sound)
-        return Figure(modality, where.name, "strip", alt, image, "", _strips(a_ws[:, token]), recording, marks)
+        strip, alt, marks, recording = heard(where, modality, detail.sound)
+        return Figure(modality, where.name, "strip", alt, strip, "", _strips(a_ws[:, token]), recording, marks)
     if isinstance(where, Sequence) and where.tokens > 1:
         token = np.arange(STRIP) * where.tokens // STRIP if where.tokens < STRIP else np.arange(where.tokens)
         blank = uri("image/png", encoded(Image.new("L", (2, 1), 225), "PNG"))
