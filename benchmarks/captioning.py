@@ -126,7 +126,7 @@ class Ours:
         self.small = int8(self.learner)
 
     def step(self) -> dict[str, float]:
-        """Median milliseconds of `train`'s steps from the second epoch on, among them those that hold an epoch's end."""
+        """Median milliseconds of `train`'s steps from the second epoch on; some of them hold an epoch's end."""
         self.learner.times = []
         rows, few = self.rows.take(range(ROWS)), self.rows.take(range(ROWS, ROWS + 2))
         settings = Settings(epochs=EPOCHS, batch_size=BATCH, precision="bf16")

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from polymodal.candidates import logits_of
 from polymodal.data.table import Table
+from polymodal.fitting.candidates import logits_of
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", "../shared/data"))
 UTD = "action trial inertial_samples kinect_frames id subject".split()

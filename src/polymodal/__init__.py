@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch as Batch
     from polymodal.batch import Losses as Losses
     from polymodal.batch import Masked as Masked
-    from polymodal.colearning import Colearning as Colearning
-    from polymodal.curve import learning_curve as learning_curve
+    from polymodal.comparing.curve import learning_curve as learning_curve
     from polymodal.data.inspect import inspect as inspect
     from polymodal.data.schema import Schema as Schema
     from polymodal.data.table import Table as Table
     from polymodal.decoders.base import Decoding as Decoding
-    from polymodal.distilling import distill as distill
     from polymodal.errors import InputError as InputError
     from polymodal.errors import Unreadable as Unreadable
     from polymodal.estimators import MultimodalClassifier as MultimodalClassifier
     from polymodal.estimators import MultimodalRegressor as MultimodalRegressor
-    from polymodal.fitting import fit as fit
+    from polymodal.fitting.colearning import Colearning as Colearning
+    from polymodal.fitting.distilling import distill as distill
+    from polymodal.fitting.fit import fit as fit
+    from polymodal.fitting.writing import Writing as Writing
     from polymodal.learners.predictor import Predictor as Predictor
     from polymodal.model import Evaluation as Evaluation
     from polymodal.model import Model as Model
     from polymodal.model import load as load
-    from polymodal.writing import Writing as Writing
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "polymodal.batch",
-    "Colearning": "polymodal.colearning",
+    "Colearning": "polymodal.fitting.colearning",
     "Decoding": "polymodal.decoders.base",
     "Evaluation": "polymodal.model",
     "InputError": "polymodal.errors",
@@ -55,11 +55,11 @@ _HOMES = {
     "Schema": "polymodal.data.schema",
     "Table": "polymodal.data.table",
     "Unreadable": "polymodal.errors",
-    "Writing": "polymodal.writing",
-    "distill": "polymodal.distilling",
-    "fit": "polymodal.fitting",
+    "Writing": "polymodal.fitting.writing",
+    "distill": "polymodal.fitting.distilling",
+    "fit": "polymodal.fitting.fit",
     "inspect": "polymodal.data.inspect",
-    "learning_curve": "polymodal.curve",
+    "learning_curve": "polymodal.comparing.curve",
     "load": "polymodal.model",
 }
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.fitting import DEFAULT_FUSION, fit
+from polymodal.fitting.fit import DEFAULT_FUSION, fit
 from polymodal.model import Model
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Binary, Labelled, MultiClass

@@ -14,7 +14,7 @@ from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
 from polymodal.extract import Extracted
 from polymodal.features.codec import Features
-from polymodal.fitting import comparison_of
+from polymodal.fitting.fit import comparison_of
 from polymodal.learners.base import Generator, Learner
 from polymodal.learners.cyclic import Cyclic
 from polymodal.learners.ensemble import Ensemble

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import curve, fit, problem
-from polymodal.colearning import Colearning
-from polymodal.curve import Curve, Point, learning_curve, nested, reached
+from polymodal import fit
+from polymodal.comparing import curve
+from polymodal.comparing.curve import Curve, Point, learning_curve, nested, reached
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval
+from polymodal.fitting import problem
+from polymodal.fitting.colearning import Colearning
 
 TINY = {"size": "tiny", "epochs": 1, "lr": 0.01, "fusion": "concat"}
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import fit, load, pretraining
+from polymodal import fit, load
 from polymodal.colearn.pretrain import KINDS
-from polymodal.colearning import Colearning
 from polymodal.errors import InputError
+from polymodal.fitting import pretraining
+from polymodal.fitting.colearning import Colearning
 from polymodal.learners.balanced import Balanced
 from polymodal.learners.cyclic import Cyclic
 

@@ -9,9 +9,9 @@ import torch
 
 from conftest import make_shop, squares
 from polymodal import fit, load
-from polymodal.colearning import Colearning
 from polymodal.errors import InputError
-from polymodal.writing import Writing
+from polymodal.fitting.colearning import Colearning
+from polymodal.fitting.writing import Writing
 
 FAST = {"size": "tiny", "epochs": 2, "lr": 0.01, "baselines": False, "fusion": "gated"}
 STILL = {**FAST, "epochs": 1, "lr": 1e-30}  # weights stay what they began as

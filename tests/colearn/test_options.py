@@ -5,8 +5,8 @@ import torch
 
 from conftest import make_shop
 from polymodal import fit, load
-from polymodal.colearning import Colearning
 from polymodal.errors import InputError
+from polymodal.fitting.colearning import Colearning
 from polymodal.fusion import AbsentTokens, Imputed
 from polymodal.modalities.vectors import Projection
 from polymodal.nn import SIZES

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import distilling, fit, load, render
+from polymodal import fit, load, render
 from polymodal.colearn.distill import TEACHER
 from polymodal.data.table import Table
-from polymodal.distilling import Taught, distill
 from polymodal.errors import InputError
+from polymodal.fitting import distilling
+from polymodal.fitting.distilling import Taught, distill
 
 TINY = {"size": "tiny", "epochs": 2, "lr": 0.01}
 

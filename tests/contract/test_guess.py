@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polymodal import problem
 from polymodal.errors import InputError
+from polymodal.fitting import problem
 from polymodal.tasks import Regression, guess
 
 

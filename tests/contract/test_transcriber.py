@@ -10,6 +10,7 @@ from polymodal.batch import Batch, Masked
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.explain.attention import heard
+from polymodal.fitting.writing import Writing
 from polymodal.folder import classes
 from polymodal.learners.transcriber import UNKNOWN, Transcriber
 from polymodal.modalities import Projection
@@ -21,7 +22,6 @@ from polymodal.nn import Size
 from polymodal.spec import build, spec
 from polymodal.tasks import Generation
 from polymodal.tasks.vocabulary import CharacterList, WordList
-from polymodal.writing import Writing
 
 SIZE = Size(dim=16, layers=1, heads=2, side=32, tokens=32)
 TEXTS = ["no go", "go", "no", "go go no"]

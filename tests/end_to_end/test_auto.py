@@ -9,13 +9,13 @@ import torch
 
 import polymodal
 from conftest import make_shop
-from polymodal import auto
-from polymodal.auto import Judge
 from polymodal.batch import Masked
-from polymodal.candidates import Trial
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
+from polymodal.fitting import auto
+from polymodal.fitting.auto import Judge
+from polymodal.fitting.candidates import Trial
 from polymodal.tasks import TASKS
 
 IGNORE = ["seller"]
@@ -67,7 +67,7 @@ def test_features_alone(table, tmp_path, target, task):
 
 
 def test_groups_stay_together_in_every_fold(table, monkeypatch):
-    from polymodal import candidates
+    from polymodal.fitting import candidates
 
     seen = []
     folds = candidates.folds
@@ -204,7 +204,7 @@ def test_an_averages_logits_are_of_weights_that_other_rows_chose():
 
 
 def test_networks_are_judged_by_an_epoch_that_other_rows_chose(table):
-    from polymodal.candidates import Networks
+    from polymodal.fitting.candidates import Networks
 
     model = polymodal.fit(table, "kind", ignore=IGNORE, fusion="concat", size="tiny", epochs=2, baselines=False)
     rows = model.preprocessor.encode(Table.read(table), model.task)

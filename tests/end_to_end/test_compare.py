@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import comparing
-from polymodal.candidates import FeaturePath, Networks
-from polymodal.comparing import run
+from polymodal.comparing import compare as comparing
+from polymodal.comparing.compare import run
+from polymodal.comparing.standing import mixed, standing
 from polymodal.errors import InputError
+from polymodal.fitting.candidates import FeaturePath, Networks
 from polymodal.learners.matrix import Tokens
-from polymodal.standing import mixed, standing
 
 SMALL = dict(ignore=["photo"], size="tiny", epochs=2, folds=3, preset="fast")
 

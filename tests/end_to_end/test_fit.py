@@ -74,7 +74,7 @@ def test_regression_learns():
 
 
 def test_groups_never_part_and_intervals_are_over_groups(monkeypatch):
-    from polymodal import problem
+    from polymodal.fitting import problem
 
     seen = []
     split = problem._split

@@ -12,7 +12,7 @@ import polymodal
 from conftest import squares
 from polymodal import InputError
 from polymodal.decoders.base import Decoding
-from polymodal.writing import Writing
+from polymodal.fitting.writing import Writing
 
 WORDS = "<pad> <s> </s> <unk> a one the red green blue square on left right holds something".split()
 MARKS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

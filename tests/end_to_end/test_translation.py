@@ -17,7 +17,7 @@ from polymodal.data.references import gathered, unnumbered
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.decoders.base import Decoding
-from polymodal.writing import Writing
+from polymodal.fitting.writing import Writing
 
 FAST = {"task": "generate", "size": "tiny", "batch_size": 8}
 
@@ -150,7 +150,7 @@ def test_pictures_stay_on_one_side_of_the_split(tmp_path):
     ]
     path = folder / "questions.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    from polymodal import problem
+    from polymodal.fitting import problem
 
     goal = problem.state(path, "answer", task="generate", kinds={"question": "text"})
     train, valid = goal.split(0)
@@ -223,7 +223,7 @@ def test_empty_captions_and_rows_without_a_picture_are_counted(tmp_path):
 
 
 def test_compare_says_that_it_tries_fusions(fitted):
-    from polymodal import comparing
+    from polymodal.comparing import compare as comparing
 
     with pytest.raises(
         InputError, match=r"compare tries fusions.*but caption is text; fit a model with each --decoder"
@@ -250,7 +250,7 @@ def test_numbers_as_text_and_gathered_rows_are_told(tmp_path):
 
 
 def test_asking_for_a_decoder_asks_for_text(fitted, tmp_path):
-    from polymodal import problem
+    from polymodal.fitting import problem
 
     frame = pd.read_csv(fitted[0]).assign(caption="yes")
     frame.loc[::2, "caption"] = "no"

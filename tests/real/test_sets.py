@@ -119,8 +119,8 @@ def test_a_leak_in_training_features_is_told():
 
 
 def test_compare_on_a_tiny_series():
-    from polymodal.comparing import run
-    from polymodal.standing import standing
+    from polymodal.comparing.compare import run
+    from polymodal.comparing.standing import standing
 
     board = standing(
         run(DATA / "basic_motions/train.csv", "label", ignore=["id"], fusion=["features"], folds=4, preset="fast")

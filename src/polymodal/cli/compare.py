@@ -68,9 +68,9 @@ def compare(
     """
     from rich.console import Console
 
-    from polymodal import comparing
+    from polymodal.comparing import compare as comparing
+    from polymodal.comparing.standing import standing
     from polymodal.evaluate.page import page, portray
-    from polymodal.standing import standing
 
     out = out or Path(f"{Path(table).stem}-compare")
     try:

@@ -73,8 +73,8 @@ def learning_curve(
 
         polymodal learning-curve reviews.csv --target stars --pretrain contrastive --out curve
     """
-    from polymodal import curve as curves
-    from polymodal.colearning import Colearning
+    from polymodal.comparing import curve as curves
+    from polymodal.fitting.colearning import Colearning
 
     out = out or Path(f"{Path(table).stem}-curve")
     try:

@@ -51,8 +51,9 @@ def distill(
 
         polymodal distill model reviews.csv --keep review --out cheap
     """
-    from polymodal import distilling, render
     from polymodal import fusion as fusions
+    from polymodal import render
+    from polymodal.fitting import distilling
 
     out = out or Path(f"{model.name}-student")
     try:

@@ -26,8 +26,8 @@ from polymodal.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from polymodal.colearning import Colearning
-    from polymodal.writing import Writing
+    from polymodal.fitting.colearning import Colearning
+    from polymodal.fitting.writing import Writing
 
 
 def written(asked: dict[str, Any], beams: int | None) -> "Writing | None":
@@ -36,14 +36,14 @@ def written(asked: dict[str, Any], beams: int | None) -> "Writing | None":
     if not given and beams is None:
         return None
     from polymodal.decoders.base import Decoding
-    from polymodal.writing import Writing
+    from polymodal.fitting.writing import Writing
 
     return Writing(**given, decoding=Decoding() if beams is None else Decoding(beams=beams))
 
 
 def helped(asked: dict[str, Any]) -> "Colearning":
     """What was asked of co-learning, with the defaults of what was not."""
-    from polymodal.colearning import Colearning
+    from polymodal.fitting.colearning import Colearning
 
     return Colearning(**{k: v for k, v in asked.items() if v is not None})
 
@@ -233,7 +233,8 @@ def fit(
 
         polymodal fit captions.csv --target caption --out captioner
     """
-    from polymodal import fitting, render
+    from polymodal import render
+    from polymodal.fitting import fit as fitting
 
     asked = {
         "decoder": decoder,

@@ -168,7 +168,8 @@ def searched(model: "Model", asked: Mapping[str, Any]) -> "Decoding | None":
     if not isinstance(model.learner, Generator):
         options = ", ".join("--decoding" if k == "method" else f"--{k.replace('_', '-')}" for k in given)
         raise InputError(f"the model writes no text (its task is {model.task.name}); leave out {options}")
-    return model.learner.decoding.asked(model.task.outputs, model.task.longest_, **given)
+    task = model.learner.task
+    return model.learner.decoding.asked(task.outputs, task.longest_, **given)
 
 
 def targets(table: str, target: Sequence[str] | None) -> list[str]:

@@ -119,7 +119,7 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
     import polymodal
     from polymodal import render
     from polymodal.decoders import Decoding
-    from polymodal.writing import Writing
+    from polymodal.fitting.writing import Writing
 
     _step(console, "Pictures of shapes, and every sentence of a small grammar that is true of them", None)
     tables = shapes.make_table(folder)

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polymodal.comparing.standing import mixed
 from polymodal.data.preprocess import Rows
 from polymodal.evaluate.emap import emap
 from polymodal.explain import answers, games
 from polymodal.explain.answers import Floats, Ints
 from polymodal.explain.games import Bools
 from polymodal.model import BATCH, Model
-from polymodal.standing import mixed
 
 EXACT = 10  # players: 1,024 coalitions
 ROWS, FEW = 1024, 16  # rows that are looked at together by learners without weights; fewest for the additive part

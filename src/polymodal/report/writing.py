@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
-from polymodal import runs
 from polymodal.errors import InputError
 from polymodal.evaluate.figures import available
 from polymodal.explain.overall import Overall
+from polymodal.fitting import runs
 from polymodal.model import Model
 from polymodal.progress import progress
 from polymodal.report.blocks import Section

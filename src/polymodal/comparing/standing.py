@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.comparing import INNER, Fold, Part, Run
+from polymodal.comparing.compare import INNER, Fold, Part, Run
 from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.splits import own
 from polymodal.evaluate.board import Board, Entry, board

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.candidates import FeaturePath, Networks, Trial, parts
 from polymodal.evaluate.board import TIERS
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import difference
+from polymodal.fitting.candidates import FeaturePath, Networks, Trial, parts
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble, blend, kept, quality, select
 from polymodal.tasks.base import Task

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from polymodal.colearning import Colearning
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
+from polymodal.fitting.colearning import Colearning
+from polymodal.fitting.problem import Problem, Reading
+from polymodal.fitting.writing import Writing
 from polymodal.model import Model, load
-from polymodal.problem import Problem, Reading
 from polymodal.tasks.generate import Generation
 from polymodal.train import Settings
-from polymodal.writing import Writing
 
 
 def check(chosen: Mapping[str, Any]) -> None:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from polymodal import fusion as fusions
-from polymodal.candidates import Networks
 from polymodal.colearn.pretrain import Pretext, pretraining
 from polymodal.colearn.transfer import Start
 from polymodal.data.encode import Encoded
 from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.table import Table
 from polymodal.errors import InputError
+from polymodal.fitting.candidates import Networks
 from polymodal.fusion.base import Late
 from polymodal.modalities.base import Encoder
 from polymodal.train import Settings, train

@@ -18,18 +18,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal import fusion as fusions
-from polymodal import problem, runs
-from polymodal.auto import PRESETS
-from polymodal.candidates import FeaturePath, Networks, Trial, logits_of, plain
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.splits import folds as parted
 from polymodal.data.splits import holdout, own
 from polymodal.data.table import digest
 from polymodal.errors import InputError
-from polymodal.fitting import FEATURES, known
+from polymodal.fitting import problem, runs
+from polymodal.fitting.auto import PRESETS
+from polymodal.fitting.candidates import FeaturePath, Networks, Trial, logits_of, plain
+from polymodal.fitting.fit import FEATURES, known
+from polymodal.fitting.problem import Problem, Reading
 from polymodal.learners.base import Learner
-from polymodal.problem import Problem, Reading
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation

@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal import problem, runs
 from polymodal.batch import Masked
-from polymodal.colearning import Colearning
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import target_cells
 from polymodal.data.splits import own
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, difference, intervals
-from polymodal.fitting import AUTO, FEATURES, fit, known
+from polymodal.fitting import problem, runs
+from polymodal.fitting.colearning import Colearning
+from polymodal.fitting.fit import AUTO, FEATURES, fit, known
+from polymodal.fitting.problem import Problem
 from polymodal.model import load
-from polymodal.problem import Problem
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
 

@@ -7,12 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polymodal import auto, pretraining, problem, runs, uncertainty
 from polymodal import fusion as fusions
-from polymodal.auto import PRESETS, Judge, Preset, Search
-from polymodal.candidates import Build, FeaturePath, Networks, Trial, logits_of, peak_memory_mb
+from polymodal import uncertainty
 from polymodal.colearn.transfer import Start
-from polymodal.colearning import CYCLIC, Colearning
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.references import refuse_shared
@@ -20,16 +17,20 @@ from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Comparison, compare
 from polymodal.evaluate.starved import starved
+from polymodal.fitting import auto, pretraining, problem, runs
+from polymodal.fitting.auto import PRESETS, Judge, Preset, Search
+from polymodal.fitting.candidates import Build, FeaturePath, Networks, Trial, logits_of, peak_memory_mb
+from polymodal.fitting.colearning import CYCLIC, Colearning
+from polymodal.fitting.origin import Origin
+from polymodal.fitting.problem import Problem, Reading
+from polymodal.fitting.writing import Writing, fits, reward
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
 from polymodal.model import BATCH, Model
-from polymodal.origin import Origin
-from polymodal.problem import Problem, Reading
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.labels import number
 from polymodal.train import Settings
-from polymodal.writing import Writing, fits, reward
 
 AUTO, FEATURES = "auto", "features"  # beside the names of fusions: both paths, and the small-data path alone
 DEFAULT_FUSION = AUTO

@@ -18,6 +18,8 @@ from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.features import DEFAULT, EXTRACTORS
 from polymodal.features.codec import Features
+from polymodal.fitting.writing import CTC, GRID, Writing
+from polymodal.fitting.writing import dial as writer_size
 from polymodal.learners.matrix import Fields, Tokens
 from polymodal.learners.stacked import Extract
 from polymodal.modalities import choose
@@ -30,8 +32,6 @@ from polymodal.modalities.tabular import Cells
 from polymodal.nn import SIZES, Size
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
-from polymodal.writing import CTC, GRID, Writing
-from polymodal.writing import dial as writer_size
 
 
 class Problem(NamedTuple):

@@ -16,20 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal import problem, runs, uncertainty
+from polymodal import uncertainty
 from polymodal.batch import Batch, Masked
-from polymodal.candidates import Networks, logits_of, peak_memory_mb
 from polymodal.colearn import distill as lessons
 from polymodal.colearn.distill import TEACHER, Distilled
-from polymodal.colearning import Colearning
 from polymodal.data.cache import default_folder
 from polymodal.data.preprocess import Rows
 from polymodal.data.table import Table, digest, unknown
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result, compare
-from polymodal.fitting import AUTO, FEATURES, known
+from polymodal.fitting import problem, runs
+from polymodal.fitting.candidates import Networks, logits_of, peak_memory_mb
+from polymodal.fitting.colearning import Colearning
+from polymodal.fitting.fit import AUTO, FEATURES, known
+from polymodal.fitting.problem import Problem, Reading
 from polymodal.model import Model, load
-from polymodal.problem import Problem, Reading
 from polymodal.tasks.generate import Generation
 from polymodal.train import Settings
 

@@ -13,15 +13,15 @@ from polymodal.data.preprocess import target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
+from polymodal.fitting.problem import Problem
+from polymodal.fitting.writing import GRID, Writing, pretrained
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.pretrained import Frozen, Hub
 from polymodal.modalities.source import digest as digest_of
 from polymodal.modalities.vectors import Projection
 from polymodal.model import Model, load
-from polymodal.problem import Problem
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation, references
-from polymodal.writing import GRID, Writing, pretrained
 
 
 class Taken(NamedTuple):
