@@ -9,9 +9,10 @@ import pytest
 
 import polymodal
 from polymodal import report
+from polymodal.evaluate.figures import MARKS
+from polymodal.evaluate.figures import plain as text_of
 from polymodal.report import blocks, writing
-from polymodal.report.looks import DETAILS, MARKS, short, tail
-from polymodal.report.looks import written as text_of
+from polymodal.report.looks import DETAILS, short, tail
 from report.conftest import NASTY, Written
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}

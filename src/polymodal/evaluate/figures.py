@@ -125,9 +125,15 @@ def clean(name: str) -> str:
     return short if len(short) <= LONGEST else short[: LONGEST - 1] + "…"
 
 
+MARKS = {c: f"[U+{c:04X}]" for c in (*range(0x202A, 0x202F), 0x2066, 0x2067)} | {0x2028: " ", 0x2029: " "}
+
+
 def plain(text: str) -> str:
-    """Without what XML can't hold, such as control characters."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
+    """Without what XML can't hold and no font draws, such as control characters; those that would turn the order of
+    what comes after them around are shown as marks.
+    """
+    seen = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
+    return seen.translate(MARKS)
 
 
 def svg(draw: "Callable[[Axes], Any]", lines: float, key: str, title: str, told: str) -> str:

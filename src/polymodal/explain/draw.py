@@ -8,7 +8,6 @@ Axes: w word, s token, y row and x column of pixels, c channel, f band, t frame.
 """
 
 import io
-import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from textwrap import wrap
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from polymodal.evaluate.figures import plain
 from polymodal.explain.attention import Explanation
 from polymodal.explain.places import Grid, Seconds
 from polymodal.modalities.audio import log_mel
@@ -101,11 +101,6 @@ def spectrogram(place: Seconds) -> NDArray[np.float64]:
     x_ft: NDArray[np.float64] = log_mel(torch.from_numpy(x_n), RATE, MELS).double().numpy().T
     x_ft = (x_ft - x_ft.min()) / max(float(np.ptp(x_ft)), 1e-9)
     return x_ft
-
-
-def plain(text: str) -> str:
-    """Without control characters and the like, which no font draws and no markup can hold."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
 
 
 # --- blocks, from above, each with its height in inches -----------------------------------------------

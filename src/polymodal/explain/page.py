@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from polymodal.evaluate.figures import plain
 from polymodal.explain.answers import figure, signed
 from polymodal.explain.attention import Explanation
-from polymodal.explain.draw import WORDS, plain, scaled, spectrogram, thumbnail
+from polymodal.explain.draw import WORDS, scaled, spectrogram, thumbnail
 from polymodal.explain.places import Grid, Seconds, Sequence
 from polymodal.modalities.files import read
 

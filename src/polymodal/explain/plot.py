@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polymodal.evaluate.figures import plain
 from polymodal.explain.answers import figure, signed
 from polymodal.explain.draw import (
     GREY,
@@ -14,7 +15,6 @@ from polymodal.explain.draw import (
     axes_at,
     drawn,
     lit,
-    plain,
     say,
     short,
     spectrogram,

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from polymodal.errors import Unreadable
+from polymodal.evaluate.figures import plain
 from polymodal.explain.answers import SMALL, figure, signed
-from polymodal.explain.draw import plain, thumbnail
+from polymodal.explain.draw import thumbnail
 from polymodal.explain.nearest import FUSED, Neighbour, Shown, Space
 from polymodal.explain.overall import Overall, Summary, strongest
 from polymodal.explain.page import Detail, encoded, heard, rendered, shade, small, sound, uri

@@ -17,7 +17,7 @@ from PIL import Image
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
-from polymodal.evaluate.figures import plain
+from polymodal.evaluate.figures import MARKS, plain
 from polymodal.explain.draw import spectrogram, thumbnail
 from polymodal.explain.page import encoded, sound, uri
 from polymodal.explain.places import Seconds
@@ -35,7 +35,6 @@ DASHES = ("", "6 3", "2 3", "8 3 2 3")  # a channel each: lines are told apart b
 CHANNELS = len(DASHES)
 SECONDS = 20.0  # of a recording
 ISOLATE = "\u2068\u2069"  # first strong isolate, and its end
-MARKS = {c: f"[U+{c:04X}]" for c in (*range(0x202A, 0x202F), 0x2066, 0x2067)} | {0x2028: " ", 0x2029: " "}
 
 
 class Detail(NamedTuple):
@@ -197,8 +196,3 @@ def apart(text: str) -> str:
     text = text.translate({ord(c): f"[U+{ord(c):04X}]" for c in ISOLATE}).translate(MARKS)
     leftward = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
     return f"{ISOLATE[0]}{text}{ISOLATE[1]}" if leftward else text
-
-
-def written(text: str) -> str:
-    """Text as the page has it: without what HTML can't hold; no control reorders what comes after it."""
-    return plain(text).translate(MARKS)

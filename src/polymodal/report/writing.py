@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from polymodal.errors import InputError
-from polymodal.evaluate.figures import available
+from polymodal.evaluate.figures import available, plain
 from polymodal.explain.overall import Overall
 from polymodal.fitting import runs
 from polymodal.model import Model
@@ -18,7 +18,7 @@ from polymodal.report.blocks import Section
 from polymodal.report.card import model_card, read_card, summary
 from polymodal.report.data import data
 from polymodal.report.evidence import training_rows
-from polymodal.report.looks import DETAILS, Detail, Look, looks, short, written
+from polymodal.report.looks import DETAILS, Detail, Look, looks, short
 from polymodal.report.results import results
 from polymodal.report.rows import rows as of_rows
 from polymodal.report.study import Study, study
@@ -153,7 +153,7 @@ def page(study: Study, summary: Sequence[str], sections: Sequence[Section]) -> s
 
 def _page(study: Study, summary: Sequence[str], sections: Sequence[Section], detail: Detail) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"plain": lambda x: written(str(x)), "kind": lambda b: type(b).__name__.lower()}
+    environment.filters |= {"plain": lambda x: plain(str(x)), "kind": lambda b: type(b).__name__.lower()}
     source = files("polymodal.report").joinpath("report.html").read_text(encoding="utf-8")
 
     @cached
