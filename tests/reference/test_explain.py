@@ -314,7 +314,7 @@ def test_attention_and_chances_are_those_of_the_decoder_word_by_word(decoder: st
             sofar.append(word)
 
 
-@pytest.mark.parametrize("how", [Decoding(), Decoding("greedy", min_length=5), Decoding("greedy", max_length=1)])
+@pytest.mark.parametrize("how", [Decoding(), Decoding("greedy", min_length=2), Decoding("greedy", max_length=1)])
 def test_the_chances_of_words_and_end_are_those_of_the_caption(how: Decoding) -> None:
     learner, inputs = translator("gru", longest=3)
     found = looked(learner, inputs, how)
