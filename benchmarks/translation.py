@@ -220,6 +220,12 @@ SPEED = """## Speed
 The recipe of tutorials (`benchmarks/naive.py`; and its TensorFlow form, where that was installed) and polymodal with
 the same widths, processes that took turns on the same two cores; milliseconds, and how many times faster.
 `python -m benchmarks captioning --json > WORK/speed.json`
+
+What misses its target. A caption at batch 1 reads 13.4 million weights a word. Float maps of this size read some 22 GB
+of weights a second here and int8 maps 19, so that 20 words take at least 48 and 14 ms: no search that looks at every
+word of the vocabulary gets 30 or 70 times faster than TensorFlow's on such a machine. Two runs of this table on the
+same shared machine differed by up to 1.8 times in what they took alone, and by as much in some ratios (an earlier one:
+41.9 for the step with the image network on one thread, 26.3 on two).
 """
 HEAD = """# Text out of real data
 
