@@ -157,13 +157,13 @@ def test_areas_are_printed_with_their_intervals(answer, capsys):
 def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_not_read(model, shop):
     """By hand: the scores of two models on the same spoiled cells and the same bootstrap samples of groups."""
     frame = pd.read_csv(shop)
-    late = polymodal.fit(frame[["note", "price", "kind"]], "kind", fusion="late-mean", **{**FAST, "ignore": []})
-    found = robustness(model, shop, against=late, levels=2, kinds=["blur", "note=mismatch"])
+    late = polymodal.fit(frame[["note", "price", "kind"]], "kind", fusion="late-mean", **{**FAST, "ignore": [], "epochs": 20})
+    found = robustness(model, shop, against=late, levels=2, kinds=["blur", "table=mismatch"])
     table = Table.read(shop)
     study, other = Study(model, table, None, 0, True), Reader(late, table, None, quiet=True)
     spoiled = [
-        study.reader.moved("note", study._mismatched("note", 1.0)[0]),
-        other.moved("note", study._mismatched("note", 1.0)[0]),
+        study.reader.moved("table", study._mismatched("table", 1.0)[0]),
+        other.moved("table", study._mismatched("table", 1.0)[0]),
     ]
     (f0, f1), (b0, b1) = (
         [study.clean, study.scorer.sample(spoiled[0])],
@@ -171,7 +171,7 @@ def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_no
     )
     gain = (f1.draws - f0.draws - b1.draws + b0.draws) / 2
     swapped = found.effective.curves[-1]
-    assert swapped[:2] == ("note", "mismatch") and b1.value != b0.value
+    assert swapped[:2] == ("table", "mismatch") and b1.value != b0.value
     assert swapped[2:] == pytest.approx(
         [(f1.value - f0.value - b1.value + b0.value) / 2, *np.quantile(gain, [0.025, 0.975])]
     )
