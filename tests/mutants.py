@@ -569,10 +569,10 @@ MUTANTS = [
         TRANSLATOR,
     ),
     Mutant(
-        "a reward is above that of the greedy caption",
+        "a reward is above that of the row's other draws",
         "learners/translator.py",
-        "above = above - self.reward",
-        "above = 0 * above + self.reward",
+        "(reward_bn - reward_bn.mean(1, keepdim=True))",
+        "(reward_bn - reward_bn.mean())",
         TRANSLATOR + " -k critical",
     ),
     Mutant(
@@ -599,7 +599,7 @@ MUTANTS = [
     Mutant(
         "no banned word has a probability",
         "decoders/search.py",
-        "logits.index_fill(1, self.shut, CLOSED).log_softmax(-1)",
+        "logits.index_fill_(1, self.shut, CLOSED).log_softmax(-1)",
         "logits.log_softmax(-1)",
         SEARCH,
     ),
@@ -679,6 +679,34 @@ MUTANTS = [
         ".nan_to_num(1.0).square()",
         ".nan_to_num(1.0)",
         "tests/reference/test_balanced.py -k by_hand",
+    ),
+    Mutant(
+        "a row keeps one of its modalities",
+        "colearn/__init__.py",
+        "keep_bm = (draw_bm >= p) | (draw_bm == last_b1)",
+        "keep_bm = draw_bm >= p",
+        "tests/reference/test_colearn.py",
+    ),
+    Mutant(
+        "the one that stays is one that is there",
+        "colearn/__init__.py",
+        "last_b1 = torch.where(here_bm, draw_bm, -1.0)",
+        "last_b1 = torch.where(here_bm, draw_bm, draw_bm)",
+        "tests/reference/test_colearn.py",
+    ),
+    Mutant(
+        "the end may come once a text is long enough",
+        "decoders/search.py",
+        "        else:\n            end.copy_(last)",
+        "        else:\n            end.fill_(CLOSED)",
+        SEARCH,
+    ),
+    Mutant(
+        "scheduled sampling begins with none",
+        "learners/translator.py",
+        "min(1.0, 2 * self.progress)",
+        "1.0",
+        f"{TRANSLATOR} -k scheduled",
     ),
 ]
 

@@ -157,7 +157,9 @@ def test_areas_are_printed_with_their_intervals(answer, capsys):
 def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_not_read(model, shop):
     """By hand: the scores of two models on the same spoiled cells and the same bootstrap samples of groups."""
     frame = pd.read_csv(shop)
-    late = polymodal.fit(frame[["note", "price", "kind"]], "kind", fusion="late-mean", **{**FAST, "ignore": [], "epochs": 20})
+    late = polymodal.fit(
+        frame[["note", "price", "kind"]], "kind", fusion="late-mean", **{**FAST, "ignore": [], "epochs": 20}
+    )
     found = robustness(model, shop, against=late, levels=2, kinds=["blur", "table=mismatch"])
     table = Table.read(shop)
     study, other = Study(model, table, None, 0, True), Reader(late, table, None, quiet=True)
