@@ -573,7 +573,7 @@ MUTANTS = [
         "learners/translator.py",
         "(reward_bn - reward_bn.mean(1, keepdim=True))",
         "(reward_bn - reward_bn.mean())",
-        TRANSLATOR + " -k critical",
+        TRANSLATOR + " -k others_of",
     ),
     Mutant(
         "the end that was written counts",
