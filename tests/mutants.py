@@ -708,6 +708,34 @@ MUTANTS = [
         "1.0",
         f"{TRANSLATOR} -k scheduled",
     ),
+    Mutant(
+        "a learner is told how far training is",
+        "train.py",
+        "learner.progress = share = _share(",
+        "share = _share(",
+        "tests/reference/test_balanced.py -k hides",
+    ),
+    Mutant(
+        "a student's report counts the rows without a label",
+        "fitting/distilling.py",
+        '"unlabelled": unlabelled}',
+        '"unlabelled": 0}',
+        "tests/colearn/test_student.py -k beside_itself",
+    ),
+    Mutant(
+        "a loop's scores are those of one step",
+        "decoders/recurrent.py",
+        "scores = Repeated(keys_bsw.mT)",
+        "scores = Repeated(2 * keys_bsw.mT)",
+        "tests/contract/test_decoders.py",
+    ),
+    Mutant(
+        "no text is asked to be longer than the model writes",
+        "decoders/base.py",
+        "0 <= self.min_length <= most",
+        "0 <= self.min_length",
+        "tests/reference/test_decoders.py -k longer",
+    ),
 ]
 
 

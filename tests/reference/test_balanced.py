@@ -318,9 +318,10 @@ def test_an_interrupted_training_ends_in_the_same_weights(how: str, epoch: int, 
 def test_training_hides_modalities_and_validation_does_not(p: float) -> None:
     seen: dict[bool, list[Tensor]] = {True: [], False: []}
     f = learner()
-    tokens = f._tokens
+    tokens, progress = f._tokens, []
 
     def watch(inputs: Any) -> Any:
+        progress.append(f.progress)
         seen[f.training].append(torch.stack([inputs[m].present() for m in "ab"], 1))
         return tokens(inputs)
 
@@ -330,6 +331,7 @@ def test_training_hides_modalities_and_validation_does_not(p: float) -> None:
     # of two, each is hidden with p - p^2 / 2, as one of a row that would lose both stays
     assert share == pytest.approx(1 - p + p**2 / 2, abs=0.05) and torch.cat(seen[True]).any(1).all()
     assert seen[False] and torch.cat(seen[False]).all()
+    assert progress == sorted(progress) and progress[0] == 0 and 0.5 < progress[-1] < 1  # as the learner is told
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
