@@ -14,7 +14,7 @@ class Masked(NamedTuple):
     """Values and where they are real: ``mask.shape == values.shape[:mask.ndim]``, ``mask.ndim >= 1``.
 
     values: (B, ...) ids, pixels, samples, cells, or tokens (B, T, D).
-    mask: bool, (B,) row, (B, T) token, (B, F) cell or (B, T, C) reading.
+    mask: bool, (B,) row, (B, T) token, (B, F) cell, (B, T, C) reading or (B, H, W) patch.
     """
 
     values: Tensor

@@ -8,6 +8,8 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.features import EXTRACTORS
+from polymodal.features.codec import Features
 from polymodal.features.text import Tfidf
 from polymodal.learners import estimators
 from polymodal.learners.ensemble import Ensemble, blend, kept, select
@@ -34,6 +36,32 @@ def test_records_are_what_was_padded():
     assert back[0] is None and all(np.array_equal(a, b) for a, b in zip(back[1:], cells[1:], strict=True))
     holes = records(Masked(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([[True, False, True]])))[0]
     assert np.array_equal(holes, [1, math.nan, 3], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(15, 6, 8), (6, 15, 8), (15, 15, 8), (1, 1, 8)],  # photographs of different shapes
+        [(5,), (1,), (9,)],
+        [(3, 4), (3, 4)],
+        [(3, 3), (2, 2), (1, 1)],
+        [(2, 5, 1), (2, 1, 4)],
+        [(1, 9, 2)],
+    ],
+)
+def test_records_that_differ_in_any_axis_come_back_as_they_went_in(shapes):
+    cells = [None, *(torch.randint(1, 255, n, dtype=torch.uint8) for n in shapes), None]
+    codec = Features(EXTRACTORS["image"]["visual_words"]())
+    x = codec.collate(cells)
+    assert x.mask.shape == x.values.shape[: x.mask.ndim]
+    assert x.values.shape[1:] == tuple(np.max(shapes, axis=0)), "padded beyond the longest of each axis"
+    assert x.present().tolist() == [c is not None for c in cells]
+    back = records(x)
+    assert back[0] is None and back[-1] is None
+    for got, cell in zip(back[1:-1], cells[1:-1], strict=True):
+        assert got.dtype == np.uint8 and np.array_equal(got, cell), cell.shape
+    assert records(x.hidden()) == [None] * len(cells)
+    assert codec.collate([None, None]).present().tolist() == [False, False]
 
 
 def test_a_block_standardises_over_rows_that_are_there_and_leaves_the_absent_at_the_mean():

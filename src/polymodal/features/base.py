@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from polymodal.errors import Unreadable
 
-Record = NDArray[Any]  # float32, float16, int64 or uint8, at most 4 axes, the first not of length 0
+Record = NDArray[Any]  # float32, float16, int64 or uint8, at most 4 axes, none of length 0
 
 
 class Extractor(TransformerMixin, BaseEstimator, ABC):

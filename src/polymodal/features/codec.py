@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.features.base import Extractor
-from polymodal.modalities.base import Codec, Guess, pad
+from polymodal.modalities.base import Codec, Guess
 from polymodal.nn import Size
 
 
@@ -42,6 +42,17 @@ class Features(Codec):
         return None if record is None else torch.from_numpy(np.require(record, requirements=["C", "W"]))
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
-        """(B, N, ...) records with padding after the N of each, and the (B, N) mask."""
-        some = next((c for c in cells if c is not None), torch.zeros(1))
-        return pad(cells, some[:0])
+        """(B, N, ...) records with padding after the end of each, and the mask: (B, N), or (B, N, ...) up to the last
+        axis in which the records differ, so that each is found again (`learners.matrix.records`)."""
+        there = [c for c in cells if c is not None] or [torch.zeros(1)]
+        lengths = list(zip(*(c.shape for c in there), strict=True))
+        axes = max([0, *(i for i, n in enumerate(lengths) if min(n) < max(n))]) + 1
+        shape = [max(n) for n in lengths]
+        values = there[0].new_zeros((len(cells), *shape))
+        mask = torch.zeros((len(cells), *shape[:axes]), dtype=torch.bool)
+        for i, c in enumerate(cells):
+            if c is not None:
+                box = tuple(slice(n) for n in c.shape)
+                values[i][box] = c
+                mask[i][box[:axes]] = True
+        return Masked(values, mask)

@@ -26,18 +26,16 @@ GAPS = 0.005  # a feature that is unknown in a larger share of the rows gets a b
 
 def records(x: Masked) -> list[Record | None]:
     """The record of each row, None where it has none; a hole in a row of numbers is NaN."""
-    values, mask = x.values.cpu().numpy(), x.mask.cpu().numpy()
-    mask = mask.reshape(len(mask), -1) if mask.ndim > 1 else np.repeat(mask[:, None], values.shape[1], axis=1)
     out: list[Record | None] = []
-    for v, m in zip(values, mask, strict=True):
+    for v, m in zip(x.values.cpu().numpy(), x.mask.cpu().numpy(), strict=True):
         if not m.any():
             out.append(None)
             continue
-        v = v[: len(m) - int(m[::-1].argmax())].copy()  # padding lies at the end; a view would keep all of it
-        holes = ~m[: len(v)]
+        box = tuple(slice(n) for n in np.argwhere(m).max(0) + 1)  # padding lies at the end of each axis
+        record, holes = v[box].copy(), ~m[box]  # a view would keep all of it
         if holes.any():
-            v[holes] = np.nan
-        out.append(v)
+            record[holes] = np.nan
+        out.append(record)
     return out
 
 
