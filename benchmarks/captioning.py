@@ -26,8 +26,9 @@ from polymodal.decoders.base import Decoding
 from polymodal.decoders.recurrent import AttentiveGRU, DotProduct
 from polymodal.decoders.words import Separate
 from polymodal.learners.translator import Translator
-from polymodal.modalities.pretrained import Frozen, HubImage
-from polymodal.modalities.vectors import Projection
+from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.pretrained.hub import Frozen
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.quantize import int8
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import WordList

@@ -22,7 +22,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "sentences",
     "spec quantize",
     "modalities fusion tasks",
-    "features decoders",
+    "decoders",
     "learners",
     "data colearn",
     "train",
@@ -86,9 +86,10 @@ def test_the_parser_of_imports_sees_every_form() -> None:
 
 
 def concrete(folder: str, base: type) -> set[type]:
-    """Subclasses of `base` that are defined in a folder of the package and can be made."""
+    """Subclasses of `base` that are defined in a folder of the package, or one inside it, and can be made."""
     package = importlib.import_module(f"polymodal.{folder}")
-    modules = [importlib.import_module(f"polymodal.{folder}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    modules = [importlib.import_module(name) for name in names]
     return {
         c
         for module in modules
@@ -97,15 +98,18 @@ def concrete(folder: str, base: type) -> set[type]:
     }
 
 
-def test_every_codec_and_encoder_is_in_the_table_of_modalities() -> None:
+def test_every_codec_encoder_and_extractor_is_in_the_table_of_modalities() -> None:
     from polymodal.modalities import MODALITIES, PRETRAINED
     from polymodal.modalities.base import Codec, Encoder
+    from polymodal.modalities.extractor import Extractor
+    from polymodal.modalities.features import Features
 
     hub = {m.hub for m in MODALITIES.values() if m.hub is not None}
     named = {c for m in MODALITIES.values() for c in (*m.codecs.values(), *m.encoders.values())}
     found = concrete("modalities", Codec) | concrete("modalities", Encoder)
     assert len(found) > 10
-    assert found == named | hub | set(PRETRAINED)
+    assert found == named | hub | {Features, *PRETRAINED}
+    assert concrete("modalities", Extractor) == {e for m in MODALITIES.values() for e in m.extractors.values()}
 
 
 def test_every_fusion_is_in_the_table_of_fusions() -> None:

@@ -13,9 +13,9 @@ from polymodal.data.preprocess import Preprocessor, records_of
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.features import DEFAULT, EXTRACTORS
-from polymodal.features.base import Extractor
-from polymodal.features.codec import Features
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.extractor import Extractor
+from polymodal.modalities.features import Features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +58,10 @@ def features(
     schema = Schema.infer(source, None, None, kinds, ignore)
     chosen = _chosen(schema, select or {})
     if not chosen:
+        kinds_with = ", ".join(k for k, m in MODALITIES.items() if m.extractors)
         seen = ", ".join(f"{c.name} ({c.kind})" for c in schema.columns.values())
         raise InputError(
-            f"{source.name} has no column of {', '.join(EXTRACTORS)} to extract features from; it has: {seen}. Say "
+            f"{source.name} has no column of {kinds_with} to extract features from; it has: {seen}. Say "
             "what a column holds with --modality COLUMN=KIND"
         )
     codecs = {f"{c}: {n}": Features(e) for c, named in chosen.items() for n, e in named.items()}
@@ -98,13 +99,13 @@ def write(frame: "pd.DataFrame", path: Path) -> None:
 
 def _chosen(schema: Schema, select: Mapping[str, str]) -> dict[str, dict[str, Extractor]]:
     """The extractors of each column, by their names."""
-    found = {c.name: c.kind for c in schema.columns.values() if c.kind in EXTRACTORS}
+    found = {c.name: c.kind for c in schema.columns.values() if c.kind in MODALITIES and MODALITIES[c.kind].extractors}
     for column in select:
         if column not in found:
             raise InputError(f"{column!r} is no column with features; there are: {', '.join(found) or 'none'}")
     out: dict[str, dict[str, Extractor]] = {}
     for column, kind in found.items():
-        names = select[column].split(",") if column in select else DEFAULT[kind]
+        names = select[column].split(",") if column in select else MODALITIES[kind].default_extractors
         out[column] = {n: make(kind, n) for n in names}
     return out
 
@@ -112,14 +113,14 @@ def _chosen(schema: Schema, select: Mapping[str, str]) -> dict[str, dict[str, Ex
 def make(kind: str, name: str) -> Extractor:
     """The extractor of this name; "wordvectors:FILE" reads vectors from a file. Raises InputError for another name."""
     name, colon, path = name.partition(":")
-    if name not in EXTRACTORS[kind]:
-        raise InputError(f"no features {name!r} of {kind}; there are: {', '.join(EXTRACTORS[kind])}")
-    known = inspect.signature(EXTRACTORS[kind][name]).parameters
-    needs = "path" in known
+    known = MODALITIES[kind].extractors
+    if name not in known:
+        raise InputError(f"no features {name!r} of {kind}; there are: {', '.join(known)}")
+    needs = "path" in inspect.signature(known[name]).parameters
     if needs != bool(colon):
         form = f"{name}:FILE" if needs else name
         raise InputError(f"features {name + colon + path!r} of {kind} are written {form}")
-    return EXTRACTORS[kind][name](path) if needs else EXTRACTORS[kind][name]()  # type: ignore[call-arg]
+    return known[name](path) if needs else known[name]()  # type: ignore[call-arg]
 
 
 def _frame(extractor: Extractor, learn: Sequence[Any], rows: Sequence[Any], column: str) -> "tuple[pd.DataFrame, int]":

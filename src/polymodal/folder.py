@@ -25,8 +25,6 @@ from polymodal.decoders.base import Decoding
 from polymodal.decoders.pretrained import HubDecoder
 from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
-from polymodal.features import EXTRACTORS
-from polymodal.features.codec import Features
 from polymodal.learners.balanced import Balanced
 from polymodal.learners.base import Generator, Learner
 from polymodal.learners.cyclic import Cyclic
@@ -36,11 +34,12 @@ from polymodal.learners.seq2seq import Seq2Seq
 from polymodal.learners.stacked import Stacked
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
-from polymodal.modalities.voices import Voices
+from polymodal.modalities.audio.voices import Voices
+from polymodal.modalities.features import Features
 from polymodal.spec import build, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 
 
@@ -52,7 +51,7 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         *(m.encoders.values() for m in kinds),
         (m.hub for m in kinds if m.hub),
         modalities.PRETRAINED,
-        (e for kind in EXTRACTORS.values() for e in kind.values()),
+        (e for m in kinds for e in m.extractors.values()),
         (Features,),
         fusion.FUSIONS.values(),
         fusion.FILLERS.values(),
@@ -169,7 +168,8 @@ def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learne
         learner.load_state_dict(load_file(folder / "weights.safetensors"))
         for i, (_, part) in enumerate(_parts(form["learner"], learner)):
             if isinstance(part, Stacked):
-                part.load_fitted(folder / f"fitted/{i}.skops", [e for k in EXTRACTORS.values() for e in k.values()])
+                extractors = [e for m in modalities.MODALITIES.values() for e in m.extractors.values()]
+                part.load_fitted(folder / f"fitted/{i}.skops", extractors)
     except InputError:
         raise
     except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from polymodal.batch import Masked
 from polymodal.ops import attend, masked_softmax, zeroed
@@ -148,3 +149,31 @@ def positions(length: int, dim: int, like: Tensor) -> Tensor:
     rate = torch.exp(torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) * (-math.log(10_000.0) / dim))
     table = torch.stack([(p * rate).sin(), (p * rate).cos()], dim=-1).flatten(1)[:, :dim]
     return table.to(like.dtype)
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of each position of (B, C, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape, channels last in memory."""
+        y = layer_norm(x_bchw.permute(0, 2, 3, 1), (self.channels,), self.weight, self.bias)
+        return y.permute(0, 3, 1, 2)
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """The weights laid out with channels last: 3 x 3 convolutions and ChannelNorm are faster so."""
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def doubling(last: int, count: int) -> list[int]:
+    """Channels of each stage, twice as many from one to the next, as the grid gets coarser.
+
+    >>> doubling(64, 3), doubling(32, 4)
+    ([16, 32, 64], [16, 16, 16, 32])
+    """
+    return [max(min(16, last), last >> (count - 1 - i)) for i in range(count)]

@@ -13,7 +13,6 @@ from polymodal.data.cache import Usage
 from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
 from polymodal.extract import Extracted
-from polymodal.features.codec import Features
 from polymodal.fitting.fit import comparison_of
 from polymodal.learners.base import Generator, Learner
 from polymodal.learners.cyclic import Cyclic
@@ -21,6 +20,7 @@ from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Stacked
 from polymodal.learners.translator import Translator
+from polymodal.modalities.features import Features
 from polymodal.model import Evaluation, Model
 
 SHOWN = 10  # rows of a list before the rest is counted

@@ -11,7 +11,7 @@ from polymodal.colearn.distill import TEACHER, Distilled, divergence
 from polymodal.errors import InputError
 from polymodal.fusion import Concat
 from polymodal.learners.predictor import Predictor
-from polymodal.modalities.vectors import Projection
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.tasks.classify import MultiClass
 
 

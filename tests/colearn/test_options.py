@@ -8,7 +8,7 @@ from polymodal import fit, load
 from polymodal.errors import InputError
 from polymodal.fitting.colearning import Colearning
 from polymodal.fusion import AbsentTokens, Imputed
-from polymodal.modalities.vectors import Projection
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import SIZES
 from polymodal.tasks.classify import Binary
 

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from polymodal.batch import Batch, Masked
 from polymodal.colearn.pretrain import KINDS, Matching, Pretext, info_nce, pretraining, swapped
 from polymodal.fusion import Concat
-from polymodal.modalities.vectors import Projection
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.ops import masked_mean
 
 

@@ -1,4 +1,4 @@
-"""Every entry of EXTRACTORS, against every law of `features.base`."""
+"""Every extractor of every modality, against every law of `modalities.extractor`."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,9 +12,10 @@ from scipy.sparse import issparse
 from sklearn.base import clone
 
 from polymodal.errors import Unreadable
-from polymodal.features import DEFAULT, EXTRACTORS, Extractor
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.extractor import Extractor
 
-ENTRIES = [(kind, name) for kind, table in EXTRACTORS.items() for name in table]
+ENTRIES = [(kind, name) for kind, m in MODALITIES.items() for name in m.extractors]
 each = pytest.mark.parametrize("kind, name", ENTRIES, ids=[f"{k}-{n}" for k, n in ENTRIES])
 
 
@@ -55,7 +56,7 @@ def make(tmp_path: Path) -> Callable[[str, str], Extractor]:
     vectors.write_text("quiet 0.1 0.2 0.3\nfilm -1 2 0.5\nnot 3 0 1\nis 1 1 1\n", encoding="utf-8")
 
     def make(kind: str, name: str) -> Extractor:
-        return EXTRACTORS[kind][name](**({"path": str(vectors)} if name == "wordvectors" else {}))
+        return MODALITIES[kind].extractors[name](**({"path": str(vectors)} if name == "wordvectors" else {}))
 
     return make
 
@@ -80,8 +81,8 @@ def close(a: Any, b: Any) -> None:
 
 @each
 def test_every_entry_says_what_it_reads(kind: str, name: str) -> None:
-    assert EXTRACTORS[kind][name].kind == kind
-    assert set(DEFAULT[kind]) <= set(EXTRACTORS[kind]), "a default that is no entry"
+    assert MODALITIES[kind].extractors[name].kind == kind
+    assert set(MODALITIES[kind].default_extractors) <= set(MODALITIES[kind].extractors), "a default that is no entry"
 
 
 @each
@@ -162,7 +163,9 @@ def test_saved_with_skops_it_gives_the_same_numbers(kind: str, name: str, make: 
     equal(again.transform(cells(kind, 1)), e.transform(cells(kind, 1)))
 
 
-@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in DAMAGED for n in EXTRACTORS[k]])  # text reads anything
+@pytest.mark.parametrize(
+    ("kind", "name"), [(k, n) for k in DAMAGED for n in MODALITIES[k].extractors]
+)  # text reads anything
 def test_damaged_cells_are_absent_and_counted_in_one_warning(kind: str, name: str, make: Make) -> None:
     e, c = make(kind, name).fit(cells(kind)), cells(kind)
     with pytest.raises(Unreadable):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder, Guess
-from polymodal.modalities.tabular import Cells
+from polymodal.modalities.tabular.codec import Cells
 from polymodal.nn import SIZES
 from polymodal.ops import zeroed
 from polymodal.spec import build, spec, table

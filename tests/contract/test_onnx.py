@@ -15,8 +15,8 @@ from PIL import Image
 from polymodal.cli.options import pairs
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities import PRETRAINED, choose
-from polymodal.modalities.onnx import Onnx, parted
-from polymodal.modalities.vectors import Projection
+from polymodal.modalities.pretrained.onnx import Onnx, parted
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import SIZES
 from polymodal.spec import build, spec, table
 
@@ -271,7 +271,7 @@ def test_overrides_survive_the_command_line() -> None:
 
 
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from polymodal.modalities import graph
+    from polymodal.modalities.pretrained import graph
 
     path = means(tmp_path / "m.onnx", ["n", "t", 2], [1])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

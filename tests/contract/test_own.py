@@ -9,7 +9,7 @@ import polymodal
 from conftest import make_shop
 from polymodal.errors import InputError
 from polymodal.modalities import choose
-from polymodal.modalities.vectors import Projection
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.ops import masked_mean
 
 FIT = dict(ignore=["seller"], fusion="gated", size="tiny", epochs=2, baselines=False)

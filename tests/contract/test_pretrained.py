@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
-from polymodal.modalities import source
-from polymodal.modalities.network import receptive, reduced
-from polymodal.modalities.pretrained import Frozen, Hub, HubAudio, HubImage, HubText
+from polymodal.modalities.audio.hub import HubAudio
+from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.pretrained import source
+from polymodal.modalities.pretrained.hub import Frozen, Hub
+from polymodal.modalities.pretrained.network import receptive, reduced
+from polymodal.modalities.text.hub import HubText
 from polymodal.nn import SIZES
 from polymodal.spec import build, spec, table
 

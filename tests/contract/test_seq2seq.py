@@ -18,7 +18,7 @@ from polymodal.decoders.pretrained import HubDecoder, opened
 from polymodal.decoders.search import search
 from polymodal.errors import InputError
 from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
-from polymodal.modalities import source
+from polymodal.modalities.pretrained import source
 from polymodal.spec import build, spec, table
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import Vocabulary

@@ -13,11 +13,13 @@ from polymodal.explain.attention import heard
 from polymodal.fitting.writing import Writing
 from polymodal.folder import classes
 from polymodal.learners.transcriber import UNKNOWN, Transcriber
-from polymodal.modalities import Projection
-from polymodal.modalities.audio import AudioConv, AudioTransformer, LogMel
+from polymodal.modalities.audio.codec import LogMel
+from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
+from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.base import Encoder
-from polymodal.modalities.series import TCN, Readings, SeriesTransformer
-from polymodal.modalities.voices import Voices
+from polymodal.modalities.series.codec import Readings
+from polymodal.modalities.series.encoders import TCN, SeriesTransformer
+from polymodal.modalities.vector import Projection
 from polymodal.nn import Size
 from polymodal.spec import build, spec
 from polymodal.tasks import Generation

@@ -14,7 +14,7 @@ from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator, begun, ended
-from polymodal.modalities import Projection
+from polymodal.modalities.vector import Projection
 from polymodal.nn import Size
 from polymodal.sentences import Cider
 from polymodal.tasks import Generation

@@ -10,7 +10,7 @@ from conftest import make_shop, make_tones
 from polymodal.data.cache import usage
 from polymodal.errors import InputError
 from polymodal.extract import features
-from polymodal.features import DEFAULT, EXTRACTORS
+from polymodal.modalities import MODALITIES
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,8 @@ def test_word_vectors_from_a_file(shop, tmp_path):
 
 
 def test_defaults_are_known():
-    assert all(n in EXTRACTORS[kind] for kind, names in DEFAULT.items() for n in names) and all(DEFAULT.values())
+    assert all(set(m.default_extractors) <= set(m.extractors) for m in MODALITIES.values())
+    assert all(bool(m.default_extractors) == bool(m.extractors) for m in MODALITIES.values())
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
@@ -127,4 +128,4 @@ def test_command_refuses_other_files(shop, tmp_path, run):
 
 def test_help_names_every_extractor(run):
     shown = "".join(run("features", "--help", COLUMNS="300").stdout.split())
-    assert all(name in shown for kind in EXTRACTORS.values() for name in kind)
+    assert all(name in shown for m in MODALITIES.values() for name in m.extractors)

@@ -19,7 +19,7 @@ from polymodal.explain.contributions import additive_part, contributions
 from polymodal.explain.overall import Overall, largest, strongest, summarised, told
 from polymodal.explain.show import overview
 from polymodal.learners.base import Learner
-from polymodal.modalities.vectors import Vectors
+from polymodal.modalities.vector.codec import Vectors
 from polymodal.nn import SIZES
 from polymodal.tasks import Binary, MultiClass, MultiLabel, Ordinal, Regression, Task
 

@@ -23,8 +23,6 @@ from polymodal.explain.faithful import faithfulness
 from polymodal.explain.integrated import evidence, integrated
 from polymodal.explain.parts import Row, attribute, attribute_rows
 from polymodal.explain.places import Columns, Grid, Seconds, Steps, Words
-from polymodal.features.base import Extractor
-from polymodal.features.codec import Features
 from polymodal.fusion import FUSIONS
 from polymodal.fusion.base import Late, one_token
 from polymodal.learners.base import Learner
@@ -32,7 +30,10 @@ from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
 from polymodal.modalities import choose
 from polymodal.modalities.base import Encoder
-from polymodal.modalities.text import Bytes, Embedding, Pieces
+from polymodal.modalities.extractor import Extractor
+from polymodal.modalities.features import Features
+from polymodal.modalities.text.codec import Bytes, Pieces
+from polymodal.modalities.text.encoders import Embedding
 from polymodal.model import Model
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean, zeroed

@@ -13,8 +13,8 @@ from polymodal.explain.cells import Cut, Open
 from polymodal.explain.places import Words
 from polymodal.explain.rollout import PATHS, encoded, mixed, onto, over_present, overlap, recorded, rollout
 from polymodal.fusion import FUSIONS
-from polymodal.modalities.text import TextBag, TextTransformer
-from polymodal.modalities.text import Words as WordCodec
+from polymodal.modalities.text.codec import Words as WordCodec
+from polymodal.modalities.text.encoders import TextBag, TextTransformer
 from polymodal.nn import Attention
 
 DIMS = {"note": 8, "photo": 6, "price": 4}

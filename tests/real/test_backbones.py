@@ -8,8 +8,10 @@ import torch
 
 from polymodal.modalities import choose
 from polymodal.modalities.files import spread
-from polymodal.modalities.pretrained import Frozen, Hub, HubImage, HubText
-from polymodal.modalities.source import network, processor, resolve
+from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.pretrained.hub import Frozen, Hub
+from polymodal.modalities.pretrained.source import network, processor, resolve
+from polymodal.modalities.text.hub import HubText
 from polymodal.nn import SIZES
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", "../shared/data")).absolute()

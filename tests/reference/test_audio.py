@@ -12,19 +12,9 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.audio import (
-    AudioConv,
-    AudioTransformer,
-    LogMel,
-    geometry,
-    halved,
-    hertz,
-    levelled,
-    log_mel,
-    mel,
-    mel_matrix,
-)
-from polymodal.modalities.files import read
+from polymodal.modalities.audio.codec import LogMel, geometry, hertz, log_mel, mel, mel_matrix
+from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer, halved, levelled
+from polymodal.modalities.audio.files import read
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean
 
@@ -272,7 +262,7 @@ def test_steady_sounds_can_be_told_apart(encoder: type) -> None:
 
 def test_a_varied_spectrogram_is_stretched_in_both_directions_and_stays_in_its_clip():
     from polymodal.batch import Masked
-    from polymodal.modalities import voices
+    from polymodal.modalities.audio import voices
 
     torch.manual_seed(0)
     ramp = torch.arange(40.0)[:, None] + 100 * torch.arange(16.0)  # x[t, f] = t + 100 f
@@ -289,7 +279,7 @@ def test_a_varied_spectrogram_is_stretched_in_both_directions_and_stays_in_its_c
 
 def test_without_stripes_a_varied_spectrogram_is_the_formula(monkeypatch):
     from polymodal.batch import Masked
-    from polymodal.modalities import voices
+    from polymodal.modalities.audio import voices
 
     monkeypatch.setattr(voices, "BANDS", 0.0)
     monkeypatch.setattr(voices, "FRAMES", 0.0)

@@ -38,8 +38,10 @@ from polymodal.explain.places import (
     windows,
 )
 from polymodal.learners.translator import Translator
-from polymodal.modalities.audio import AudioConv, AudioTransformer, LogMel
-from polymodal.modalities.image import ConvNet, Pixels, ViT
+from polymodal.modalities.audio.codec import LogMel
+from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
+from polymodal.modalities.image.codec import Pixels
+from polymodal.modalities.image.encoders import ConvNet, ViT
 from polymodal.nn import SIZES
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import WordList
@@ -110,7 +112,9 @@ def test_what_is_cut_off_is_no_part_of_the_seconds() -> None:
 
 def test_tokens_of_frozen_networks(tmp_path: Path) -> None:
     hub = pytest.importorskip("transformers")
-    from polymodal.modalities.pretrained import Frozen, HubAudio, HubImage
+    from polymodal.modalities.audio.hub import HubAudio
+    from polymodal.modalities.image.hub import HubImage
+    from polymodal.modalities.pretrained.hub import Frozen
 
     torch.manual_seed(0)
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

@@ -9,12 +9,22 @@ import numpy as np
 import pytest
 
 from polymodal.errors import Unreadable
-from polymodal.features import EXTRACTORS, functionals, voice
-from polymodal.features.audio import RATE, LogMelStatistics, Mfcc, Prosody, Spectral, course, deltas, descriptors
-from polymodal.modalities.audio import geometry, hertz, mel
+from polymodal.modalities import MODALITIES, functionals
+from polymodal.modalities.audio import voice
+from polymodal.modalities.audio.codec import geometry, hertz, mel
+from polymodal.modalities.audio.features import (
+    RATE,
+    LogMelStatistics,
+    Mfcc,
+    Prosody,
+    Spectral,
+    course,
+    deltas,
+    descriptors,
+)
 
 T = np.arange(RATE) / RATE
-ALL = [cls() for cls in EXTRACTORS["audio"].values()]
+ALL = [cls() for cls in MODALITIES["audio"].extractors.values()]
 
 
 def named(extractor: Any, x: np.ndarray, rate: int = RATE) -> dict[str, float]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polymodal.features.image import HOG, LBP, ColorStatistics, Thumbnail, region_shares, scaled
-from polymodal.features.visual_words import (
+from polymodal.modalities.image.features import HOG, LBP, ColorStatistics, Thumbnail, region_shares, scaled
+from polymodal.modalities.image.visual_words import (
     CELL,
     KeypointWords,
     VisualWords,

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from polymodal.errors import InputError, Unreadable
-from polymodal.features import DEFAULT, EXTRACTORS, canonical
-from polymodal.features.functionals import autocorrelation
-from polymodal.features.physiology import Electrodermal, HeartRate, balance
-from polymodal.features.series import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.functionals import autocorrelation
+from polymodal.modalities.series import canonical
+from polymodal.modalities.series.features import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
+from polymodal.modalities.series.physiology import Electrodermal, HeartRate, balance
 
-ALL = [cls() for cls in EXTRACTORS["series"].values()] + [HeartRate(50), Electrodermal(4)]
+ALL = [cls() for cls in MODALITIES["series"].extractors.values()] + [HeartRate(50), Electrodermal(4)]
 G = np.random.default_rng
 
 
@@ -259,5 +260,7 @@ def test_a_rate_is_positive() -> None:
 
 def test_defaults_are_in_the_tables() -> None:
     for kind in ("audio", "series"):
-        assert DEFAULT[kind] and set(DEFAULT[kind]) <= set(EXTRACTORS[kind])
-        assert all(cls.kind == kind for cls in EXTRACTORS[kind].values())
+        assert MODALITIES[kind].default_extractors and set(MODALITIES[kind].default_extractors) <= set(
+            MODALITIES[kind].extractors
+        )
+        assert all(cls.kind == kind for cls in MODALITIES[kind].extractors.values())

@@ -10,8 +10,8 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from polymodal.errors import InputError
-from polymodal.features.embeddings import RARE, SkipGram, WordVectors
-from polymodal.features.text import BagOfWords, Characters, Hashed, Statistics, Tfidf, words
+from polymodal.modalities.text.embeddings import RARE, SkipGram, WordVectors
+from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, Statistics, Tfidf, words
 
 TEXTS = ["Not bad, not bad!", "A quiet film", "a bad film", "quiet", "It's a film: not a LOUD one"]
 
@@ -83,7 +83,7 @@ def test_without_collisions_hashed_features_are_tfidf_up_to_columns_and_signs() 
 
 
 def test_the_same_words_are_seen_as_by_the_text_codec() -> None:
-    from polymodal.modalities.text import Words
+    from polymodal.modalities.text.codec import Words
     from polymodal.nn import SIZES
 
     codec = Words(min_count=1).fit(TEXTS, SIZES["tiny"])

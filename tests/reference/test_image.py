@@ -14,8 +14,9 @@ from PIL import Image
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.files import eight_bit, picture, shape
-from polymodal.modalities.image import ConvNet, Pixels, ViT, common_size, normalised
+from polymodal.modalities.image.codec import Pixels, common_size
+from polymodal.modalities.image.encoders import ConvNet, ViT, normalised
+from polymodal.modalities.image.files import eight_bit, picture, shape
 from polymodal.nn import SIZES
 
 TURN, SMALL = 0x0112, SIZES["small"]

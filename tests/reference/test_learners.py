@@ -8,15 +8,15 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.features import EXTRACTORS
-from polymodal.features.codec import Features
-from polymodal.features.text import Tfidf
 from polymodal.learners import estimators
 from polymodal.learners.ensemble import Ensemble, blend, kept, select
 from polymodal.learners.library import Library, Member
 from polymodal.learners.matrix import Block, Fields, Join, Tokens, records
 from polymodal.learners.stacked import Stacked
+from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import pad
+from polymodal.modalities.features import Features
+from polymodal.modalities.text.features import Tfidf
 from polymodal.tasks import TASKS
 
 RNG = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_records_are_what_was_padded():
 )
 def test_records_that_differ_in_any_axis_come_back_as_they_went_in(shapes):
     cells = [None, *(torch.randint(1, 255, n, dtype=torch.uint8) for n in shapes), None]
-    codec = Features(EXTRACTORS["image"]["visual_words"]())
+    codec = Features(MODALITIES["image"].extractors["visual_words"]())
     x = codec.collate(cells)
     assert x.mask.shape == x.values.shape[: x.mask.ndim]
     assert x.values.shape[1:] == tuple(np.max(shapes, axis=0)), "padded beyond the longest of each axis"

@@ -9,7 +9,8 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.series import TCN, Patches, Readings, SeriesTransformer, steps, waves
+from polymodal.modalities.series.codec import Readings
+from polymodal.modalities.series.encoders import TCN, Patches, SeriesTransformer, steps, waves
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean
 

@@ -13,7 +13,8 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
-from polymodal.modalities.tabular import Cells, FTTransformer, TabularMLP, column_kind
+from polymodal.modalities.tabular.codec import Cells, column_kind
+from polymodal.modalities.tabular.encoders import FTTransformer, TabularMLP
 from polymodal.nn import SIZES
 
 TINY = SIZES["tiny"]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from polymodal.batch import Masked
-from polymodal.modalities.text import Bytes, Pieces, Text, TextBag, TextConv, TextGRU, Words, split
+from polymodal.modalities.text.codec import Bytes, Pieces, Text, Words, split
+from polymodal.modalities.text.encoders import TextBag, TextConv, TextGRU
 from polymodal.nn import SIZES
 
 TINY = SIZES["tiny"]

@@ -9,7 +9,9 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.vectors import Moments, Projection, Vectors, array, reduced
+from polymodal.modalities.arrays import Moments, array, reduced
+from polymodal.modalities.vector.codec import Vectors
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import SIZES
 
 TINY = SIZES["tiny"]

@@ -16,12 +16,14 @@ from polymodal.data.encode import Bad
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
-from polymodal.modalities import MODALITIES, files
-from polymodal.modalities.columns import NOTHING, READ
-from polymodal.modalities.series import TABLES
-from polymodal.modalities.series import table as numbers_of
-from polymodal.modalities.tabular import Cells
-from polymodal.modalities.vectors import array
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.arrays import array
+from polymodal.modalities.audio import files as recordings
+from polymodal.modalities.image import files as images
+from polymodal.modalities.series.codec import TABLES
+from polymodal.modalities.series.codec import table as numbers_of
+from polymodal.modalities.tabular.codec import Cells
+from polymodal.modalities.tabular.columns import NOTHING, READ
 from polymodal.nn import SIZES
 from polymodal.progress import Ticker, progress
 
@@ -115,21 +117,21 @@ def _try(kind: str, cell: Any) -> Sizes | Unreadable:
 
 def image(cell: Any) -> Sizes:
     """(width, height); decoded to the end, JPEGs at an eighth of their size."""
-    files.picture(cell, (8, 8))
-    h, w = files.shape(cell) or (0, 0)
+    images.picture(cell, (8, 8))
+    h, w = images.shape(cell) or (0, 0)
     return w, h
 
 
 def audio(cell: Any) -> Sizes:
     """(seconds, rate, channels)."""
-    rate = files.rate_of(cell) or 16_000
-    x_n = files.read(cell, rate, SECONDS)
+    rate = recordings.rate_of(cell) or 16_000
+    x_n = recordings.read(cell, rate, SECONDS)
     if isinstance(cell, tuple):
-        samples, rate = files.from_pair(*cell)
+        samples, rate = recordings.from_pair(*cell)
         return len(samples) / rate, rate, samples.shape[1]
     import soundfile
 
-    about = soundfile.info(files.playable(cell))
+    about = soundfile.info(recordings.playable(cell))
     known = about.frames < 2**62  # a stream may not say how long it is
     return (about.duration if known else len(x_n) / rate), rate, about.channels
 

@@ -16,10 +16,10 @@ from polymodal.data.encode import Bad, Encoded, encode
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, resolve
 from polymodal.errors import InputError
-from polymodal.features.base import Record
 from polymodal.learners.matrix import records
 from polymodal.modalities.base import Codec
-from polymodal.modalities.tabular import Cells
+from polymodal.modalities.extractor import Record
+from polymodal.modalities.tabular.codec import Cells
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from polymodal.data.table import Table, resolve, unknown
 from polymodal.errors import InputError
 from polymodal.modalities import MODALITIES
+from polymodal.modalities.audio.files import RECORDINGS
 from polymodal.modalities.base import Guess
-from polymodal.modalities.files import PICTURES, RECORDINGS
-from polymodal.modalities.tabular import column_kind
+from polymodal.modalities.image.files import PICTURES
+from polymodal.modalities.tabular.codec import column_kind
 
 SAMPLE = 200  # cells that a guess is made from
 TABULAR = ("number", "category", "boolean", "date")

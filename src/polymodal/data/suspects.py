@@ -11,7 +11,7 @@ from polymodal.data.schema import Schema
 from polymodal.data.splits import folds
 from polymodal.data.table import Table
 from polymodal.errors import Unreadable
-from polymodal.modalities.columns import READ, category, number
+from polymodal.modalities.tabular.columns import READ, category, number
 
 ENOUGH = 20  # labelled rows below which nothing is said of leaks
 ROWS = 20_000  # rows that are looked at for leaks

@@ -16,7 +16,7 @@ import numpy as np
 
 from polymodal.data import formats, readers
 from polymodal.errors import InputError
-from polymodal.modalities.columns import missing
+from polymodal.modalities.base import missing
 
 if TYPE_CHECKING:
     import pandas as pd

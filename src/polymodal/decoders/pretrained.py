@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Forced, State
 from polymodal.errors import InputError
-from polymodal.modalities import source as hub
-from polymodal.modalities.source import copy, explained, quiet, transformers, written
+from polymodal.modalities.pretrained import source as hub
+from polymodal.modalities.pretrained.source import copy, explained, quiet, transformers, written
 from polymodal.ops import zeroed
 
 Pairs = Sequence[tuple[Tensor, Tensor]]

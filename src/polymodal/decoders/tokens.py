@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from polymodal.errors import InputError
-from polymodal.modalities.source import LOCK, copy, processor
+from polymodal.modalities.pretrained.source import LOCK, copy, processor
 from polymodal.tasks.vocabulary import Vocabulary, remember, spaced
 
 

@@ -22,18 +22,21 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.explain.places import CELL, WHOLE, Columns, Grid, Place, Seconds, Steps, Words, seen_box
-from polymodal.modalities.audio import HOP, LogMel
-from polymodal.modalities.base import Codec
-from polymodal.modalities.columns import missing
-from polymodal.modalities.files import picture, samples
-from polymodal.modalities.image import Pixels
-from polymodal.modalities.pretrained import CHARACTERS, HubAudio, HubImage, HubText
-from polymodal.modalities.series import TABLES, Readings, table
-from polymodal.modalities.source import LOCK, processor
-from polymodal.modalities.tabular import Cells
-from polymodal.modalities.text import CHARACTERS_A_TOKEN, WORD, Bytes, Pieces, cut, split, tokenizers
-from polymodal.modalities.text import Words as WordCodec
-from polymodal.modalities.vectors import Vectors, array
+from polymodal.modalities.arrays import array
+from polymodal.modalities.audio.codec import HOP, LogMel
+from polymodal.modalities.audio.files import samples
+from polymodal.modalities.audio.hub import HubAudio
+from polymodal.modalities.base import Codec, missing
+from polymodal.modalities.image.codec import Pixels
+from polymodal.modalities.image.files import picture
+from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.pretrained.source import LOCK, processor
+from polymodal.modalities.series.codec import TABLES, Readings, table
+from polymodal.modalities.tabular.codec import Cells
+from polymodal.modalities.text.codec import CHARACTERS_A_TOKEN, WORD, Bytes, Pieces, cut, split, tokenizers
+from polymodal.modalities.text.codec import Words as WordCodec
+from polymodal.modalities.text.hub import CHARACTERS, HubText
+from polymodal.modalities.vector.codec import Vectors
 from polymodal.ops import widened
 
 Away = NDArray[np.bool_]  # (P, S) True where a part is hidden

@@ -21,8 +21,9 @@ from PIL import Image
 from polymodal.evaluate.figures import plain
 from polymodal.explain.attention import Explanation
 from polymodal.explain.places import Grid, Seconds
-from polymodal.modalities.audio import log_mel
-from polymodal.modalities.files import picture, read
+from polymodal.modalities.audio.codec import log_mel
+from polymodal.modalities.audio.files import read
+from polymodal.modalities.image.files import picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,9 +25,9 @@ from polymodal.explain.cells import Cut, Open
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.modalities.base import Encoder
-from polymodal.modalities.pretrained import Hub
-from polymodal.modalities.tabular import Fields, FTTransformer, TabularMLP
-from polymodal.modalities.text import Embedding
+from polymodal.modalities.pretrained.hub import Hub
+from polymodal.modalities.tabular.encoders import Fields, FTTransformer, TabularMLP
+from polymodal.modalities.text.encoders import Embedding
 from polymodal.ops import widened
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Labelled

@@ -20,7 +20,7 @@ from polymodal.explain.answers import figure, signed
 from polymodal.explain.attention import Explanation
 from polymodal.explain.draw import WORDS, scaled, spectrogram, thumbnail
 from polymodal.explain.places import Grid, Seconds, Sequence
-from polymodal.modalities.files import read
+from polymodal.modalities.audio.files import read
 
 LARGEST = 1_000_000  # bytes of a page
 LIT = (255, 176, 0)

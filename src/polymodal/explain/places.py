@@ -11,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from polymodal.modalities.audio import HOP, LogMel
+from polymodal.modalities.audio.codec import HOP, LogMel
+from polymodal.modalities.audio.files import samples
+from polymodal.modalities.audio.hub import HubAudio
 from polymodal.modalities.base import Codec
-from polymodal.modalities.files import picture, samples
-from polymodal.modalities.network import look
-from polymodal.modalities.pretrained import Frozen, HubAudio, HubImage
-from polymodal.modalities.source import network, processor
+from polymodal.modalities.image.files import picture
+from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.pretrained.hub import Frozen
+from polymodal.modalities.pretrained.network import look
+from polymodal.modalities.pretrained.source import network, processor
 
 Floats = NDArray[np.float64]
 Box = tuple[float, float, float, float]

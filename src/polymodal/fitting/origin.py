@@ -16,9 +16,9 @@ from polymodal.errors import InputError
 from polymodal.fitting.problem import Problem
 from polymodal.fitting.writing import GRID, Writing, pretrained
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.pretrained import Frozen, Hub
-from polymodal.modalities.source import digest as digest_of
-from polymodal.modalities.vectors import Projection
+from polymodal.modalities.pretrained.hub import Frozen, Hub
+from polymodal.modalities.pretrained.source import digest as digest_of
+from polymodal.modalities.vector.encoders import Projection
 from polymodal.model import Model, load
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation, references

@@ -16,19 +16,18 @@ from polymodal.data.schema import Schema
 from polymodal.data.splits import holdout
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
-from polymodal.features import DEFAULT, EXTRACTORS
-from polymodal.features.codec import Features
 from polymodal.fitting.writing import CTC, GRID, Writing
 from polymodal.fitting.writing import dial as writer_size
 from polymodal.learners.matrix import Fields, Tokens
 from polymodal.learners.stacked import Extract
-from polymodal.modalities import choose
+from polymodal.modalities import MODALITIES, choose
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.onnx import Onnx
-from polymodal.modalities.own import Own, is_model
-from polymodal.modalities.own import parted as model_parted
-from polymodal.modalities.pretrained import Frozen
-from polymodal.modalities.tabular import Cells
+from polymodal.modalities.features import Features
+from polymodal.modalities.pretrained.hub import Frozen
+from polymodal.modalities.pretrained.onnx import Onnx
+from polymodal.modalities.pretrained.own import Own, is_model
+from polymodal.modalities.pretrained.own import parted as model_parted
+from polymodal.modalities.tabular.codec import Cells
 from polymodal.nn import SIZES, Size
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
@@ -117,9 +116,9 @@ class Problem(NamedTuple):
         views = {m: m for m in codecs}
         if features:
             for m, (kind, _) in self.schema.modalities().items():
-                for name in DEFAULT.get(kind, []):
+                for name in MODALITIES[kind].default_extractors:
                     view = _unique(f"{m}/{name}", codecs)
-                    codecs[view], views[view] = Features(EXTRACTORS[kind][name]()), m
+                    codecs[view], views[view] = Features(MODALITIES[kind].extractors[name]()), m
                 if not networks and not _vectors(codecs[m]):
                     del codecs[m]
         fresh = {v: c for v, c in codecs.items() if v not in (taken or {})}

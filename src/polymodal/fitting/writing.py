@@ -20,10 +20,12 @@ from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
 from polymodal.modalities import MODALITIES
+from polymodal.modalities.audio.hub import HubAudio
+from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.pretrained import Hub, HubAudio, HubImage
-from polymodal.modalities.source import config
-from polymodal.modalities.voices import Voices
+from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.pretrained.hub import Hub
+from polymodal.modalities.pretrained.source import config
 from polymodal.nn import SIZES, Size
 from polymodal.sentences import Cider, words
 from polymodal.tasks.generate import Generation, references

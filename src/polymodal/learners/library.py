@@ -10,12 +10,12 @@ from scipy import sparse
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.features.base import Record
 from polymodal.learners import estimators
 from polymodal.learners.ensemble import blend, quality, select
 from polymodal.learners.estimators import KINDS, Fitted
 from polymodal.learners.matrix import Block, Join, Matrix
 from polymodal.learners.stacked import Extract, Stacked, key, meta
+from polymodal.modalities.extractor import Record
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Single
 

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, TruncatedSVD
 
 from polymodal.batch import Masked
-from polymodal.features.base import Extractor, Record
+from polymodal.modalities.extractor import Extractor, Record
 
 Matrix = Any  # (N, D) float32, dense or scipy.sparse.csr_matrix
 BOUND = 8.0  # standard deviations

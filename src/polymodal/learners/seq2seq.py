@@ -21,7 +21,16 @@ from polymodal.decoders.pretrained import opened
 from polymodal.decoders.search import CLOSED, Rules, drawn
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator
-from polymodal.modalities.source import config, copy, explained, quiet, read_json, resolve, transformers, written
+from polymodal.modalities.pretrained.source import (
+    config,
+    copy,
+    explained,
+    quiet,
+    read_json,
+    resolve,
+    transformers,
+    written,
+)
 from polymodal.ops import zeroed
 from polymodal.tasks.generate import Generation
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.features.base import Extractor
 from polymodal.learners import estimators
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import blend
 from polymodal.learners.estimators import KINDS, Fitted
 from polymodal.learners.matrix import Fields, Join, Matrix, Tokens, records
+from polymodal.modalities.extractor import Extractor
 from polymodal.tasks.base import Task
 
 Extract = Extractor | Tokens | Fields

@@ -16,8 +16,8 @@ from polymodal.decoders.base import Decoding, Written
 from polymodal.decoders.ctc import CTC, best_path, ctc_loss, prefix_beam, real_first, too_long
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator
+from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.base import Encoder
-from polymodal.modalities.voices import Voices
 from polymodal.nn import Named
 from polymodal.ops import masked_mean, zeroed
 from polymodal.tasks.generate import Generation

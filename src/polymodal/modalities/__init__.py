@@ -1,46 +1,28 @@
-"""One file per modality; see `base` for the contract.
+"""One folder a kind of column, one record each; see `base` for the contract of what it holds.
 
-The table at the foot names every codec and encoder. The first of each is the default.
+The table names every kind. It is the only place outside the folders that does.
 """
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from polymodal.errors import InputError
-from polymodal.modalities.audio import AudioConv, AudioTransformer, LogMel
+from polymodal.modalities.audio import AUDIO
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.image import ConvNet, Pixels, ViT
-from polymodal.modalities.onnx import Onnx, parted
-from polymodal.modalities.own import Own, is_model
-from polymodal.modalities.own import parted as model_parted
-from polymodal.modalities.pretrained import Frozen, Hub, HubAudio, HubImage, HubText
-from polymodal.modalities.series import TCN, Readings, SeriesTransformer
-from polymodal.modalities.tabular import Cells, FTTransformer, TabularMLP
-from polymodal.modalities.text import Bytes, Pieces, TextBag, TextConv, TextGRU, TextTransformer, Words
-from polymodal.modalities.vectors import Projection, Vectors
+from polymodal.modalities.image import IMAGE
+from polymodal.modalities.pretrained.hub import Frozen, Hub
+from polymodal.modalities.pretrained.onnx import Onnx, parted
+from polymodal.modalities.pretrained.own import Own, is_model
+from polymodal.modalities.pretrained.own import parted as model_parted
+from polymodal.modalities.record import Modality
+from polymodal.modalities.series import SERIES
+from polymodal.modalities.tabular import TABULAR
+from polymodal.modalities.text import TEXT
+from polymodal.modalities.vector import VECTOR
+from polymodal.modalities.vector.encoders import Projection
 
-
-class Modality(NamedTuple):
-    """The parts that a kind of column can be read with, by the names that `--encoder COLUMN=NAME` takes."""
-
-    codecs: dict[str, type[Codec]]
-    encoders: dict[str, type[Encoder]]
-    hub: type[HubText | HubImage | HubAudio] | None = None  # prepares cells for a pretrained network that is fine-tuned
-
-
-MODALITIES = {
-    "text": Modality(
-        {"words": Words, "pieces": Pieces, "bytes": Bytes},
-        {"transformer": TextTransformer, "conv": TextConv, "bag": TextBag, "gru": TextGRU},
-        HubText,
-    ),
-    "image": Modality({"pixels": Pixels}, {"convnet": ConvNet, "vit": ViT}, HubImage),
-    "audio": Modality({"logmel": LogMel}, {"conv": AudioConv, "transformer": AudioTransformer}, HubAudio),
-    "series": Modality({"readings": Readings}, {"tcn": TCN, "transformer": SeriesTransformer}),
-    "vector": Modality({"vectors": Vectors}, {"projection": Projection}),
-    "tabular": Modality({"cells": Cells}, {"mlp": TabularMLP, "ft-transformer": FTTransformer}),
-}
+MODALITIES: dict[str, Modality] = {m.kind: m for m in (TEXT, IMAGE, AUDIO, SERIES, VECTOR, TABULAR)}
 PRETRAINED: tuple[type, ...] = (Frozen, Hub, Onnx, Own)
 
 

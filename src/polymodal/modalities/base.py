@@ -1,6 +1,6 @@
 """The contract of a modality, in prose.
 
-A modality is one file of this folder. It holds a **codec**, which turns one cell into one tensor, and **encoders**,
+A modality is one folder of this package. It holds a **codec**, which turns one cell into one tensor, and **encoders**,
 which turn a batch of those into tokens of one width. Nothing else in the library knows what a photograph is.
 
     cell --codec.encode--> Tensor or None --codec.collate--> Masked --encoder--> Masked tokens (B, T, dim)
@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -115,3 +116,18 @@ def stack(cells: Sequence[Tensor | None], empty: Tensor) -> Masked:
     """Cells of one shape -> (B, ...) and the (B,) mask; a missing cell is a copy of `empty` under a False."""
     mask = torch.tensor([c is not None for c in cells], dtype=torch.bool)
     return Masked(torch.stack([empty if c is None else c for c in cells]), mask)
+
+
+def missing(x: Any) -> bool:
+    """Does the cell hold nothing: None, NaN, NaT, pandas' NA, or blank text.
+
+    >>> [missing(x) for x in (None, float("nan"), "  ", 0, "0", [])]
+    [True, True, True, False, False, False]
+    """
+    if x is None or isinstance(x, str):
+        return x is None or not x or x.isspace()
+    if isinstance(x, float | np.floating):
+        return bool(x != x)
+    return type(x).__name__ in ("NaTType", "NAType") or (
+        isinstance(x, np.datetime64 | np.timedelta64) and bool(np.isnat(x))
+    )

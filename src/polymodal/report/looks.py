@@ -21,11 +21,11 @@ from polymodal.evaluate.figures import MARKS, plain
 from polymodal.explain.draw import spectrogram, thumbnail
 from polymodal.explain.page import encoded, sound, uri
 from polymodal.explain.places import Seconds
-from polymodal.modalities.columns import missing
-from polymodal.modalities.files import samples
-from polymodal.modalities.series import TABLES
-from polymodal.modalities.series import table as readings
-from polymodal.modalities.vectors import array
+from polymodal.modalities.arrays import array
+from polymodal.modalities.audio.files import samples
+from polymodal.modalities.base import missing
+from polymodal.modalities.series.codec import TABLES
+from polymodal.modalities.series.codec import table as readings
 
 NAME, VALUE = 80, 120  # characters of a cell's name, of a value
 COLUMNS, MODALITIES = 12, 8  # columns of a table, modalities of a row that are shown

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from polymodal.data.table import unknown
 from polymodal.errors import InputError, Unreadable
-from polymodal.modalities.columns import category, missing, number
+from polymodal.modalities.base import missing
+from polymodal.modalities.tabular.columns import category, number
 from polymodal.robustness.measure import EXACT, Bools, Reader
 
 SAMPLED = 64  # subsets of more than EXACT modalities

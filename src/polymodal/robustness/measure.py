@@ -20,7 +20,7 @@ from polymodal.data.preprocess import Rows
 from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
 from polymodal.evaluate.intervals import Interval, weights
-from polymodal.modalities.tabular import Cells
+from polymodal.modalities.tabular.codec import Cells
 from polymodal.model import Model
 from polymodal.robustness.noise import OPEN, Context, Noise, rng_of
 from polymodal.robustness.readings import spread

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from polymodal.modalities.files import picture
+from polymodal.modalities.image.files import picture
 
 SIDE = 256  # pixels of the shorter side that are left
 REFERENCE = 224  # pixels, on which the severities were set

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.errors import Unreadable
-from polymodal.modalities.columns import READ, missing
-from polymodal.modalities.series import TABLES, table
-from polymodal.modalities.vectors import Moments, array
+from polymodal.modalities.arrays import Moments, array
+from polymodal.modalities.base import missing
+from polymodal.modalities.series.codec import TABLES, table
+from polymodal.modalities.tabular.columns import READ
 
 Array = NDArray[np.float64]
 State = Mapping[str, Any]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.errors import Unreadable
-from polymodal.modalities.files import RATES, resampled, samples
+from polymodal.modalities.audio.files import RATES, resampled, samples
 
 Recording = tuple[NDArray[np.float32], int]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from polymodal.errors import Unreadable
-from polymodal.modalities.columns import missing
-from polymodal.modalities.text import WORD
+from polymodal.modalities.base import missing
+from polymodal.modalities.text.codec import WORD
 
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 LOOKALIKES = (  # what stands on one side is read as the other

@@ -1,0 +1,16 @@
+"""Recordings: any file, rate and number of channels, and what hears them."""
+
+from polymodal.modalities.audio.codec import LogMel
+from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
+from polymodal.modalities.audio.features import LogMelStatistics, Mfcc, Prosody, Spectral
+from polymodal.modalities.audio.hub import HubAudio
+from polymodal.modalities.record import Modality
+
+AUDIO = Modality(
+    kind="audio",
+    codecs={"logmel": LogMel},
+    encoders={"conv": AudioConv, "transformer": AudioTransformer},
+    hub=HubAudio,
+    extractors={"mfcc": Mfcc, "logmel": LogMelStatistics, "spectral": Spectral, "prosody": Prosody},
+    default_extractors=["mfcc", "spectral", "prosody"],
+)

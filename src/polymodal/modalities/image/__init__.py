@@ -1,0 +1,24 @@
+"""Images: any file, size and mode, and what reads them."""
+
+from polymodal.modalities.image.codec import Pixels
+from polymodal.modalities.image.encoders import ConvNet, ViT
+from polymodal.modalities.image.features import HOG, LBP, ColorStatistics, Thumbnail
+from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.image.visual_words import KeypointWords, VisualWords
+from polymodal.modalities.record import Modality
+
+IMAGE = Modality(
+    kind="image",
+    codecs={"pixels": Pixels},
+    encoders={"convnet": ConvNet, "vit": ViT},
+    hub=HubImage,
+    extractors={
+        "color": ColorStatistics,
+        "hog": HOG,
+        "lbp": LBP,
+        "visual_words": VisualWords,
+        "keypoint_words": KeypointWords,
+        "pixels": Thumbnail,
+    },
+    default_extractors=["color", "hog", "visual_words"],
+)

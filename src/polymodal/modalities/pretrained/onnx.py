@@ -1,0 +1,282 @@
+"""An ONNX file as a frozen encoder of a column: its inputs' shapes say how to feed it, overrides where they do not.
+
+    cell --prepared--> array of the input's shape --onnxruntime--> float16 (T, width), cached --Projection--> tokens
+
+On the command line overrides follow the file's name: `--encoder sound=yamnet.onnx:rate=16000,output=embedding`.
+onnxruntime is imported where used, on the CPU, with as many threads as OMP_NUM_THREADS says. Operators that a file
+does not carry itself are not loaded: no code of the file's author is run.
+
+Axes: n batch, t token or reading, s sample, c channel, h height, w width, d width of a token.
+"""
+
+import difflib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.errors import InputError, Unreadable
+from polymodal.modalities.arrays import array
+from polymodal.modalities.audio.files import read
+from polymodal.modalities.base import Codec, Guess, pad
+from polymodal.modalities.image.files import picture
+from polymodal.modalities.pretrained.codec import ASKED
+from polymodal.modalities.pretrained.graph import (
+    OPTIONS,
+    Failed,
+    Feed,
+    belonging,
+    digest,
+    executed,
+    located,
+    number,
+    plan,
+    unfit,
+    values,
+)
+from polymodal.modalities.pretrained.network import BATCH, reduced
+from polymodal.modalities.pretrained.source import LOCK
+from polymodal.modalities.series.codec import TABLES, table
+from polymodal.modalities.text.hub import CHARACTERS
+from polymodal.nn import Size
+from polymodal.spec import spec
+
+
+class Onnx(Codec):
+    """What an ONNX file says of a cell: float16 (T, width_), T <= `tokens`; the network never learns.
+
+    source: the file, or a folder with one; its tokenizer.json lies beside it. options: overrides (see OPTIONS), as
+    text: input and output are names; layout the order of the axes; rate in Hz and seconds; size of an image's sides;
+    pixels are scaled to 0 ... scale (1 unless said), then (x - mean) / std, a value for each channel parted by "/".
+
+    Images are resized to the input's height and width, 224 where those are open. Clips and series are cut or padded
+    with zeros where the length is fixed. Cells of unequal length never share a batch, so nothing is padded otherwise.
+    Outputs of (N, D) are one token, (N, T, D) and (N, D, H, W) many, of which `tokens` means over neighbours are kept.
+    """
+
+    kind: str  # type: ignore[misc]  # of the column
+    takes_files: bool  # type: ignore[misc]
+    costly: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
+
+    def __init__(self, source: str, kind: str, options: Mapping[str, str] | None = None, tokens: int = 1) -> None:
+        self.source, self.kind, self.options, self.tokens = source, kind, dict(options or {}), tokens
+        if kind not in OPTIONS:
+            raise InputError(f"an ONNX file reads {', '.join(OPTIONS)} columns, not {kind}")
+        for name in self.options:
+            if name not in OPTIONS[kind]:
+                near = difflib.get_close_matches(name, OPTIONS[kind], 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise InputError(f"no option {name!r} for {kind} in ONNX; {hint}It is: {', '.join(OPTIONS[kind])}")
+        self.takes_files = kind != "text"
+        self.width_, self.length_ = 1, 128
+
+    @classmethod
+    def accepts(cls, cells: Sequence[Any]) -> Guess:
+        """Never by itself: a network is asked for by name."""
+        return ASKED
+
+    def fit(self, cells: Iterable[Any], size: Size) -> Self:
+        """Run the network once to learn its width; nothing is learned from the cells.
+
+        Raises InputError for a file that can't be read, or not be fed by the shapes of its inputs.
+        """
+        feed = self._feed()
+        self.length_ = size.tokens
+        try:
+            self.width_ = self._look([self._blank(feed)])[0].shape[-1]
+        except Failed as e:
+            raise unfit(self.source, self.kind, f"it does not run: {e}") from None
+        return self
+
+    def encode(self, cell: Any) -> Tensor | None:
+        """float16 (T, width_)."""
+        (out,) = self.encode_batch([cell])
+        if isinstance(out, Unreadable):
+            raise out
+        return out
+
+    def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
+        """`encode` of each cell, those of one shape together; an Unreadable stands in its cell's place."""
+        out: list[Tensor | Unreadable | None] = [None] * len(cells)
+        feed = self._feed()
+        ready: dict[tuple[int, ...], dict[int, NDArray]] = {}
+        for i, cell in enumerate(cells):
+            try:
+                x = None if cell is None else self._prepared(cell, feed)
+            except Unreadable as e:
+                out[i] = e
+                continue
+            if x is not None:
+                ready.setdefault(x.shape, {})[i] = x
+                if len(group := ready[x.shape]) == BATCH:
+                    self._run(group, out)
+                    del ready[x.shape]
+        for group in ready.values():
+            self._run(group, out)
+        return out
+
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """float16 (B, T, width_) and the (B, T) mask."""
+        return pad(cells, torch.zeros(0, self.width_, dtype=torch.float16))
+
+    def fingerprint(self) -> str:
+        """Its settings, and the contents of the file and its tokenizer, wherever they lie."""
+        form = spec(self)
+        form["args"]["source"] = [
+            digest(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in belonging(self.source)
+        ]
+        return hashlib.blake2b(json.dumps(form, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+    def save_source(self, folder: Path) -> None:
+        """Write what `source` needs to be this folder: the file, weights beside it, and its tokenizer."""
+        for path in belonging(self.source):
+            if path.parent.resolve() != folder.resolve():
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / path.name)
+
+    def _feed(self) -> Feed:
+        return plan(self.source, self.kind, self.options)
+
+    def _run(self, group: Mapping[int, NDArray], out: list[Tensor | Unreadable | None]) -> None:
+        try:
+            for i, y in zip(group, self._look(list(group.values())), strict=True):
+                out[i] = y
+        except Failed as e:
+            for i, x in group.items():
+                if len(group) > 1:
+                    self._run({i: x}, out)  # one of them is to blame
+                else:
+                    out[i] = Unreadable(f"the network in {Path(self.source).name} fails on shape {x.shape}: {e}")
+
+    def _look(self, xs: list[NDArray]) -> list[Tensor]:
+        """Arrays of one shape -> float16 (T, D) each."""
+        feed = self._feed()
+        step = feed.batch or len(xs)
+        if step < len(xs):
+            return [y for k in range(0, len(xs), step) for y in self._look(xs[k : k + step])]
+        x = np.stack([*xs, *xs[-1:] * (step - len(xs))]) if feed.batched else xs[0]
+        y = executed(self.source, feed, x)
+        if not feed.batched or (len(y) != len(x) and len(xs) == 1 == len(x)):  # its first axis is time
+            y = y[None] if y.ndim > 1 else y[None, None]
+        elif len(y) != len(x):
+            return [t for one in xs for t in self._look([one])]
+        return [self._tokens(torch.from_numpy(y_i.astype(np.float32))) for y_i in y[: len(xs)]]
+
+    def _tokens(self, y: Tensor) -> Tensor:
+        grid = (y.shape[1], y.shape[2]) if y.ndim == 3 else None
+        y_td = y.flatten(1).T if grid else y[None] if y.ndim == 1 else y
+        y_td = reduced(y_td, grid, self.tokens) if self.tokens > 1 else y_td.mean(0, keepdim=True)
+        top = torch.finfo(torch.float16).max
+        return y_td.nan_to_num().clamp(-top, top).half()
+
+    def _prepared(self, cell: Any, feed: Feed) -> NDArray | None:
+        """The cell as the input takes it, without the batch axis; None where it holds nothing."""
+        if self.kind == "image":
+            return pixels(picture(cell, feed.sides), feed, self.options)
+        if self.kind == "audio":
+            rate = int(number(self.options, "rate", 16_000))
+            x = read(cell, rate, number(self.options, "seconds", 15.0))
+            return fixed(x, feed.length).astype(feed.dtype)
+        if self.kind == "text":
+            text = str(cell)[: CHARACTERS * self.length_].strip()
+            return ids(self.source, text, self.length_) if text else None
+        x_tc = readings(cell, self.kind)
+        if x_tc is None:
+            return None
+        if feed.channels is not None and x_tc.shape[-1] != feed.channels:
+            raise Unreadable(f"{x_tc.shape[-1]} numbers a reading; the network takes {feed.channels}")
+        x_tc = fixed(x_tc, feed.length) if self.kind == "series" else x_tc
+        return (x_tc.T if feed.layout == "NCT" else x_tc).astype(feed.dtype)
+
+    def _blank(self, feed: Feed) -> NDArray:
+        if self.kind == "image":
+            return pixels(Image.new("RGB", feed.sides[::-1]), feed, self.options)
+        if self.kind == "text":
+            return ids(self.source, "a", self.length_)
+        channels = feed.channels or 1
+        rate = int(number(self.options, "rate", 16_000))
+        shapes = {"audio": (feed.length or rate,), "series": (feed.length or 64, channels), "vector": (channels,)}
+        x = np.zeros(shapes[self.kind], dtype=feed.dtype)
+        return x.T if feed.layout == "NCT" else x
+
+
+# --- cells --------------------------------------------------------------------------------------------
+
+
+def pixels(image: Image.Image, feed: Feed, options: Mapping[str, str]) -> NDArray:
+    """(3, H, W) or (H, W, 3): resized, scaled to 0 ... scale, then (x - mean) / std. uint8 inputs take 0 ... 255."""
+    x = np.asarray(image.resize(feed.sides[::-1], Image.Resampling.BILINEAR))
+    if feed.dtype != np.uint8:
+        mean, std = values(options, "mean", 0.0), values(options, "std", 1.0)
+        x = ((x.astype(np.float32) * (number(options, "scale", 1.0) / 255) - mean) / std).astype(feed.dtype)
+    return x.transpose(2, 0, 1) if feed.layout == "NCHW" else x
+
+
+def readings(cell: Any, kind: str) -> NDArray | None:
+    """(T, C) of a series, (C,) of a vector; 0 in gaps."""
+    x = table(cell) if kind == "series" and isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell)
+    if x is None or not np.isfinite(x).any():
+        return None
+    if kind == "vector" and x.ndim != 1:
+        raise Unreadable(f"numbers of shape {x.shape}; the network takes one vector (C,)")
+    return np.nan_to_num(x.reshape(len(x), -1) if kind == "series" else x, posinf=0.0, neginf=0.0)
+
+
+def fixed(x: NDArray, length: int | None) -> NDArray:
+    """Cut, or padded with zeros at the end, to a fixed length."""
+    if length is None:
+        return x
+    return np.pad(x[:length], [(0, max(0, length - len(x)))] + [(0, 0)] * (x.ndim - 1))
+
+
+def ids(source: str, text: str, length: int) -> NDArray:
+    """int64 (T,) ids of a text, by the tokenizer.json beside the file."""
+    with LOCK:  # the length is a state of the tokenizer
+        tokenizer = tokens_of(str(located(source).parent / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(length)
+        return np.asarray(tokenizer.encode(text).ids, dtype=np.int64)
+
+
+@lru_cache(maxsize=4)
+def tokens_of(path: str) -> Any:
+    """The tokenizer in a file."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as e:
+        raise ImportError("ONNX files that read text need tokenizers: pip install polymodal[hub]") from e
+    if not Path(path).is_file():
+        raise InputError(f"there is no {path}; put the tokenizer.json that the network was made with beside its file")
+    try:
+        return Tokenizer.from_file(path)
+    except Exception as e:  # tokenizers raises bare Exception
+        raise InputError(f"{path} can't be read as a tokenizer ({' '.join(str(e).split())[:120]})") from None
+
+
+def parted(name: str) -> tuple[str, dict[str, str]]:
+    """A file's name and the overrides behind it.
+
+    >>> parted("nets/a.onnx:rate=8000,output=embedding")
+    ('nets/a.onnx', {'rate': '8000', 'output': 'embedding'})
+    """
+    head, mark, tail = name.partition(".onnx:")
+    if not mark:
+        return name, {}
+    options = {}
+    for item in tail.split(","):
+        key, equals, value = item.partition("=")
+        if not (key and equals and value):
+            raise InputError(f"{item!r} in {name!r} is no override; write FILE.onnx:NAME=VALUE,NAME=VALUE")
+        options[key.strip()] = value.strip()
+    return head + ".onnx", options

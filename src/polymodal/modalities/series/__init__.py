@@ -1,0 +1,23 @@
+"""Time series: readings of sensors with gaps, and what reads them."""
+
+from polymodal.modalities.record import Modality
+from polymodal.modalities.series.codec import Readings
+from polymodal.modalities.series.encoders import TCN, SeriesTransformer
+from polymodal.modalities.series.features import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
+from polymodal.modalities.series.physiology import Electrodermal, HeartRate
+
+SERIES = Modality(
+    kind="series",
+    codecs={"readings": Readings},
+    encoders={"tcn": TCN, "transformer": SeriesTransformer},
+    extractors={
+        "statistics": SeriesStatistics,
+        "spectrum": Spectrum,
+        "wavelets": Wavelets,
+        "canonical": Canonical,
+        "correlations": Correlations,
+        "heart": HeartRate,  # an ECG; better with its rate
+        "electrodermal": Electrodermal,  # skin conductance; better with its rate
+    },
+    default_extractors=["statistics", "spectrum"],
+)

@@ -1,0 +1,25 @@
+"""Text: words, pieces of words or bytes, and what reads them."""
+
+from polymodal.modalities.record import Modality
+from polymodal.modalities.text.codec import Bytes, Pieces, Words
+from polymodal.modalities.text.embeddings import SkipGram, WordVectors
+from polymodal.modalities.text.encoders import TextBag, TextConv, TextGRU, TextTransformer
+from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, Statistics, Tfidf
+from polymodal.modalities.text.hub import HubText
+
+TEXT = Modality(
+    kind="text",
+    codecs={"words": Words, "pieces": Pieces, "bytes": Bytes},
+    encoders={"transformer": TextTransformer, "conv": TextConv, "bag": TextBag, "gru": TextGRU},
+    hub=HubText,
+    extractors={
+        "bag": BagOfWords,
+        "tfidf": Tfidf,
+        "characters": Characters,
+        "hashed": Hashed,
+        "statistics": Statistics,
+        "skipgram": SkipGram,
+        "wordvectors": WordVectors,  # needs a path
+    },
+    default_extractors=["tfidf", "characters"],
+)
