@@ -35,7 +35,10 @@ BATCH = 128
 PRECISIONS = ("no", "bf16", "int8")  # of prediction
 WRITTEN = 32  # rows whose texts are written together
 CHUNK = 1024  # rows that are in memory at a time when predicting
-METEOR = "meteor matches equal words and stems alone; tools that match WordNet's synonyms and paraphrases too give more"
+METEOR = (
+    "meteor_exact_stem is METEOR 1.5 with two of its four stages, equal words and equal stems; figures of the full "
+    "METEOR, which also matches WordNet's synonyms and paraphrases, are higher and can't be compared with it"
+)
 
 
 class Selective(NamedTuple):
@@ -74,7 +77,7 @@ class Evaluation(NamedTuple):
     @property
     def notes(self) -> list[str]:
         """What a reader must know before comparing a score with one that was computed elsewhere."""
-        return [METEOR] if "meteor" in self.metrics else []
+        return [METEOR] if "meteor_exact_stem" in self.metrics else []
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers: ``{"task", "rows", "metrics": {name: {"value", "low", "high"}}, "notes", ...}``."""

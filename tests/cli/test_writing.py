@@ -231,13 +231,13 @@ def test_evaluate_names_every_score_and_what_meteor_lacks(fitted, cli):
     code, out, _ = cli("evaluate", folder, table, "--json", "--decoding", "greedy")
     form = json.loads(out)
     assert code == 0 and form["task"] == "generate" and form["rows"] == 16  # a row a picture
-    names = "bleu_1 bleu_2 bleu_3 bleu_4 meteor rouge_l cider_d chrf wer cer"
+    names = "bleu_1 bleu_2 bleu_3 bleu_4 meteor_exact_stem rouge_l cider_d chrf wer cer"
     assert {*names.split()} <= form["metrics"].keys()
     for name in names.split():
         score = form["metrics"][name]
         assert 0 <= score["low"] <= score["value"] <= score["high"] <= 10, name
     (note,) = form["notes"]
-    assert note.startswith("meteor ") and "WordNet" in note
+    assert note.startswith("meteor_exact_stem ") and "WordNet" in note
     code, out, _ = cli("evaluate", folder, table)
     lines = out.splitlines()
     assert code == 0 and any(line.strip().startswith("bleu_4") for line in lines) and lines.count(note) == 1

@@ -20,8 +20,8 @@ from polymodal.sentences.meteor import FUNCTION, aligned, stemmed
 from polymodal.sentences.words import spelling
 
 KEYS = (
-    "cider_d bleu_1 bleu_2 bleu_3 bleu_4 meteor rouge_l chrf wer cer exact_match distinct_1 distinct_2 vocabulary "
-    "novelty length"
+    "cider_d bleu_1 bleu_2 bleu_3 bleu_4 meteor_exact_stem rouge_l chrf wer cer exact_match distinct_1 distinct_2 "
+    "vocabulary novelty length"
 ).split()
 OF_DISTINCT_ROWS = {"cider_d", "distinct_1", "distinct_2", "vocabulary", "novelty"}
 WORDS = "a the dog dogs cat runs running ran over under green hill hills and its".split()
@@ -263,17 +263,21 @@ def slow_meteor(x: Corpus) -> float:
 def test_meteor_is_its_formula(seed: int) -> None:
     x = corpus(seed=seed)
     w = counts(len(x[0]), seed)
-    np.testing.assert_allclose(scores(*x, w)["meteor"], [slow_meteor(repeated(x, v)) for v in w], rtol=1e-9)
+    np.testing.assert_allclose(scores(*x, w)["meteor_exact_stem"], [slow_meteor(repeated(x, v)) for v in w], rtol=1e-9)
 
 
 def test_meteor_by_hand() -> None:
-    assert one((["a dog runs", "the cat"], [["a dog runs"], ["a hill", "the cat"]]))["meteor"] == pytest.approx(1.0)
+    assert one((["a dog runs", "the cat"], [["a dog runs"], ["a hill", "the cat"]]))[
+        "meteor_exact_stem"
+    ] == pytest.approx(1.0)
     # "dog" is equal (0.75), "runs" has the stem of "running" (0.6 * 0.75), "the" isn't "a"; one chunk of two words
     p = (0.75 + 0.45) / 1.75
-    assert one((["the dog runs"], [["a dog running"]]))["meteor"] == pytest.approx(p * (1 - 0.6 * 0.5**0.2))
+    assert one((["the dog runs"], [["a dog running"]]))["meteor_exact_stem"] == pytest.approx(p * (1 - 0.6 * 0.5**0.2))
     # of words that are not Latin there are no stems
-    assert one((["собака"], [["собаки"]]))["meteor"] == 0.0
-    assert one((["perros"], [["perro"]]))["meteor"] == pytest.approx(0.6)  # a whole row in one chunk isn't fragmented
+    assert one((["собака"], [["собаки"]]))["meteor_exact_stem"] == 0.0
+    assert one((["perros"], [["perro"]]))["meteor_exact_stem"] == pytest.approx(
+        0.6
+    )  # a whole row in one chunk isn't fragmented
 
 
 def test_a_text_that_repeats_itself_is_aligned() -> None:
@@ -413,7 +417,7 @@ def test_names_in_order_and_bounds_of_scores() -> None:
     assert all(v.shape == (4,) and np.isfinite(v).all() and (v >= 0).all() for v in got.values())
     assert all((got[k] <= 1).all() for k in set(KEYS) - {"cider_d", "wer", "cer", "vocabulary", "length"})
     same = one(([r[0] for r in x[1]], x[1]), seen={1})
-    for k in ("bleu_4", "meteor", "rouge_l", "chrf", "exact_match"):
+    for k in ("bleu_4", "meteor_exact_stem", "rouge_l", "chrf", "exact_match"):
         assert same[k] == pytest.approx(1.0, abs=1e-6), k
     assert same["wer"] == same["cer"] == 0.0 and 0 < same["cider_d"] <= 10
 

@@ -109,7 +109,7 @@ def fit(
     measure: Annotated[
         str | None,
         typer.Option(
-            help="Metric that chooses the epoch: cider_d, bleu_4, meteor, rouge_l, chrf, exact_match, wer or cer (default: cider_d; wer for transcripts).",
+            help="Metric that chooses the epoch: cider_d, bleu_4, meteor_exact_stem, rouge_l, chrf, exact_match, wer or cer (default: cider_d; wer for transcripts).",
             rich_help_panel=WRITES,
         ),
     ] = None,

@@ -60,13 +60,14 @@ def scores(
     """Scores of N texts, each against one or more references: name -> (R,) under weights (R, N), such as bootstrap
     counts; NaN where a weighting leaves no row. A row without references is left out.
 
-    cider_d, bleu_1 ... bleu_4, rouge_l: as the COCO caption evaluation gives them; CIDEr-D (0 to 10) with the document
-    frequencies of all rows' references, whatever the weights. meteor: METEOR 1.5 by equal words and stems alone.
-    chrf: of the raw text, sacrebleu's over 100. wer, cer: word and character errors over reference length, against the
-    nearest reference; above 1 where texts run on. exact_match: share of texts equal to a reference. distinct_1,
-    distinct_2: different n-grams over n-grams, and vocabulary: different words, in all texts whose weight isn't 0, each
-    counted once. novelty: share of texts whose `key` is not in `seen`; NaN where that is empty. length: words a text.
-    All but chrf are of `words`; cer is of their characters and the spaces between them.
+    cider_d, bleu_1 ... bleu_4, rouge_l: as the COCO caption evaluation gives them; CIDEr-D (0 to 10) with the
+    document frequencies of all rows' references, whatever the weights. meteor_exact_stem: METEOR 1.5 with the stages
+    for equal words and stems alone. chrf: of the raw text, sacrebleu's over 100. wer, cer: word and character errors
+    over reference length, against the nearest reference; above 1 where texts run on. exact_match: share of texts
+    equal to a reference. distinct_1, distinct_2: different n-grams over n-grams, and vocabulary: different words, in
+    all texts whose weight isn't 0, each counted once. novelty: share of texts whose `key` is not in `seen`; NaN where
+    that is empty. length: words a text. All but chrf are of `words`; cer is of their characters and the spaces
+    between them.
     """
     s = statistics(_tuple(candidates, "candidates"), tuple(_tuple(r, "references of one row") for r in references))
     w = np.asarray(weights)
@@ -78,7 +79,7 @@ def scores(
     out = {
         "cider_d": ratio(sums["cider_d"][:, 0], total),
         **{f"bleu_{n + 1}": x for n, x in enumerate(bleu(sums["bleu"]).T)},
-        "meteor": meteor(sums["meteor"]),
+        "meteor_exact_stem": meteor(sums["meteor_exact_stem"]),
         "rouge_l": ratio(sums["rouge_l"][:, 0], total),
         "chrf": chrf(sums["chrf"]),
         **{name: ratio(*sums[name].T) for name in ("wer", "cer")},
@@ -108,7 +109,7 @@ def statistics(candidates: tuple[str, ...], references: tuple[tuple[str, ...], .
         "known": np.bincount(owner, minlength=rows) > 0,
         "cider_d": similar(x, rows, owner, rarities(x, rows, owner)[0]),
         "bleu": clipped(x, rows, owner),
-        "meteor": meteor_statistics(mine, theirs, owner),
+        "meteor_exact_stem": meteor_statistics(mine, theirs, owner),
         "rouge_l": rouge_l(mine, theirs, owner),
         "chrf": characters(candidates, flat, owner),
         "wer": errors(mine, theirs, owner),

@@ -1,7 +1,7 @@
-"""METEOR 1.5 with two of its four stages: equal words and equal stems, without synonyms and paraphrases.
+"""`meteor_exact_stem`: METEOR 1.5 with two of its four stages, exact and stem, without synonym and paraphrase.
 
-Denkowski & Lavie 2014, parameters of English. Their own score, which also matches WordNet's synonyms and a table of
-paraphrases, is higher.
+Denkowski & Lavie 2014, parameters of English. The full METEOR, which also matches WordNet's synonyms and a table of
+paraphrases, is higher, so the two are not called the same.
 """
 
 from bisect import bisect

@@ -28,7 +28,7 @@ from polymodal.tasks.vocabulary import Vocabulary, WordList
 
 CHARACTERS = 64  # read of a text for each word that is written at most: a cell of 10 MB costs no more than a page
 LOWER_IS_BETTER = ("wer", "cer")
-MEASURES = ("cider_d", "bleu_4", "meteor", "rouge_l", "chrf", "exact_match", *LOWER_IS_BETTER)
+MEASURES = ("cider_d", "bleu_4", "meteor_exact_stem", "rouge_l", "chrf", "exact_match", *LOWER_IS_BETTER)
 
 
 class Generation(Task):
