@@ -275,7 +275,7 @@ def coverage(bench: Bench, way: str = "dropout, tokens", splits: int = 200, aske
     """Of sets whose limits come from a random half of the validation rows, on the other half; over many such halves."""
     import polymodal
     from polymodal.uncertainty import answers, patterns, presence
-    from polymodal.uncertainty.conformal import pattern, sizes, true_scores
+    from polymodal.uncertainty.conformal import pattern
 
     model = polymodal.load(bench.model(way))
     task, learner, views = model.task, model.learner, model.preprocessor.views
@@ -287,14 +287,14 @@ def coverage(bench: Bench, way: str = "dropout, tokens", splits: int = 200, aske
     for present, logits in zip(wanted, answers(learner, rows, views, wanted), strict=True):
         fits = np.all([here[m] for m in present], axis=0)
         logits = logits[torch.from_numpy(fits)]
-        scores = true_scores(task, logits, target.take(torch.from_numpy(fits)))
+        scores = task.nonconformity(logits, target.take(torch.from_numpy(fits)))
         found, many = [], []
         for _ in range(splits):
             order = draw.permutation(len(scores))
             one, other = order[: len(order) // 2], order[len(order) // 2 :]
             limit = pattern(present, scores[one]).limit(asked)
             found.append((scores[other] <= limit).mean())
-            many.append(sizes(task, logits[other], np.full(len(other), limit)).mean())
+            many.append(task.region(logits[other], np.full(len(other), limit)).sizes.mean())
         low, high = np.quantile(found, [0.025, 0.975])
         out.append(f"| {' + '.join(present)} | {len(scores) - len(scores) // 2} | {np.mean(found):.3f} | {low:.3f} to "
                    f"{high:.3f} | {np.mean(many):.2f} |")  # fmt: skip

@@ -662,8 +662,8 @@ MUTANTS = [
     Mutant(
         "parts explain the calibrated answer",
         "explain/parts.py",
-        "answers.values(learner.task, self.model.calibrated(answer))[:, self.at]",
-        "answers.values(learner.task, answer)[:, self.at]",
+        "learner.task.values(self.model.calibrated(answer))[:, self.at]",
+        "learner.task.values(answer)[:, self.at]",
         "tests/explain/test_parts.py",
     ),
     Mutant(

@@ -14,7 +14,7 @@ from polymodal.errors import InputError
 from polymodal.fitting.fit import DEFAULT_FUSION, fit
 from polymodal.model import Model
 from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Binary, Labelled, MultiClass
+from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.labels import key, missing, plain
 from polymodal.tasks.regress import Regression
 
@@ -99,7 +99,6 @@ class MultimodalClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         """(N, classes) probabilities, in the order of `classes_`; 0 for a class that training did not hold."""
         decoded = self._decoded(X)
         task = self.model_.task
-        assert isinstance(task, Labelled)
         own = {key(label): decoded[f"probability[{label}]"].to_numpy(float) for label in task.labels_}
         none = np.zeros(len(decoded))
         return np.stack([own.get(key(plain(c)), none) for c in self.classes_], axis=1)

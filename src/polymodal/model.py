@@ -21,12 +21,10 @@ from polymodal.evaluate.intervals import Interval, intervals
 from polymodal.learners.base import Generator, Learner
 from polymodal.quantize import int8
 from polymodal.tasks.base import Task
-from polymodal.tasks.generate import Generation
-from polymodal.tasks.regress import Regression
 from polymodal.train import predict
 from polymodal.uncertainty import Calibration, check, presence
-from polymodal.uncertainty.conformal import Coverage, answered, coverage_of, named
-from polymodal.uncertainty.temperature import confidence, quality_of_probabilities
+from polymodal.uncertainty.conformal import Coverage, coverage_of, named
+from polymodal.uncertainty.temperature import quality_of_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,11 +220,11 @@ class Model:
         if coverage is not None:
             here = self.here(rows)
             limits = self._limits(here, coverage)
-            out |= answered(self.task, logits, limits)
+            out |= self.task.region(logits, limits).columns()
             if unmet is not None:
                 unmet.update(" + ".join(named(self.modalities, row)) for row in here[np.isinf(limits)])
         if abstain is not None:
-            unsure = confidence(self.task, logits) < abstain
+            unsure = self.task.confidence(logits) < abstain
             kept = [None if no else x for x, no in zip(out["prediction"], unsure, strict=True)]
             # of objects, or numbers with a gap would become fractions
             out |= {"prediction": pd.Series(kept, dtype=object), "abstained": unsure}
@@ -271,7 +269,7 @@ class Model:
         """
         check(self.task, self.calibration, coverage, abstain)
         table = Table.read(table)
-        if isinstance(self.task, Generation):
+        if "write" in self.task.capabilities:
             table = gathered(table, self.preprocessor.schema)
         rows = self.preprocessor.encode(
             table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=quiet
@@ -333,7 +331,7 @@ class Model:
         return {m: int((~here).sum()) for m, here in presence(rows, self.preprocessor.views).items()}
 
     def _probabilities(self, logits: Tensor, target: Masked) -> dict[str, float] | None:
-        if isinstance(self.task, Generation | Regression):
+        if "calibrate" not in self.task.capabilities:
             return None
         keep, found = target.present(), self.calibration
         good = quality_of_probabilities(self.task, logits[keep], target.take(keep))
@@ -345,7 +343,7 @@ class Model:
 
     def _selective(self, logits: Tensor, target: Masked, groups: Sequence[Any] | None, abstain: float) -> Selective:
         labelled = target.present().numpy()
-        sure = np.flatnonzero(labelled & (confidence(self.task, logits) >= abstain))
+        sure = np.flatnonzero(labelled & (self.task.confidence(logits) >= abstain))
         at = torch.from_numpy(sure)
         of = None if groups is None else [groups[i] for i in sure.tolist()]
         metrics = intervals(self.task, logits[at], target.take(at), of) if len(sure) else {}

@@ -112,11 +112,10 @@ def _certainty(console: Console, answer: Evaluation) -> None:
         console.print(escape(said), highlight=False)
     if answer.coverage is None:
         return
-    size = "mean width" if answer.confusion is None and answer.probabilities is None else "labels a set"
     title = f"\nsets asked to hold the truth of {answer.coverage.asked:.1%} of rows"
     grid = Table(title=title, title_justify="left", box=None)
     grid.add_column("present")
-    for name in ("rows", "coverage", "95% interval", size):
+    for name in ("rows", "coverage", "95% interval", answer.coverage.unit):
         grid.add_column(name, justify="left" if name.startswith("95") else "right")
     lines = [("all rows", answer.coverage.overall)]
     lines += [(" + ".join(c.present) or "nothing", c) for c in answer.coverage.patterns]

@@ -224,7 +224,7 @@ def test_what_is_explained(task: Task, cells: list[Any], output: str, unit: str)
         said = sum(i * np.array(columns[f"probability[{i}]"]) for i in (1, 2, 3))
     else:
         said = columns.get(f"probability[{output}]", columns.get(f"prediction[{output}]"))
-    assert np.allclose(c.answer, said) and c.output == [output] * 6 and answers.unit(task, output) == unit
+    assert np.allclose(c.answer, said) and c.output == [output] * 6 and answers.quantity(task, output).meaning == unit
     assert np.allclose(c.base + c.shapley.sum(1), c.answer)
     own = contributions(model, rows)
     assert own.output == own.predicted == c.predicted

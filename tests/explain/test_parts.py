@@ -17,10 +17,9 @@ from polymodal.batch import Masked
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
-from polymodal.explain import answers
 from polymodal.explain.cells import Closed, Open, cut_up
 from polymodal.explain.faithful import faithfulness
-from polymodal.explain.integrated import evidence, integrated
+from polymodal.explain.integrated import integrated
 from polymodal.explain.parts import Row, attribute, attribute_rows
 from polymodal.explain.places import Columns, Grid, Seconds, Steps, Words
 from polymodal.fusion import FUSIONS
@@ -37,8 +36,9 @@ from polymodal.modalities.text.encoders import Embedding
 from polymodal.model import Model
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean, zeroed
-from polymodal.tasks.classify import MultiClass, MultiLabel
-from polymodal.tasks.ordinal import Ordinal
+from polymodal.tasks.classify import MultiClass
+from polymodal.tasks.multilabel import MultiLabel
+from polymodal.tasks.ordinal import RANK, Ordinal
 from polymodal.tasks.regress import Regression
 from polymodal.uncertainty import Calibration
 
@@ -258,13 +258,13 @@ def test_hidden_parts_are_as_absent_as_an_empty_cell(table: Table) -> None:
     for modality in model.modalities:
         found = attribute(model, table, 6, modality, method="occlusion", output="good")
         empty = rows.hidden({modality: np.ones(table.rows, dtype=bool)})
-        p = answers.values(model.task, model.logits(empty.take([5])))[0, model.task.labels_.index("good")]
+        p = model.task.values(model.logits(empty.take([5])))[0, model.task.labels_.index("good")]
         assert found.faithful.deletion[-1] == pytest.approx(p, abs=1e-5)
-        full = answers.values(model.task, model.logits(rows.take([5])))[0, model.task.labels_.index("good")]
+        full = model.task.values(model.logits(rows.take([5])))[0, model.task.labels_.index("good")]
         assert found.faithful.deletion[0] == pytest.approx(full, abs=1e-5)
     without = table.take([5]).replaced({"size": [None]})
     found = attribute(model, table, 6, "table", method="occlusion", output="good")
-    p = answers.values(model.task, model.logits(model.preprocessor.encode(without, None, quiet=True)))
+    p = model.task.values(model.logits(model.preprocessor.encode(without, None, quiet=True)))
     size = found.scores[found.where.names.index("size")]
     assert size == pytest.approx(found.faithful.deletion[0] - p[0, model.task.labels_.index("good")], abs=1e-5)
 
@@ -279,12 +279,12 @@ def test_the_explained_output(table: Table) -> None:
     logits = torch.tensor([[2.0, 0.3, -1.0]], dtype=torch.float64)
     several = (MultiClass().fit(list("abc")), Ordinal().fit([1, 2, 3, 4]), MultiLabel().fit(["a|b", "b|c", "a"]))
     for task in several:
-        values = answers.values(task, logits)[0]
+        values = task.values(logits)[0]
         for k, p in enumerate(values):
-            expected = p if answers.names(task)[k] == answers.RANK else np.log(p / (1 - p))
-            assert float(evidence(task, logits, k)) == pytest.approx(expected, abs=1e-6)
+            expected = p if task.quantities.names[k] == RANK else np.log(p / (1 - p))
+            assert float(task.evidence(logits, k)) == pytest.approx(expected, abs=1e-6)
     task = Regression().fit([1.0, 2.0, 5.0])
-    assert float(evidence(task, logits[:, :1], 0)) == pytest.approx(answers.values(task, logits[:, :1])[0, 0])
+    assert float(task.evidence(logits[:, :1], 0)) == pytest.approx(task.values(logits[:, :1])[0, 0])
 
 
 # --- places -----------------------------------------------------------------------------------------------

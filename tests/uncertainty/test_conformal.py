@@ -13,18 +13,7 @@ from polymodal.model import Model
 from polymodal.tasks import MultiClass, Ordinal
 from polymodal.train import predict
 from polymodal.uncertainty import Calibration, answers, calibrate, patterns
-from polymodal.uncertainty.conformal import (
-    KEPT,
-    answered,
-    binomial,
-    coverage_of,
-    label_scores,
-    pattern,
-    ranks,
-    sizes,
-    true_scores,
-)
-from polymodal.uncertainty.temperature import probabilities
+from polymodal.uncertainty.conformal import KEPT, binomial, coverage_of, pattern, ranks
 from uncertainty import fakes
 
 AB = {"a": "a", "b": "b"}
@@ -97,43 +86,43 @@ def test_the_truth_is_in_the_set_where_its_score_is_below_the_limit(name):
     limits = np.random.default_rng(0).choice([-0.5, 0.3, 1.0, np.inf], 80)
     if name.startswith("regression"):
         limits = np.abs(limits)
-    columns, inside = answered(task, logits, limits), true_scores(task, logits, target) <= limits
+    columns, inside = task.region(logits, limits).columns(), task.nonconformity(logits, target) <= limits
     for i in range(80):
         if "set" in columns:
             truth = target.values[i]
             own = {x for x, t in zip(task.labels_, truth, strict=True) if t} if truth.ndim else {task.labels_[truth]}
             assert inside[i] == (own <= set(columns["set"][i]))
-            assert sizes(task, logits, limits)[i] == len(columns["set"][i])
+            assert task.region(logits, limits).sizes[i] == len(columns["set"][i])
         else:
             ends = [("low", "high")] if name == "regression" else [("low[u]", "high[u]"), ("low[v]", "high[v]")]
             y = np.array(task.center_) + np.array(task.scale_) * target.values[i].numpy()
             assert inside[i] == all(columns[a][i] <= y[k] <= columns[b][i] for k, (a, b) in enumerate(ends))
             width = (columns[ends[0][1]][i] - columns[ends[0][0]][i]) / (1 if name == "regression" else task.scale_[0])
-            assert sizes(task, logits, limits)[i] == pytest.approx(width)
+            assert task.region(logits, limits).sizes[i] == pytest.approx(width)
 
 
 @pytest.mark.parametrize("name", ["binary", "multiclass"])
 def test_scores_of_labels_are_log_odds_against_them(name):
     task, learner, rows = fakes.made(name, 60)
     logits = learner.predict(rows.batch(range(60)).inputs)
-    p = probabilities(task, logits)
-    assert np.allclose(label_scores(task, logits), np.log((1 - p) / p))
+    p = task.probabilities(logits)
+    assert np.allclose(task.label_scores(logits), np.log((1 - p) / p))
 
 
 def test_scores_of_sure_models_stay_apart():
     task = MultiClass().fit(list("abc"))
-    scores = label_scores(task, torch.tensor([[90.0, 0.0, -5.0], [80.0, 0.0, -5.0]]))
+    scores = task.label_scores(torch.tensor([[90.0, 0.0, -5.0], [80.0, 0.0, -5.0]]))
     assert scores[0, 0] < scores[1, 0] < -70 and np.isfinite(scores).all()
 
 
 def test_ordered_sets_are_runs_between_both_tails():
     task = Ordinal().fit([1, 2, 3, 4, 5])
     logits = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)) * 2
-    p, scores = probabilities(task, logits), label_scores(task, logits)
+    p, scores = task.probabilities(logits), task.label_scores(logits)
     below, above = np.cumsum(p, 1) - p, 1 - np.cumsum(p, 1)
     worse = np.maximum(below, above).clip(1e-12, 1 - 1e-12)
     assert np.allclose(scores, np.log(worse / (1 - worse)), atol=1e-6)
-    for found in answered(task, logits, np.full(200, 0.7))["set"]:
+    for found in task.region(logits, np.full(200, 0.7)).columns()["set"]:
         assert not found or found == list(range(found[0], found[-1] + 1))
 
 

@@ -8,16 +8,7 @@ from torch.nn.functional import cross_entropy
 from polymodal.batch import Masked
 from polymodal.tasks import MultiClass, MultiLabel, Ordinal, Regression
 from polymodal.uncertainty import calibrate
-from polymodal.uncertainty.temperature import (
-    RANGE,
-    brier,
-    calibration_error,
-    confidence,
-    log_loss,
-    probabilities,
-    temperature,
-    tempered,
-)  # fmt: skip
+from polymodal.uncertainty.temperature import RANGE, calibration_error, temperature, tempered
 from uncertainty import fakes
 
 PROBABLE = ["binary", "multiclass", "ordinal", "multilabel"]
@@ -41,7 +32,7 @@ def test_over_confidence_is_mended_and_answers_stay(name):
     task, logits, target = drawn(name, 1500, 4.0)
     t, losses, eces = tempered(task, logits, target, None)
     assert losses["after"] < losses["before"] - 0.1 and eces["after"] < eces["before"] / 2
-    assert losses["before"] == log_loss(task, logits, target) and eces["before"] == calibration_error(
+    assert losses["before"] == task.log_loss(logits, target) and eces["before"] == calibration_error(
         task, logits, target
     )
     before, after = task.decode(logits), task.decode(logits / t)
@@ -56,7 +47,7 @@ def test_figures_after_are_of_the_other_half_and_halves_of_whole_groups():
     groups = [f"g{i % 60}" for i in range(120)]
     of_groups = tempered(task, twice, doubled, groups)[1]["after"]
     of_rows = tempered(task, twice, doubled, None)[1]["after"]
-    own = log_loss(task, twice / temperature(task, twice, doubled), doubled)
+    own = task.log_loss(twice / temperature(task, twice, doubled), doubled)
     assert of_groups != of_rows and of_groups > own
 
 
@@ -65,7 +56,7 @@ def test_few_rows_that_are_all_right_do_not_make_it_certain():
     target = Masked(torch.arange(12) % 3, torch.ones(12, dtype=torch.bool))
     logits = 4 * torch.eye(3)[target.values]
     t = temperature(task, logits, target)
-    assert RANGE[0] < t and confidence(task, logits / t).max() < 1 - 0.5 / 14
+    assert RANGE[0] < t and task.confidence(logits / t).max() < 1 - 0.5 / 14
 
 
 def test_it_stays_one_where_that_is_no_worse():
@@ -96,13 +87,13 @@ def test_numbers_have_no_temperature_and_one_row_no_halves():
 def test_class_weights_are_no_part_of_the_loss():
     task, logits, target = drawn("multiclass", 200, 1.0)
     task.counts_ = [1000, 10, 1, 1]
-    assert log_loss(task, logits, target) == pytest.approx(float(cross_entropy(logits.double(), target.values)))
+    assert task.log_loss(logits, target) == pytest.approx(float(cross_entropy(logits.double(), target.values)))
 
 
 @pytest.mark.parametrize("name", PROBABLE)
 def test_losses_against_slow_loops(name):
     task, logits, target = drawn(name, 40, 1.3)
-    p, y, loss, square = probabilities(task, logits), target.values.numpy(), 0.0, 0.0
+    p, y, loss, square = task.probabilities(logits), target.values.numpy(), 0.0, 0.0
     for i in range(40):
         if isinstance(task, MultiLabel):
             loss -= np.mean([np.log(p[i, k] if y[i, k] else 1 - p[i, k]) for k in range(3)])
@@ -114,14 +105,14 @@ def test_losses_against_slow_loops(name):
         else:
             loss -= np.log(p[i, y[i]])
             square += sum((p[i, c] - (c == y[i])) ** 2 for c in range(p.shape[1]))
-    assert log_loss(task, logits, target) == pytest.approx(loss / 40)
-    assert brier(task, logits, target) == pytest.approx(square / 40)
+    assert task.log_loss(logits, target) == pytest.approx(loss / 40)
+    assert task.brier(logits, target) == pytest.approx(square / 40)
 
 
 @pytest.mark.parametrize("name", PROBABLE)
 def test_calibration_error_against_a_slow_loop(name):
     task, logits, target = drawn(name, 300, 2.0)
-    p, y = probabilities(task, logits), target.values.numpy()
+    p, y = task.probabilities(logits), target.values.numpy()
     if isinstance(task, MultiLabel):
         claims = [(max(q, 1 - q), (q > 0.5) == (t > 0.5)) for q, t in zip(p.ravel(), y.ravel(), strict=True)]
     else:
@@ -139,7 +130,7 @@ def test_calibration_error_against_a_slow_loop(name):
 def test_confidence_is_the_probability_in_the_table_of_predictions():
     for name in PROBABLE[:3]:
         task, logits, _ = drawn(name, 20, 1.0)
-        assert np.allclose(confidence(task, logits), task.decode(logits)["probability"])
+        assert np.allclose(task.confidence(logits), task.decode(logits)["probability"])
     task, logits, _ = drawn("multilabel", 20, 1.0)
-    each = probabilities(task, logits)
-    assert np.allclose(confidence(task, logits), [min(max(q, 1 - q) for q in row) for row in each])
+    each = task.probabilities(logits)
+    assert np.allclose(task.confidence(logits), [min(max(q, 1 - q) for q in row) for row in each])

@@ -32,7 +32,6 @@ from polymodal.fitting.problem import Problem, Reading
 from polymodal.learners.base import Learner
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
-from polymodal.tasks.generate import Generation
 from polymodal.train import Settings
 
 ALL = "all"
@@ -120,7 +119,7 @@ def run(
     goal = problem.state(
         table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders, tune=tune
     )
-    if isinstance(goal.task, Generation):
+    if "compare" not in goal.task.capabilities:
         raise InputError(
             f"compare tries fusions, which join modalities for a label, but {', '.join(goal.schema.target)} is text; "
             "fit a model with each --decoder and look at what `polymodal evaluate` says of them"

@@ -33,7 +33,6 @@ from polymodal.fitting.fit import AUTO, FEATURES, fit, known
 from polymodal.fitting.problem import Problem
 from polymodal.model import load
 from polymodal.tasks.base import Task
-from polymodal.tasks.generate import Generation
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 FEWEST = 4  # labels that a training needs
@@ -129,7 +128,7 @@ def learning_curve(
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     runs.check(settings)
     goal = problem.state(table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size)
-    if isinstance(goal.task, Generation):
+    if "learning_curve" not in goal.task.capabilities:
         raise InputError("a learning curve is of labels, and the target is texts; name another target column")
     train_at, valid_at = (list(range(goal.table.rows)), []) if valid is not None else goal.split(seed)
     held = Table.read(valid) if valid is not None else goal.table.take(valid_at)

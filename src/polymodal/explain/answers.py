@@ -1,7 +1,4 @@
-"""What of an answer is explained: a number a row, made of the logits.
-
-Axes: n row, k output that can be explained.
-"""
+"""What of an answer is explained: a number a row, one of the task's quantities."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,61 +10,20 @@ from torch import Tensor
 
 from polymodal.errors import InputError
 from polymodal.learners.base import Learner
-from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Labelled, MultiLabel, numpy
+from polymodal.tasks.base import Quantity, Task
 from polymodal.tasks.labels import key, listed
-from polymodal.tasks.ordinal import Ordinal
-from polymodal.tasks.regress import Regression
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SMALL = 1e-9  # a change of the answer that is none
-RANK = "expected rank"  # of ordinal labels, the least of which has rank 1
-
-
-def names(task: Task) -> list[str]:
-    """Names of the K numbers of an answer: labels; the expected rank and then labels; or targets.
-
-    Raises InputError for a task whose answer is a text.
-    """
-    if isinstance(task, Ordinal):
-        return [RANK, *map(key, task.labels_)]
-    if isinstance(task, Labelled | MultiLabel):
-        return [key(label) for label in task.labels_]
-    if isinstance(task, Regression):
-        return ["the value"] if task.columns is None else list(task.columns)
-    raise InputError(f"an answer of the task {task.name} is no number; only models that answer are explained so")
-
-
-def values(task: Task, logits: Tensor) -> Floats:
-    """(N, outputs) logits -> (N, K): the probability of each label, or each target in its own unit.
-
-    Of ordered labels the first is the expected rank, 1 + sum over k of P(y > k), and the others are probabilities.
-    """
-    columns = task.decode(logits)
-    if isinstance(task, Regression):
-        return np.array([columns[c] for c in columns], dtype=np.float64).T.reshape(len(logits), -1)
-    assert isinstance(task, Labelled | MultiLabel)
-    p_nk = np.array([columns[f"probability[{x}]"] for x in task.labels_], dtype=np.float64).T.reshape(len(logits), -1)
-    if not isinstance(task, Ordinal):
-        return p_nk
-    rank_n = p_nk @ np.arange(1.0, len(task.labels_) + 1)
-    return np.concatenate([rank_n[:, None], p_nk], axis=1)
 
 
 def chosen(task: Task, logits: Tensor, output: str | None = None) -> Ints:
-    """(N,) which of the K numbers is explained of each row: the asked one, or the row's own.
+    """(N,) which of the task's K quantities is explained of each row: the asked one, or the row's own.
 
-    That is the predicted label, of several labels the likeliest, of ordered labels the expected rank, and of several
-    targets the first. Raises InputError for an output that there is not, naming those that there are.
+    Raises InputError for an output that there is not, naming those that there are.
     """
-    if output is not None:
-        return np.full(len(logits), position(task, output))
-    if isinstance(task, Labelled) and not isinstance(task, Ordinal):
-        return numpy(task.classes(logits)).astype(np.int64)
-    if isinstance(task, MultiLabel):
-        return np.asarray(values(task, logits).argmax(1), dtype=np.int64)
-    return np.zeros(len(logits), dtype=np.int64)
+    return task.usual_quantity(logits) if output is None else np.full(len(logits), position(task, output))
 
 
 @contextmanager
@@ -82,21 +38,19 @@ def answering(learner: Learner) -> Iterator[None]:
 
 
 def position(task: Task, output: str) -> int:
-    """The place of an output among `names`. Raises InputError for one that there is not."""
-    there = names(task)
+    """The place of an output among the quantities. Raises InputError for one that there is not."""
+    there = task.quantities.names
     wanted = key(output.strip() if isinstance(output, str) else output)
     if wanted in there:
         return there.index(wanted)
-    if isinstance(task, Regression) and task.columns is None:
+    if not task.labels_ and task.columns is None:
         raise InputError(f"the model answers with one number, so there is no class {output!r} to explain; leave it out")
     raise InputError(f"the model has no class {output!r}; it has: {listed(there)}")
 
 
-def unit(task: Task, output: str) -> str:
-    """What a number that is explained is, for a reader."""
-    if isinstance(task, Regression):
-        return "the predicted value" if task.columns is None else f"the predicted {output}"
-    return "the expected rank" if isinstance(task, Ordinal) and output == RANK else f"the probability of {output}"
+def quantity(task: Task, output: str) -> Quantity:
+    """The quantity of this name."""
+    return task.quantities.every[position(task, output)]
 
 
 def truth(task: Task, cell: Any) -> str | None:

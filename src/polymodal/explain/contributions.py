@@ -102,7 +102,7 @@ def contributions(
             game = _Game(model, part, players, present[s : s + size], size)
             parts.append(_played(game, at, drawn, output))
     played = _Played(*(np.concatenate(x) for x in zip(*parts, strict=True)))
-    names = answers.names(model.task)
+    names = model.task.quantities.names
     additive = np.full(len(rows), np.nan)
     if sample and len(players) > 1 and len(rows) >= FEW:
         rest = 1 + np.random.default_rng(seed).permutation(len(rows) - 1)[: sample - 1]
@@ -144,7 +144,7 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
         def outputs(at: Mapping[str, Sequence[int]]) -> Tensor:
             n = len(next(iter(at.values())))
             parts = [logits_of({m: i[s : s + size] for m, i in at.items()}) for s in range(0, n, size)]
-            return torch.from_numpy(np.concatenate([answers.values(task, model.calibrated(x)) for x in parts]))
+            return torch.from_numpy(np.concatenate([task.values(model.calibrated(x)) for x in parts]))
 
         projection = emap(outputs, len(rows), players, len(rows))
     out: Floats = projection.additive.double().numpy()[np.arange(len(rows)), which]
@@ -153,7 +153,7 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
 
 def _value(model: Model, logits: Tensor, which: Ints) -> Floats:
     """(N,) the explained output of each row."""
-    out: Floats = answers.values(model.task, logits)[np.arange(len(which)), which]
+    out: Floats = model.task.values(logits)[np.arange(len(which)), which]
     return out
 
 

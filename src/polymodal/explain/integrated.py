@@ -29,10 +29,6 @@ from polymodal.modalities.pretrained.hub import Hub
 from polymodal.modalities.tabular.encoders import Fields, FTTransformer, TabularMLP
 from polymodal.modalities.text.encoders import Embedding
 from polymodal.ops import widened
-from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Labelled
-from polymodal.tasks.ordinal import Ordinal
-from polymodal.tasks.regress import Regression
 
 # A norm makes an answer of a direction, so that it jumps where the path leaves a baseline of 0: the path is cut where
 # such a jump would hide, and each stretch has steps of its own
@@ -92,9 +88,9 @@ def integrated(
 ) -> Integrated:  # fmt: skip
     """The scores of the parts of one row; see the head of this file.
 
-    inputs: of one row, all views. at: which of `answers.names` is explained; of a probability its log odds are, which
-    do not fade where the model is sure. calibrated: from the learner's logits to those of the probabilities that are
-    shown. Raises InputError for a learner that has no gradient there.
+    inputs: of one row, all views. at: which of the task's quantities is explained, by `Task.evidence`, which does not
+    fade where the model is sure. calibrated: from the learner's logits to those of the probabilities that are shown.
+    Raises InputError for a learner that has no gradient there.
     """
     if not can(learner, cut):
         raise InputError(
@@ -107,7 +103,7 @@ def integrated(
         entries = list(_entries(learner, inputs, cut))
 
         def f(*given: Tensor) -> Tensor:
-            return evidence(learner.task, calibrated(_answer(learner, inputs, cut, entries, given)), at)
+            return learner.task.evidence(calibrated(_answer(learner, inputs, cut, entries, given)), at)
 
         xs, blanks = tuple(e.values for e in entries), tuple(e.blank for e in entries)
         with torch.backends.cudnn.flags(enabled=False), torch.no_grad():  # its recurrent nets have no slopes in eval
@@ -134,27 +130,6 @@ def _by_part(entries: Sequence[Entry], slopes: Sequence[Tensor], parts: int) -> 
     for entry, slope in zip(entries, slopes, strict=True):
         out.index_add_(0, entry.owner.flatten().cpu() % (parts + 1), slope.flatten().cpu())
     return out
-
-
-def evidence(task: Task, logits: Tensor, at: int) -> Tensor:
-    """(B,) the explained output on a scale that does not saturate: log odds of a label, a target in its unit.
-
-    Of ordered labels the first output is the expected rank, 1 + sum over k of P(y > k).
-    """
-    y = logits.double()
-    if isinstance(task, Regression):
-        return y[:, at] * task.scale_[at] + task.center_[at]
-    if isinstance(task, Ordinal):
-        above = y.cummin(1).values.sigmoid()
-        if at == 0:
-            return 1 + above.sum(1)
-        ends = torch.cat([above.new_ones(len(above), 1), above, above.new_zeros(len(above), 1)], dim=1)
-        p = (ends[:, at - 1] - ends[:, at]).clamp(1e-9, 1 - 1e-9)
-        return p.log() - (1 - p).log()
-    if isinstance(task, Labelled):
-        others = torch.cat([y[:, :at], y[:, at + 1 :]], dim=1)
-        return y[:, at] - others.logsumexp(1)
-    return y[:, at]
 
 
 def entrance(encoder: nn.Module) -> nn.Module | None:

@@ -26,10 +26,6 @@ from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Stacked
 from polymodal.model import BATCH, Model
 from polymodal.progress import progress
-from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Labelled, MultiLabel
-from polymodal.tasks.labels import key, missing, plain, several
-from polymodal.tasks.regress import Regression, parse
 
 COUNT = 3  # rows that are shown of each space
 CHUNK = 1024  # training rows that are in memory at a time
@@ -125,13 +121,13 @@ def nearest(
     by, embed = found
     own = {s: _unit(v.values) for s, v in embed(row).items() if v.present[0]}
     best: dict[str, tuple[list[Neighbour], list[Neighbour]]] = {s: ([], []) for s in own}
-    name, total, other = "", 0, _differs(model.task, prediction)
+    name, total = "", 0
     with progress("nearest rows", 1, quiet) as tick:
         for part in chunks(train, CHUNK):
             name, total = part.name, total + part.rows
             tick(0.0, f"{total:,} training rows")
             for space, distance_n in _distances(model, part, embed, own, cache).items():
-                _keep(best[space], model, part, space, distance_n, other, skip)
+                _keep(best[space], model, part, space, distance_n, prediction, skip)
     spaces = [Space(s, near, away[0] if away else None) for s, (near, away) in best.items()]
     return Nearest(name, total, by, sorted(spaces, key=lambda s: s.modality != FUSED))
 
@@ -160,14 +156,14 @@ def _unit(x: Matrix) -> Matrix:
 
 def _keep(
     best: tuple[list[Neighbour], list[Neighbour]], model: Model, part: Table, space: str,
-    distance_n: NDArray[np.float64], other: Callable[[Any], bool], skip: int | None,
+    distance_n: NDArray[np.float64], prediction: Any, skip: int | None,
 ) -> None:  # fmt: skip
     """Add the best rows of a part to those known, and cut both lists again."""
     schema = model.preprocessor.schema
     labels = target_cells(part, schema) if all(t in part.columns for t in schema.target) else [None] * part.rows
     order = [int(i) for i in np.argsort(distance_n, kind="stable") if np.isfinite(distance_n[i])]
     order = [i for i in order if part.row_number(i) != skip]
-    away = next((i for i in order if other(labels[i])), None)
+    away = next((i for i in order if model.task.differs(labels[i], prediction)), None)
     for known, new, most in ((best[0], order[:COUNT], COUNT), (best[1], [] if away is None else [away], 1)):
         for i in new:
             cells = shown(model.preprocessor, part, i)
@@ -193,18 +189,6 @@ def shown(prep: Preprocessor, table: Table, at: int) -> dict[str, Shown]:
             text = cell if isinstance(cell, str) else "" if hasattr(cell, "__array__") else str(cell)
             out[m] = Shown(kind, resolve(cell, table.folder) if files else cell, text[:LONGEST])
     return out
-
-
-def _differs(task: Task, prediction: Any) -> Callable[[Any], bool]:
-    """Whether a training cell is another label than the prediction."""
-    if isinstance(task, Labelled):
-        return lambda cell: not missing(cell) and key(plain(cell)) != key(prediction)
-    if isinstance(task, MultiLabel):
-        own = {key(x) for x in prediction}
-        return lambda cell: not missing(cell) and {key(x) for x in several(cell, task.separator_)} != own
-    if isinstance(task, Regression) and task.columns is None:
-        return lambda cell: abs(parse(cell, "the target") - float(prediction)) > task.scale_[0]
-    return lambda cell: False
 
 
 # --- embeddings ---------------------------------------------------------------------------------------

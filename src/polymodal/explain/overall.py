@@ -125,14 +125,9 @@ def overall(
 
     Raises InputError for a model that writes text, an output that it does not have, a table without its columns.
     """
-    unit = "each row's predicted answer" if output is None else answers.unit(model.task, output)
-    names = answers.names(model.task)
-    if output is not None:
-        output = names[answers.position(model.task, output)]
-    elif len(names) == 1 or model.task.name == "ordinal":
-        unit = answers.unit(model.task, names[0])
-    elif model.task.link == "softmax":
-        unit = "the probability of each row's predicted label"
+    quantities = model.task.quantities
+    asked = None if output is None else answers.quantity(model.task, output)
+    output, unit = (None, quantities.usual) if asked is None else (asked.name, asked.meaning)
     table = Table.read(table)
     at = np.random.default_rng(seed).permutation(table.rows)[: max(1, limit)]
     some = table if len(at) == table.rows else table.take(sorted(at.tolist()))

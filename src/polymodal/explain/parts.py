@@ -60,7 +60,7 @@ class Attribution(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of a model, one of whose modalities is cut into parts. at: which of `answers.names` is explained."""
+    """One row of a model, one of whose modalities is cut into parts. at: which quantity is explained."""
 
     model: Model
     inputs: Mapping[str, Masked]
@@ -78,7 +78,7 @@ class Row(NamedTuple):
                 some = away[start : start + BATCH]
                 changed = {v: x.hidden(some) for v, x in self.cut.views.items()}
                 answer = logits(learner, self.inputs, changed, len(some)).float().cpu()
-                out.append(answers.values(learner.task, self.model.calibrated(answer))[:, self.at])
+                out.append(learner.task.values(self.model.calibrated(answer))[:, self.at])
         return np.concatenate(out)
 
     def there(self) -> NDArray[np.bool_]:
@@ -125,7 +125,7 @@ def attribute_rows(
     """`attribute` of the row at `index` of a table that is encoded already as `rows`, in the same order."""
     if method not in METHODS:
         raise InputError(f"there is no method {method!r}; it is one of: {', '.join(METHODS)}")
-    answers.names(model.task)  # refuses models that write
+    names = model.task.quantities.names  # refuses models that write
     views = _views(model, rows, index, modality)
     kind, columns = model.preprocessor.schema.modalities()[modality]
     named = table.cells(columns[0])[index]
@@ -142,7 +142,7 @@ def attribute_rows(
     scores = scored(one, model.learner, how)
     same = _randomised(one, scores, how, seed)
     faithful = faithfulness(scores, one.outputs, randomised=same, seed=seed)
-    return Attribution(modality, views[0], cut.where, scores, how, answers.names(model.task)[at], faithful)
+    return Attribution(modality, views[0], cut.where, scores, how, names[at], faithful)
 
 
 def scored(row: Row, learner: Learner, method: str, steps: Sequence[int] = STEPS) -> Floats:

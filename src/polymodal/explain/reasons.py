@@ -126,9 +126,9 @@ def reasons(
     hidden. Raises InputError for a row, output, method or column that is not there, and for a model that writes text.
     """
     task = model.task
-    answers.names(task)
+    names = task.quantities.names
     if output is not None:
-        output = answers.names(task)[answers.position(task, output)]
+        output = names[answers.position(task, output)]
     if method not in METHODS:
         raise InputError(f"there is no method {method!r}; it is one of: {', '.join(METHODS)}")
     whole = Table.read(table)
@@ -156,10 +156,10 @@ def reasons(
     has = all(t in whole.columns for t in schema.target)
     truth = answers.truth(task, target_cells(some, schema)[0]) if has else None
     cells = {m: x for m, x in shown(model.preprocessor, some, 0).items() if m not in absent}
+    meaning = answers.quantity(task, c.output[0]).meaning
     return Reasons(
-        whole.name, row, task.name, said, truth, answers.unit(task, c.output[0]), c, found, near, cells, absent,
-        list(one.bad), notes,
-    )  # fmt: skip
+        whole.name, row, task.name, said, truth, meaning, c, found, near, cells, absent, list(one.bad), notes
+    )
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -17,7 +17,6 @@ from polymodal.learners.matrix import Block, Join, Matrix
 from polymodal.learners.stacked import Extract, Stacked, key, meta
 from polymodal.modalities.extractor import Record
 from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Single
 
 ROOM = 2**24  # numbers that an extractor may make of a view if they are to be kept: 64 MiB a fold
 
@@ -86,7 +85,7 @@ class Library:
         self._parts: dict[tuple[str, int | None, int], Matrix] = {}
         self._fitted: dict[tuple[Member, int], Fitted] = {}
         self._y = task.answers(target)
-        self._weight = task.row_weight(target.values, torch.zeros(1)).numpy() if isinstance(task, Single) else None
+        self._weight = task.row_weights(target)
         views_of = {m: [v for v, of in self.views.items() if of == m] for m in self.modalities}
         self._present = {
             m: np.any([[r is not None for r in rows[v]] for v in vs], axis=0) for m, vs in views_of.items()

@@ -65,8 +65,7 @@ def _what(study: Study) -> str:
     kinds = {m: kind for m, (kind, _) in schema.modalities().items() if m in study.model.modalities}
     read = [f"{short(m, 30)} ({'plain columns' if k == 'tabular' else k})" for m, k in list(kinds.items())[:6]]
     more = f" and {len(kinds) - 6} more modalities" if len(kinds) > 6 else ""
-    labels = getattr(task, "labels_", None)
-    of = f", one of {len(labels):,} labels," if labels and task.name in ("binary", "multiclass", "ordinal") else ""
+    of = f", one of {len(task.labels_):,} labels," if "confusion" in task.capabilities else ""
     does = f"writes {short(study.target, 60)}" if study.writes else f"predicts {short(study.target, 60)}{of}"
     rows = (study.model.report.get("rows") or {}).get("train")
     learned = f", and learned it from {rows:,} rows" if rows else ""
@@ -180,8 +179,8 @@ def _facts(study: Study, found: Robustness | str) -> dict[str, Sequence[str]]:
 
 
 def _balance(study: Study) -> str:
-    labels, counts = getattr(study.model.task, "labels_", None), getattr(study.model.task, "counts_", None)
-    if not labels or not counts or study.writes:
+    labels, counts = study.model.task.labels_, study.model.task.counts_
+    if not labels:
         return ""
     ranked = sorted(zip(counts, labels, strict=True), key=lambda x: -x[0])
     named = ", ".join(f"{short(x, 30)} ({n:,})" for n, x in ranked[:LABELS])

@@ -11,7 +11,6 @@ from polymodal.report.blocks import Block, Card, Cards, Grid, Heading, Section, 
 from polymodal.report.figures import number
 from polymodal.report.looks import NAME, VALUE, short
 from polymodal.report.study import LABELS, Study
-from polymodal.tasks.regress import Regression
 from polymodal.uncertainty import presence
 
 SHOWN, LISTED, BAD = 20, 60, 12  # bars of a picture, lines of a table, unreadable cells
@@ -79,7 +78,6 @@ def _counted(labels: Counter[str], rows: int, name: str, missing: str) -> list[B
 
 def _numbers(study: Study, missing: str) -> list[Block]:
     task, x_nk = study.model.task, study.drawn.numbers
-    assert isinstance(task, Regression)
     names = [study.target] if task.columns is None else task.columns
     lines, out = [], []
     for k, x in enumerate(x_nk.T):

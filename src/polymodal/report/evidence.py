@@ -8,6 +8,7 @@ from PIL import Image
 
 from polymodal.data.table import Table
 from polymodal.errors import InputError, Unreadable
+from polymodal.explain.answers import quantity
 from polymodal.explain.contributions import Contributions
 from polymodal.explain.draw import lit, scaled, thumbnail
 from polymodal.explain.nearest import nearest
@@ -18,7 +19,6 @@ from polymodal.explain.places import Words as Written
 from polymodal.report.blocks import Block, Facts, Heat, Marked, signed, small
 from polymodal.report.looks import short, tail
 from polymodal.report.study import Study, sampled
-from polymodal.tasks.regress import Regression
 
 MODALITIES = 2  # of a row whose parts are shown
 SHOWN, WORDS, SIDE = 6, 80, 200  # bars, words, pixels
@@ -41,13 +41,13 @@ def parts(study: Study, row: int, one: Contributions) -> list[Block]:
             out.append(small(f"Parts of {short(m, 40)} are not shown: {short(e, 200)}"))
             continue
         if len(found.scores) > 1:
-            out.append(_shown(found, isinstance(study.model.task, Regression)))
+            out.append(_shown(found, quantity(study.model.task, found.output).scale))
     return out
 
 
-def _shown(a: Attribution, numbers: bool) -> Block:
-    """numbers: whether the answer is a number, so that gradients add up to it and not to log odds."""
-    unit = "log odds" if a.method == "integrated-gradients" and not numbers else "change of the answer"
+def _shown(a: Attribution, scale: str) -> Block:
+    """scale: what gradients add up to; empty: the answer itself."""
+    unit = scale if scale and a.method == "integrated-gradients" else "change of the answer"
     same = "" if a.faithful.randomised is None else f", likeness to random weights {a.faithful.randomised:.2f}"
     how = f"{a.method.replace('-', ' ')}; faithfulness gain {a.faithful.gain:+.2f}{same}"
     caption = f"{short(a.modality, 40)}, by {how}"

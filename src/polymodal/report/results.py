@@ -15,10 +15,8 @@ from polymodal.report.blocks import Block, Grid, Heading, Section, Words, drawn,
 from polymodal.report.figures import Span, interval, number
 from polymodal.report.looks import NAME, short
 from polymodal.report.study import COVERAGE, Study
-from polymodal.tasks.classify import MultiLabel, numpy
-from polymodal.tasks.regress import Regression
+from polymodal.tasks.classify import numpy
 from polymodal.uncertainty.conformal import Covered, binomial
-from polymodal.uncertainty.temperature import classes, confidence, probabilities
 
 CANDIDATES, CLASSES, PAIRS, BINS, METRICS = 24, 12, 20, 10, 40
 
@@ -83,10 +81,8 @@ def _compared(study: Study) -> list[Block]:
 
 def _confusion(study: Study) -> list[Block]:
     assert study.scores is not None
-    if isinstance(study.model.task, MultiLabel):
-        return _label_sets(study)
-    if study.scores.confusion is None:
-        return []
+    if study.scores.confusion is None:  # of several labels a row one isn't taken for another
+        return _label_sets(study) if study.model.task.labels_ else []
     labels, matrix = study.scores.confusion
     table = np.array(matrix).reshape(len(labels), len(labels))
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
@@ -126,9 +122,8 @@ def _per_class(labels: Sequence[Any], table: np.ndarray) -> list[Block]:
 
 def _label_sets(study: Study) -> list[Block]:
     task = study.model.task
-    assert isinstance(task, MultiLabel)
     logits, truth = study.known()
-    said, true = probabilities(task, logits) > 0.5, numpy(truth.values) > 0.5
+    said, true = task.probabilities(logits) > 0.5, numpy(truth.values) > 0.5
     order = np.argsort(-true.sum(0), kind="stable")[:PAIRS]
     rows = []
     for i in order:
@@ -142,16 +137,16 @@ def _label_sets(study: Study) -> list[Block]:
 
 def _residuals(study: Study) -> list[Block]:
     task = study.model.task
-    if not isinstance(task, Regression):
+    if "residuals" not in task.capabilities:
         return []
     logits, truth = study.known()
-    guess, true = numpy(logits.double()), numpy(truth.values.double())
+    guess, true = task.values(logits), task.values(truth.values)
     mask = numpy(truth.mask).reshape(len(true), -1)
     names = [study.target] if task.columns is None else task.columns
     out: list[Block] = [Heading("How far predictions are from the truth")]
     lines = []
-    for k, (center, scale) in enumerate(zip(task.center_, task.scale_, strict=True)):
-        y, t = (x[mask[:, k], k] * scale + center for x in (guess, true))
+    for k in range(task.outputs):
+        y, t = (x[mask[:, k], k] for x in (guess, true))
         if not len(y):
             continue
         name, error = short(names[k], NAME), y - t
@@ -170,7 +165,7 @@ def _reliability(study: Study) -> list[Block]:
     if study.scores.probabilities is None:
         return []
     lines = _before_and_after(study)
-    bins = [] if isinstance(study.model.task, MultiLabel) else reliability(study)
+    bins = [] if study.scores.confusion is None else reliability(study)
     grid = Grid("How good the probabilities are; less is better", ["rows", "log loss", "calibration error"], lines)
     out: list[Block] = [Heading("Do the probabilities mean what they say?"), grid]
     t = study.scores.probabilities["temperature"]
@@ -200,8 +195,7 @@ def _before_and_after(study: Study) -> list[list[str]]:
 def reliability(study: Study) -> list[tuple[float, float, float, float, int]]:
     """By bin of confidence that has rows: its mean, the share that is right, that share's 95% interval, and rows."""
     logits, truth = study.known()
-    sure = confidence(study.model.task, logits)
-    right = numpy(classes(study.model.task, logits) == truth.values)
+    sure, right = (x[:, 0] for x in study.model.task.decisions(logits, truth))
     at_b = np.minimum((sure * BINS).astype(int), BINS - 1)
     out = []
     for b in range(BINS):
@@ -217,7 +211,6 @@ def _coverage(study: Study) -> list[Block]:
     found = study.scores.coverage
     if found is None:
         return []
-    size = "mean width" if isinstance(study.model.task, Regression) else "labels a set"
     lines = [_covered("all rows", found.overall)]
     lines += [_covered(" + ".join(short(m, 30) for m in c.present) or "nothing", c) for c in found.patterns[:CLASSES]]
     each = [found.overall, *found.patterns]
@@ -231,7 +224,7 @@ def _coverage(study: Study) -> list[Block]:
               f"whatever is absent.{hope}"),
         *drawn(f"{title}; the dotted line is what was asked.", figures.spans, "coverage", title, shown,
                "share that holds the truth", COVERAGE),
-        Grid(title, ["present", "rows", "held the truth", "95% interval", size], lines),
+        Grid(title, ["present", "rows", "held the truth", "95% interval", found.unit], lines),
     ]  # fmt: skip
 
 

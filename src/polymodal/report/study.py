@@ -20,14 +20,10 @@ from polymodal.data.references import gathered
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
-from polymodal.learners.base import Generator
 from polymodal.model import Evaluation, Model
 from polymodal.report.looks import NAME, short
 from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Labelled, MultiLabel
-from polymodal.tasks.generate import Generation, references
-from polymodal.tasks.labels import key, missing, number, plain, several
-from polymodal.tasks.regress import Regression
+from polymodal.tasks.labels import missing
 
 COVERAGE = 0.9  # asked of the sets and intervals whose coverage is checked
 ENDLESS = 32  # texts that are written to be looked at, of a model whose rows have no label
@@ -81,7 +77,7 @@ class Study(NamedTuple):
     @property
     def writes(self) -> bool:
         """Whether the model writes texts."""
-        return isinstance(self.model.learner, Generator)
+        return "write" in self.model.task.capabilities
 
     @property
     def labelled(self) -> NDArray[np.int64]:
@@ -119,7 +115,7 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
     Raises InputError for a table that the model can't read, and for labels that it never saw.
     """
     prep, task = model.preprocessor, model.task
-    writes = isinstance(model.learner, Generator)
+    writes = "write" in task.capabilities
     drawn = sampled(source, prep.schema, task, min(rows, WRITTEN) if writes else rows, seed)
     encoded = prep.encode(drawn.table, task, cache=cache, quiet=True)
     known = bool(encoded.labelled().any())
@@ -143,7 +139,7 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
 def sampled(source: Any, schema: Schema, task: Task, rows: int, seed: int) -> Sampled:
     """Draw `rows` rows of a table and count all of it; texts with several references are one row each."""
     parts: Iterable[Table] = chunks(source, PART)
-    if isinstance(task, Generation):  # rows that differ in the text alone may stand far apart
+    if "write" in task.capabilities:  # rows that differ in the text alone may stand far apart
         parts = [gathered(Table.read(source), schema)]
     rng, kept, keys, total = np.random.default_rng(seed), None, np.zeros(0), 0
     count = _Counted(schema, task)
@@ -188,29 +184,12 @@ class _Counted:
             return
         known = [c for c in target_cells(part, self.schema) if not _empty(c)]
         self.known += len(known)
-        if isinstance(self.task, Labelled | MultiLabel):
-            self._label(known)
-        elif known and sum(map(len, self.numbers)) < NUMBERS:
-            self.numbers.append(np.array([self._number(c) for c in known], dtype=np.float64))
-
-    def _label(self, cells: list[Any]) -> None:
-        for c in cells:
-            found = several(c, self.task.separator_) if isinstance(self.task, MultiLabel) else [plain(c)]
-            for label in map(key, found):
+        if self.task.labels_:
+            for label in (x for c in known for x in self.task.labels_of(c)):
                 if label in self.labels or len(self.labels) < LABELS:
                     self.labels[label] += 1
-
-    def _number(self, cell: Any) -> list[float]:
-        if isinstance(self.task, Generation):
-            return [float(len(references(cell)))]
-        if isinstance(self.task, Regression) and self.task.columns is not None:
-            return [_or_nan(cell.get(c)) for c in self.task.columns]
-        return [_or_nan(cell)]
-
-
-def _or_nan(cell: Any) -> float:
-    x = None if missing(cell) else number(cell)
-    return np.nan if x is None else float(x)
+        elif known and sum(map(len, self.numbers)) < NUMBERS:
+            self.numbers.append(np.array([self.task.numbers_of(c) for c in known], dtype=np.float64))
 
 
 def _empty(cell: Any) -> bool:

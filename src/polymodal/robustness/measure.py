@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.data.encode import encode
 from polymodal.data.preprocess import Rows
@@ -25,8 +24,6 @@ from polymodal.model import Model
 from polymodal.robustness.noise import OPEN, Context, Noise, rng_of
 from polymodal.robustness.readings import spread
 from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Single
-from polymodal.tasks.regress import Regression
 
 Bools = NDArray[np.bool_]
 
@@ -56,23 +53,12 @@ class Scorer:
     def sample(self, logits: Tensor) -> Sample:
         """The metric on all rows and on each sample."""
         drawn = self._drawn or weights(self.rows, self.replicates, self.groups)
-        return Sample(self.value(logits), np.concatenate([np.zeros(0), *(self._scores(logits, w) for w in drawn)]))
+        draws = [self.task.score(logits, self.target, w) for w in drawn]
+        return Sample(self.value(logits), np.concatenate([np.zeros(0), *draws]))
 
     def value(self, logits: Tensor) -> float:
         """The metric on all rows."""
-        return float(self._scores(logits, np.ones((1, self.rows)))[0])
-
-    def _scores(self, logits: Tensor, counts: NDArray[Any]) -> NDArray[Any]:
-        """(R,) the one metric; `Task.scores` gives all, most of which take far longer than a confusion matrix."""
-        name, task = self.metric.name, self.task
-        if isinstance(task, Single) and bool(self.target.mask.all()):
-            guess = task.classes(logits).numpy()
-            table = metrics.confusion(self.target.values.numpy(), guess, counts, len(task.labels_))
-            return metrics.of_confusion(table)[name]
-        if isinstance(task, Regression) and task.columns is None and bool(self.target.mask.all()):
-            # r2 is the same in any unit
-            return metrics.r2(self.target.values[:, 0].double().numpy(), logits[:, 0].double().numpy(), counts)
-        return task.scores(logits, self.target, counts)[name]
+        return float(self.task.score(logits, self.target, np.ones((1, self.rows)))[0])
 
     def loss(self, sample: Sample, clean: Sample) -> Interval:
         """How much worse than clean, paired: positive is worse, whichever way the metric runs."""

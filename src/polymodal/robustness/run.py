@@ -24,7 +24,6 @@ from polymodal.robustness.measure import EXACT, Reader, Sample, Scorer, Source, 
 from polymodal.robustness.noise import MISMATCH, NOISES, Noise
 from polymodal.robustness.result import Absence, Noisy, Robustness, Subset, areas
 from polymodal.robustness.sentences import Words
-from polymodal.tasks.generate import Generation
 
 SEEDS = 3  # drawings of which cells go, whose scores are averaged
 LIMIT, TEXTS = 1000, 100  # rows; of a model that writes texts, each of which is searched for word by word
@@ -105,7 +104,8 @@ def robustness(
 def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, list[str]]:
     """At most `limit` rows that have a label, drawn by the seed, in the table's order; and what to say of that."""
     schema = model.preprocessor.schema
-    if isinstance(model.task, Generation):
+    writes = "write" in model.task.capabilities
+    if writes:
         table = gathered(table, schema)
     model.preprocessor.check(table)
     labels = model.preprocessor.labels(table, model.task, need=True)
@@ -115,7 +115,7 @@ def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, li
             f"none of the {table.rows:,} rows has a label in {', '.join(schema.target)!r}, so there is nothing to "
             "score; robustness needs a table with the target"
         )
-    most = min(limit, TEXTS) if isinstance(model.task, Generation) else limit
+    most = min(limit, TEXTS) if writes else limit
     notes = [f"{table.rows - len(known):,} rows without a label were left out"] if len(known) < table.rows else []
     if len(known) > most:
         why = ", since each text is searched for word by word" if most < limit else ""

@@ -1,17 +1,38 @@
 """The contract of a task, in prose: the only place that knows what the target means.
 
 cell --encode--> Tensor or None --collate--> Masked      logits --decode--> columns of a prediction table
+
+What every task can do is abstract. What only some can do stands in `capabilities`, and a verb asks there before it asks
+for it: nobody outside this package asks what class a task has.
+
+Axes: b or n row, c class or label, k quantity of an answer, r row of weights.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from polymodal.batch import Masked
+from polymodal.errors import InputError
+
+Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Capability = Literal[
+    "calibrate",  # `probabilities` and what follows from them: a temperature, log loss, Brier score, reliability
+    "abstain",  # `confidence`: rows may be left unanswered
+    "conformal",  # `nonconformity` and `region`: sets and intervals with a coverage that is asked for
+    "explain_parts",  # `quantities` of an answer: modalities and their parts make them
+    "confusion",  # one label a row: what is taken for what, how often it is right by how sure it is
+    "residuals",  # numbers a row, in units of their own: prediction less truth
+    "compare",  # many candidates on the same folds
+    "learning_curve",
+    "distill",  # a teacher's answers teach
+    "write",  # texts, searched for word by word; rows that differ in the target alone are references of one row
+]
 
 
 class Metric(NamedTuple):
@@ -19,6 +40,57 @@ class Metric(NamedTuple):
 
     name: str
     higher: bool
+
+
+class Quantity(NamedTuple):
+    """A number of an answer that can be explained.
+
+    meaning: what it is, for a reader, such as "the probability of cat". scale: that of `Task.evidence`; empty where it
+    is the number itself.
+    """
+
+    name: str
+    meaning: str
+    scale: str = ""
+
+
+class Quantities(NamedTuple):
+    """All K quantities of an answer. usual: the meaning of the one that is explained of a row where none is asked for,
+    whichever row it is."""
+
+    every: Sequence[Quantity]
+    usual: str
+
+    @property
+    def names(self) -> list[str]:
+        """Their names."""
+        return [q.name for q in self.every]
+
+
+class Region(ABC):
+    """All answers that are no stranger than the limits: a set of labels or an interval a row.
+
+    sizes: (B,) how large each is. unit: what a size counts, on average over rows.
+    """
+
+    unit: ClassVar[str]
+    sizes: Array
+
+    @abstractmethod
+    def columns(self) -> dict[str, list[Any]]:
+        """Columns of the prediction table."""
+
+
+class Extreme(NamedTuple):
+    """Rows of a kind that tell much of a model, such as those it gets most wrong.
+
+    order: (N,) the smaller, the more telling. among: (N,) which rows are of the kind.
+    """
+
+    title: str
+    definition: str
+    order: Array
+    among: Bools
 
 
 class Task(ABC):
@@ -31,11 +103,17 @@ class Task(ABC):
     name: ClassVar[str]  # "binary", "multiclass" ...
     whole: ClassVar[frozenset[str]] = frozenset()  # metrics of a set of rows, such as its variety: no sample has them
     link: ClassVar[str]  # from logits to the scale of the answer: "softmax", "sigmoid" or "identity"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    labels_: Sequence[Any] = ()  # that an answer is made of, and how many training rows have each
+    counts_: Sequence[int] = ()
+    columns: Sequence[str] | None = None  # names of several targets; None: there is one
 
     @abstractmethod
     def fit(self, cells: Iterable[Any]) -> Self:
         """Learn classes, weights or the scale from training cells. Raises InputError where nothing can be learned
         from them (no label at all, a constant target), naming what was seen and the way out. Returns self."""
+
+    # --- cells and their labels
 
     @property
     @abstractmethod
@@ -50,6 +128,25 @@ class Task(ABC):
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """Labels of one batch: mask (B,), or (B, K) where each of K targets may be missing on its own."""
 
+    def strata(self, cells: Sequence[Any]) -> list[Any] | None:
+        """What a split should keep in proportion: a class or bin a cell (none missing); None where nothing."""
+        return None
+
+    def labels_of(self, cell: Any) -> list[str]:
+        """The labels of a cell that is not missing, known or not, as `labels.key` spells them; of numbers and texts
+        none."""
+        return []
+
+    def numbers_of(self, cell: Any) -> list[float]:
+        """What is counted of a cell that has no labels: its numbers, NaN for one that is missing; of texts how many."""
+        return []
+
+    def differs(self, cell: Any, prediction: Any) -> bool:
+        """Whether a cell holds a label, and another than this prediction."""
+        return False
+
+    # --- learning and scoring
+
     @abstractmethod
     def loss(self, logits: Tensor, target: Masked) -> Tensor:
         """Scalar mean loss over labelled rows; 0, with a gradient of 0, where none is labelled."""
@@ -59,25 +156,95 @@ class Task(ABC):
         """What a learner without a loss of its own is to answer: class positions (B,) where the link is softmax, else
         (B, outputs) zeros and ones for sigmoid, numbers for identity, NaN where one is missing."""
 
-    @abstractmethod
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
-        """(B, outputs) -> columns of the prediction table: "prediction", then "probability" and one
-        "probability[label]" a class where the task has them."""
-
-    @abstractmethod
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
-        """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values are (R,),
-        NaN where a metric is undefined. Rows without a label are left out."""
-
-    def confusion(self, logits: Tensor, target: Masked) -> tuple[list[Any], list[list[int]]] | None:
-        """Labels, and counts of labelled rows by (true, predicted); None for a task without classes."""
-        return None
-
-    def strata(self, cells: Sequence[Any]) -> list[Any] | None:
-        """What a split should keep in proportion: a class or bin a cell (none missing); None where nothing."""
+    def row_weights(self, target: Masked) -> NDArray[Any] | None:
+        """(B,) how much each row counts for such a learner; None: all alike."""
         return None
 
     @property
     @abstractmethod
     def metric(self) -> Metric:
         """The metric of early stopping and of comparisons: one of those of `scores`."""
+
+    @abstractmethod
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values are (R,),
+        NaN where a metric is undefined. Rows without a label are left out."""
+
+    def score(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(R,) `metric` alone, for those who ask often."""
+        return self.scores(logits, target, weights)[self.metric.name]
+
+    def confusion(self, logits: Tensor, target: Masked) -> tuple[list[Any], list[list[int]]] | None:
+        """Labels, and counts of labelled rows by (true, predicted); None for a task without "confusion"."""
+        return None
+
+    # --- how an answer is said
+
+    @abstractmethod
+    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+        """(B, outputs) -> columns of the prediction table: "prediction", then "probability" and one
+        "probability[label]" a class where the task has them."""
+
+    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+        """Kinds of rows that tell most of a model, and what is said of each row; all rows are labelled.
+
+        A row that is shown of one kind is not shown of a later one.
+        """
+        return [], [""] * len(logits)
+
+    # --- how sure it is: of tasks that can "calibrate"; all rows are labelled
+
+    def probabilities(self, logits: Tensor) -> Array:
+        """(B, C) of each label."""
+        self._lacks("probabilities")
+
+    def confidence(self, logits: Tensor) -> Array:
+        """(B,) the probability of the prediction; of label sets, that of the label whose being there or not is least
+        sure."""
+        self._lacks("probabilities")
+
+    def decisions(self, logits: Tensor, target: Masked) -> tuple[Array, Bools]:
+        """(B, D) how sure each decision is, and whether it is right: one a row, or of label sets one a label."""
+        self._lacks("probabilities")
+
+    def log_loss(self, logits: Tensor, target: Masked, smoothing: float = 0.0) -> float:
+        """Mean over rows, without class weights, of -log p of the truth; of sigmoids, the mean over those of a row
+        too. smoothing: the share of the truth that all labels have alike."""
+        self._lacks("probabilities")
+
+    def brier(self, logits: Tensor, target: Masked) -> float:
+        """Mean over rows of the sum over classes of (p - truth)^2 (Brier 1950); of label sets the mean over labels."""
+        self._lacks("probabilities")
+
+    # --- what else may be true: of tasks that are "conformal"
+
+    def nonconformity(self, logits: Tensor, target: Masked) -> Array:
+        """(B,) how strange the truth of a labelled row is, on a scale without ends, so that sure models have no ties;
+        -inf for a set without labels."""
+        self._lacks("sets of answers")
+
+    def region(self, logits: Tensor, limits: Array) -> Region:
+        """All answers whose nonconformity is at most the row's limit (B,)."""
+        self._lacks("sets of answers")
+
+    # --- what an answer is made of: of tasks that can "explain_parts"
+
+    @property
+    def quantities(self) -> Quantities:
+        """The K numbers of an answer that can be explained. Raises InputError where an answer is no number."""
+        raise InputError(f"an answer of the task {self.name} is no number; only models that answer are explained so")
+
+    def values(self, logits: Tensor) -> Array:
+        """(B, K) quantities: probabilities of labels, or numbers in units of their own."""
+        self._lacks("quantities")
+
+    def evidence(self, logits: Tensor, at: int) -> Tensor:
+        """(B,) the quantity at this place on a scale that does not saturate, with gradients: log odds of a label."""
+        self._lacks("quantities")
+
+    def usual_quantity(self, logits: Tensor) -> NDArray[np.int64]:
+        """(B,) which quantity of each row is explained where none is asked for: what the model says of the row."""
+        return np.zeros(len(logits), dtype=np.int64)
+
+    def _lacks(self, what: str) -> NoReturn:
+        raise InputError(f"the task {self.name} has no {what}; it can {', '.join(sorted(self.capabilities)) or 'not'}")

@@ -1,4 +1,4 @@
-"""Classes: one of two, one of many, or any number at once.
+"""Classes: what all tasks of labels share, and one of two labels or one of many.
 
 n labelled row, c class. Imbalance: a row of class c weighs n_c ** -balance in the loss, normalised so that
 the mean weight over the training rows is 1. balance = 0 leaves the classes as they are, 1 gives each the same
@@ -8,7 +8,7 @@ total weight, and the default 0.5 lies between: rare classes are heard without d
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,20 +19,71 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.tasks.base import Metric, Task
-from polymodal.tasks.labels import count, key, listed, missing, plain, separator_of, several, shown
+from polymodal.tasks.base import (
+    Array,
+    Bools,
+    Capability,
+    Extreme,
+    Metric,
+    Quantities,
+    Quantity,
+    Region,
+    Task,
+)
+from polymodal.tasks.labels import count, key, listed, missing, plain, shown
+from polymodal.tasks.regions import LabelSets, against_each, taken
 
 SKEWED = 3.0  # above this ratio of the largest class to the smallest, accuracy says little
 
 
-class Labelled(Task):
-    """A task of which each row has one label out of `labels_`; `counts_` says how many training rows have
-    each.
-    """
+class Classes(Task):
+    """A task of which a row has labels out of `labels_`; `counts_` says how many training rows have each."""
 
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {"calibrate", "abstain", "conformal", "explain_parts", "compare", "learning_curve", "distill"}
+    )
     balance: float
     labels_: list[Any]
     counts_: list[int]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {key(label): i for i, label in enumerate(self.labels_)}
+
+    def _position(self, label: Any) -> int:
+        if (i := self._index.get(key(label))) is None:
+            raise InputError(
+                f"the label {shown(label)} was never seen in training; the known ones are {listed(self.labels_)}"
+            )
+        return i
+
+    def differs(self, cell: Any, prediction: Any) -> bool:
+        """Whether the labels are others."""
+        return not missing(cell) and {*self.labels_of(cell)} != {*self.labels_of(prediction)}
+
+    @abstractmethod
+    def label_scores(self, logits: Tensor) -> Array:
+        """(B, C) the nonconformity of each label; see `regions`."""
+
+    def region(self, logits: Tensor, limits: Array) -> Region:
+        """The sets of labels whose scores are at most the limits."""
+        return LabelSets(self.labels_, self.label_scores(logits) <= limits[:, None])
+
+    @property
+    def quantities(self) -> Quantities:
+        """The probability of each label."""
+        every = [Quantity(k, f"the probability of {k}", "log odds") for k in map(key, self.labels_)]
+        return Quantities(every, "the probability of each row's predicted label")
+
+    def values(self, logits: Tensor) -> Array:
+        """(B, C) probabilities."""
+        return self.probabilities(logits)
+
+
+class Labelled(Classes):
+    """A task of which each row has one label out of `labels_`."""
+
+    capabilities = Classes.capabilities | {"confusion"}
 
     def fit(self, cells: Iterable[Any]) -> Self:
         """Learn the labels and how many rows have each."""
@@ -54,20 +105,9 @@ class Labelled(Task):
     def _order(self, labels: list[Any], counts: list[int]) -> tuple[list[Any], list[int]]:
         return labels, counts
 
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {key(label): i for i, label in enumerate(self.labels_)}
-
     def encode(self, cell: Any) -> Tensor | None:
         """() int64, the position of the label in `labels_`; None where it is missing."""
-        if missing(cell):
-            return None
-        label = plain(cell)
-        if (i := self._index.get(key(label))) is None:
-            raise InputError(
-                f"the label {shown(label)} was never seen in training; the known ones are {listed(self.labels_)}"
-            )
-        return torch.tensor(i)
+        return None if missing(cell) else torch.tensor(self._position(plain(cell)))
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """(B,) int64 and the (B,) mask."""
@@ -78,6 +118,10 @@ class Labelled(Task):
         """The label of each cell, as text."""
         return [None if missing(c) else key(plain(c)) for c in cells]
 
+    def labels_of(self, cell: Any) -> list[str]:
+        """The one label."""
+        return [key(plain(cell))]
+
     @abstractmethod
     def classes(self, logits: Tensor) -> Tensor:
         """(B, outputs) -> (B,) the predicted positions in `labels_`."""
@@ -87,6 +131,35 @@ class Labelled(Task):
         truth, guess = truth_and(target, self.classes(logits))
         table = metrics.confusion(truth, guess, np.ones((1, len(truth))), len(self.labels_))[0]
         return self.labels_, table.round().astype(int).tolist()
+
+    def confidence(self, logits: Tensor) -> Array:
+        """(B,) the probability of the predicted class."""
+        return taken(self.probabilities(logits), numpy(self.classes(logits)))
+
+    def decisions(self, logits: Tensor, target: Masked) -> tuple[Array, Bools]:
+        """(B, 1) the confidence, and whether the predicted class is the true one."""
+        right = numpy(self.classes(logits) == target.values)
+        return self.confidence(logits)[:, None], right[:, None]
+
+    def brier(self, logits: Tensor, target: Masked) -> float:
+        """Mean over rows of the sum over classes."""
+        p_bc = self.probabilities(logits)
+        return float(((p_bc - np.eye(p_bc.shape[1])[numpy(target.values)]) ** 2).sum(1).mean())
+
+    def nonconformity(self, logits: Tensor, target: Masked) -> Array:
+        """(B,) the score of the true label."""
+        return taken(self.label_scores(logits), numpy(target.values))
+
+    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+        """By the probability of the true label."""
+        chance = taken(self.probabilities(logits), numpy(target.values))
+        sure, right = self.confidence(logits), numpy(self.classes(logits) == target.values)
+        return [
+            Extreme("Best", "Right, and the true label is given the greatest chance.", -chance, right),
+            Extreme("Worst", "Wrong, and the surest of it.", -sure, ~right),
+            Extreme("Most surprising", "The true label is given the least chance, of the rows not shown above.",
+                    chance, np.ones(len(chance), bool)),
+        ], [f"It gives the true label a chance of {c:.1%}." for c in chance]  # fmt: skip
 
     def row_weight(self, target_b: Tensor, like: Tensor) -> Tensor:
         """(B,) n_c ** -balance of each row's class, normalised to mean 1 over the training rows."""
@@ -119,6 +192,10 @@ class Single(Labelled):
         """(B,) positions in `labels_`."""
         return numpy(target.values)
 
+    def row_weights(self, target: Masked) -> NDArray[Any]:
+        """(B,) those of the loss."""
+        return numpy(self.row_weight(target.values, torch.zeros(1)))
+
     def classes(self, logits: Tensor) -> Tensor:
         """The greatest logit."""
         return logits.argmax(1)
@@ -140,6 +217,35 @@ class Single(Labelled):
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
         truth, p = truth_and(target, logits.double().softmax(1))
         return metrics.of_classes(truth, p, weights[:, numpy(target.mask)])
+
+    def score(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(R,) from the confusion matrix alone: the ranks that the other metrics need take far longer."""
+        if not bool(target.mask.all()):
+            return super().score(logits, target, weights)
+        table = metrics.confusion(numpy(target.values), numpy(self.classes(logits)), weights, len(self.labels_))
+        return metrics.of_confusion(table)[self.metric.name]
+
+    def probabilities(self, logits: Tensor) -> Array:
+        """(B, C) the softmax."""
+        return numpy(logits.double().softmax(1))
+
+    def log_loss(self, logits: Tensor, target: Masked, smoothing: float = 0.0) -> float:
+        """The cross-entropy."""
+        return float(cross_entropy(logits.double(), target.values, label_smoothing=smoothing))
+
+    def label_scores(self, logits: Tensor) -> Array:
+        """(B, C) log odds against each label."""
+        return numpy(against_each(logits))
+
+    def evidence(self, logits: Tensor, at: int) -> Tensor:
+        """(B,) log odds of the label."""
+        y = logits.double()
+        others = torch.cat([y[:, :at], y[:, at + 1 :]], dim=1)
+        return y[:, at] - others.logsumexp(1)
+
+    def usual_quantity(self, logits: Tensor) -> NDArray[np.int64]:
+        """(B,) the predicted label."""
+        return numpy(self.classes(logits)).astype(np.int64)
 
 
 class Binary(Single):
@@ -167,104 +273,14 @@ class MultiClass(Single):
         self.balance = balance
 
 
-class MultiLabel(Task):
-    """Any number of K labels at once, none included: one sigmoid each.
-
-    A cell is a list, a JSON list as text, or text with a separator: the first of ``|``, ``;`` and ``,`` that
-    the training cells hold, or the one given. An empty list is a label (none of them); an empty cell is a
-    missing one. In the loss a positive of label c weighs (negatives / positives) ** balance.
-    """
-
-    name = "multilabel"
-    link = "sigmoid"
-
-    def __init__(self, balance: float = 0.5, separator: str | None = None) -> None:
-        self.balance, self.separator = balance, separator
-        self.labels_: list[Any] = []
-        self.counts_: list[int] = []
-        self.rows_: int = 0
-        self.separator_: str | None = separator
-
-    def fit(self, cells: Iterable[Any]) -> Self:
-        """Learn the separator, the labels, and how many rows have each."""
-        known = [c for c in cells if not missing(c)]
-        self.separator_ = separator_of(known) if self.separator is None else self.separator
-        rows = [several(c, self.separator_) for c in known]
-        self.labels_, self.counts_ = count(x for row in rows for x in row)
-        self.rows_ = len(rows)
-        self.__dict__.pop("_index", None)
-        if not self.labels_:
-            raise InputError("no row has a label, so there is nothing to learn; name another target column")
-        if all(c == self.rows_ for c in self.counts_):
-            raise InputError(
-                f"the target is constant: all {self.rows_:,} labelled rows have {listed(self.labels_)}; "
-                "there is nothing to learn from it, so name another target column"
-            )
-        return self
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {key(label): i for i, label in enumerate(self.labels_)}
-
-    @property
-    def outputs(self) -> int:
-        """One logit a label."""
-        return len(self.labels_)
-
-    def encode(self, cell: Any) -> Tensor | None:
-        """(K,) float32, 1 for each label that the row has; None where the cell is missing."""
-        if missing(cell):
-            return None
-        out = torch.zeros(len(self.labels_))
-        for label in several(cell, self.separator_):
-            if (i := self._index.get(key(label))) is None:
-                raise InputError(
-                    f"the label {shown(label)} was never seen in training; the known ones are {listed(self.labels_)}"
-                )
-            out[i] = 1
-        return out
-
-    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
-        """(B, K) float32 and the (B,) mask."""
-        empty = torch.zeros(len(self.labels_))
-        values = torch.stack([empty if c is None else c for c in cells]) if cells else empty[None][:0]
-        return Masked(values, torch.tensor([c is not None for c in cells], dtype=torch.bool))
-
-    def loss(self, logits: Tensor, target: Masked) -> Tensor:
-        """Mean over labelled rows and labels of the weighted binary cross-entropy."""
-        y_bk = torch.where(target.mask[:, None], target.values, 0).to(logits.dtype)
-        counts = logits.new_tensor(self.counts_)
-        weight = ((self.rows_ - counts).clamp(min=1) / counts) ** self.balance
-        loss_bk = binary_cross_entropy_with_logits(logits, y_bk, pos_weight=weight, reduction="none")
-        return labelled_mean(loss_bk.mean(1), target.mask)
-
-    def answers(self, target: Masked) -> NDArray[Any]:
-        """(B, K) ones for the labels that the row has."""
-        return numpy(target.values)
-
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
-        """prediction, a list of the labels more likely than not, and the probability of each."""
-        p_bk = logits.double().sigmoid()
-        chosen = [[self.labels_[i] for i in np.flatnonzero(row)] for row in numpy(p_bk > 0.5)]
-        each = {f"probability[{label}]": p_bk[:, i].tolist() for i, label in enumerate(self.labels_)}
-        return {"prediction": chosen, **each}
-
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
-        """See `metrics.of_label_sets`."""
-        truth, score = truth_and(target, logits.double())
-        return metrics.of_label_sets(truth > 0.5, score, weights[:, numpy(target.mask)])
-
-    @property
-    def metric(self) -> Metric:
-        """Average precision, the mean over labels: it moves before any probability crosses one half, unlike
-        F1.
-        """
-        return Metric("average_precision", higher=True)
-
-
 def labelled_mean(loss_b: Tensor, mask_b: Tensor) -> Tensor:
     """Mean over the True rows; 0, with a gradient of 0, where there is none."""
     return torch.where(mask_b, loss_b, 0).sum() / mask_b.sum().clamp(min=1)
+
+
+def binary_log_loss(logits: Tensor, y: Tensor, smoothing: float) -> float:
+    """Mean of -log p of each of many yes or no."""
+    return float(binary_cross_entropy_with_logits(logits, y * (1 - smoothing) + smoothing / 2))
 
 
 def decoded(labels: Sequence[Any], chosen_b: Tensor, p_bc: Tensor) -> dict[str, Sequence[Any]]:

@@ -22,7 +22,7 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.gradients import smoothed_cross_entropy
 from polymodal.sentences import key, scores
-from polymodal.tasks.base import Metric, Task
+from polymodal.tasks.base import Capability, Extreme, Metric, Task
 from polymodal.tasks.labels import is_json_list, missing
 from polymodal.tasks.vocabulary import Vocabulary, WordList
 
@@ -42,6 +42,7 @@ class Generation(Task):
     name: ClassVar[str] = "generate"
     link: ClassVar[str] = "softmax"
     whole: ClassVar[frozenset[str]] = frozenset({"distinct_1", "distinct_2", "vocabulary"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"write"})
 
     def __init__(
         self,
@@ -99,6 +100,10 @@ class Generation(Task):
             if c is not None:
                 values[i, : c.shape[0], : c.shape[1]] = c
         return Masked(values, values > 0)
+
+    def numbers_of(self, cell: Any) -> list[float]:
+        """How many references it has."""
+        return [float(len(references(cell)))]
 
     def texts(self, target: Masked) -> list[list[str]]:
         """The references of each row; an empty list where there is none."""
@@ -160,6 +165,18 @@ class Generation(Task):
     def metric(self) -> Metric:
         """`measure`."""
         return Metric(self.measure, self.measure not in LOWER_IS_BETTER)
+
+    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+        """By the metric of the row alone."""
+        name, higher = self.metric
+        value = self.score(logits, target, np.eye(len(logits)))
+        order = np.where(np.isnan(value), -np.inf, value if higher else -value)
+        most, least = ("greatest", "least") if higher else ("least", "greatest")
+        every = np.ones(len(logits), bool)
+        return [
+            Extreme("Best", f"The {most} {name} of all.", -order, every),
+            Extreme("Worst, and most surprising", f"The {least} {name} of all.", order, every),
+        ], [f"{name} of this row alone: {v:.3f}." for v in value]
 
     def _references(self, cell: Any) -> list[str]:
         return [t[: CHARACTERS * self.limit] for t in references(cell)]

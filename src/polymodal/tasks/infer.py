@@ -9,9 +9,10 @@ import numpy as np
 
 from polymodal.errors import InputError
 from polymodal.tasks.base import Task
-from polymodal.tasks.classify import Binary, MultiClass, MultiLabel
+from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.labels import count, is_json_list, key, listed, missing, number, plain, several, shown
+from polymodal.tasks.multilabel import MultiLabel
 from polymodal.tasks.regress import Regression
 from polymodal.tasks.vocabulary import UNSPACED
 

@@ -12,9 +12,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.tasks.base import Metric
-from polymodal.tasks.classify import Labelled, decoded, labelled_mean, numpy, truth_and
+from polymodal.tasks.base import Array, Metric, Quantities, Quantity
+from polymodal.tasks.classify import Labelled, binary_log_loss, decoded, labelled_mean, numpy, truth_and
 from polymodal.tasks.labels import key, listed, number, plain
+from polymodal.tasks.regions import worse_tail
+
+RANK = "expected rank"  # the least label has rank 1
 
 
 class Ordinal(Labelled):
@@ -73,9 +76,7 @@ class Ordinal(Labelled):
 
     def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
         """prediction, its probability, and the probability of each class."""
-        above = logits.double().cummin(1).values.sigmoid()
-        one, zero = above.new_ones(len(above), 1), above.new_zeros(len(above), 1)
-        return decoded(self.labels_, self.classes(logits), -torch.cat([one, above, zero], 1).diff(dim=1))
+        return decoded(self.labels_, self.classes(logits), -_surviving(logits).diff(dim=1))
 
     def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_ranks`."""
@@ -86,3 +87,47 @@ class Ordinal(Labelled):
     def metric(self) -> Metric:
         """Mean absolute error, in steps of the order."""
         return Metric("mae", higher=False)
+
+    def probabilities(self, logits: Tensor) -> Array:
+        """(B, C) P(y > k - 1) - P(y > k)."""
+        return numpy(-_surviving(logits).diff(dim=1))
+
+    def log_loss(self, logits: Tensor, target: Masked, smoothing: float = 0.0) -> float:
+        """Mean over rows and questions of the binary cross-entropy."""
+        above_bk = target.values[:, None] > torch.arange(self.outputs)
+        return binary_log_loss(_monotone(logits), above_bk.double(), smoothing)
+
+    def label_scores(self, logits: Tensor) -> Array:
+        """(B, C) log odds of the worse tail."""
+        return numpy(worse_tail(_monotone(logits)))
+
+    @property
+    def quantities(self) -> Quantities:
+        """The expected rank, 1 + sum over k of P(y > k), and the probability of each label."""
+        rank = Quantity(RANK, f"the {RANK}")
+        return Quantities([rank, *super().quantities.every], rank.meaning)
+
+    def values(self, logits: Tensor) -> Array:
+        """(B, 1 + C) the expected rank, and probabilities."""
+        p_bc = self.probabilities(logits)
+        rank_b = p_bc @ np.arange(1.0, len(self.labels_) + 1)
+        return np.concatenate([rank_b[:, None], p_bc], axis=1)
+
+    def evidence(self, logits: Tensor, at: int) -> Tensor:
+        """(B,) the expected rank, or log odds of a label."""
+        if at == 0:
+            return 1 + _monotone(logits).sigmoid().sum(1)
+        above = _surviving(logits)
+        p = (above[:, at - 1] - above[:, at]).clamp(1e-9, 1 - 1e-9)
+        return p.log() - (1 - p).log()
+
+
+def _monotone(logits: Tensor) -> Tensor:
+    """(B, K) logits that never rise from one question to the next."""
+    return logits.double().cummin(1).values
+
+
+def _surviving(logits: Tensor) -> Tensor:
+    """(B, K + 2) P(y > k), from the 1 before the least label to the 0 after the greatest."""
+    above = _monotone(logits).sigmoid()
+    return torch.cat([above.new_ones(len(above), 1), above, above.new_zeros(len(above), 1)], 1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from torch.nn.functional import huber_loss
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.tasks.base import Metric, Task
+from polymodal.tasks.base import Array, Capability, Extreme, Metric, Quantities, Quantity, Region, Task
 from polymodal.tasks.classify import labelled_mean, numpy
-from polymodal.tasks.labels import missing, shown
+from polymodal.tasks.labels import missing, number, shown
+from polymodal.tasks.regions import Intervals
 
 IQR = 1.3489795003921634  # interquartile range of a standard normal
 
@@ -34,6 +35,11 @@ class Regression(Task):
 
     name = "regression"
     link = "identity"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {"conformal", "explain_parts", "residuals", "compare", "learning_curve", "distill"}
+    )
+
+    columns: list[str] | None
 
     def __init__(self, columns: list[str] | None = None, delta: float = 3.0) -> None:
         self.columns, self.delta = columns, delta
@@ -137,6 +143,72 @@ class Regression(Task):
     def metric(self) -> Metric:
         """r2: the share of the variance that is explained."""
         return Metric("r2", higher=True)
+
+    def score(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(R,) r2 alone, which is the same in any unit: the ranks that other metrics need take far longer."""
+        if self.columns is not None or not bool(target.mask.all()):
+            return super().score(logits, target, weights)
+        truth, guess = (numpy(x[:, 0].double()) for x in (target.values, logits))
+        return metrics.r2(truth, guess, weights)
+
+    def numbers_of(self, cell: Any) -> list[float]:
+        """Of each target."""
+        cells = [cell] if self.columns is None else [cell.get(c) for c in self.columns]
+        known = [None if missing(c) else number(c) for c in cells]
+        return [math.nan if x is None else x for x in known]
+
+    def differs(self, cell: Any, prediction: Any) -> bool:
+        """Whether one number is further away than the targets' usual spread; of several, none is."""
+        return self.columns is None and abs(self.numbers_of(cell)[0] - float(prediction)) > self.scale_[0]
+
+    def nonconformity(self, logits: Tensor, target: Masked) -> Array:
+        """(B,) the greatest distance of a target that is known, in units of its spread."""
+        error_bk = (logits.double() - target.values.double()).abs()
+        mask = target.mask[:, None] if target.mask.ndim == 1 else target.mask
+        return numpy(torch.where(mask, error_bk, -torch.inf).amax(1))
+
+    def region(self, logits: Tensor, limits: Array) -> Region:
+        """An interval around each number, as wide in units of its spread as those beside it."""
+        middle, half = numpy(logits.double()), limits[:, None] * np.ones((1, self.outputs))
+        widths = 2 * limits * (self.scale_[0] if self.columns is None else 1.0)
+        low, high = self._in_units(middle - half), self._in_units(middle + half)
+        return Intervals(self.columns, low, high, widths)
+
+    @property
+    def quantities(self) -> Quantities:
+        """Each target in its unit."""
+        if self.columns is None:
+            return Quantities([Quantity("the value", "the predicted value")], "the predicted value")
+        return Quantities([Quantity(c, f"the predicted {c}") for c in self.columns], "each row's predicted answer")
+
+    def values(self, logits: Tensor) -> Array:
+        """(B, K) each target in its unit."""
+        return self._in_units(numpy(logits))
+
+    def evidence(self, logits: Tensor, at: int) -> Tensor:
+        """(B,) the target in its unit."""
+        return logits.double()[:, at] * self.scale_[at] + self.center_[at]
+
+    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+        """By how far the prediction is from the truth."""
+        mask = numpy(target.mask).reshape(len(logits), -1)
+        error_nk = np.where(mask, numpy(logits.double()) - numpy(target.values.double()), np.nan)
+        size, way, every = np.nanmean(np.abs(error_nk), axis=1), error_nk[:, 0], np.ones(len(logits), bool)
+        units = [[f"{u:+.4g}" for u in row if u == u] for row in error_nk * np.asarray(self.scale_)]
+        said = [f"Prediction less truth: {', '.join(e[:4])}." for e in units]
+        if self.columns is not None:
+            why = ", on average over the targets, each in units of its spread"
+            return [
+                Extreme("Best", f"The prediction is nearest to the truth{why}.", size, every),
+                Extreme("Worst, and most surprising", f"The prediction is furthest from the truth{why}.", -size, every),
+            ], said
+        return [
+            Extreme("Best", "The prediction is nearest to the truth.", size, every),
+            Extreme("Worst, and most surprising: far too high", "The prediction is furthest above the truth.",
+                    -way, way > 0),
+            Extreme("Worst, and most surprising: far too low", "The prediction is furthest below the truth.",
+                    way, way < 0),
+        ], said  # fmt: skip
 
 
 def parse(cell: Any, name: str) -> float:

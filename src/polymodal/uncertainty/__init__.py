@@ -29,10 +29,8 @@ from torch import Tensor
 from polymodal.data.preprocess import Rows
 from polymodal.errors import InputError
 from polymodal.learners.base import Learner
-from polymodal.tasks.base import Task
-from polymodal.tasks.generate import Generation
-from polymodal.tasks.regress import Regression
-from polymodal.uncertainty.conformal import Array, Pattern, named, pattern, true_scores
+from polymodal.tasks.base import Array, Task
+from polymodal.uncertainty.conformal import Pattern, named, pattern
 from polymodal.uncertainty.temperature import tempered
 
 ROWS, PATTERNS, ANSWERS = 2000, 31, 30_000  # at most so many rows and patterns, and rows times patterns
@@ -76,14 +74,14 @@ class Calibration:
 def calibrate(
     learner: Learner, rows: Rows, views: Mapping[str, str], groups: Sequence[Any] | None = None, seed: int = 0
 ) -> Calibration | None:
-    """Find a learner's temperature and scores by rows that it was not fitted on; None for one that writes text.
+    """Find a learner's temperature and scores by rows that it was not fitted on; None where the task isn't "conformal".
 
     views: the modality that each input is a view of. At most ROWS labelled rows, drawn by the seed, and PATTERNS
     patterns are looked at, and fewer rows of many patterns (ANSWERS); encoders run once, whatever the patterns.
     """
     task = learner.task
     at = np.flatnonzero(rows.labelled())
-    if isinstance(task, Generation) or not len(at):
+    if "conformal" not in task.capabilities or not len(at):
         return None
     views = {v: views[v] for v in learner.reads}
     here = presence(rows, views)
@@ -100,7 +98,7 @@ def calibrate(
     lists = []
     for present, logits in zip(wanted, found, strict=True):
         fits = torch.from_numpy(here_bm[:, [m in present for m in modalities]].all(1))
-        lists.append(pattern(present, true_scores(task, logits[fits] / t, target.take(fits))))
+        lists.append(pattern(present, task.nonconformity(logits[fits] / t, target.take(fits))))
     return Calibration(t, len(rows), losses, eces, modalities, lists, grouped)
 
 
@@ -150,9 +148,9 @@ def check(task: Task, calibration: Calibration | None, coverage: float | None, a
     for option, share in (("--coverage", coverage), ("--abstain", abstain)):
         if share is not None and not 0 < share < 1:
             raise InputError(f"{option} can't be {share!r}; it must be a share between 0 and 1, such as 0.9")
-        if share is not None and isinstance(task, Generation):
+        if share is not None and "conformal" not in task.capabilities:
             raise InputError(f"the model writes text, and {option} is for labels and numbers; leave it out")
-    if abstain is not None and isinstance(task, Regression):
+    if abstain is not None and "abstain" not in task.capabilities:
         raise InputError(
             "a regression has no probability that --abstain could go by; ask for intervals with --coverage, and leave "
             "out the rows whose intervals are too wide"

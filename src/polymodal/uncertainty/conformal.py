@@ -1,34 +1,22 @@
 """Sets and intervals that hold the truth as often as asked: split conformal prediction. Vovk, Gammerman & Shafer 2005.
 
-b row, c class or label, k question of an ordinal task or target of a regression.
+b row, m modality.
 
-A **score** says how strange an answer would be, on a scale without ends, so that sure models have no ties. A set is all
-answers whose score is at most the limit: the ceil((n + 1) * coverage)-th smallest score of the truth in n other rows.
-
-    one label a row  log((1 - p_c) / p_c): the least ambiguous sets (Sadinle, Lei & Wasserman 2019). They are the
-                     smallest on average, and may be empty: no label is likely enough, so the row is a strange one
-    ordered labels   max(-l_(c-1), l_c), l_k being the monotone logit of y > k: both tails of the answer, so that a set
-                     is a run of neighbours
-    label sets       -l_c, of a row the greatest over the labels that it has: a set holds ALL labels of the row
-    numbers          |y - prediction| in units of each target's spread, of several targets the greatest, so that all of
-                     them lie in their intervals at once (Lei et al. 2018)
+A **score** says how strange an answer would be (`Task.nonconformity`). A set (`Task.region`) is all answers whose score
+is at most the limit: the ceil((n + 1) * coverage)-th smallest score of the truth in n other rows.
 """
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.tasks.base import Task
-from polymodal.tasks.classify import MultiLabel, numpy
-from polymodal.tasks.ordinal import Ordinal
-from polymodal.tasks.regress import Regression
+from polymodal.tasks.base import Array, Task
+from polymodal.tasks.classify import numpy
 
-Array = NDArray[np.float64]
 KEPT = 512  # scores of a pattern
 
 
@@ -75,60 +63,6 @@ def pattern(present: Sequence[str], scores: Array) -> Pattern:
     return Pattern(list(present), len(scores), " ".join(str(x) for x in up))
 
 
-def label_scores(task: Task, logits: Tensor) -> Array:
-    """(B, C) how strange each class or label would be; see the head of this file."""
-    l_bc = logits.double()
-    if isinstance(task, MultiLabel):
-        return numpy(-l_bc)
-    if isinstance(task, Ordinal):
-        l_bc = l_bc.cummin(1).values
-        end = l_bc.new_full((len(l_bc), 1), -torch.inf)
-        return numpy(torch.maximum(torch.cat([end, -l_bc], 1), torch.cat([l_bc, end], 1)))
-    top = l_bc.argmax(1, keepdim=True)
-    every = l_bc.logsumexp(1, keepdim=True)
-    # the others together: 1 - p loses its digits where p is near 1, so that of the likeliest is summed without it
-    others = every + torch.log1p(-(l_bc - every).exp().clamp(max=0.5))
-    others.scatter_(1, top, l_bc.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True))
-    return numpy(others - l_bc)
-
-
-def true_scores(task: Task, logits: Tensor, target: Masked) -> Array:
-    """(B,) the score of the truth of rows that have a label; -inf for a row whose set of labels is empty."""
-    if isinstance(task, Regression):
-        error_bk = (logits.double() - target.values.double()).abs()
-        mask = target.mask[:, None] if target.mask.ndim == 1 else target.mask
-        return numpy(torch.where(mask, error_bk, -torch.inf).amax(1))
-    s_bc, truth = label_scores(task, logits), numpy(target.values)
-    if isinstance(task, MultiLabel):
-        out: Array = np.where(truth > 0.5, s_bc, -np.inf).max(1)
-        return out
-    own: Array = np.take_along_axis(s_bc, truth[:, None], 1)[:, 0]
-    return own
-
-
-def answered(task: Task, logits: Tensor, limits: Array) -> dict[str, list[Any]]:
-    """Columns of the prediction table: "set", a list of labels a row; or "low" and "high", "low[name]" of several
-    numbers."""
-    if not isinstance(task, Regression):
-        inside = label_scores(task, logits) <= limits[:, None]
-        labels = task.labels_  # type: ignore[attr-defined]
-        return {"set": [[labels[i] for i in np.flatnonzero(row)] for row in inside]}
-    middle, half = numpy(logits.double()), limits[:, None] * np.ones((1, task.outputs))
-    out: dict[str, list[Any]] = {}
-    for end, units in (("low", middle - half), ("high", middle + half)):
-        for k, (center, scale) in enumerate(zip(task.center_, task.scale_, strict=True)):
-            name = end if task.columns is None else f"{end}[{task.columns[k]}]"
-            out[name] = (units[:, k] * scale + center).tolist()
-    return out
-
-
-def sizes(task: Task, logits: Tensor, limits: Array) -> Array:
-    """(B,) labels in each set; widths in the target's unit, of several targets in units of their spreads."""
-    if isinstance(task, Regression):
-        return 2 * limits * (task.scale_[0] if task.columns is None else 1.0)
-    return np.asarray((label_scores(task, logits) <= limits[:, None]).sum(1), dtype=np.float64)
-
-
 class Covered(NamedTuple):
     """How often the truth was in the set, with a 95% binomial interval; size: mean labels a set, or width."""
 
@@ -141,9 +75,11 @@ class Covered(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """What was asked and what was found: over all rows, and by pattern of presence, the commonest first."""
+    """What was asked and what was found: over all rows, and by pattern of presence, the commonest first. unit: what a
+    size is."""
 
     asked: float
+    unit: str
     overall: Covered
     patterns: list[Covered]
 
@@ -156,13 +92,13 @@ def coverage_of(
     keep = target.present()
     logits, target, at = logits[keep], target.take(keep), numpy(keep)
     here_bm, limits = here_bm[at], limits[at]
-    hit, size = true_scores(task, logits, target) <= limits, sizes(task, logits, limits)
+    hit, region = task.nonconformity(logits, target) <= limits, task.region(logits, limits)
     met, place, counts = np.unique(here_bm, axis=0, return_inverse=True, return_counts=True)
     each = []
     for i in np.argsort(-counts, kind="stable"):
         rows = place.reshape(-1) == i
-        each.append(_covered(named(modalities, met[i]), hit[rows], size[rows]))
-    return Coverage(asked, _covered(list(modalities), hit, size), each)
+        each.append(_covered(named(modalities, met[i]), hit[rows], region.sizes[rows]))
+    return Coverage(asked, region.unit, _covered(list(modalities), hit, region.sizes), each)
 
 
 def _covered(present: list[str], hit: NDArray[np.bool_], size: Array) -> Covered:

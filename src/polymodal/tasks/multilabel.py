@@ -1,0 +1,164 @@
+"""Any number of labels a row."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from polymodal import metrics
+from polymodal.batch import Masked
+from polymodal.errors import InputError
+from polymodal.tasks.base import Array, Bools, Extreme, Metric, Quantities
+from polymodal.tasks.classify import Classes, binary_log_loss, labelled_mean, numpy, truth_and
+from polymodal.tasks.labels import count, key, listed, missing, separator_of, several
+
+
+class MultiLabel(Classes):
+    """Any number of K labels at once, none included: one sigmoid each.
+
+    A cell is a list, a JSON list as text, or text with a separator: the first of ``|``, ``;`` and ``,`` that
+    the training cells hold, or the one given. An empty list is a label (none of them); an empty cell is a
+    missing one. In the loss a positive of label c weighs (negatives / positives) ** balance.
+    """
+
+    name = "multilabel"
+    link = "sigmoid"
+
+    def __init__(self, balance: float = 0.5, separator: str | None = None) -> None:
+        self.balance, self.separator = balance, separator
+        self.labels_, self.counts_ = [], []
+        self.rows_: int = 0
+        self.separator_: str | None = separator
+
+    def fit(self, cells: Iterable[Any]) -> Self:
+        """Learn the separator, the labels, and how many rows have each."""
+        known = [c for c in cells if not missing(c)]
+        self.separator_ = separator_of(known) if self.separator is None else self.separator
+        rows = [several(c, self.separator_) for c in known]
+        self.labels_, self.counts_ = count(x for row in rows for x in row)
+        self.rows_ = len(rows)
+        self.__dict__.pop("_index", None)
+        if not self.labels_:
+            raise InputError("no row has a label, so there is nothing to learn; name another target column")
+        if all(c == self.rows_ for c in self.counts_):
+            raise InputError(
+                f"the target is constant: all {self.rows_:,} labelled rows have {listed(self.labels_)}; "
+                "there is nothing to learn from it, so name another target column"
+            )
+        return self
+
+    @property
+    def outputs(self) -> int:
+        """One logit a label."""
+        return len(self.labels_)
+
+    def encode(self, cell: Any) -> Tensor | None:
+        """(K,) float32, 1 for each label that the row has; None where the cell is missing."""
+        if missing(cell):
+            return None
+        out = torch.zeros(len(self.labels_))
+        for label in several(cell, self.separator_):
+            out[self._position(label)] = 1
+        return out
+
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """(B, K) float32 and the (B,) mask."""
+        empty = torch.zeros(len(self.labels_))
+        values = torch.stack([empty if c is None else c for c in cells]) if cells else empty[None][:0]
+        return Masked(values, torch.tensor([c is not None for c in cells], dtype=torch.bool))
+
+    def labels_of(self, cell: Any) -> list[str]:
+        """Those of the set."""
+        return [key(x) for x in several(cell, self.separator_)]
+
+    def loss(self, logits: Tensor, target: Masked) -> Tensor:
+        """Mean over labelled rows and labels of the weighted binary cross-entropy."""
+        y_bk = torch.where(target.mask[:, None], target.values, 0).to(logits.dtype)
+        counts = logits.new_tensor(self.counts_)
+        weight = ((self.rows_ - counts).clamp(min=1) / counts) ** self.balance
+        loss_bk = binary_cross_entropy_with_logits(logits, y_bk, pos_weight=weight, reduction="none")
+        return labelled_mean(loss_bk.mean(1), target.mask)
+
+    def answers(self, target: Masked) -> NDArray[Any]:
+        """(B, K) ones for the labels that the row has."""
+        return numpy(target.values)
+
+    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+        """prediction, a list of the labels more likely than not, and the probability of each."""
+        p_bk = logits.double().sigmoid()
+        chosen = [[self.labels_[i] for i in np.flatnonzero(row)] for row in numpy(p_bk > 0.5)]
+        each = {f"probability[{label}]": p_bk[:, i].tolist() for i, label in enumerate(self.labels_)}
+        return {"prediction": chosen, **each}
+
+    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """See `metrics.of_label_sets`."""
+        truth, score = truth_and(target, logits.double())
+        return metrics.of_label_sets(truth > 0.5, score, weights[:, numpy(target.mask)])
+
+    @property
+    def metric(self) -> Metric:
+        """Average precision, the mean over labels: it moves before any probability crosses one half, unlike
+        F1.
+        """
+        return Metric("average_precision", higher=True)
+
+    def probabilities(self, logits: Tensor) -> Array:
+        """(B, K) that each label is there."""
+        return numpy(logits.double().sigmoid())
+
+    def confidence(self, logits: Tensor) -> Array:
+        """(B,) of the label whose being there or not is least sure."""
+        p_bk = self.probabilities(logits)
+        least: Array = np.maximum(p_bk, 1 - p_bk).min(1)
+        return least
+
+    def decisions(self, logits: Tensor, target: Masked) -> tuple[Array, Bools]:
+        """(B, K) of each label, whether it is there or not."""
+        p_bk = self.probabilities(logits)
+        return np.maximum(p_bk, 1 - p_bk), (p_bk > 0.5) == (numpy(target.values) > 0.5)
+
+    def log_loss(self, logits: Tensor, target: Masked, smoothing: float = 0.0) -> float:
+        """Mean over rows and labels of the binary cross-entropy."""
+        return binary_log_loss(logits.double(), target.values.double(), smoothing)
+
+    def brier(self, logits: Tensor, target: Masked) -> float:
+        """Mean over rows and labels."""
+        return float(((self.probabilities(logits) - numpy(target.values)) ** 2).mean())
+
+    def label_scores(self, logits: Tensor) -> Array:
+        """(B, K) log odds against each label."""
+        return numpy(-logits.double())
+
+    def nonconformity(self, logits: Tensor, target: Masked) -> Array:
+        """(B,) the greatest score of the labels that the row has; -inf where it has none."""
+        out: Array = np.where(numpy(target.values) > 0.5, self.label_scores(logits), -np.inf).max(1)
+        return out
+
+    @property
+    def quantities(self) -> Quantities:
+        """The probability of each label."""
+        return super().quantities._replace(usual="each row's predicted answer")
+
+    def evidence(self, logits: Tensor, at: int) -> Tensor:
+        """(B,) log odds of the label."""
+        return logits.double()[:, at]
+
+    def usual_quantity(self, logits: Tensor) -> NDArray[np.int64]:
+        """(B,) the likeliest label."""
+        return np.asarray(self.probabilities(logits).argmax(1), dtype=np.int64)
+
+    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+        """By the log loss of the row."""
+        p_nk, y_nk = self.probabilities(logits), numpy(target.values) > 0.5
+        loss = -np.log(np.where(y_nk, p_nk, 1 - p_nk).clip(1e-12)).mean(1)
+        right, sure = ((p_nk > 0.5) == y_nk).all(1), self.confidence(logits)
+        return [
+            Extreme("Best", "All labels are right, with the least log loss.", loss, right),
+            Extreme("Worst", "Some label is wrong, though the least sure of them was surest.", -sure, ~right),
+            Extreme("Most surprising", "The greatest log loss, of the rows not shown above.",
+                    -loss, np.ones(len(loss), bool)),
+        ], [f"Its log loss, a label, is {x:.3f}." for x in loss]  # fmt: skip
