@@ -296,12 +296,13 @@ def test_odd_cells_are_no_end() -> None:
 
 
 def test_a_file_that_stands_in_many_rows_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from polymodal.data import measure
+    from polymodal.modalities import MODALITIES
 
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     Image.new("RGB", (9, 9), "red").save(tmp_path / "b.png")
     opened: list[Any] = []
-    real = measure.SIZE["image"]
-    monkeypatch.setitem(measure.SIZE, "image", lambda c: opened.append(c) or real(c))
+    image = MODALITIES["image"]
+    counted = image.measure._replace(of=lambda c: opened.append(c) or image.measure.of(c))
+    monkeypatch.setitem(MODALITIES, "image", image._replace(measure=counted))
     look({"photo": [str(tmp_path / f"{'ab'[i % 2]}.png") for i in range(50)]})
     assert len(opened) == 2

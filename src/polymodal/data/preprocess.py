@@ -14,12 +14,11 @@ from torch import Tensor
 from polymodal.batch import Batch, Masked
 from polymodal.data.encode import Bad, Encoded, encode
 from polymodal.data.schema import Schema
-from polymodal.data.table import Table, resolve
+from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.learners.matrix import records
 from polymodal.modalities.base import Codec
 from polymodal.modalities.extractor import Record
-from polymodal.modalities.tabular.codec import Cells
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 
@@ -202,27 +201,16 @@ class Preprocessor:
         return self.schema.modalities()[self.views[view]][1]
 
     def _cells(self, table: Table, view: str) -> list[Any]:
-        """The cells of a view, one a row: paths resolved, several columns as one mapping."""
-        kind, columns = self.schema.modalities()[self.views[view]]
-        if kind == "tabular":
-            named = [table.cells(c) for c in columns]
-            return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
-        cells = table.cells(columns[0])
-        return [resolve(c, table.folder) for c in cells] if self.codecs[view].takes_files else cells
+        """The cells of a view, one a row."""
+        return self.schema.cells(table, self.views[view], self.codecs[view].takes_files)
 
     def _bad(
         self, table: Table, view: str, cells: Sequence[Any], codec: Codec, reasons: Mapping[int, str]
     ) -> list[Bad]:
-        if isinstance(codec, Cells):
-            found = (
-                (i, c, cell[c], why)
-                for i, cell in enumerate(cells)
-                if cell
-                for c, why in codec.unreadable(cell).items()
-            )
-        else:
-            column = self._columns(view)[0]
-            found = ((i, column, cells[i], why) for i, why in reasons.items())
+        column = self._columns(view)[0]
+        found = [(i, column, cells[i], why) for i, why in reasons.items()]
+        for i, cell in enumerate(cells):
+            found += [(i, c, cell[c], why) for c, why in codec.unreadable(cell).items()] if cell is not None else []
         return [Bad(table.row_number(i), c, str(cell)[:200], why) for i, c, cell, why in found]
 
     def _refuse_all_bad(self, table: Table, view: str, cells: Sequence[Any], bad: Sequence[Bad], fitting: bool) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.data.schema import OWN, TABULAR, Column, Schema
+from polymodal.data.schema import Column, Schema
 from polymodal.data.table import Table, is_file, resolve
 from polymodal.errors import InputError
+from polymodal.modalities import MODALITIES, column_kinds, of_column
 
 NUMBERING = re.compile(r"(?:^|[^a-z])(?:id|idx|index|no|nr|num|number)$")
-FILES = ("image", "audio", "series", "vector")  # kinds whose cells may be files
 
 
 def unnumbered(table: Table, schema: Schema) -> Schema:
@@ -28,7 +28,9 @@ def unnumbered(table: Table, schema: Schema) -> Schema:
     """
     columns = dict(schema.columns)
     for c in schema.columns.values():
-        if c.kind not in TABULAR or not NUMBERING.search(c.name.lower()) or c.reason == "set by you":
+        modality = of_column(c.kind)
+        plain = modality is not None and modality.columns
+        if not plain or not NUMBERING.search(c.name.lower()) or c.reason == "set by you":
             continue
         without = schema._replace(columns={**columns, c.name: c._replace(kind="id")})
         groups = Counter(keys(table, without))
@@ -58,7 +60,8 @@ def gathered(table: Table, schema: Schema) -> Table:
 def keys(table: Table, schema: Schema) -> list[Hashable]:
     """What makes the rows of one input one: the cells of all modalities, and of the group. A row with nothing to read
     is an input of its own."""
-    names = [c.name for c in schema.columns.values() if c.kind in (*OWN, *TABULAR, "group") and c.name in table.columns]
+    told = (*column_kinds(), "group")
+    names = [c.name for c in schema.columns.values() if c.kind in told and c.name in table.columns]
     columns = [table.cells(n) for n in names]
     rows = zip(*columns, strict=True) if columns else iter([()] * table.rows)
     return [tuple(map(_key, row)) if any(c is not None for c in row) else i for i, row in enumerate(rows)]
@@ -67,7 +70,8 @@ def keys(table: Table, schema: Schema) -> list[Hashable]:
 def files(table: Table, schema: Schema) -> list[list[Path]]:
     """The files that each row reads, in the order of the columns."""
     found: list[list[Path]] = [[] for _ in range(table.rows)]
-    for name in [c.name for c in schema.columns.values() if c.kind in FILES and c.name in table.columns]:
+    of_files = {k for k, m in MODALITIES.items() if m.codec.takes_files}
+    for name in [c.name for c in schema.columns.values() if c.kind in of_files and c.name in table.columns]:
         for paths, cell in zip(found, table.cells(name), strict=True):
             path = resolve(cell, table.folder)
             if isinstance(path, Path) and is_file(path):

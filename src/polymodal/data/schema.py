@@ -2,33 +2,23 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polymodal.data.table import Table, resolve, unknown
 from polymodal.errors import InputError
-from polymodal.modalities import MODALITIES
-from polymodal.modalities.audio.files import RECORDINGS
-from polymodal.modalities.base import Guess
-from polymodal.modalities.image.files import PICTURES
-from polymodal.modalities.tabular.codec import column_kind
+from polymodal.modalities import MODALITIES, NOT_YET, column_kinds, of_column
+from polymodal.modalities.tabular.columns import CATEGORY, whole
 
 SAMPLE = 200  # cells that a guess is made from
-TABULAR = ("number", "category", "boolean", "date")
-OWN = tuple(k for k in MODALITIES if k != "tabular")  # each such column is a modality of its own
-FEATURES = (*OWN, *TABULAR)
-KINDS = (*FEATURES, "id", "target", "group", "ignored")
-NOT_YET = {  # kinds that have room here, and are not read yet
-    "video": (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"),
-    "points": (".bin", ".ply", ".pcd", ".las", ".laz", ".xyz"),
-}
-MEDIA = (*PICTURES, *RECORDINGS, ".npy", *(s for suffixes in NOT_YET.values() for s in suffixes))
+ROLES = ("id", "target", "group", "ignored")  # of columns that nothing is learned from
 ID_NAMES = ("id", "uuid", "guid", "index", "idx", "key", "row", "identifier", "uid")
 
 
 class Column(NamedTuple):
-    """One column: its kind (of `KINDS`), how sure that is (0 to 1), and why, for a person."""
+    """One column: its kind (of `column_kinds()`, or one of ROLES), how sure that is (0 to 1), and why, for a person."""
 
     name: str
     kind: str
@@ -63,8 +53,9 @@ class Schema(NamedTuple):
             if name not in table.columns:
                 raise InputError(f"{table.name} {unknown('column', name, table.columns)}")
         for name, kind in kinds.items():
-            if kind not in (*FEATURES, "id"):
-                raise InputError(f"column {name!r} can't be of kind {kind!r}; the kinds are {', '.join(FEATURES)}, id")
+            if kind not in (*column_kinds(), "id"):
+                known = ", ".join(column_kinds())
+                raise InputError(f"column {name!r} can't be of kind {kind!r}; the kinds are {known}, id")
         for name in targets:
             if name in ignore or name == group or name in kinds:
                 raise InputError(f"{name!r} is the target; it can't be ignored, the group, or of another kind too")
@@ -88,16 +79,25 @@ class Schema(NamedTuple):
         """Each modality's kind and columns, by its name.
 
         A column of text, image, audio, series or vectors is a modality named by the column; numbers, categories,
-        booleans and dates together are one, of kind "tabular", named "table".
+        booleans and dates together are one, named "table".
         """
-        out = {c.name: (c.kind, [c.name]) for c in self.columns.values() if c.kind in OWN}
-        together = [c.name for c in self.columns.values() if c.kind in TABULAR]
-        if together:
-            name = "table"
-            while name in self.columns:
-                name += "_"
-            out[name] = ("tabular", together)
+        out = {c.name: (c.kind, [c.name]) for c in self.columns.values() if c.kind in MODALITIES}
+        for m in MODALITIES.values():
+            if together := [c.name for c in self.columns.values() if c.kind in m.columns]:
+                name = m.name
+                while name in self.columns:
+                    name += "_"
+                out[name] = (m.kind, together)
         return out
+
+    def cells(self, table: Table, modality: str, files: bool) -> list[Any]:
+        """The cells of a modality, one a row: of several columns mappings, strings as paths where they are `files`."""
+        kind, columns = self.modalities()[modality]
+        if MODALITIES[kind].columns:
+            named = [table.cells(c) for c in columns]
+            return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
+        cells = table.cells(columns[0])
+        return [resolve(c, table.folder) for c in cells] if files else cells
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, for a person to read and edit."""
@@ -119,9 +119,9 @@ class Schema(NamedTuple):
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise InputError(f"the schema can't be read ({type(e).__name__}: {e}); it was altered") from None
         for c in schema.columns.values():
-            if c.kind not in KINDS:
+            if c.kind not in (known := (*column_kinds(), *ROLES)):
                 raise InputError(
-                    f"the schema's column {c.name!r} is of kind {c.kind!r}; the kinds are {', '.join(KINDS)}"
+                    f"the schema's column {c.name!r} is of kind {c.kind!r}; the kinds are {', '.join(known)}"
                 )
         return schema
 
@@ -137,23 +137,15 @@ def _guess(table: Table, name: str) -> Column:
     # drawn, not every n-th: tables are often in an order with a period
     chosen = sorted(random.Random(0).sample(range(len(every)), min(SAMPLE, len(every))))
     sample = [_path(every[i], table.folder) for i in chosen]
-    for kind, suffixes in NOT_YET.items():
-        share = sum(isinstance(c, Path) and c.suffix.lower() in suffixes for c in sample)
-        if share > len(sample) / 2:
-            return Column(
-                name,
-                "ignored",
-                0.9,
-                f"{share} of {len(sample)} cells are {kind} files, which are not read yet",
-            )
-    guesses = {kind: _best(kind, sample) for kind in OWN}
-    kind, guess = max(guesses.items(), key=lambda item: item[1].confidence)
-    tabular, other = column_kind(sample)
-    if other.confidence >= guess.confidence:
-        kind, guess = tabular, other
+    for unread, share in Counter(_not_yet(c) for c in sample if isinstance(c, Path)).items():
+        if unread and share > len(sample) / 2:
+            lost = f"{share} of {len(sample)} cells are {unread} files, which are not read yet"
+            return Column(name, "ignored", 0.9, lost)
+    guesses = [(m.guess(sample), bool(m.columns)) for m in MODALITIES.values()]
+    kind, guess = max(guesses, key=lambda g: (g[0][1].confidence, g[1]))[0]  # of two as sure, the plain one
     if why := _identifies(name, kind, every, distinct):
         return Column(name, "id", 0.9, why)
-    if kind == "category" and distinct > 0.9 * len(every) and len(every) >= 20:
+    if kind == CATEGORY and distinct > 0.9 * len(every) and len(every) >= 20:
         return Column(
             name,
             "id",
@@ -163,17 +155,12 @@ def _guess(table: Table, name: str) -> Column:
     return Column(name, kind, *guess)
 
 
-def _best(kind: str, sample: Sequence[Any]) -> Guess:
-    codec = next(iter(MODALITIES[kind].codecs.values()))
-    return codec.accepts(sample)
-
-
 def _path(cell: Any, folder: Path) -> Any:
     """A text cell as a path where it names a file, or ends like a media file."""
     if not isinstance(cell, str) or len(cell) > 1024 or "\n" in cell or "\0" in cell or cell.startswith("["):
         return cell
     path = resolve(cell, folder)
-    if path.suffix.lower() in MEDIA:
+    if any(path.suffix.lower() in m.suffixes for m in MODALITIES.values()) or _not_yet(path):
         return path
     try:
         return path if path.suffix and path.is_file() else cell
@@ -181,20 +168,21 @@ def _path(cell: Any, folder: Path) -> Any:
         return cell
 
 
+def _not_yet(path: Path) -> str | None:
+    """The kind of a file that is known by the end of its name, and not read yet."""
+    return next((k for k, suffixes in NOT_YET.items() if path.suffix.lower() in suffixes), None)
+
+
 def _identifies(name: str, kind: str, cells: Sequence[Any], distinct: int) -> str | None:
     """Why the column only names its rows; None where it does not."""
-    if kind not in (*TABULAR, "text") or kind == "date" or len(cells) < 10:
+    modality = of_column(kind)
+    if len(cells) < 10 or modality is None or not modality.identifies(kind, cells):
         return None
     words = re.findall(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*", name)  # item_id, videoId, ID; not "paid"
     named = any(w.lower() in ID_NAMES for w in words)
-    whole = all(not isinstance(c, float) and str(c).lstrip("-").isdigit() for c in cells)
-    if kind == "number" and not whole:
-        return None  # a measurement
-    if kind == "text" and any(" " in str(c) for c in cells[:SAMPLE]):
-        return None
     if named and distinct >= 0.1 * len(cells):
         return f"named like an identifier, and {distinct:,} of {len(cells):,} cells are distinct"
-    if whole and distinct == len(cells):
+    if distinct == len(cells) and all(map(whole, cells)):
         numbers = sorted(int(c) for c in cells)
         if numbers[-1] - numbers[0] == len(cells) - 1:
             return "whole numbers that count the rows"

@@ -11,7 +11,8 @@ from polymodal.data.schema import Schema
 from polymodal.data.splits import folds
 from polymodal.data.table import Table
 from polymodal.errors import Unreadable
-from polymodal.modalities.tabular.columns import READ, category, number
+from polymodal.modalities import MODALITIES, of_column
+from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, category, number
 
 ENOUGH = 20  # labelled rows below which nothing is said of leaks
 ROWS = 20_000  # rows that are looked at for leaks
@@ -76,22 +77,24 @@ def groups(table: Table, schema: Schema, content: Mapping[str, Sequence[Any]]) -
         values = content[c.name]
         times = Counter(v for v in values if v is not None)
         count, total = len(times), sum(times.values())
-        if not 2 <= count <= total / 2 and not (c.kind in ("image", "audio") and 2 <= count <= 0.95 * total):
+        modality = MODALITIES.get(c.kind)
+        recurs = modality is not None and modality.recurs
+        if not 2 <= count <= total * (0.95 if recurs else 0.5):
             continue
         largest = max(times.values())
-        if c.kind in ("image", "audio", "series"):
+        if recurs:
             reason = (
                 f"the same {c.kind} stands in up to {largest} rows; split apart, validation would hold "
                 "what was trained on"
             )
-        elif c.kind in ("category", "number", "id") and (OWNERS | IDS) & set(words(c.name)):
+        elif c.kind in (CATEGORY, NUMBER, "id") and (OWNERS | IDS) & set(words(c.name)):
             owner = next((w for w in words(c.name) if w in OWNERS), c.name)
             reason = f"rows of one {owner} resemble each other"
         else:
             continue
         if schema.group is None or _crosses(values, table.cells(schema.group)):
             out.append(Group(c.name, count, largest, reason))
-    return sorted(out, key=lambda g: schema.columns[g.column].kind != "category")
+    return sorted(out, key=lambda g: schema.columns[g.column].kind != CATEGORY)
 
 
 def _crosses(values: Sequence[Any], chosen: Sequence[Any]) -> bool:
@@ -104,10 +107,11 @@ def ids(table: Table, schema: Schema) -> list[Warned]:
     out = []
     for c in schema.columns.values():
         there = [x for x in table.cells(c.name) if x is not None]
-        if c.kind not in (*READ, "text") or len(there) < 3:
+        modality = of_column(c.kind)
+        if modality is None or not modality.legible or len(there) < 3:
             continue
         why = names_rows(c.name, table.cells(c.name))
-        if not why and c.kind == "category" and len(there) > ENOUGH:
+        if not why and c.kind == CATEGORY and len(there) > ENOUGH:
             distinct = len(set(map(str, there)))
             why = f"{distinct} of {len(there)} values are distinct" if distinct > 0.5 * len(there) else ""
         if why:
@@ -131,17 +135,19 @@ def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], nume
     out = []
     for c in schema.columns.values():
         cells = [table.cells(c.name)[i] for i in known]
-        if c.kind in ("category", "boolean"):
+        modality = of_column(c.kind)
+        way = None if modality is None else modality.tells.get(c.kind)
+        if way == "value":
             score = _score(y, _looked_up(cells, y, parts, numeric), numeric)
-        elif c.kind == "number":
+        elif way == "order":
             score = _score(y, _cut(cells, y, parts, numeric), numeric)
-        elif c.kind == "text" and not numeric:
+        elif way == "words" and not numeric:
             score = _said(cells, [labels[i] for i in known])
         else:
             continue
         if score >= SURE and (1 - score) <= 0.1 * (1 - base):
             how = f"R2 {score:.3f}" if numeric else f"{score:.1%} right, where always the commonest gives {base:.1%}"
-            what = "its text names the label" if c.kind == "text" else "it alone tells the target"
+            what = "its text names the label" if way == "words" else "it alone tells the target"
             out.append(
                 Warned(
                     "leak",

@@ -31,7 +31,7 @@ from polymodal.modalities.image.codec import Pixels
 from polymodal.modalities.image.files import picture
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.pretrained.source import LOCK, processor
-from polymodal.modalities.series.codec import TABLES, Readings, table
+from polymodal.modalities.series.codec import Readings, numbers
 from polymodal.modalities.tabular.codec import Cells
 from polymodal.modalities.text.codec import CHARACTERS_A_TOKEN, WORD, Bytes, Pieces, cut, split, tokenizers
 from polymodal.modalities.text.codec import Words as WordCodec
@@ -243,7 +243,7 @@ def _audio(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
 
 
 def _series(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
-    raw = table(cell) if getattr(cell, "suffix", "").lower() in TABLES else array(cell)
+    raw = numbers(cell)
     assert raw is not None, "the modality is present"
     x_tc = raw.reshape(len(raw), -1)
     length, channels = x_tc.shape

@@ -23,7 +23,25 @@ from polymodal.modalities.vector import VECTOR
 from polymodal.modalities.vector.encoders import Projection
 
 MODALITIES: dict[str, Modality] = {m.kind: m for m in (TEXT, IMAGE, AUDIO, SERIES, VECTOR, TABULAR)}
+NOT_YET = {  # kinds of files that are known by name, and not read yet
+    "video": (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"),
+    "points": (".bin", ".ply", ".pcd", ".las", ".laz", ".xyz"),
+}
 PRETRAINED: tuple[type, ...] = (Frozen, Hub, Onnx, Own)
+
+
+def of_column(kind: str) -> Modality | None:
+    """The modality that a column of this kind is, or is a part of; None for ids, targets and the like.
+
+    >>> of_column("image").kind, of_column("number").kind, of_column("id")
+    ('image', 'tabular', None)
+    """
+    return next((m for m in MODALITIES.values() if kind in m.kinds), None)
+
+
+def column_kinds() -> tuple[str, ...]:
+    """What a column can be that something is learned from."""
+    return tuple(k for m in MODALITIES.values() for k in m.kinds)
 
 
 def choose(

@@ -17,6 +17,7 @@ from polymodal.modalities.base import missing
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
+ARRAY_FILE = ".npy"
 SAMPLE = 30  # cells that a guess looks at: each may be a file
 
 
@@ -51,7 +52,7 @@ def array(cell: Any) -> Array | None:
         return None
     try:
         if isinstance(cell, Path):
-            if cell.suffix.lower() != ".npy":
+            if cell.suffix.lower() != ARRAY_FILE:
                 raise Unreadable(f"{cell.name} is a {cell.suffix or 'nameless'} file; expected .npy")
             cell = np.load(cell, allow_pickle=False)
         elif isinstance(cell, str):

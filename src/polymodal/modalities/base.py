@@ -69,6 +69,14 @@ class Codec(ABC):
         except Unreadable as e:
             return e
 
+    def unreadable(self, cell: Any) -> dict[str, str]:
+        """Of a cell that is several columns, {column: reason} for those that hold something which can't be read."""
+        return {}
+
+    def empty(self, cell: Any) -> list[str]:
+        """Of a cell that is several columns, those that hold nothing, or a word for that."""
+        return []
+
     @abstractmethod
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """One batch. None gives an all-False row; a batch of None alone still has a valid shape."""

@@ -1,15 +1,23 @@
-"""What the library asks about a kind of column: one record a kind, written in its folder's `__init__`."""
+"""What the library asks about a kind of column: one record a kind, written in its folder's `__init__`.
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+Nothing outside the folders compares a kind with a name: it asks the record.
+"""
 
-from polymodal.modalities.base import Codec, Encoder
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from polymodal.modalities.base import Codec, Encoder, Guess
 from polymodal.modalities.extractor import Extractor
 from polymodal.modalities.pretrained.codec import HubCodec
+from polymodal.modalities.sizes import Measure
 
 
 class Modality(NamedTuple):
-    """All that anybody may ask about cells of one kind. Of each mapping the first entry is the default."""
+    """All that anybody may ask about cells of one kind. Of each mapping the first entry is the default.
+
+    A column of the kind is a modality of its own, called as the column; where the record has `columns`, all columns of
+    these kinds are one modality together, called `name`, whose cells are mappings of column to value.
+    """
 
     kind: str
     codecs: Mapping[str, type[Codec]]  # by the names that `--encoder COLUMN=NAME` takes
@@ -17,3 +25,32 @@ class Modality(NamedTuple):
     hub: type[HubCodec] | None = None  # prepares cells for a pretrained network that is fine-tuned
     extractors: Mapping[str, type[Extractor]] = {}  # by the names that `--features COLUMN=NAME` takes
     default_extractors: Sequence[str] = ()  # those that are used unless others are asked for
+
+    # --- its columns ---
+    columns: Sequence[str] = ()
+    name: str = ""
+    suffixes: Collection[str] = ()  # a string that ends so is a path, even where there is no such file
+    column_kind: Callable[[Sequence[Any]], tuple[str, Guess]] | None = None  # which of `columns`, and how surely
+    identifies: Callable[[str, Sequence[Any]], bool] = lambda kind, cells: False  # may such a column name its rows
+    legible: bool = False  # a person can read what a cell holds as it stands in the table
+    recurs: bool = False  # a cell that stands in several rows is one thing, seen several times
+    tells: Mapping[str, str] = {}  # by the column's kind, how it could give a target away: "value", "order", "words"
+    measure: Measure | None = None  # of one column
+
+    @property
+    def codec(self) -> type[Codec]:
+        """The default."""
+        return next(iter(self.codecs.values()))
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """What a column that it reads may be called in a schema."""
+        return self.columns or (self.kind,)
+
+    def settings(self, columns: Mapping[str, str]) -> dict[str, Any]:
+        """The arguments of a codec for columns of these kinds, by name."""
+        return {"columns": dict(columns)} if self.columns else {}
+
+    def guess(self, cells: Sequence[Any]) -> tuple[str, Guess]:
+        """What a column with these cells is, if it is this modality's, and how sure that is; see `Codec.accepts`."""
+        return (self.kind, self.codec.accepts(cells)) if self.column_kind is None else self.column_kind(cells)

@@ -24,8 +24,7 @@ from polymodal.explain.places import Seconds
 from polymodal.modalities.arrays import array
 from polymodal.modalities.audio.files import samples
 from polymodal.modalities.base import missing
-from polymodal.modalities.series.codec import TABLES
-from polymodal.modalities.series.codec import table as readings
+from polymodal.modalities.series.codec import numbers as readings
 
 NAME, VALUE = 80, 120  # characters of a cell's name, of a value
 COLUMNS, MODALITIES = 12, 8  # columns of a table, modalities of a row that are shown
@@ -116,7 +115,7 @@ def _text(look: Look, cell: Any, detail: Detail) -> Look:
 
 
 def _series(look: Look, cell: Any, detail: Detail) -> Look:
-    raw = readings(cell) if getattr(cell, "suffix", "").lower() in TABLES else array(cell)
+    raw = readings(cell)
     if raw is None or not raw.size:
         return look._replace(gone="absent")
     x_tc = np.asarray(raw, dtype=np.float64).reshape(len(raw), -1)

@@ -8,7 +8,6 @@ Axes: t reading, c channel or dimension.
 import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from polymodal.errors import Unreadable
 from polymodal.modalities.arrays import Moments, array
 from polymodal.modalities.base import missing
-from polymodal.modalities.series.codec import TABLES, table
+from polymodal.modalities.series.codec import numbers as numbers_of
 from polymodal.modalities.tabular.columns import READ
 
 Array = NDArray[np.float64]
@@ -29,7 +28,7 @@ KEEPS_ORDER, NOMINAL = ("number", "date"), ("category", "boolean")
 
 def series(cell: Any) -> Array:
     """The readings of a series, (T, C), NaN in gaps. Raises Unreadable for what holds none."""
-    x = _known(table(cell) if isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell))
+    x = _known(numbers_of(cell))
     return x.reshape(len(x), -1)
 
 

@@ -3,7 +3,9 @@
 from polymodal.modalities.audio.codec import LogMel
 from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
 from polymodal.modalities.audio.features import LogMelStatistics, Mfcc, Prosody, Spectral
+from polymodal.modalities.audio.files import RECORDINGS
 from polymodal.modalities.audio.hub import HubAudio
+from polymodal.modalities.audio.measure import MEASURE
 from polymodal.modalities.record import Modality
 
 AUDIO = Modality(
@@ -13,4 +15,7 @@ AUDIO = Modality(
     hub=HubAudio,
     extractors={"mfcc": Mfcc, "logmel": LogMelStatistics, "spectral": Spectral, "prosody": Prosody},
     default_extractors=["mfcc", "spectral", "prosody"],
+    suffixes=RECORDINGS,
+    recurs=True,
+    measure=MEASURE,
 )

@@ -3,7 +3,9 @@
 from polymodal.modalities.image.codec import Pixels
 from polymodal.modalities.image.encoders import ConvNet, ViT
 from polymodal.modalities.image.features import HOG, LBP, ColorStatistics, Thumbnail
+from polymodal.modalities.image.files import PICTURES
 from polymodal.modalities.image.hub import HubImage
+from polymodal.modalities.image.measure import MEASURE
 from polymodal.modalities.image.visual_words import KeypointWords, VisualWords
 from polymodal.modalities.record import Modality
 
@@ -21,4 +23,7 @@ IMAGE = Modality(
         "pixels": Thumbnail,
     },
     default_extractors=["color", "hog", "visual_words"],
+    suffixes=PICTURES,
+    recurs=True,
+    measure=MEASURE,
 )

@@ -46,7 +46,7 @@ from polymodal.modalities.pretrained.graph import (
 )
 from polymodal.modalities.pretrained.network import BATCH, reduced
 from polymodal.modalities.pretrained.source import LOCK
-from polymodal.modalities.series.codec import TABLES, table
+from polymodal.modalities.series.codec import numbers
 from polymodal.modalities.text.hub import CHARACTERS
 from polymodal.nn import Size
 from polymodal.spec import spec
@@ -225,7 +225,7 @@ def pixels(image: Image.Image, feed: Feed, options: Mapping[str, str]) -> NDArra
 
 def readings(cell: Any, kind: str) -> NDArray | None:
     """(T, C) of a series, (C,) of a vector; 0 in gaps."""
-    x = table(cell) if kind == "series" and isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell)
+    x = numbers(cell) if kind == "series" else array(cell)
     if x is None or not np.isfinite(x).any():
         return None
     if kind == "vector" and x.ndim != 1:

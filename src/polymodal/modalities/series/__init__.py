@@ -1,9 +1,11 @@
 """Time series: readings of sensors with gaps, and what reads them."""
 
+from polymodal.modalities.arrays import ARRAY_FILE
 from polymodal.modalities.record import Modality
 from polymodal.modalities.series.codec import Readings
 from polymodal.modalities.series.encoders import TCN, SeriesTransformer
 from polymodal.modalities.series.features import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
+from polymodal.modalities.series.measure import MEASURE
 from polymodal.modalities.series.physiology import Electrodermal, HeartRate
 
 SERIES = Modality(
@@ -20,4 +22,7 @@ SERIES = Modality(
         "electrodermal": Electrodermal,  # skin conductance; better with its rate
     },
     default_extractors=["statistics", "spectrum"],
+    suffixes=[ARRAY_FILE],
+    recurs=True,
+    measure=MEASURE,
 )

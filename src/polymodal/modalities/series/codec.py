@@ -87,10 +87,15 @@ class Readings(Codec):
         return Masked(zeroed(Masked(x, mask)), mask)
 
     def _array(self, cell: Any) -> Array | None:
-        x = table(cell) if isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell)
+        x = numbers(cell)
         if x is None or not np.isfinite(x).any():
             return None
         return np.where(np.isfinite(x), x, np.nan).reshape(len(x), -1)
+
+
+def numbers(cell: Any) -> Array | None:
+    """The numbers of a cell, whatever holds them; None where it holds nothing. Raises Unreadable for anything else."""
+    return table(cell) if isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell)
 
 
 def table(path: Path) -> Array | None:

@@ -9,25 +9,23 @@ a table seldom says how fast it was sampled (`physiology` asks). Axes: t reading
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.modalities import functionals as over_time
-from polymodal.modalities.arrays import array
 from polymodal.modalities.extractor import Extractor, Record
 from polymodal.modalities.functionals import Array, ratio
 from polymodal.modalities.series import canonical
-from polymodal.modalities.series.codec import TABLES, table
+from polymodal.modalities.series.codec import numbers
 
 MANY = 64  # channels of a series beyond which only neighbours are correlated: pairs grow with the square
 
 
 def readings(cell: Any) -> Array | None:
     """(T, C) float64, NaN in gaps; None where the cell holds nothing. Raises Unreadable for what is no series."""
-    x = table(cell) if isinstance(cell, Path) and cell.suffix.lower() in TABLES else array(cell)
+    x = numbers(cell)
     if x is None or not np.isfinite(x).any():
         return None
     return np.where(np.isfinite(x), x, np.nan).reshape(len(x), -1)

@@ -1,9 +1,19 @@
 """The plain columns of a row (numbers, categories, booleans, dates), and what reads them."""
 
 from polymodal.modalities.record import Modality
-from polymodal.modalities.tabular.codec import Cells
+from polymodal.modalities.tabular.codec import Cells, column_kind
+from polymodal.modalities.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, READ, whole
 from polymodal.modalities.tabular.encoders import FTTransformer, TabularMLP
 
 TABULAR = Modality(
-    kind="tabular", codecs={"cells": Cells}, encoders={"mlp": TabularMLP, "ft-transformer": FTTransformer}
+    kind="tabular",
+    codecs={"cells": Cells},
+    encoders={"mlp": TabularMLP, "ft-transformer": FTTransformer},
+    columns=tuple(READ),
+    name="table",
+    column_kind=column_kind,
+    # a number with a fraction is a measurement
+    identifies=lambda kind, cells: kind != DATE and (kind != NUMBER or all(map(whole, cells))),
+    legible=True,
+    tells={CATEGORY: "value", BOOLEAN: "value", NUMBER: "order"},
 )

@@ -76,6 +76,17 @@ class Cells(Codec):
                 out[c] = str(e)
         return out
 
+    def empty(self, cell: Any) -> list[str]:
+        """The columns of this cell that hold nothing, or a word for that: "NA", unless that may be a category."""
+        out = []
+        for c, kind in self.columns.items():
+            try:
+                if READ[kind](cell.get(c), self.columns_[c]) is None:
+                    out.append(c)
+            except Unreadable:
+                continue
+        return out
+
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """(B, F) and the mask (B, F)."""
         x, row = stack(cells, torch.full((len(self.fields),), math.nan))

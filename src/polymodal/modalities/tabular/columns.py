@@ -17,6 +17,7 @@ from polymodal.errors import Unreadable
 from polymodal.modalities.base import missing
 
 State = dict[str, Any]
+NUMBER, CATEGORY, BOOLEAN, DATE = "number", "category", "boolean", "date"  # kinds of column
 
 CATEGORIES = 1_000  # of a column with more, the rarest are unknown: they have too few rows to learn from
 BOUND = 10.0  # after asinh: eleven thousand deviations from the median
@@ -165,6 +166,11 @@ def fit_moment(values: Sequence[Any]) -> State:
     return state | centre_and_scale(np.array([years(d) for d in days])) | {"clock": any(map(hours, days))}
 
 
+def whole(x: Any) -> bool:
+    """Is this a whole number, written as one?"""
+    return not isinstance(x, float) and str(x).lstrip("-").isdigit()
+
+
 def read(reader: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
     """What the reader makes of the values that hold something and can be read."""
     for x in values:
@@ -207,18 +213,18 @@ def code(kind: str, x: Any, state: State) -> list[float]:
         y = None
     if y is None:
         return [math.nan] * fields(kind, state)
-    if kind == "number":
+    if kind == NUMBER:
         return code_number(y, state)
-    if kind == "date":
+    if kind == DATE:
         return code_moment(y, state)
-    if kind == "boolean":
+    if kind == BOOLEAN:
         return [1.0 if y else -1.0]
     return [float(state["places"].get(y, 0))]
 
 
 def fields(kind: str, state: State) -> int:
     """How many fields a value takes."""
-    return (7 if state["clock"] else 5) if kind == "date" else 1
+    return (7 if state["clock"] else 5) if kind == DATE else 1
 
 
 def shown(x: Any) -> str:
@@ -228,14 +234,14 @@ def shown(x: Any) -> str:
 
 
 READ: dict[str, Callable[[Any, State | None], Any]] = {
-    "number": number,
-    "category": category,
-    "boolean": boolean,
-    "date": moment,
+    NUMBER: number,
+    CATEGORY: category,
+    BOOLEAN: boolean,
+    DATE: moment,
 }
 FIT: dict[str, Callable[[Sequence[Any]], State]] = {
-    "number": fit_number,
-    "category": fit_category,
-    "boolean": fit_boolean,
-    "date": fit_moment,
+    NUMBER: fit_number,
+    CATEGORY: fit_category,
+    BOOLEAN: fit_boolean,
+    DATE: fit_moment,
 }

@@ -6,6 +6,9 @@ from polymodal.modalities.text.embeddings import SkipGram, WordVectors
 from polymodal.modalities.text.encoders import TextBag, TextConv, TextGRU, TextTransformer
 from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, Statistics, Tfidf
 from polymodal.modalities.text.hub import HubText
+from polymodal.modalities.text.measure import MEASURE
+
+SAMPLE = 200  # cells that are looked at for a space
 
 TEXT = Modality(
     kind="text",
@@ -22,4 +25,8 @@ TEXT = Modality(
         "wordvectors": WordVectors,  # needs a path
     },
     default_extractors=["tfidf", "characters"],
+    identifies=lambda kind, cells: not any(" " in str(c) for c in cells[:SAMPLE]),
+    legible=True,
+    tells={"text": "words"},
+    measure=MEASURE,
 )

@@ -1,7 +1,15 @@
 """Ready-made embeddings, and what reads them."""
 
+from polymodal.modalities.arrays import ARRAY_FILE
 from polymodal.modalities.record import Modality
 from polymodal.modalities.vector.codec import Vectors
 from polymodal.modalities.vector.encoders import Projection
+from polymodal.modalities.vector.measure import MEASURE
 
-VECTOR = Modality(kind="vector", codecs={"vectors": Vectors}, encoders={"projection": Projection})
+VECTOR = Modality(
+    kind="vector",
+    codecs={"vectors": Vectors},
+    encoders={"projection": Projection},
+    suffixes=[ARRAY_FILE],
+    measure=MEASURE,
+)

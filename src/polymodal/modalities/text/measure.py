@@ -1,0 +1,24 @@
+"""How long a text is."""
+
+from typing import Any
+
+from polymodal.modalities.sizes import Measure, Sizes, Summary, short, span
+
+
+def words(cell: Any) -> Sizes:
+    """(words,)."""
+    return (len(str(cell).split()),)
+
+
+def said(sizes: Summary) -> str:
+    """The size of a column's texts.
+
+    >>> said({"words": {"min": 3, "median": 5, "max": 13}})
+    '3 to 13 words, half of them up to 5'
+    """
+    s = sizes["words"]
+    half = f", half of them up to {short(s['median'])}" if s["min"] != s["max"] else ""
+    return f"{span(s)} words{half}"
+
+
+MEASURE = Measure(("words",), words, said)
