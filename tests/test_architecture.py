@@ -17,7 +17,7 @@ ROOT = Path(polymodal.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [  # a module may import its own package, and what stands in a line above its own
     "errors batch progress",
-    "saving ops gradients",
+    "saving ops gradients view",
     "nn metrics",
     "sentences",
     "spec quantize",

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from polymodal.evaluate import figures
 from polymodal.evaluate.board import CORRECTED, Board, Entry, board, interaction, sentence
 from polymodal.evaluate.compare import verdict
 from polymodal.evaluate.emap import Needed
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
-from polymodal.evaluate.page import page, portray
+from polymodal.evaluate.page import page, plots, portray
 from polymodal.evaluate.significance import Paired, corrected_t, holm
+from polymodal.view import plot
 
 NAN = float("nan")
 NASTY = '<script>alert("1")</script> & $x_1$ [b] 照片\x07'
@@ -191,7 +191,7 @@ def test_the_page_stands_alone_escaped_and_for_everybody(drawn: bool, monkeypatc
     if drawn:
         pytest.importorskip("matplotlib")
     else:
-        monkeypatch.setattr(figures, "available", lambda: False)
+        monkeypatch.setattr(plot, "available", lambda: False)
     html = page(full(), title=NASTY, command=f"polymodal compare '{NASTY}'")
     tags = read(html)
     names = [t for t, _ in tags]
@@ -218,11 +218,11 @@ def test_the_page_stands_alone_escaped_and_for_everybody(drawn: bool, monkeypatc
 
 def test_pictures_are_well_formed_the_same_twice_and_say_what_they_show() -> None:
     pytest.importorskip("matplotlib")
-    b = full()
-    assert b.ranks is not None
-    for draw in (lambda: figures.intervals(b), lambda: figures.ranks(b.ranks), lambda: figures.information(SHARES)):  # type: ignore[arg-type]
-        svg = draw()
-        assert svg == draw()
+    found = plots(full())
+    assert list(found) == ["intervals", "ranks", "information"]
+    for key, drawn in found.items():
+        svg = plot.inline(drawn, key)
+        assert svg == plot.inline(drawn, key)
         root = ElementTree.fromstring(svg)
         assert root.get("role") == "img" and root.get("width") is None and root.get("viewBox")
         texts = " ".join(x.text or "" for x in root.iter() if x.tag.endswith("}text"))
@@ -234,7 +234,7 @@ def test_pictures_are_well_formed_the_same_twice_and_say_what_they_show() -> Non
 def test_pictures_without_matplotlib_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'polymodal\[explain\]'"):
-        figures.information(SHARES)
+        plot.inline(plots(full())["information"], "x")
 
 
 def test_the_table_of_the_terminal() -> None:

@@ -17,10 +17,10 @@ from conftest import Run, make_shop
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.explain import explain, nearest, plot, show
-from polymodal.explain.answers import signed
 from polymodal.explain.overall import overall
 from polymodal.explain.reasons import Reasons, faith, told
 from polymodal.model import Model
+from polymodal.view.text import signed
 
 NASTY = '<script>alert(1)</script> <b>"it\'s" & 写真 {{ e }}'
 Fitted = tuple[Model, Path, Path]

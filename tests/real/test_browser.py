@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.report.looks import short
+from polymodal.view.text import short
 from real.browser import Browser, browser
 from report.conftest import Written, fitted, make, reported
 

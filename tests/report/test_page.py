@@ -9,10 +9,10 @@ import pytest
 
 import polymodal
 from polymodal import report
-from polymodal.evaluate.figures import MARKS
-from polymodal.evaluate.figures import plain as text_of
-from polymodal.report import blocks, writing
-from polymodal.report.looks import DETAILS, short, tail
+from polymodal.report import writing
+from polymodal.report.looks import DETAILS
+from polymodal.view.text import MARKS, short, tail
+from polymodal.view.text import plain as text_of
 from report.conftest import NASTY, Written
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -159,8 +159,7 @@ def test_a_page_that_would_be_too_large_shows_less(
 def test_without_matplotlib_the_tables_stay(
     model: polymodal.Model, things: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (blocks, writing):
-        monkeypatch.setattr(module, "available", lambda: False)
+    monkeypatch.setattr(writing, "available", lambda: False)
     path = tmp_path / "plain.html"
     report.write(model, things, path, robust=False, rows=2, cache=cells)
     html = path.read_text(encoding="utf-8")

@@ -23,9 +23,9 @@ from polymodal.fusion.base import Late
 from polymodal.learners.ensemble import Ensemble
 from polymodal.model import Model
 from polymodal.robustness import robustness
-from polymodal.robustness.draw import plain_name
 from polymodal.robustness.measure import Reader, Scorer, Source, interval
 from polymodal.robustness.noise import NOISES
+from polymodal.robustness.plots import plain_name
 from polymodal.robustness.portray import portray
 from polymodal.robustness.run import AGAINST, Study
 from polymodal.tasks.classify import Binary, MultiClass

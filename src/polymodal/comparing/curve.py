@@ -32,7 +32,11 @@ from polymodal.fitting.colearning import Colearning
 from polymodal.fitting.fit import AUTO, FEATURES, fit, known
 from polymodal.fitting.problem import Problem
 from polymodal.model import load
+from polymodal.saving import put
 from polymodal.tasks.base import Task
+from polymodal.view import plot
+from polymodal.view.plot import Line, Plot
+from polymodal.view.text import interval
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 FEWEST = 4  # labels that a training needs
@@ -85,8 +89,9 @@ class Curve(NamedTuple):
             for p in self.points:
                 spans = [x or (None,) * 3 for x in (p.plain, p.helped, p.gain)]
                 write.writerow([p.share, p.labels, *(v for span in spans for v in span)])
-        if draw(self, folder / "curve.png"):
+        if plot.available():
             paths.append(folder / "curve.png")
+            put(paths[-1], plot.png(drawn(self)))
         return paths
 
 
@@ -235,31 +240,16 @@ def reached(points: Sequence[tuple[float, float]], goal: float) -> float | None:
     return None
 
 
-def draw(curve: Curve, path: Path) -> bool:
-    """The curve as a picture; False where matplotlib is not installed."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
-        axes = figure.add_subplot()
-        lines = [("labels alone", "#6b6b6b", "o", "--", [p.plain for p in curve.points])]
-        if curve.start is not None:
-            lines.append((curve.start, "#0072b2", "s", "-", [p.helped for p in curve.points if p.helped]))
-        x = [p.labels for p in curve.points]
-        for name, colour, marker, style, scores in lines:
-            axes.plot(x, [s.value for s in scores], style, color=colour, marker=marker, label=name)
-            axes.fill_between(x, [s.low for s in scores], [s.high for s in scores], color=colour, alpha=0.15)
-        axes.set_xscale("log")
-        axes.set_xticks(x, [f"{n:,}" for n in x])
-        axes.minorticks_off()
-        axes.set_xlabel("labelled training rows")
-        axes.set_ylabel(f"{curve.metric} ({'higher' if curve.higher else 'lower'} is better)")
-        axes.legend(frameon=False)
-        figure.savefig(path)
-    return True
+def drawn(curve: Curve) -> Plot:
+    """Scores over labels, with and without the head start."""
+    points = {"labels alone": [p.plain for p in curve.points]}
+    if curve.start is not None:
+        points[curve.start] = [p.helped for p in curve.points if p.helped]
+    labels = [p.labels for p in curve.points]
+    lines = [Line(name, labels, *zip(*scores, strict=True)) for name, scores in points.items()]
+    up = f"{curve.metric} ({'higher' if curve.higher else 'lower'} is better)"
+    title = f"{curve.metric} by labelled training rows"
+    return plot.curves(title, lines, "labelled training rows", up, ticks=[(n, f"{n:,}") for n in labels], log=True)
 
 
 def _checked(shares: Sequence[float], fusion: str, helped: Colearning) -> list[float]:
@@ -403,5 +393,5 @@ def _finite(form: Any) -> Any:
 def lines(curve: Curve) -> Iterator[tuple[str, ...]]:
     """A row a point, as text: share, labels, plain, helped, gain."""
     for p in curve.points:
-        spans = [f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s else "" for s in (p.plain, p.helped, p.gain)]
+        spans = [interval(s) if s else "" for s in (p.plain, p.helped, p.gain)]
         yield (f"{p.share:.0%}", f"{p.labels:,}", *spans)

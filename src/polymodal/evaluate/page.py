@@ -4,14 +4,17 @@ import math
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from polymodal.evaluate import figures
-from polymodal.evaluate.board import CONCAT, Board, chance, interaction
+from polymodal.evaluate.board import CONCAT, Board, chance, interaction, rivals
 from polymodal.evaluate.intervals import Interval
+from polymodal.evaluate.significance import alike
+from polymodal.view import plot
+from polymodal.view.plot import Plot, Span
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 DASH = "–"
+PARTS = ("redundancy", "unique_first", "unique_second", "synergy")
 
 
 def page(board: Board, *, title: str, command: str = "") -> str:
@@ -30,7 +33,8 @@ def page(board: Board, *, title: str, command: str = "") -> str:
         "chance": chance,
     }
     source = files("polymodal.evaluate").joinpath("compare.html").read_text(encoding="utf-8")
-    drawn = {k: Markup(v) for k, v in pictures(board).items()}  # figures escapes every name
+    found = plots(board) if plot.available() else {}
+    drawn = {k: Markup(plot.inline(v, k)) for k, v in found.items()}  # which escapes every name
     ranked = sorted(zip(board.ranks.means, board.ranks.names, strict=True)) if board.ranks else []
     return environment.from_string(source).render(
         board=board,
@@ -43,19 +47,32 @@ def page(board: Board, *, title: str, command: str = "") -> str:
         partial=not all(s.fused for s in board.information),
         interaction=interaction(board.emap, board.metric) if board.emap else "",
         pictures={"intervals": "", "ranks": "", "information": "", **drawn},
-        hint="" if drawn else "Pictures are drawn where matplotlib is installed: pip install 'polymodal[explain]'",
+        hint="" if drawn else plot.HINT,
     )
 
 
-def pictures(board: Board) -> dict[str, str]:
-    """Name -> SVG of each picture that the board has something for; none without matplotlib."""
-    if not figures.available():
-        return {}
-    out = {"intervals": figures.intervals(board)}
-    if board.ranks is not None:
-        out["ranks"] = figures.ranks(board.ranks)
+def plots(board: Board) -> dict[str, Plot]:
+    """Each plot that the board has something for: candidates with their intervals, ranks, shares of information."""
+    known = [(e, m) for e, m in zip(board.entries, board.means, strict=True) if m.value == m.value]
+    marked = {e.name: "--" if e.fused else ":" for e in rivals(board.entries)}
+    unit = f"{board.metric} ({'higher' if board.higher else 'lower'} is better)"
+    rows = [
+        Span(e.name + " (recommended)" * (e.name == board.use), m, e.name == board.use, "o" if e.fused else "D")
+        for e, m in known
+    ]
+    lines = [(m.value, marked[e.name]) for e, m in known if e.name in marked]
+    title = f"{board.metric} of each candidate with its 95% interval"
+    out = {"intervals": plot.spans(title, rows, unit, at=lines)}
+    if (r := board.ranks) is not None:
+        named = list(zip(r.names, r.means, strict=True))
+        out["ranks"] = plot.ranks("Mean rank of each candidate over the folds", named, r.critical, alike(r))
     if board.information:
-        out["information"] = figures.information(board.information)
+        shares = [
+            (f"{s.first} (first) | {s.second} (second)", [getattr(s, p).value for p in PARTS])
+            for s in board.information
+        ]
+        title, names = "What the modalities tell about the target", [p.replace("_", " ") for p in PARTS]
+        out["information"] = plot.stacks(title, shares, names, "bits about the target")
     return out
 
 

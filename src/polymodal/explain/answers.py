@@ -15,7 +15,6 @@ from polymodal.tasks.labels import key, listed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-SMALL = 1e-9  # a change of the answer that is none
 
 
 def chosen(task: Task, logits: Tensor, output: str | None = None) -> Ints:
@@ -61,27 +60,3 @@ def truth(task: Task, cell: Any) -> str | None:
         return None if task.encode(cell) is None else str(cell).strip()
     except InputError:
         return str(cell).strip()  # one that training never saw is shown all the same
-
-
-# --- numbers in words ---------------------------------------------------------------------------------
-
-
-def figure(x: Any) -> str:
-    """A number in four places, or what it is.
-
-    >>> figure(0.25), figure(1234567.0), figure("red")
-    ('0.25', '1.235e+06', 'red')
-    """
-    return f"{x:.4g}" if isinstance(x, float) else str(x)
-
-
-def signed(x: float) -> str:
-    """A change of the answer, with its sign.
-
-    >>> signed(0.25), signed(-1e-12), signed(float("nan"))
-    ('+0.250', '0.000', 'unknown')
-    """
-    if x != x:
-        return "unknown"
-    size = max(3, 3 - int(np.floor(np.log10(abs(x))))) if SMALL < abs(x) < 0.001 else 3
-    return "0.000" if abs(x) <= SMALL else f"{x:+.{min(size, 6)}f}" if abs(x) < 1000 else f"{x:+.4g}"

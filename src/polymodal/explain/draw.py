@@ -7,9 +7,6 @@ much of the word's attention the modality got at all is written below it. It nee
 Axes: w word, s token, y row and x column of pixels, c channel, f band, t frame.
 """
 
-import io
-import warnings
-from collections.abc import Callable, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -18,51 +15,28 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from polymodal.evaluate.figures import plain
 from polymodal.explain.attention import Explanation
 from polymodal.explain.places import Grid, Seconds
 from polymodal.modalities.audio.codec import log_mel
 from polymodal.modalities.audio.files import read
 from polymodal.modalities.image.files import picture
+from polymodal.view.plot import GREY, SHEET, Panel, around, axes_at, say, sheet
+from polymodal.view.text import cut, plain
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WORDS = 40  # words that are drawn
-WIDTH, DPI, GAP, LABEL, LINE = 10.0, 110, 0.12, 0.45, 0.24  # inches
+GAP, LABEL, LINE = 0.12, 0.45, 0.24  # inches
 COLUMNS, SIDE = 5, 260  # panels in a row; pixels of a panel's longer side
 NAMES = 1.7  # inches for the words beside their rows
-GREY, LIT = "#5f5f5f", "#ffb000"
 DIM = 0.4  # light that is left where nothing is attended to
 RATE, MELS = 16_000, 48
-FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS")
-Drawing = Callable[["Figure", float], None]
-Block = tuple[float, Drawing]
 
 
 def png(e: Explanation) -> bytes:
     """The picture of an explanation. Raises ImportError, saying how to get it, without matplotlib."""
-    return drawn([_title(e), *(_block(e, m) for m in e.maps), *_notes(e)])
-
-
-def drawn(blocks: Sequence[Block]) -> bytes:
-    """Blocks from above, each with its height in inches, as a PNG. Raises ImportError as `png`."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'polymodal[explain]'") from error
-    top = sum(h for h, _ in blocks) + GAP
-    out = io.BytesIO()
-    with matplotlib.rc_context({"font.family": fonts(), "font.size": 9}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a script that no font here has
-        figure = Figure(figsize=(WIDTH, top), dpi=DPI, facecolor="white")
-        for h, draw in blocks:
-            draw(figure, top)
-            top -= h
-        figure.savefig(out, format="png")
-    return out.getvalue()
+    return sheet([_title(e), *(_block(e, m) for m in e.maps), *_notes(e)])
 
 
 def lit(image_yxc: NDArray[np.uint8], light_yx: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -107,7 +81,7 @@ def spectrogram(place: Seconds) -> NDArray[np.float64]:
 # --- blocks, from above, each with its height in inches -----------------------------------------------
 
 
-def _title(e: Explanation) -> Block:
+def _title(e: Explanation) -> Panel:
     lines = wrap(plain(e.text), 90) or ["(no word)"]
     lines = [*lines[:4], "…"] if len(lines) > 5 else lines
 
@@ -118,7 +92,7 @@ def _title(e: Explanation) -> Block:
     return 0.28 * len(lines) + 0.4, draw
 
 
-def _notes(e: Explanation) -> list[Block]:
+def _notes(e: Explanation) -> list[Panel]:
     notes = [f"{len(e.words) - WORDS} more words are not drawn"] if len(e.words) > WORDS else []
     notes += [f"reference: {r}" for r in e.references[:5]]
     notes += [f"without {m}: it is hidden, empty or can't be read" for m in e.absent]
@@ -130,25 +104,25 @@ def _notes(e: Explanation) -> list[Block]:
     return [(0.19 * len(lines) + GAP, lambda figure, top: say(figure, GAP, top - GAP / 2, text, color=GREY))]
 
 
-def _block(e: Explanation, modality: str) -> Block:
+def _block(e: Explanation, modality: str) -> Panel:
     place = e.where[modality]
     return _panels(e, modality, place) if isinstance(place, Grid) else _rows(e, modality)
 
 
-def _panels(e: Explanation, modality: str, place: Grid) -> Block:
+def _panels(e: Explanation, modality: str, place: Grid) -> Panel:
     """The picture, then a panel a word: word, probability, share."""
     image = np.asarray(thumbnail(place.cell, SIDE))
     h, w = image.shape[:2]
     maps = scaled(place.over(e.maps[modality][:WORDS], h, w))
     share = e.share[modality]
     columns = min(COLUMNS, len(maps) + 1)
-    wide = (WIDTH - GAP) / COLUMNS - GAP
+    wide = (SHEET - GAP) / COLUMNS - GAP
     high = min(wide * h / w, 1.6 * wide)
     drawn = min(wide, high * w / h)
     total = -(-(len(maps) + 1) // columns) * (high + LABEL + GAP)
 
     def draw(figure: "Figure", top: float) -> None:
-        axes = axes_at(figure, 0, top - total, WIDTH, total)  # one for all panels, in inches: axes are slow to make
+        axes = axes_at(figure, 0, top - total, SHEET, total)  # one for all panels, in inches: axes are slow to make
         axes.axis("off")
         for i in range(len(maps) + 1):
             x = GAP + (i % columns) * (wide + GAP)
@@ -156,29 +130,29 @@ def _panels(e: Explanation, modality: str, place: Grid) -> Block:
             panel = image if i == 0 else lit(image, maps[i - 1])
             axes.imshow(panel, extent=(x, x + drawn, y, y + high), aspect="auto", interpolation="bilinear")
             if i == 0:
-                say(figure, x, top - total + y - 0.04, short(modality, 24), size=10, style="italic")
+                say(figure, x, top - total + y - 0.04, cut(modality, 24), size=10, style="italic")
                 continue
             around(axes, maps[i - 1], (x, x + drawn), (y + high, y))
-            say(figure, x, top - total + y - 0.04, short(e.words[i - 1], 24), size=11, weight="bold")
+            say(figure, x, top - total + y - 0.04, cut(e.words[i - 1], 24), size=11, weight="bold")
             say(figure, x, top - total + y - 0.24, _numbers(e, i - 1, share[i - 1]), size=8, color=GREY)
-        axes.set(xlim=(0, WIDTH), ylim=(0, total))
+        axes.set(xlim=(0, SHEET), ylim=(0, total))
 
     return total, draw
 
 
-def _rows(e: Explanation, modality: str) -> Block:
+def _rows(e: Explanation, modality: str) -> Panel:
     """Seconds, or tokens, from left to right: the spectrogram, then a row a word."""
     place, share = e.where[modality], e.share[modality]
     maps = scaled(e.maps[modality][:WORDS])
     sound = isinstance(place, Seconds)
     above = 1.2 if sound else 0.0
-    wide = WIDTH - 2 * NAMES - 2 * GAP
+    wide = SHEET - 2 * NAMES - 2 * GAP
     high = LINE * max(1, len(maps))
     edges = place.edges if isinstance(place, Seconds) else list(range(maps.shape[1] + 1))
     end = place.duration if isinstance(place, Seconds) else float(edges[-1])
 
     def draw(figure: "Figure", top: float) -> None:
-        say(figure, GAP, top - 0.04, short(modality, 26), size=10, style="italic")
+        say(figure, GAP, top - 0.04, cut(modality, 26), size=10, style="italic")
         if isinstance(place, Seconds):
             axes = axes_at(figure, GAP + NAMES, top - above, wide, above - 0.06)
             axes.imshow(spectrogram(place), cmap="Greys", origin="lower", aspect="auto", extent=(0, end, 0, 1))
@@ -192,44 +166,11 @@ def _rows(e: Explanation, modality: str) -> Block:
         axes.set_xlabel("seconds" if sound else "token", labelpad=1)
         for i in range(len(maps)):
             y = axes.get_position().y1 * figure.get_figheight() - LINE * (i + 0.5)
-            say(figure, NAMES, y, short(e.words[i], 18), size=10, weight="bold", ha="right", va="center")
-            say(figure, WIDTH - NAMES, y, _numbers(e, i, share[i]), size=8, color=GREY, va="center")
+            say(figure, NAMES, y, cut(e.words[i], 18), size=10, weight="bold", ha="right", va="center")
+            say(figure, SHEET - NAMES, y, _numbers(e, i, share[i]), size=8, color=GREY, va="center")
 
     return above + high + (0.55 if sound else 0.8), draw
 
 
-def around(axes: "Axes", map_yx: NDArray[np.float64], xs: tuple[float, float], ys: tuple[float, float]) -> None:
-    """A line around what gets half of the largest attention or more; the map lies from xs[0] to xs[1]."""
-    if map_yx.min() < 0.5 < map_yx.max() and min(map_yx.shape) > 1:
-        y, x = (a + (b - a) * (np.arange(n) + 0.5) / n for (a, b), n in zip((ys, xs), map_yx.shape, strict=True))
-        axes.contour(x, y, map_yx, levels=[0.5], colors=[LIT], linewidths=1.2)
-
-
 def _numbers(e: Explanation, word: int, share: float) -> str:
     return f"p {np.exp(e.logprob[word]):.2f}, {share:.0%} of attention"
-
-
-def axes_at(figure: "Figure", x: float, y: float, wide: float, high: float) -> "Axes":
-    """Axes whose lower left corner is so many inches from that of the figure."""
-    width, height = figure.get_size_inches()
-    return figure.add_axes((x / width, y / height, wide / width, high / height))
-
-
-def say(figure: "Figure", x: float, y: float, text: str, size: float = 9, va: str = "top", **style: Any) -> None:
-    """Text, its upper left corner so many inches from the figure's lower left one."""
-    width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, text, fontsize=size, va=va, parse_math=False, **style)
-
-
-def short(text: str, longest: int) -> str:
-    """The text, cut where it is longer."""
-    text = plain(text)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def fonts() -> list[str]:
-    """Families of this machine that have most scripts."""
-    from matplotlib.font_manager import fontManager
-
-    there = {f.name for f in fontManager.ttflist}
-    return [f for f in FONTS if f in there] or ["sans-serif"]

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from polymodal.evaluate.figures import plain
-from polymodal.explain.answers import figure, signed
 from polymodal.explain.attention import Explanation
 from polymodal.explain.draw import WORDS, scaled, spectrogram, thumbnail
 from polymodal.explain.places import Grid, Seconds, Sequence
 from polymodal.modalities.audio.files import read
+from polymodal.view.text import figure, plain, signed
 
 LARGEST = 1_000_000  # bytes of a page
 LIT = (255, 176, 0)

@@ -5,25 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.evaluate.figures import plain
-from polymodal.explain.answers import figure, signed
-from polymodal.explain.draw import (
-    GREY,
-    WIDTH,
-    Block,
-    around,
-    axes_at,
-    drawn,
-    lit,
-    say,
-    short,
-    spectrogram,
-    thumbnail,
-)
+from polymodal.explain.draw import lit, spectrogram, thumbnail
 from polymodal.explain.overall import Overall
 from polymodal.explain.parts import Attribution
 from polymodal.explain.places import Grid, Seconds
 from polymodal.explain.reasons import Reasons, faith, named
+from polymodal.view.plot import GREY, SHEET, Panel, around, axes_at, say, sheet
+from polymodal.view.text import cut, figure, plain, signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +38,7 @@ def png(e: Reasons) -> bytes:
     ]
     notes = [f"without {m}: it is hidden, empty or can't be read" for m in e.absent]
     notes += [f"can't be read: {b}" for b in e.bad]
-    return drawn([*blocks, *([_words("", "\n".join(notes))] if notes else [])])
+    return sheet([*blocks, *([_words("", "\n".join(notes))] if notes else [])])
 
 
 def overview(e: Overall) -> bytes:
@@ -66,13 +54,13 @@ def overview(e: Overall) -> bytes:
         *([_bars("mean interactions", pairs)] if pairs else []),
         *([_words("", "\n".join(e.notes))] if e.notes else []),
     ]
-    return drawn(blocks)
+    return sheet(blocks)
 
 
 # --- blocks, from above, each with its height in inches -----------------------------------------------
 
 
-def _words(title: str, text: str = "", size: float = 10) -> Block:
+def _words(title: str, text: str = "", size: float = 10) -> Panel:
     lines = wrap(plain(title), int(1250 / size)) if title else []
     small = [line for part in text.split("\n") for line in wrap(plain(part), 125)]
     high = 0.021 * size * len(lines)
@@ -84,13 +72,13 @@ def _words(title: str, text: str = "", size: float = 10) -> Block:
     return high + 0.18 * len(small) + GAP, draw
 
 
-def _bars(title: str, rows: list[Row]) -> Block:
+def _bars(title: str, rows: list[Row]) -> Panel:
     """A line a row: orange to the right is for the answer, hatched blue to the left against it."""
     high = LINE * max(1, len(rows))
 
     def draw(drawing: "Figure", top: float) -> None:
         say(drawing, GAP, top - GAP, title, size=10, style="italic")
-        axes = axes_at(drawing, NAMES, top - GAP - 0.25 - high, WIDTH - 2 * NAMES, high)
+        axes = axes_at(drawing, NAMES, top - GAP - 0.25 - high, SHEET - 2 * NAMES, high)
         values = [0.0 if v != v else v for _, v, _ in rows]
         y = np.arange(len(rows))
         looks: list[dict[str, Any]] = [
@@ -105,13 +93,13 @@ def _bars(title: str, rows: list[Row]) -> Block:
         axes.spines[:].set_visible(False)
         for n, (name, _, said) in enumerate(rows):
             at = top - GAP - 0.25 - LINE * (n + 0.5)
-            say(drawing, NAMES - 0.1, at, short(name, 34), ha="right", va="center")
-            say(drawing, WIDTH - NAMES + 0.1, at, said, color=GREY, va="center")
+            say(drawing, NAMES - 0.1, at, cut(name, 34), ha="right", va="center")
+            say(drawing, SHEET - NAMES + 0.1, at, said, color=GREY, va="center")
 
     return high + 0.25 + GAP, draw
 
 
-def _part(a: Attribution) -> list[Block]:
+def _part(a: Attribution) -> list[Panel]:
     """What in a modality: a picture or a spectrogram, the strongest parts, and how far to trust them."""
     order, names = np.argsort(-np.abs(a.scores), kind="stable")[:STRONGEST], named(a)
     rows = [(names[i], float(a.scores[i]), signed(float(a.scores[i]))) for i in order]
@@ -121,19 +109,19 @@ def _part(a: Attribution) -> list[Block]:
     return [*strip, *body, _words("", faith(a))]
 
 
-def _heat(title: str, a: Attribution) -> Block:
+def _heat(title: str, a: Attribution) -> Panel:
     where = a.where
     assert isinstance(where, Grid)
     image = np.asarray(thumbnail(where.cell, SIDE).convert("RGB"))
     h, w = image.shape[:2]
     maps = np.concatenate([where.over((s * a.scores[None]).clip(min=0), h, w) for s in (1, -1)])
     maps = (maps / (maps.max() or 1.0)).clip(0, 1)
-    wide = (WIDTH - 4 * GAP) / 3
+    wide = (SHEET - 4 * GAP) / 3
     high = min(wide * h / w, 2.6)
     wide = high * w / h if high < wide * h / w else wide
 
     def draw(drawing: "Figure", top: float) -> None:
-        say(drawing, GAP, top - GAP, short(title, 110), size=10, style="italic")
+        say(drawing, GAP, top - GAP, cut(title, 110), size=10, style="italic")
         panels = (("", image), ("what speaks for it is lit", lit(image, maps[0])), ("against it", lit(image, maps[1])))
         for i, (name, panel) in enumerate(panels):
             axes = axes_at(drawing, GAP + i * (wide + GAP), top - GAP - 0.25 - high, wide, high)
@@ -146,15 +134,15 @@ def _heat(title: str, a: Attribution) -> Block:
     return high + 0.6, draw
 
 
-def _strip(a: Attribution, where: Seconds) -> Block:
+def _strip(a: Attribution, where: Seconds) -> Panel:
     """The spectrogram, and under it a bar for each part."""
 
     def draw(drawing: "Figure", top: float) -> None:
-        say(drawing, GAP, top - GAP, short(a.modality, 26), size=10, style="italic")
-        axes = axes_at(drawing, NAMES, top - 1.2, WIDTH - 2 * NAMES, 1.0)
+        say(drawing, GAP, top - GAP, cut(a.modality, 26), size=10, style="italic")
+        axes = axes_at(drawing, NAMES, top - 1.2, SHEET - 2 * NAMES, 1.0)
         axes.imshow(spectrogram(where), cmap="Greys", origin="lower", aspect="auto", extent=(0, where.duration, 0, 1))
         axes.set(xticks=[], yticks=[])
-        axes = axes_at(drawing, NAMES, top - 1.8, WIDTH - 2 * NAMES, 0.55)
+        axes = axes_at(drawing, NAMES, top - 1.8, SHEET - 2 * NAMES, 0.55)
         edges = np.minimum(where.edges, where.duration)
         colours = [FOR if x > 0 else "white" for x in a.scores]
         axes.bar(edges[:-1], a.scores, np.diff(edges), align="edge", color=colours, edgecolor=AGAINST, linewidth=0.5)

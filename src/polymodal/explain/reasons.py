@@ -12,13 +12,13 @@ from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.explain import answers
-from polymodal.explain.answers import SMALL, figure, signed
 from polymodal.explain.attention import position
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.explain.nearest import FUSED, Nearest, Neighbour, Shown, nearest, shown
 from polymodal.explain.parts import METHODS, Attribution, attribute_rows
 from polymodal.explain.places import Columns, Words
 from polymodal.model import Model
+from polymodal.view.text import SMALL, figure, signed
 
 OTHERS = 47  # rows of the table beside the one, for the additive part of its answer
 TOP = 5  # parts of a modality that are named

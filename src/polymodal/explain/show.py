@@ -7,8 +7,6 @@ import numpy as np
 from PIL import Image
 
 from polymodal.errors import Unreadable
-from polymodal.evaluate.figures import plain
-from polymodal.explain.answers import SMALL, figure, signed
 from polymodal.explain.draw import thumbnail
 from polymodal.explain.nearest import FUSED, Neighbour, Shown, Space
 from polymodal.explain.overall import Overall, Summary, strongest
@@ -16,6 +14,7 @@ from polymodal.explain.page import Detail, encoded, heard, rendered, shade, smal
 from polymodal.explain.parts import Attribution
 from polymodal.explain.places import Columns, Grid, Seconds, Steps, Words
 from polymodal.explain.reasons import Reasons, faith, named
+from polymodal.view.text import SMALL, figure, plain, signed
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -1,9 +1,9 @@
 """What a report is made of: sections of words, tables, pictures and cards. Nothing here is markup; the page escapes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from polymodal.evaluate.figures import available
+from polymodal.view.plot import Plot
 
 
 class Words(NamedTuple):
@@ -32,10 +32,10 @@ class Grid(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure, as SVG text that names and tells itself."""
+    """A plot; tables beside it say the same."""
 
-    svg: str
     caption: str
+    plot: Plot
 
 
 class Bar(NamedTuple):
@@ -105,11 +105,6 @@ class Section(NamedTuple):
     key: str
     title: str
     blocks: Sequence[Block]
-
-
-def drawn(caption: str, draw: Callable[..., str], *args: object) -> list[Block]:
-    """What a function of `figures` draws of these, where matplotlib is installed; tables beside it say the same."""
-    return [Picture(draw(*args), caption)] if available() else []
 
 
 def small(text: str) -> Words:

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from polymodal.evaluate.figures import LONGEST
-from polymodal.report import figures
-from polymodal.report.blocks import Block, Card, Cards, Grid, Heading, Section, Words, drawn, small
-from polymodal.report.figures import number
-from polymodal.report.looks import NAME, VALUE, short
+from polymodal.report.blocks import Block, Card, Cards, Grid, Heading, Picture, Section, Words, small
+from polymodal.report.looks import NAME, VALUE
 from polymodal.report.study import LABELS, Study
 from polymodal.uncertainty import presence
+from polymodal.view import plot
+from polymodal.view.text import LONGEST, number, short
 
 SHOWN, LISTED, BAD = 20, 60, 12  # bars of a picture, lines of a table, unreadable cells
 PATTERNS, EXAMPLES, BINS = 12, 3, 16
@@ -73,7 +72,7 @@ def _counted(labels: Counter[str], rows: int, name: str, missing: str) -> list[B
     lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in ranked[:LISTED]]
     grid = Grid(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN)
     title = f"Rows by label{f', the {SHOWN} commonest' if len(ranked) > SHOWN else ''}"
-    return [Words(said), *drawn(title, figures.bars, "labels", title, top, "rows"), grid]
+    return [Words(said), Picture(title, plot.bars(title, top, "rows")), grid]
 
 
 def _numbers(study: Study, missing: str) -> list[Block]:
@@ -85,17 +84,17 @@ def _numbers(study: Study, missing: str) -> list[Block]:
         if len(known):
             five = [number(v) for v in np.quantile(known, [0, 0.25, 0.5, 0.75, 1])]
             lines.append([short(names[k], NAME), f"{len(known):,}", *five])
-            out += _histogram(f"numbers-{k}", short(names[k], NAME), known) if k < 2 else []
+            out += [_histogram(short(names[k], NAME), known)] if k < 2 else []
     head = ["target", "rows", "least", "lower quarter", "middle", "upper quarter", "greatest"]
     grid = Grid("How the target's values are spread", head, lines)
     return [*([Words(missing.strip())] if missing else []), *out, grid]
 
 
-def _histogram(key: str, name: str, x: np.ndarray) -> list[Block]:
+def _histogram(name: str, x: np.ndarray) -> Picture:
     counts, edges = np.histogram(x, bins=min(BINS, max(1, len(set(x.tolist())))))
     bins = [(f"{number(a)} to {number(b)}", float(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
     title = f"Rows by {name}"
-    return drawn(title, figures.bars, key, title, bins, "rows")
+    return Picture(title, plot.bars(title, bins, "rows"))
 
 
 def _patterns(study: Study) -> list[Block]:
@@ -114,7 +113,7 @@ def _patterns(study: Study) -> list[Block]:
     return [
         head,
         Words(f"A cell that can't be read counts as absent.{more}"),
-        *drawn(title, figures.bars, "patterns", title, [(name, float(n)) for name, n in shown], "rows"),
+        Picture(title, plot.bars(title, [(name, float(n)) for name, n in shown], "rows")),
         Grid(title, ["pattern", "rows", "share"], lines),
     ]
 

@@ -17,8 +17,8 @@ from polymodal.explain.parts import Attribution, attribute_rows
 from polymodal.explain.places import Columns, Grid, Seconds, Steps
 from polymodal.explain.places import Words as Written
 from polymodal.report.blocks import Block, Facts, Heat, Marked, signed, small
-from polymodal.report.looks import short, tail
 from polymodal.report.study import Study, sampled
+from polymodal.view.text import short, tail
 
 MODALITIES = 2  # of a row whose parts are shown
 SHOWN, WORDS, SIDE = 6, 80, 200  # bars, words, pixels

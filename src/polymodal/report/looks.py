@@ -4,7 +4,6 @@ Everything is small and inside the page (data URIs), and each picture has words 
 kept is a question of `Detail`, so that a page of many rows still fits.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -17,7 +16,6 @@ from PIL import Image
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
-from polymodal.evaluate.figures import MARKS, plain
 from polymodal.explain.draw import spectrogram, thumbnail
 from polymodal.explain.page import encoded, sound, uri
 from polymodal.explain.places import Seconds
@@ -25,6 +23,7 @@ from polymodal.modalities.arrays import array
 from polymodal.modalities.audio.files import samples
 from polymodal.modalities.base import missing
 from polymodal.modalities.series.codec import numbers as readings
+from polymodal.view.text import plain, short, tail
 
 NAME, VALUE = 80, 120  # characters of a cell's name, of a value
 COLUMNS, MODALITIES = 12, 8  # columns of a table, modalities of a row that are shown
@@ -33,7 +32,6 @@ WIDE, HIGH = 320, 80  # its units
 DASHES = ("", "6 3", "2 3", "8 3 2 3")  # a channel each: lines are told apart by more than colour
 CHANNELS = len(DASHES)
 SECONDS = 20.0  # of a recording
-ISOLATE = "\u2068\u2069"  # first strong isolate, and its end
 
 
 class Detail(NamedTuple):
@@ -166,32 +164,3 @@ def lines(x_tc: NDArray[np.float64], words: str) -> str:
         paths.append(f'<path d="{"".join(points)}"{dash}/>')
     label = f'role="img" aria-label="{escape(plain(words))}"'
     return f'<svg class="line" viewBox="0 0 {WIDE} {HIGH}" {label}>{"".join(paths)}</svg>'
-
-
-# --- words --------------------------------------------------------------------------------------------
-
-
-def short(cell: Any, limit: int) -> str:
-    """A cell as text that a page can hold, cut where it is long; what is written from right to left stays by itself."""
-    if isinstance(cell, list | tuple):
-        cell = " | ".join(str(x) for x in cell[:limit])
-    text = plain(str(cell)[: 4 * limit]).strip() or "(blank)"
-    return apart(text if len(text) <= limit else text[: limit - 1] + "…")
-
-
-def tail(cell: str | Path) -> str:
-    """The end of a path, by which files differ."""
-    text = plain(str(cell)[-4 * NAME :])
-    return apart(text if len(text) <= NAME // 2 else "…" + text[1 - NAME // 2 :])
-
-
-def apart(text: str) -> str:
-    r"""A cell's text that does not change the order of the words around it: isolated where any of it runs from right to
-    left (Unicode Standard Annex 9), with its own controls of direction as marks.
-
-    >>> apart("lovely"), apart("\u202egnp.exe\u2069")
-    ('lovely', '[U+202E]gnp.exe[U+2069]')
-    """
-    text = text.translate({ord(c): f"[U+{ord(c):04X}]" for c in ISOLATE}).translate(MARKS)
-    leftward = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
-    return f"{ISOLATE[0]}{text}{ISOLATE[1]}" if leftward else text

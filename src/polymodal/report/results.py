@@ -10,13 +10,14 @@ import numpy as np
 
 from polymodal.evaluate.compare import FEW, Comparison
 from polymodal.evaluate.intervals import Interval
-from polymodal.report import figures
-from polymodal.report.blocks import Block, Grid, Heading, Section, Words, drawn, small
-from polymodal.report.figures import Span, interval, number
-from polymodal.report.looks import NAME, short
+from polymodal.report.blocks import Block, Grid, Heading, Picture, Section, Words, small
+from polymodal.report.looks import NAME
 from polymodal.report.study import COVERAGE, Study
 from polymodal.tasks.classify import numpy
 from polymodal.uncertainty.conformal import Covered, binomial
+from polymodal.view import plot
+from polymodal.view.plot import Span
+from polymodal.view.text import digits, ends, interval, number, short
 
 CANDIDATES, CLASSES, PAIRS, BINS, METRICS = 24, 12, 20, 10, 40
 
@@ -47,7 +48,7 @@ def _scored(study: Study) -> list[Block]:
 
 def _value(x: Interval) -> list[str]:
     """The cells of a value and of its interval."""
-    return [f"{x.value:.3f}" if x.value == x.value else "–", f"[{x.low:.3f}, {x.high:.3f}]" if x.low == x.low else "–"]
+    return [digits(x.value), ends(x)]
 
 
 def comparisons(study: Study) -> list[tuple[str, Comparison]]:
@@ -64,14 +65,13 @@ def _compared(study: Study) -> list[Block]:
         for j, x in enumerate(c.candidates[:CANDIDATES]):
             name = short(x.name, NAME) + (" (this model)" if j == 0 else "")
             lines.append([name, *_value(x.score), f"{x.parameters:,}" if x.parameters else "–"])
-            shown.append(Span(name, x.score, j == 0))
+            shown.append(Span(name, x.score, not j, "D" if j else "o"))
         if study.score is not None and c.metric == study.scores.metric and not i:  # type: ignore[union-attr]
             shown.insert(1, Span(f"this model on {short(study.table.name, 24)}", study.score, True))
         title = f"{c.metric} on {c.rows:,} {of}"
         out += [
             Words(c.verdict),
-            *drawn(f"{title}, with 95% intervals; circles are this model.",
-                   figures.spans, f"compared-{i}", title, shown, c.metric),
+            Picture(f"{title}, with 95% intervals; circles are this model.", plot.spans(title, shown, c.metric)),
             Grid(title, ["candidate", c.metric, "95% interval", "parameters"], lines),
         ]  # fmt: skip
     if not out:
@@ -155,7 +155,12 @@ def _residuals(study: Study) -> list[Block]:
         if k < 2:
             title = f"Predictions of {name} over true values"
             caption = f"{title}; on the dashed line both are the same."
-            out += drawn(caption, figures.residuals, f"residuals-{k}", title, t, y)
+            told = (
+                f"{len(t)} rows; predictions are off by {number(float(np.abs(error).mean()))} on average, and "
+                f"{number(float(error.mean()))} too {'high' if error.mean() > 0 else 'low'} in the mean"
+            )
+            points = list(zip(t.tolist(), y.tolist(), strict=True))
+            out.append(Picture(caption, plot.cloud(title, points, "true value", "prediction", told)))
     head = ["target", "mean size", "5%", "25%", "50%", "75%", "95%"]
     return [*out, Grid("Prediction less truth: its mean size, and its quantiles", head, lines)]
 
@@ -176,7 +181,10 @@ def _reliability(study: Study) -> list[Block]:
         title = "How often it is right, by how sure it is"
         rows = [[f"{x:.0%}", f"{y:.0%}", f"[{low:.0%}, {high:.0%}]", f"{n:,}"] for x, y, low, high, n in bins]
         caption = f"{title}. Below the dashed line it is too sure of itself, above it not sure enough."
-        out += drawn(caption, figures.reliability, "reliability", title, bins)
+        points = [(x, (y, low, high)) for x, y, low, high, _ in bins]
+        told = "; ".join(f"about {x:.0%} sure: {y:.0%} right of {n}" for x, y, _, _, n in bins)
+        across, up = "how sure the model says it is", "share that is right"
+        out.append(Picture(caption, plot.shares(title, points, across, up, told)))
         out.append(Grid(title, ["mean confidence", "right", "95% interval", "rows"], rows))
     return out
 
@@ -214,7 +222,7 @@ def _coverage(study: Study) -> list[Block]:
     lines = [_covered("all rows", found.overall)]
     lines += [_covered(" + ".join(short(m, 30) for m in c.present) or "nothing", c) for c in found.patterns[:CLASSES]]
     each = [found.overall, *found.patterns]
-    shown = [Span(line[0], Interval(c.coverage, c.low, c.high)) for line, c in zip(lines, each, strict=False)]
+    shown = [Span(line[0], (c.coverage, c.low, c.high), mark="D") for line, c in zip(lines, each, strict=False)]
     title = f"How often the sets asked to hold {COVERAGE:.0%} hold the truth, by what is present"
     calibration = study.model.calibration
     hope = " The rows come in groups, so this is a hope and no promise." if calibration and calibration.grouped else ""
@@ -222,8 +230,8 @@ def _coverage(study: Study) -> list[Block]:
         Heading("Sets that hold the truth"),
         Words("predict --coverage gives sets of labels, or intervals, that are to hold the truth as often as asked, "
               f"whatever is absent.{hope}"),
-        *drawn(f"{title}; the dotted line is what was asked.", figures.spans, "coverage", title, shown,
-               "share that holds the truth", COVERAGE),
+        Picture(f"{title}; the dotted line is what was asked.",
+                plot.spans(title, shown, "share that holds the truth", at=[(COVERAGE, ":")])),
         Grid(title, ["present", "rows", "held the truth", "95% interval", found.unit], lines),
     ]  # fmt: skip
 

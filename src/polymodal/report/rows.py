@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.report.blocks import Block, Card, Cards, Heading, Section, Words, signed, small
 from polymodal.report.evidence import Training, neighbours, parts
-from polymodal.report.looks import VALUE, short
+from polymodal.report.looks import VALUE
 from polymodal.report.study import Study
+from polymodal.view.text import short
 
 EACH = 3  # rows of a group
 TEXT = 400  # characters of a text that was written

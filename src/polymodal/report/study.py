@@ -21,9 +21,10 @@ from polymodal.data.schema import Schema
 from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
 from polymodal.model import Evaluation, Model
-from polymodal.report.looks import NAME, short
+from polymodal.report.looks import NAME
 from polymodal.tasks.base import Task
 from polymodal.tasks.labels import missing
+from polymodal.view.text import short
 
 COVERAGE = 0.9  # asked of the sets and intervals whose coverage is checked
 ENDLESS = 32  # texts that are written to be looked at, of a model whose rows have no label

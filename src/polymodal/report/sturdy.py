@@ -5,18 +5,19 @@ from collections.abc import Sequence
 
 from polymodal.errors import InputError
 from polymodal.explain.overall import Overall, overall
-from polymodal.report import figures
-from polymodal.report.blocks import Block, Grid, Heading, Section, Words, drawn, small
-from polymodal.report.figures import Line, Span, interval
-from polymodal.report.looks import NAME, short
+from polymodal.report.blocks import Block, Grid, Heading, Picture, Section, Words, small
+from polymodal.report.looks import NAME
 from polymodal.report.study import Study
-from polymodal.robustness import Robustness, robustness
-from polymodal.robustness.result import Absence, Noisy
+from polymodal.robustness import Robustness, plots, robustness
+from polymodal.robustness.result import Noisy
+from polymodal.robustness.sentences import HOW
+from polymodal.view import plot
+from polymodal.view.plot import Ends, Span
+from polymodal.view.text import interval, short
 
 ROWS, LEVELS = 300, 4  # rows that noise is tried on, and its levels
-SUBSETS, MODALITIES, KINDS, PAIRS, CLASSES = 31, 8, 6, 15, 12
+SUBSETS, MODALITIES, PAIRS, CLASSES = 31, 8, 15, 12
 EXPLAINED = 500
-HOW = {"mcar": "completely at random", "mar": "given another column", "mnar": "by the target"}
 
 
 def measured(study: Study) -> Robustness | str:
@@ -53,13 +54,11 @@ def _subsets(found: Robustness) -> list[Block]:
     shown = ranked if not more else [ranked[0], *ranked[1 - SUBSETS :]]
     names = [" + ".join(short(m, 30) for m in s.present) for s in shown]
     title = f"{found.metric} with these modalities alone{more}"
-    spans = [Span(n, s.score, i == 0) for i, (n, s) in enumerate(zip(names, shown, strict=True))]
     lines = [[n, interval(s.score), interval(s.loss), f"{s.seen:,}"] for n, s in zip(names, shown, strict=True)]
     head = ["present", f"{found.metric} [95% interval]", "loss [95% interval]", "rows that have any of them"]
     return [
         Heading("Modalities that are missing"),
-        *drawn(f"{title}; the circle and the dotted line are all of them.",
-               figures.spans, "subsets", title, spans, found.metric, found.clean.value),
+        Picture(f"{title}; the diamond and the dashed line are all of them.", plots.subsets(found, shown)),
         Grid(title, head, lines),
     ]  # fmt: skip
 
@@ -67,21 +66,16 @@ def _subsets(found: Robustness) -> list[Block]:
 def _absence(found: Robustness) -> list[Block]:
     if not found.absence:
         return []
-    ways: dict[str, list[Absence]] = {}
-    for a in found.absence:
-        ways.setdefault(a.how, []).append(a)
-    lines = [Line(HOW[how], [a.share for a in w], [a.score.value for a in w]) for how, w in ways.items()]
     title = f"{found.metric} as cells are removed"
     rows = [
-        [f"{a.share:.0%}", HOW[a.how] + (f" ({short(a.by, 40)})" if a.by else ""), interval(a.score), f"{a.empty:.0%}"]
+        [f"{a.share:.0%}", HOW[a.how].format(by=short(a.by, 40)), interval(a.score), f"{a.empty:.0%}"]
         for a in found.absence
         if a.share
     ]
     head = ["share of cells", "removed", f"{found.metric} [95% interval]", "rows left with nothing"]
     return [
         Heading("Cells that are missing"),
-        *drawn(f"{title}, in {len(lines)} ways.",
-               figures.curves, "absence", title, lines, "share of all cells that is gone", found.metric),
+        Picture(f"{title}, in {len({a.how for a in found.absence})} ways.", plots.absence(found)),
         Grid(title, head, rows, frozenset([1]), folded=True),
     ]  # fmt: skip
 
@@ -100,25 +94,17 @@ def _noise(found: Robustness) -> list[Block]:
     scores = [x.score.value for x in found.noise if x.score.value == x.score.value]
     pad = 0.05 * (max(scores) - min(scores) or 1.0) if scores else 0.0
     ends = (min(scores) - pad, max(scores) + pad) if scores else None
-    for i, m in enumerate(ranked[:MODALITIES]):
-        out += _curves(found, m, by[m], f"noise-{i}", ends)
+    for m in ranked[:MODALITIES]:
+        out += _curves(found, m, by[m], ends)
     return out
 
 
-def _curves(
-    found: Robustness, modality: str, noise: Sequence[Noisy], key: str, ends: tuple[float, float] | None
-) -> list[Block]:
-    kinds = list(dict.fromkeys(x.kind for x in noise))
-    name = short(modality, NAME)
-    lines = [
-        Line(k, [x.place for x in noise if x.kind == k], [x.score.value for x in noise if x.kind == k])
-        for k in kinds[:KINDS]
-    ]
-    title = f"{found.metric} as {name} gets noisy"
+def _curves(found: Robustness, modality: str, noise: Sequence[Noisy], ends: Ends) -> list[Block]:
+    title = f"{found.metric} as {short(modality, NAME)} gets noisy"
     rows = [[x.kind, x.severity, interval(x.score), interval(x.loss)] for x in noise if x.level]
     head = ["noise", "how much", f"{found.metric} [95% interval]", "loss [95% interval]"]
     return [
-        *drawn(f"{title}.", figures.curves, key, title, lines, "none to most of it", found.metric, ends),
+        Picture(f"{title}.", plots.noise(found, modality, ends)),
         Grid(title, head, rows, frozenset([1]), folded=True),
     ]
 
@@ -142,7 +128,7 @@ def contributions(found: Overall | str) -> Section:
     if isinstance(found, str):
         return Section("contributions", title, [Words(found)])
     ranked = sorted(found.summary.modalities, key=lambda m: -m.size.value)
-    spans = [Span(short(m.modality, NAME), m.size, i == 0) for i, m in enumerate(ranked)]
+    spans = [Span(short(m.modality, NAME), m.size, not i, "D" if i else "o") for i, m in enumerate(ranked)]
     head = ["modality", "mean size [95% interval]", "mean", "alone", "counts most in", "rows without it"]
     lines = [
         [short(m.modality, NAME), interval(m.size), f"{m.mean:+.3f}", f"{m.alone:+.3f}", f"{m.largest:.0%}",
@@ -155,8 +141,8 @@ def contributions(found: Overall | str) -> Section:
         Words(f"Of {found.rows:,} rows: Shapley values say how much each modality adds to {found.unit}, from real "
               "absence: a modality that is left out is as absent as an empty cell. They add up to the answer, less "
               "what the model says of a row that has nothing."),
-        *drawn(f"{caption}, with 95% intervals.", figures.spans, "shares", caption, spans[:SUBSETS],
-               "mean size of the Shapley value", None, ends),
+        Picture(f"{caption}, with 95% intervals.",
+                plot.spans(caption, spans[:SUBSETS], "mean size of the Shapley value", ends=ends)),
         Grid(caption, head, lines),
         *_together(found),
         *_classes(found),

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from polymodal.report import figures
-from polymodal.report.blocks import Block, Code, Facts, Grid, Heading, Section, Words, drawn, small
-from polymodal.report.figures import Line, number
-from polymodal.report.looks import VALUE, short
+from polymodal.report.blocks import Block, Code, Facts, Grid, Heading, Picture, Section, Words, small
+from polymodal.report.looks import VALUE
 from polymodal.report.study import Study
+from polymodal.view import plot
+from polymodal.view.plot import Line
+from polymodal.view.text import number, short
 
 EPOCHS, CURVES, SETTINGS = 40, 6, 40
 LIBRARIES = ("polymodal", "torch", "numpy", "scikit-learn", "transformers", "lightgbm")
@@ -50,11 +51,11 @@ def _curves(study: Study, history: Sequence[Mapping[str, float]]) -> list[Block]
     out: list[Block] = [Heading("Epoch by epoch")]
     own = [k for k in history[-1] if k == metric or _part(k, metric)]
     losses = [*LOSSES, *(k for k in history[-1] if k.startswith("loss of "))]
-    for key, names, what in (("losses", losses, "loss"), ("metric", own, f"{metric} of validation rows")):
+    for names, what in ((losses, "loss"), (own, f"{metric} of validation rows")):
         lines = [_line(NAMES.get(k) or short(k, 60), k, history) for k in names if k in history[-1]][:CURVES]
         if lines:
             title = f"{what[0].upper()}{what[1:]} by epoch"
-            out += drawn(f"{title}.", figures.curves, key, title, lines, "epoch", what)
+            out.append(Picture(f"{title}.", plot.curves(title, lines, "epoch", what)))
     return [*out, _table(history, metric)]
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from polymodal.errors import InputError
-from polymodal.evaluate.figures import available, plain
 from polymodal.explain.overall import Overall
 from polymodal.fitting import runs
 from polymodal.model import Model
@@ -18,7 +17,7 @@ from polymodal.report.blocks import Section
 from polymodal.report.card import model_card, read_card, summary
 from polymodal.report.data import data
 from polymodal.report.evidence import training_rows
-from polymodal.report.looks import DETAILS, Detail, Look, looks, short
+from polymodal.report.looks import DETAILS, Detail, Look, looks
 from polymodal.report.results import results
 from polymodal.report.rows import rows as of_rows
 from polymodal.report.study import Study, study
@@ -26,13 +25,14 @@ from polymodal.report.sturdy import contributions, explained, measured, sturdy
 from polymodal.report.training import installed, repeat, training
 from polymodal.robustness import Robustness
 from polymodal.saving import put
+from polymodal.view.plot import HINT, available, inline
+from polymodal.view.text import plain, short
 
 ROWS = 2000  # that are looked at, unless asked otherwise
 LARGEST = 2_900_000  # bytes of a page
 MARK = b'<meta name="generator" content="polymodal report">'
 HEAD = 2048  # bytes in which the mark of a page stands
 SKIPPED = "Not measured: --no-robustness was given."
-HINT = "Pictures are drawn where matplotlib is installed: pip install 'polymodal[explain]'"
 
 
 class Report(NamedTuple):
@@ -153,7 +153,9 @@ def page(study: Study, summary: Sequence[str], sections: Sequence[Section]) -> s
 
 def _page(study: Study, summary: Sequence[str], sections: Sequence[Section], detail: Detail) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"plain": lambda x: plain(str(x)), "kind": lambda b: type(b).__name__.lower()}
+    environment.filters |= {
+        "plain": lambda x: plain(str(x)), "kind": lambda b: type(b).__name__.lower(), "svg": inline
+    }  # fmt: skip
     source = files("polymodal.report").joinpath("report.html").read_text(encoding="utf-8")
 
     @cached
@@ -166,6 +168,7 @@ def _page(study: Study, summary: Sequence[str], sections: Sequence[Section], det
         sections=sections,
         looks=shown,
         pictures=detail.side > 0,
+        drawn=available(),
         hint="" if available() else HINT,
         version=installed("polymodal"),
     )

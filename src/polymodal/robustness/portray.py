@@ -11,10 +11,12 @@ from rich.table import Table
 
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval
-from polymodal.robustness import draw
+from polymodal.robustness.plots import plots
 from polymodal.robustness.result import COLUMNS, Area, Robustness
-from polymodal.robustness.sentences import HOW, digits, ends
+from polymodal.robustness.sentences import HOW
 from polymodal.saving import put
+from polymodal.view import plot
+from polymodal.view.text import digits, ends, interval
 
 WIDE = 110  # characters of a terminal in which severities are shown beside their levels
 SHOWN = 10  # unreadable cells that are listed
@@ -26,7 +28,7 @@ def portray(of: Robustness) -> None:
     console = Console()
     by = f", intervals over {escape(of.group)}" if of.group else ""
     better = "higher" if of.higher else "lower"
-    clean = f"clean {digits(of.clean.value)} {ends(of.clean)}"
+    clean = f"clean {interval(of.clean)}"
     console.print(
         f"[bold]{of.metric}[/] on {of.rows:,} rows{by} ({better} is better): {escape(clean)}",
         highlight=False,
@@ -99,11 +101,11 @@ def _areas(of: Robustness) -> str:
 
 
 def _shown(area: Interval, sign: str = "") -> str:
-    return f"{digits(area.value, sign)} {ends(area, sign)}" if area.value == area.value else "undefined"
+    return interval(area, sign=sign) if area.value == area.value else "undefined"
 
 
 def _value(area: Area, sign: str = "") -> str:
-    return digits(area.value, sign) if area.value == area.value else ""
+    return digits(area.value, sign=sign) if area.value == area.value else ""
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -140,8 +142,8 @@ def write(of: Robustness, folder: Path) -> list[str]:
         "robustness.csv": table(of),
     }
     files = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
-    for name, figure in draw.figures(of).items():
-        files[f"{name}.png"], files[f"{name}.svg"] = draw.png(figure), draw.svg(figure).encode("utf-8", "replace")
+    for name, drawn in plots(of).items():
+        files[f"{name}.png"], files[f"{name}.svg"] = plot.png(drawn), plot.svg(drawn)
     for name, made in files.items():
         put(folder / name, made)
     return list(files)

@@ -6,6 +6,7 @@ from polymodal.evaluate.compare import FEW
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.noise import MISMATCH
 from polymodal.robustness.result import Absence, Noisy, Subset, worst_noise, worst_subset
+from polymodal.view.text import digits, ends, interval, listed
 
 HOW = {"mcar": "completely at random", "mar": "at random, given {by}", "mnar": "not at random, by {by}"}
 HALF = 0.5  # the share that the sentence about absent cells names
@@ -65,38 +66,15 @@ class Words:
         if score.value != score.value or self.clean.value != self.clean.value:
             return f"{self.metric} is undefined on these rows."
         way = "falls" if score.value < self.clean.value else "rises" if score.value > self.clean.value else "stays"
-        from_to = (
-            f"at {digits(score.value)}"
-            if way == "stays"
-            else f"from {digits(self.clean.value)} to {digits(score.value)}"
-        )
-        return f"{self.metric} {way} {from_to} {ends(score)}; {self._sure(loss)}."
+        start = "at" if way == "stays" else f"from {digits(self.clean.value)} to"
+        return f"{self.metric} {way} {start} {interval(score)}; {self._sure(loss)}."
 
     def _sure(self, loss: Interval) -> str:
         if self.rows < FEW:
             many = "row is" if self.rows == 1 else "rows are"
             return f"{self.rows} {many} too few to say whether that is more than chance"
         if loss.low > 0:
-            return f"the loss is {digits(loss.value)} {ends(loss)}"
+            return f"the loss is {interval(loss)}"
         if loss.high < 0:
-            return f"that is a gain of {digits(-loss.value)} {ends(Interval(-loss.value, -loss.high, -loss.low))}"
+            return f"that is a gain of {interval(Interval(-loss.value, -loss.high, -loss.low))}"
         return f"that can't be told from clean: the loss of {digits(loss.value)} lies in {ends(loss)}, which holds 0"
-
-
-def ends(x: Interval, sign: str = "") -> str:
-    """The ends of an interval, as they are printed everywhere."""
-    return f"[{digits(x.low, sign)}, {digits(x.high, sign)}]"
-
-
-def digits(value: float, sign: str = "") -> str:
-    """Three digits; never a -0.000."""
-    return f"{round(value, 3) + 0.0:{sign}.3f}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
-
-    >>> listed(["photo"]), listed(["photo", "note", "table"])
-    ('photo', 'photo, note and table')
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
