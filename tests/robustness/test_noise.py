@@ -8,8 +8,12 @@ from PIL import Image
 
 from polymodal.errors import Unreadable
 from polymodal.modalities import MODALITIES
-from polymodal.robustness import pictures, readings, sounds, words
-from polymodal.robustness.noise import NOISES, OPEN, Context, rng_of
+from polymodal.modalities.audio import noise as sounds
+from polymodal.modalities.image import noise as pictures
+from polymodal.modalities.series import noise as readings
+from polymodal.modalities.tabular import noise as rows
+from polymodal.modalities.text import noise as words
+from polymodal.robustness.noise import rng_of
 
 TEXT = "The quick brown fox jumps over the lazy dog, and comes again on Tuesday with 25 others. " * 8
 
@@ -52,13 +56,12 @@ def far(kind, x, y):
     return np.abs(x - np.nan_to_num(y, nan=1e3)).mean() / np.abs(x).mean()
 
 
-@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in NOISES for n in NOISES[k]])
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k, m in MODALITIES.items() for n in m.noise.kinds])
 def test_each_level_spoils_more_than_the_one_before_and_the_first_severity_next_to_nothing(kind, name):
-    noise, x = NOISES[kind][name], CELLS[kind]()
+    noise, x = MODALITIES[kind].noise.kinds[name], CELLS[kind]()
     others = {i: (rng(i).standard_normal(9000).astype(np.float32), 8000) for i in (2, 3, 4)}
-    context = Context(
-        scale=np.ones(np.shape(x)[-1]) if kind in ("series", "vector") else None, columns=STATES, recordings=others
-    )
+    knows = {"series": np.ones(2), "vector": np.ones(500), "tabular": STATES, "audio": others}
+    context = knows.get(kind)
     assert not noise.lacks(context)
     found = [far(kind, x, noise.apply(x, noise.severity(k / 6), rng(5), context, 0)) for k in range(7)]
     assert (np.diff(found) >= 0).all() and found[0] < found[3] < found[6], found
@@ -66,10 +69,6 @@ def test_each_level_spoils_more_than_the_one_before_and_the_first_severity_next_
     assert found[0] == 0 or (found[0] < 0.1 and name in ("white", "babble", "jpeg", "brightness"))
     assert noise.severity(0) == noise.severities[0] and noise.severity(1) == noise.severities[-1]
     assert noise.said.format(noise.severity(0.5)) != noise.said
-
-
-def test_every_kind_of_modality_has_noise():
-    assert set(NOISES) == set(OPEN) == set(MODALITIES)
 
 
 @pytest.mark.parametrize("decibel", [20.0, 3.0, -5.0])
@@ -83,11 +82,11 @@ def test_noise_on_a_recording_has_the_power_that_it_says(decibel):
 
 def test_babble_is_made_of_the_other_recordings_alone():
     x, other = (np.sin(np.arange(2000) / k, dtype=np.float32) for k in (3, 50))
-    context = Context(recordings={0: (x, 8000), 1: (other, 8000)})
-    y, _ = NOISES["audio"]["babble"].apply((x, 8000), 0.0, rng(), context, 0)
+    babble = sounds.NOISES.kinds["babble"]
+    y, _ = babble.apply((x, 8000), 0.0, rng(), {0: (x, 8000), 1: (other, 8000)}, 0)
     added = np.abs(np.fft.rfft(y - x))
     assert added.argmax() == np.abs(np.fft.rfft(other)).argmax()
-    assert NOISES["audio"]["babble"].lacks(Context(recordings={0: (x, 8000)}))
+    assert babble.lacks({0: (x, 8000)})
 
 
 def test_silence_stays_silent_and_clipping_cuts_at_a_share_of_the_peak():
@@ -206,7 +205,7 @@ COLUMNS = {
 
 def test_numbers_and_dates_move_by_their_spread_and_the_rest_stays():
     row = {"price": "$10", "city": "Oslo", "sold": "yes", "on": "2020-05-01"}
-    found = [readings.numbers(row, 0.5, rng(s), COLUMNS) for s in range(400)]
+    found = [rows.numbers(row, 0.5, rng(s), COLUMNS) for s in range(400)]
     assert np.std([f["price"] - 10 for f in found]) == pytest.approx(2.0, rel=0.1)
     days = [(f["on"] - found[0]["on"]).days for f in found]
     assert np.std(days) == pytest.approx(365.25, rel=0.1)
@@ -215,7 +214,7 @@ def test_numbers_and_dates_move_by_their_spread_and_the_rest_stays():
 
 def test_categories_become_another_and_booleans_their_opposite():
     row = {"price": 10, "city": "Oslo", "sold": "yes", "on": None}
-    found = [readings.swaps(row, 0.4, rng(s), COLUMNS) for s in range(400)]
+    found = [rows.swaps(row, 0.4, rng(s), COLUMNS) for s in range(400)]
     cities = [f["city"] for f in found]
     assert np.mean([c != "Oslo" for c in cities]) == pytest.approx(0.4, abs=0.07)
     assert set(cities) == {"Oslo", "Rome", "Bern"} and {f["sold"] for f in found} == {"yes", False}
@@ -224,11 +223,11 @@ def test_categories_become_another_and_booleans_their_opposite():
 
 def test_what_is_missing_or_unreadable_stays_so():
     row = {"price": "dear", "city": None, "sold": "perhaps", "on": None}
-    for change in (readings.numbers, readings.swaps):
+    for change in (rows.numbers, rows.swaps):
         assert change(row, 1.0, rng(), COLUMNS) == row
     for kind, cell in (("text", "  "), ("series", [None, None]), ("vector", "[]"), ("audio", (np.zeros(0), 8000))):
         with pytest.raises(Unreadable):
-            OPEN[kind](cell)
+            MODALITIES[kind].noise.open(cell)
 
 
 def test_draws_are_those_of_the_row_alone():

@@ -21,10 +21,10 @@ from polymodal.errors import InputError
 from polymodal.evaluate.intervals import difference, intervals
 from polymodal.fusion.base import Late
 from polymodal.learners.ensemble import Ensemble
+from polymodal.modalities import MODALITIES
 from polymodal.model import Model
 from polymodal.robustness import robustness
 from polymodal.robustness.measure import Reader, Scorer, Source, interval
-from polymodal.robustness.noise import NOISES
 from polymodal.robustness.plots import plain_name
 from polymodal.robustness.portray import portray
 from polymodal.robustness.run import AGAINST, Study
@@ -126,7 +126,12 @@ def test_removed_cells_start_clean_and_end_near_nothing(answer):
 
 def test_every_noise_of_every_modality_is_measured_at_every_level(answer):
     kinds = {"photo": "image", "note": "text", "table": "tabular"}
-    wanted = {(m, k, level) for m, kind in kinds.items() for k in [*NOISES[kind], "mismatch"] for level in range(2)}
+    wanted = {
+        (m, k, level)
+        for m, kind in kinds.items()
+        for k in [*MODALITIES[kind].noise.kinds, "mismatch"]
+        for level in range(2)
+    }
     wanted -= {("table", "swaps", level) for level in range(2)}  # its one column is a number
     assert {(x.modality, x.kind, x.level) for x in answer.noise} == wanted
     assert all(x.score == answer.clean and x.loss == (0, 0, 0) for x in answer.noise if x.level == 0)
@@ -189,7 +194,7 @@ def test_noise_of_a_row_is_the_same_whatever_the_other_rows(model, shop):
         for part in (table, table.take([5, 31])):
             of = Reader(model, part, None, quiet=True)
             source = Source(of, modality)
-            noise = NOISES[source.kind][name]
+            noise = source.noise.kinds[name]
             noisy.append(list(source.noisy(name, noise, noise.severities[-1], 7, of.cells(modality))))
         assert [noisy[0][5], noisy[0][31]] == noisy[1]
         assert noisy[1][0] != Source(of, modality).decoded(0)
@@ -201,7 +206,7 @@ def test_absent_stays_absent_and_unreadable_stays_unreadable(model, shop, folder
     frame.loc[4, "photo"] = "photos/nowhere 'ü'.png"
     frame.to_csv(shop.parent / "holes.csv", index=False)
     of = Reader(model, Table.read(shop.parent / "holes.csv"), None, quiet=True)
-    source, noise = Source(of, "photo"), NOISES["image"]["blur"]
+    source, noise = Source(of, "photo"), MODALITIES["image"].noise.kinds["blur"]
     cells = list(source.noisy("blur", noise, 3.0, 0, of.cells("photo")))
     assert cells[3] is None and isinstance(cells[4], Path) and source.decoded(4) is None
     answer = robustness(model, shop.parent / "holes.csv", kinds=["blur"], levels=2)
@@ -275,9 +280,9 @@ def test_series_and_vectors_are_spoiled_in_units_of_their_spread():
     for modality, name in (("motion", "jitter"), ("vector", "gaussian")):
         source = Source(study, modality)
         clean = study.cells(modality)
-        noisy = list(source.noisy(name, NOISES[source.kind][name], 1.0, 0, clean))
+        noisy = list(source.noisy(name, source.noise.kinds[name], 1.0, 0, clean))
         moved = np.concatenate([y - np.reshape(x, y.shape) for x, y in zip(clean, noisy, strict=True)])
-        assert moved.std(0) / source.context.scale == pytest.approx(1, rel=0.35)
+        assert moved.std(0) / source.context == pytest.approx(1, rel=0.35)
 
 
 def test_texts_are_measured_on_few_rows(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from polymodal.modalities.base import Codec, Encoder, Guess
 from polymodal.modalities.extractor import Extractor
+from polymodal.modalities.noise import Noises
 from polymodal.modalities.pretrained.codec import HubCodec
 from polymodal.modalities.sizes import Measure
 
@@ -36,6 +37,8 @@ class Modality(NamedTuple):
     recurs: bool = False  # a cell that stands in several rows is one thing, seen several times
     tells: Mapping[str, str] = {}  # by the column's kind, how it could give a target away: "value", "order", "words"
     measure: Measure | None = None  # of one column
+
+    noise: Noises | None = None  # what spoils its cells, for `robustness`
 
     @property
     def codec(self) -> type[Codec]:

@@ -16,22 +16,20 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.data.encode import encode
 from polymodal.data.preprocess import Rows
-from polymodal.data.table import Table, resolve
+from polymodal.data.table import Table
 from polymodal.errors import Unreadable
 from polymodal.evaluate.intervals import Interval, weights
-from polymodal.modalities.tabular.codec import Cells
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.noise import Noise
 from polymodal.model import Model
-from polymodal.robustness.noise import OPEN, Context, Noise, rng_of
-from polymodal.robustness.readings import spread
+from polymodal.robustness.noise import rng_of
 from polymodal.tasks.base import Task
 
 Bools = NDArray[np.bool_]
 
 EXACT = 6  # modalities of which every subset is tried, and its answers are kept
-POOL = 16  # recordings that babble is mixed of
 KEPT = 256 << 20  # bytes of decoded cells that are kept, so that they are decoded once
 COUNTS = 2**24  # counts of bootstrap samples that are kept between scores
-FAITHFUL = 200  # cells that a spread is measured on where no codec has learned it
 
 
 class Sample(NamedTuple):
@@ -137,25 +135,22 @@ class Reader:
 
     def cells(self, modality: str, view: str | None = None) -> list[Any]:
         """The cells of a modality as a view's codec takes them."""
-        kind, columns = self.model.preprocessor.schema.modalities()[modality]
-        if kind == "tabular":
-            named = [self.table.cells(c) for c in columns]
-            return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
-        cells = self.table.cells(columns[0])
-        files = self.model.preprocessor.codecs[view or self.views(modality)[0]].takes_files
-        return [resolve(c, self.table.folder) for c in cells] if files else cells
+        prep = self.model.preprocessor
+        return prep.schema.cells(self.table, modality, prep.codecs[view or self.views(modality)[0]].takes_files)
 
 
 class Source:
     """The cells of one modality, decoded, and what noise may know beside them."""
 
     def __init__(self, reader: Reader, modality: str) -> None:
-        self.modality, self.kind = modality, reader.model.preprocessor.schema.modalities()[modality][0]
+        self.modality = modality
+        self.noise = MODALITIES[reader.model.preprocessor.schema.modalities()[modality][0]].noise
         self.cells = reader.cells(modality)
         self.numbers = reader.rows.numbers
         self._decoded: dict[int, Any] = {}
         self._bytes = 0
-        self.context = self._context(reader)
+        codecs = [reader.model.preprocessor.codecs[v] for v in reader.views(modality)]
+        self.context = None if self.noise is None else self.noise.context(codecs, self._some)
 
     def decoded(self, i: int) -> Any:
         """The decoded cell of row i; None where it is absent or can't be read."""
@@ -169,7 +164,7 @@ class Source:
 
     def _open(self, cell: Any) -> Any:
         try:
-            return None if cell is None else OPEN[self.kind](cell)
+            return None if cell is None or self.noise is None else self.noise.open(cell)
         except Unreadable:
             return None
 
@@ -182,17 +177,7 @@ class Source:
                 yield cell
                 continue
             spoiled = noise.apply(x, severity, rng_of(seed, number, self.modality, name), self.context, i)
-            yield {c: spoiled.get(c, v) for c, v in cell.items()} if self.kind == "tabular" else spoiled
-
-    def _context(self, reader: Reader) -> Context:
-        codecs = [reader.model.preprocessor.codecs[v] for v in reader.views(self.modality)]
-        if self.kind == "tabular":
-            table = next(c for c in codecs if isinstance(c, Cells))
-            return Context(columns={c: (kind, table.columns_[c]) for c, kind in table.columns.items()})
-        if self.kind in ("series", "vector"):
-            learned = [np.asarray(c.scale_) for c in codecs if hasattr(c, "scale_")]
-            return Context(scale=learned[0] if learned else spread(x for _, x in self._some(FAITHFUL)))
-        return Context(recordings=dict(self._some(POOL))) if self.kind == "audio" else Context()
+            yield {c: spoiled.get(c, v) for c, v in cell.items()} if isinstance(cell, Mapping) else spoiled
 
     def _some(self, count: int) -> Iterator[tuple[int, Any]]:
         """At most so many decoded cells, evenly spread over the rows."""

@@ -17,11 +17,13 @@ from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.fusion.base import Late
 from polymodal.learners.predictor import Predictor
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.noise import Noise
 from polymodal.model import Model
 from polymodal.progress import Ticker, progress
 from polymodal.robustness.absent import SHARES, Guide, at_random, by_target, removed, subsets
 from polymodal.robustness.measure import EXACT, Reader, Sample, Scorer, Source, interval, mean
-from polymodal.robustness.noise import MISMATCH, NOISES, Noise
+from polymodal.robustness.noise import MISMATCH
 from polymodal.robustness.result import Absence, Noisy, Robustness, Subset, areas
 from polymodal.robustness.sentences import Words
 
@@ -241,7 +243,7 @@ class Study:
             if not here:
                 continue
             source = self.sources[m] = Source(self.reader, m)
-            for name, noise in NOISES[source.kind].items():
+            for name, noise in ({} if source.noise is None else source.noise.kinds).items():
                 if why := noise.lacks(source.context):
                     lacking[f"{m}={name}"] = why
                 else:
@@ -314,5 +316,5 @@ def _asked(found: list[Curve], kinds: Sequence[str], lacking: dict[str, str]) ->
 def _same(mine: Reader, theirs: Reader, modality: str) -> str | None:
     """The modality of another model that reads the same column in the same way; None where it reads none."""
     kind = mine.model.preprocessor.schema.modalities()[modality][0]
-    found = theirs.model.preprocessor.schema.modalities()
-    return next((m for m in theirs.modalities if found[m][0] == kind and (kind == "tabular" or m == modality)), None)
+    found, together = theirs.model.preprocessor.schema.modalities(), MODALITIES[kind].columns
+    return next((m for m in theirs.modalities if found[m][0] == kind and (together or m == modality)), None)

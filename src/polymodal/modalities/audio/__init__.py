@@ -6,6 +6,7 @@ from polymodal.modalities.audio.features import LogMelStatistics, Mfcc, Prosody,
 from polymodal.modalities.audio.files import RECORDINGS
 from polymodal.modalities.audio.hub import HubAudio
 from polymodal.modalities.audio.measure import MEASURE
+from polymodal.modalities.audio.noise import NOISES
 from polymodal.modalities.record import Modality
 
 AUDIO = Modality(
@@ -18,4 +19,5 @@ AUDIO = Modality(
     suffixes=RECORDINGS,
     recurs=True,
     measure=MEASURE,
+    noise=NOISES,
 )

@@ -6,6 +6,7 @@ from polymodal.modalities.image.features import HOG, LBP, ColorStatistics, Thumb
 from polymodal.modalities.image.files import PICTURES
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.image.measure import MEASURE
+from polymodal.modalities.image.noise import NOISES
 from polymodal.modalities.image.visual_words import KeypointWords, VisualWords
 from polymodal.modalities.record import Modality
 
@@ -26,4 +27,5 @@ IMAGE = Modality(
     suffixes=PICTURES,
     recurs=True,
     measure=MEASURE,
+    noise=NOISES,
 )

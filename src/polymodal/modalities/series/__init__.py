@@ -6,6 +6,7 @@ from polymodal.modalities.series.codec import Readings
 from polymodal.modalities.series.encoders import TCN, SeriesTransformer
 from polymodal.modalities.series.features import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
 from polymodal.modalities.series.measure import MEASURE
+from polymodal.modalities.series.noise import NOISES
 from polymodal.modalities.series.physiology import Electrodermal, HeartRate
 
 SERIES = Modality(
@@ -25,4 +26,5 @@ SERIES = Modality(
     suffixes=[ARRAY_FILE],
     recurs=True,
     measure=MEASURE,
+    noise=NOISES,
 )

@@ -4,6 +4,7 @@ from polymodal.modalities.record import Modality
 from polymodal.modalities.tabular.codec import Cells, column_kind
 from polymodal.modalities.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, READ, whole
 from polymodal.modalities.tabular.encoders import FTTransformer, TabularMLP
+from polymodal.modalities.tabular.noise import NOISES
 
 TABULAR = Modality(
     kind="tabular",
@@ -16,4 +17,5 @@ TABULAR = Modality(
     identifies=lambda kind, cells: kind != DATE and (kind != NUMBER or all(map(whole, cells))),
     legible=True,
     tells={CATEGORY: "value", BOOLEAN: "value", NUMBER: "order"},
+    noise=NOISES,
 )

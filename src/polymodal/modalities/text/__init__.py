@@ -7,6 +7,7 @@ from polymodal.modalities.text.encoders import TextBag, TextConv, TextGRU, TextT
 from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, Statistics, Tfidf
 from polymodal.modalities.text.hub import HubText
 from polymodal.modalities.text.measure import MEASURE
+from polymodal.modalities.text.noise import NOISES
 
 SAMPLE = 200  # cells that are looked at for a space
 
@@ -29,4 +30,5 @@ TEXT = Modality(
     legible=True,
     tells={"text": "words"},
     measure=MEASURE,
+    noise=NOISES,
 )

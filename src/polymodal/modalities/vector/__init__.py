@@ -5,6 +5,7 @@ from polymodal.modalities.record import Modality
 from polymodal.modalities.vector.codec import Vectors
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.modalities.vector.measure import MEASURE
+from polymodal.modalities.vector.noise import NOISES
 
 VECTOR = Modality(
     kind="vector",
@@ -12,4 +13,5 @@ VECTOR = Modality(
     encoders={"projection": Projection},
     suffixes=[ARRAY_FILE],
     measure=MEASURE,
+    noise=NOISES,
 )

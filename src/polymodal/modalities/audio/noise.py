@@ -4,7 +4,7 @@ A recording is (samples (N,), rate) in mono, as codecs take it. Ratios of signal
 & Pearce 2000): 20 dB down to -5 dB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from polymodal.errors import Unreadable
 from polymodal.modalities.audio.files import RATES, resampled, samples
+from polymodal.modalities.noise import Noise, Noises, plain
 
 Recording = tuple[NDArray[np.float32], int]
+Recordings = Mapping[int, Recording]  # of other rows, by row
 
 SECONDS = 120.0  # of a recording that are spoiled; the rest is cut off
 VOICES = 4  # recordings that babble is mixed of
 PACKET = 0.05  # seconds that are lost at a time
+POOL = 16  # recordings that babble is mixed of
+DECIBEL = (25.0, 20.0, 15.0, 10.0, 5.0, 0.0, -5.0)
 
 
 def opened(cell: Any) -> Recording:
@@ -69,3 +73,23 @@ def dropouts(recording: Recording, severity: float, rng: np.random.Generator) ->
     u = rng.random(int(packet[-1]) + 1)
     lost = (u < severity) & (u < u.max())
     return np.where(lost[packet], np.float32(0), x), rate
+
+
+def _babble(x: Recording, severity: float, rng: np.random.Generator, context: Recordings, row: int) -> Recording:
+    return babble(x, severity, rng, [y for i, y in context.items() if i != row])
+
+
+def _few(context: Recordings) -> str:
+    return "" if len(context) > 1 else "there are no recordings of other rows to mix"
+
+
+NOISES = Noises(
+    opened,
+    {
+        "white": Noise(DECIBEL, "signal to noise {:.0f} dB", plain(white)),
+        "babble": Noise(DECIBEL, "signal to noise {:.0f} dB", _babble, _few),
+        "clipping": Noise((1, 0.5, 0.3, 0.2, 0.1, 0.05), "at {:.0%} of the peak", plain(clipping)),
+        "dropouts": Noise((0, 0.1, 0.2, 0.4, 0.6, 0.8), "{:.0%} of the packets", plain(dropouts)),
+    },
+    lambda codecs, some: dict(some(POOL)),
+)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from polymodal.modalities.image.files import picture
+from polymodal.modalities.noise import Noise, Noises, plain
 
 SIDE = 256  # pixels of the shorter side that are left
 REFERENCE = 224  # pixels, on which the severities were set
@@ -68,3 +69,15 @@ def brightness(image: Image.Image, severity: float, rng: np.random.Generator) ->
 
 def _image(x_hwc: np.ndarray) -> Image.Image:
     return Image.fromarray((255 * x_hwc).clip(0, 255).round().astype(np.uint8))
+
+
+NOISES = Noises(
+    opened,
+    {
+        "gaussian": Noise((0, 0.08, 0.12, 0.18, 0.26, 0.38), "deviation {:.2f} of the full range", plain(grain)),
+        "blur": Noise((0, 1, 2, 3, 4, 6), "{:.1f} pixels wide in one of 224", plain(blur)),
+        "jpeg": Noise((95, 25, 18, 15, 10, 7), "quality {:.0f}", plain(jpeg)),
+        "occlusion": Noise((0, 0.1, 0.2, 0.35, 0.5, 0.7), "{:.0%} of the area", plain(occlusion)),
+        "brightness": Noise((0, 0.1, 0.2, 0.3, 0.4, 0.5), "{:.2f} brighter", plain(brightness)),
+    },
+)

@@ -9,6 +9,7 @@ import numpy as np
 
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import missing
+from polymodal.modalities.noise import Noise, Noises, plain
 from polymodal.modalities.text.codec import WORD
 
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -72,3 +73,13 @@ def ocr(text: str, severity: float, rng: np.random.Generator) -> str:
 
 def _something(text: str, otherwise: str) -> str:
     return text if text.strip() else otherwise
+
+
+NOISES = Noises(
+    opened,
+    {
+        "typos": Noise((0, 0.02, 0.05, 0.1, 0.2, 0.4), "{:.0%} of the characters", plain(typos)),
+        "drops": Noise((0, 0.1, 0.2, 0.4, 0.6, 0.8), "{:.0%} of the words", plain(word_drops)),
+        "ocr": Noise((0, 0.05, 0.1, 0.2, 0.4, 0.8), "{:.0%} of what looks alike", plain(ocr)),
+    },
+)
