@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from polymodal.data.table import Table
-from polymodal.fitting.candidates import logits_of
+from polymodal.experiment.candidates import logits_of
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", "../shared/data"))
 UTD = "action trial inertial_samples kinect_frames id subject".split()
@@ -39,12 +39,12 @@ SETS: dict[str, dict[str, Any]] = {
         "epochs": 15, "long": 15, "task": "binary",
     },
 }  # fmt: skip
-PLAIN, HELPED = "--modality-dropout 0", "--modality-dropout 0.5 --absent tokens"
+PLAIN, HELPED = "--modality-dropout 0", "--modality-dropout 0.5 --imputation tokens"
 WAYS = {  # how a model is trained, and whether on the table of which half of all cells are gone
     "plain": (PLAIN, False),
     "modality dropout": ("--modality-dropout 0.5", False),
     "dropout, tokens": (HELPED, False),
-    "dropout, imputed": ("--modality-dropout 0.5 --absent imputed", False),
+    "dropout, imputed": ("--modality-dropout 0.5 --imputation predicted", False),
     "mvae": ("--modality-dropout 0.5 --fusion mvae", False),
     "late-mean": ("--modality-dropout 0 --fusion late-mean", False),
     "ogm-ge": (f"{PLAIN} --balance ogm-ge", False),
@@ -52,13 +52,13 @@ WAYS = {  # how a model is trained, and whether on the table of which half of al
     "half, plain": (PLAIN, True),
     "half, modality dropout": ("--modality-dropout 0.5", True),
     "half, tokens": (HELPED, True),
-    "half, imputed": ("--modality-dropout 0.5 --absent imputed", True),
+    "half, imputed": ("--modality-dropout 0.5 --imputation predicted", True),
     "half, blending": (f"{PLAIN} --balance blending", True),
     "half, mvae": ("--modality-dropout 0.3 --fusion mvae", True),
 }
 HALVES = {  # of tables of which half of all cells are gone, over `SEEDS`, each with its own gaps in training
     "plain": f"{PLAIN} --fusion gated",
-    "dropout, tokens": "--modality-dropout 0.3 --absent tokens --fusion gated",
+    "dropout, tokens": "--modality-dropout 0.3 --imputation tokens --fusion gated",
     "mvae": "--modality-dropout 0.3 --fusion mvae",
 }
 SEEDS, MASKS = 3, 5  # fits a way, and tables with other gaps that each is scored on

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch as Batch
     from polymodal.batch import Losses as Losses
     from polymodal.batch import Masked as Masked
-    from polymodal.comparing.curve import learning_curve as learning_curve
-    from polymodal.data.inspect import inspect as inspect
+        from polymodal.data.inspect import inspect as inspect
     from polymodal.data.schema import Schema as Schema
     from polymodal.data.table import Table as Table
     from polymodal.decoders.base import Decoding as Decoding
@@ -29,20 +28,26 @@ if TYPE_CHECKING:
     from polymodal.errors import Unreadable as Unreadable
     from polymodal.estimators import MultimodalClassifier as MultimodalClassifier
     from polymodal.estimators import MultimodalRegressor as MultimodalRegressor
-    from polymodal.fitting.colearning import Colearning as Colearning
-    from polymodal.fitting.distilling import distill as distill
-    from polymodal.fitting.fit import fit as fit
-    from polymodal.fitting.writing import Writing as Writing
+    from polymodal.experiment.config import Columns as Columns
+    from polymodal.experiment.config import Run as Run
+    from polymodal.experiment.config import Search as Search
+    from polymodal.experiment.config import Training as Training
+    from polymodal.experiment.distill import distill as distill
+    from polymodal.experiment.fit import fit as fit
+    from polymodal.experiment.learning_curve import learning_curve as learning_curve
     from polymodal.learners.predictor import Predictor as Predictor
     from polymodal.model import Evaluation as Evaluation
     from polymodal.model import Model as Model
     from polymodal.model import load as load
+    from polymodal.objectives.colearning import Colearning as Colearning
+    from polymodal.objectives.writing import Writing as Writing
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "polymodal.batch",
-    "Colearning": "polymodal.fitting.colearning",
+    "Colearning": "polymodal.objectives.colearning",
+    "Columns": "polymodal.experiment.config",
     "Decoding": "polymodal.decoders.base",
     "Evaluation": "polymodal.model",
     "InputError": "polymodal.errors",
@@ -52,20 +57,24 @@ _HOMES = {
     "MultimodalClassifier": "polymodal.estimators",
     "MultimodalRegressor": "polymodal.estimators",
     "Predictor": "polymodal.learners.predictor",
+    "Run": "polymodal.experiment.config",
     "Schema": "polymodal.data.schema",
+    "Search": "polymodal.experiment.config",
     "Table": "polymodal.data.table",
+    "Training": "polymodal.experiment.config",
     "Unreadable": "polymodal.errors",
-    "Writing": "polymodal.fitting.writing",
-    "distill": "polymodal.fitting.distilling",
-    "fit": "polymodal.fitting.fit",
+    "Writing": "polymodal.objectives.writing",
+    "distill": "polymodal.experiment.distill",
+    "fit": "polymodal.experiment.fit",
     "inspect": "polymodal.data.inspect",
-    "learning_curve": "polymodal.comparing.curve",
+    "learning_curve": "polymodal.experiment.learning_curve",
     "load": "polymodal.model",
 }
 
 __all__ = [
     "Batch",
     "Colearning",
+    "Columns",
     "Decoding",
     "Evaluation",
     "InputError",
@@ -75,8 +84,11 @@ __all__ = [
     "MultimodalClassifier",
     "MultimodalRegressor",
     "Predictor",
+    "Run",
     "Schema",
+    "Search",
     "Table",
+    "Training",
     "Unreadable",
     "Writing",
     "distill",

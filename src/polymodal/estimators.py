@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.fitting.fit import DEFAULT_FUSION, fit
+from polymodal.experiment.config import records
+from polymodal.experiment.fit import AUTO, fit
 from polymodal.model import Model
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Binary, MultiClass
@@ -19,6 +20,7 @@ from polymodal.tasks.labels import key, missing, plain
 from polymodal.tasks.regress import Regression
 
 TARGET = "target of the estimator"
+KEYWORDS = ("ignore", "preset", "seed", "time_limit")  # of `fit`; the other settings are fields of its records
 
 
 class _Estimator(BaseEstimator):
@@ -29,11 +31,11 @@ class _Estimator(BaseEstimator):
     def __init__(
         self,
         *,
-        fusion: str = DEFAULT_FUSION,
+        fusion: str = AUTO,
         preset: str = "balanced",
         size: str = "small",
         encoders: Mapping[str, str] | None = None,
-        tune: Sequence[str] = (),
+        finetune: Sequence[str] = (),
         kinds: Mapping[str, str] | None = None,
         ignore: Sequence[str] = (),
         epochs: int | None = None,
@@ -44,7 +46,7 @@ class _Estimator(BaseEstimator):
         cache: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.fusion, self.preset, self.size, self.encoders, self.tune = fusion, preset, size, encoders, tune
+        self.fusion, self.preset, self.size, self.encoders, self.finetune = fusion, preset, size, encoders, finetune
         self.kinds, self.ignore, self.epochs, self.batch_size = kinds, ignore, epochs, batch_size
         self.lr, self.time_limit, self.folder, self.cache, self.seed = lr, time_limit, folder, cache, seed
 
@@ -57,11 +59,12 @@ class _Estimator(BaseEstimator):
             raise InputError(
                 f"y has no label in {len(lacking)} rows, the first at position {lacking[0]}; leave them out"
             )
-        settings = {k: v for k, v in self.get_params(deep=False).items() if k != "folder"}
+        asked = {k: v for k, v in self.get_params(deep=False).items() if k not in ("folder", *KEYWORDS)}
         frame = table.frame()
         frame[TARGET] = labels
         whole = Table.read(frame, folder=self.folder)
-        self.model_ = fit(whole, TARGET, task=task, baselines=False, **settings)
+        keywords = {k: getattr(self, k) for k in KEYWORDS}
+        self.model_ = fit(whole, TARGET, task=task, config=records(baselines=False, **asked), **keywords)
         self.n_features_in_ = len(table.columns)
         self.feature_names_in_ = np.array(table.columns, dtype=object)
         return self

@@ -13,7 +13,7 @@ from polymodal.data.cache import Usage
 from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
 from polymodal.extract import Extracted
-from polymodal.fitting.fit import comparison_of
+from polymodal.experiment.fit import comparison_of
 from polymodal.learners.base import Generator, Learner
 from polymodal.learners.cyclic import Cyclic
 from polymodal.learners.ensemble import Ensemble

@@ -1,13 +1,25 @@
 """`polymodal compare`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from polymodal.cli.app import app
+from polymodal.cli.experiment import (
+    EncoderOpt,
+    EpochsOpt,
+    LabelTaskOpt,
+    OverwriteOpt,
+    PresetOpt,
+    SeedOpt,
+    SizeOpt,
+    TimeLimitOpt,
+    config,
+    folder_of,
+    resumable,
+)
 from polymodal.cli.options import (
     CacheOpt,
     GroupOpt,
@@ -16,7 +28,6 @@ from polymodal.cli.options import (
     ModalityOpt,
     TableArg,
     TargetOpt,
-    pairs,
     print_json,
     seconds,
     targets,
@@ -35,27 +46,23 @@ def compare(
             help="Fusions to compare, with commas between; all for every one; features for the small-data path (default: what --preset tries, and features).",
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Parts that are tested in turn.")] = 5,
-    repeats: Annotated[int, typer.Option(help="Times that the rows are parted anew.")] = 1,
-    preset: Annotated[str, typer.Option(help="How hard to try: fast, balanced or best.")] = "balanced",
-    size: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "small",
-    encoder: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=NAME", help="Encoder of a column, as for fit.")
-    ] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Repetitions with other folds.")] = 1,
+    preset: PresetOpt = "balanced",
+    size: SizeOpt = "small",
+    encoder: EncoderOpt = None,
     modality: ModalityOpt = None,
     ignore: IgnoreOpt = None,
     group: GroupOpt = None,
-    task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal or regression.")] = None,
-    time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For everything, in equal shares: 10m, 2h (default: none).")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes of a network.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides folds, weights and the order of rows.")] = 0,
+    task: LabelTaskOpt = None,
+    time_limit: TimeLimitOpt = None,
+    epochs: EpochsOpt = None,
+    seed: SeedOpt = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the results (default: TABLE's name and -compare).")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with what is in --out; fusions may be added.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Begin anew in --out.")] = False,
+    overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -68,37 +75,21 @@ def compare(
     """
     from rich.console import Console
 
-    from polymodal.comparing import compare as comparing
-    from polymodal.comparing.standing import standing
     from polymodal.evaluate.page import page, portray
+    from polymodal.experiment import compare as experiment
+    from polymodal.experiment.ranking import standing
 
-    out = out or Path(f"{Path(table).stem}-compare")
-    try:
-        run = comparing.run(
-            table,
-            targets(table, target),
-            fusion=[n.strip() for n in fusion.split(",")] if fusion else (),
-            folds=folds,
-            repeats=repeats,
-            preset=preset,
-            size=size,
-            encoders=pairs(encoder, "--encoder"),
-            kinds=pairs(modality, "--modality"),
-            ignore=ignore or (),
-            group=group,
-            task=task,
-            time_limit=seconds(time_limit),
-            epochs=epochs,
-            seed=seed,
-            cache=cache,
-            out=out,
-            resume=resume,
-            overwrite=overwrite,
-            quiet=False,
-        )
-    except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted; finished candidates are kept in {out}: add --resume to go on\n")
-        raise SystemExit(130) from None
+    out = folder_of(out, table, "compare")
+    with resumable(f"finished candidates are kept in {out}"):
+        run = experiment.run(
+            table, targets(table, target), fusion=[n.strip() for n in fusion.split(",")] if fusion else (),
+            folds=folds, repeats=repeats, preset=preset, group=group, ignore=ignore or (), task=task,
+            time_limit=seconds(time_limit), seed=seed, out=out,
+            config=config(
+                size=size, encoder=encoder, modality=modality, epochs=epochs, cache=cache, resume=resume,
+                overwrite=overwrite,
+            ),
+        )  # fmt: skip
     board = standing(run)
     form = {"settings": run.settings, "seconds": run.seconds, **board.to_json()}
     (out / "compare.json").write_text(json.dumps(form, indent=1, ensure_ascii=False), encoding="utf-8")

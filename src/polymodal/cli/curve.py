@@ -1,12 +1,29 @@
 """`polymodal learning-curve`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from polymodal.cli.app import app
+from polymodal.cli.experiment import (
+    BatchSizeOpt,
+    EncoderOpt,
+    EpochsOpt,
+    InitFromOpt,
+    LabelTaskOpt,
+    LrOpt,
+    OverwriteOpt,
+    PretrainOpt,
+    ResumeOpt,
+    SeedOpt,
+    SizeOpt,
+    TimeLimitOpt,
+    UnlabelledOpt,
+    config,
+    folder_of,
+    resumable,
+)
 from polymodal.cli.options import (
     CacheOpt,
     GroupOpt,
@@ -15,7 +32,6 @@ from polymodal.cli.options import (
     ModalityOpt,
     TableArg,
     TargetOpt,
-    pairs,
     print_json,
     seconds,
     targets,
@@ -27,43 +43,32 @@ from polymodal.errors import InputError
 def learning_curve(
     table: TableArg,
     target: TargetOpt = None,
-    pretrain: Annotated[
-        str | None,
-        typer.Option(metavar="KIND", help="Compare with pretraining on all rows: masked, matching or contrastive."),
-    ] = None,
-    origin: Annotated[
-        str | None, typer.Option("--from", metavar="MODEL", help="Compare with beginning from this model's encoders.")
-    ] = None,
-    unlabelled: Annotated[
-        str | None, typer.Option(metavar="TABLE", help="Further rows for --pretrain; no target is needed.")
-    ] = None,
-    shares: Annotated[
-        str, typer.Option(help="Shares of the labelled training rows, with commas between.")
+    pretrain: PretrainOpt = None,
+    init_from: InitFromOpt = None,
+    unlabelled: UnlabelledOpt = None,
+    fractions: Annotated[
+        str, typer.Option(help="Fractions of the labelled training rows, with commas between.")
     ] = "0.05,0.1,0.25,0.5,1",
     valid: Annotated[
         str | None, typer.Option(help="Table to score on (default: a fifth of TABLE is held out).")
     ] = None,
     fusion: Annotated[str, typer.Option(help="How modalities are joined, as for fit.")] = "gated",
-    size: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "small",
-    encoder: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=NAME", help="Encoder of a column, as for fit.")
-    ] = None,
+    size: SizeOpt = "small",
+    encoder: EncoderOpt = None,
     modality: ModalityOpt = None,
     ignore: IgnoreOpt = None,
     group: GroupOpt = None,
-    task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal or regression.")] = None,
-    time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For all fits, in equal shares: 10m, 2h (default: none).")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes (default: from the rows).")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step (default: from the rows).")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate (default: 0.001).")] = None,
-    seed: Annotated[int, typer.Option(help="Decides splits, shares, weights and the order of rows.")] = 0,
+    task: LabelTaskOpt = None,
+    time_limit: TimeLimitOpt = None,
+    epochs: EpochsOpt = None,
+    batch_size: BatchSizeOpt = None,
+    lr: LrOpt = None,
+    seed: SeedOpt = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the results (default: TABLE's name and -curve).")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with what is in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Begin anew in --out.")] = False,
+    resume: ResumeOpt = False,
+    overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -73,38 +78,19 @@ def learning_curve(
 
         polymodal learning-curve reviews.csv --target stars --pretrain contrastive --out curve
     """
-    from polymodal.comparing import curve as curves
-    from polymodal.fitting.colearning import Colearning
+    from polymodal.experiment import learning_curve as experiment
 
-    out = out or Path(f"{Path(table).stem}-curve")
-    try:
-        found = curves.learning_curve(
-            table,
-            targets(table, target),
-            helped=Colearning(origin=origin, pretrain=pretrain, unlabelled=unlabelled),
-            shares=numbers(shares),
-            valid=valid,
-            fusion=fusion,
-            size=size,
-            encoders=pairs(encoder, "--encoder"),
-            kinds=pairs(modality, "--modality"),
-            ignore=ignore or (),
-            group=group,
-            task=task,
-            time_limit=seconds(time_limit),
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            seed=seed,
-            out=out,
-            resume=resume,
-            overwrite=overwrite,
-            cache=cache,
-            quiet=False,
-        )
-    except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted; finished fits are kept in {out}: add --resume to go on\n")
-        raise SystemExit(130) from None
+    out = folder_of(out, table, "curve")
+    with resumable(f"finished fits are kept in {out}"):
+        found = experiment.learning_curve(
+            table, targets(table, target), fractions=numbers(fractions), valid=valid, group=group, ignore=ignore or (),
+            task=task, time_limit=seconds(time_limit), seed=seed, out=out,
+            config=config(
+                fusion=fusion, size=size, encoder=encoder, modality=modality, epochs=epochs, batch_size=batch_size,
+                lr=lr, init_from=init_from, pretrain=pretrain, unlabelled=unlabelled, cache=cache, resume=resume,
+                overwrite=overwrite,
+            ),
+        )  # fmt: skip
     written = found.write(out)
     if as_json:
         print_json({**found.to_json(), "files": [str(p) for p in written]})
@@ -115,9 +101,9 @@ def learning_curve(
 
     console = Console()
     grid = Table(title=f"{found.metric} on {found.valid:,} validation rows", title_justify="left", box=None)
-    for name in ("share", "labels", "labels alone", found.start or "", "gain" if found.start else ""):
+    for name in ("fraction", "labels", "labels alone", found.start or "", "gain" if found.start else ""):
         grid.add_column(escape(name), justify="right")
-    for line in curves.lines(found):
+    for line in experiment.lines(found):
         grid.add_row(*map(escape, line))
     console.print(grid)
     console.print(escape(found.sentence), highlight=False)
@@ -133,4 +119,4 @@ def numbers(text: str) -> list[float]:
     try:
         return [float(x) for x in text.split(",") if x.strip()]
     except ValueError:
-        raise InputError(f"--shares {text!r} is no list of shares; write 0.05,0.1,0.25,0.5,1") from None
+        raise InputError(f"--fractions {text!r} is no list of fractions; write 0.05,0.1,0.25,0.5,1") from None

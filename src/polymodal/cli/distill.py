@@ -1,13 +1,26 @@
 """`polymodal distill`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from polymodal.cli.app import app
-from polymodal.cli.options import CacheOpt, JsonOpt, ModelArg, PartOpt, TableArg, print_json, seconds, typed
+from polymodal.cli.experiment import (
+    BatchSizeOpt,
+    EpochsOpt,
+    LrOpt,
+    OverwriteOpt,
+    ResumeOpt,
+    SizeOpt,
+    TestOpt,
+    TimeLimitOpt,
+    ValidOpt,
+    config,
+    folder_of,
+    resumable,
+)
+from polymodal.cli.options import CacheOpt, CustomClassOpt, JsonOpt, ModelArg, TableArg, print_json, seconds
 
 
 @app.command()
@@ -20,28 +33,26 @@ def distill(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the student (default: MODEL's name and -student).")
     ] = None,
-    valid: Annotated[
-        str | None, typer.Option(help="Table to choose the best epoch by (default: a fifth of TABLE is held out).")
-    ] = None,
-    test: Annotated[str | None, typer.Option(help="Table to score once, at the end.")] = None,
+    valid: ValidOpt = None,
+    test: TestOpt = None,
     temperature: Annotated[
-        float, typer.Option(metavar="T", help="Above 1 the teacher's second thoughts count for more.")
+        float, typer.Option(metavar="T", help="Divides the teacher's and the student's logits; above 1 softens both.")
     ] = 2.0,
-    weight: Annotated[float, typer.Option(metavar="A", help="The teacher's share of the loss, 0 to 1.")] = 0.5,
+    weight: Annotated[
+        float, typer.Option(metavar="FRACTION", help="Weight of the teacher's loss, 0 to 1; the label's has the rest.")
+    ] = 0.5,
     fusion: Annotated[str, typer.Option(help="How the student joins modalities, as for fit.")] = "gated",
-    size: Annotated[str, typer.Option(help="Of the student: tiny, small, base or large.")] = "small",
-    time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For both students together: 90s, 10m, 1h30m (default: none).")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes (default: from the rows).")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step (default: from the rows).")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate (default: 0.001).")] = None,
+    size: SizeOpt = "small",
+    time_limit: TimeLimitOpt = None,
+    epochs: EpochsOpt = None,
+    batch_size: BatchSizeOpt = None,
+    lr: LrOpt = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides splits, weights and the order of rows (default: the teacher's).")
     ] = None,
-    part: PartOpt = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Write over the model in --out.")] = False,
+    custom_class: CustomClassOpt = None,
+    resume: ResumeOpt = False,
+    overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -53,36 +64,19 @@ def distill(
     """
     from polymodal import fusion as fusions
     from polymodal import render
-    from polymodal.fitting import distilling
+    from polymodal.experiment import distill as experiment
 
-    out = out or Path(f"{model.name}-student")
-    try:
-        student = distilling.distill(
-            model,
-            table,
-            [k.strip() for k in keep.split(",") if k.strip()],
-            valid=valid,
-            test=test,
-            out=out,
-            fusion=fusion,
-            size=size,
-            weight=weight,
-            temperature=temperature,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            seed=seed,
-            time_limit=seconds(time_limit),
-            parts=[fusions.find(name) for name in part or ()],
-            cache=cache,
-            resume=resume,
-            overwrite=overwrite,
-            quiet=False,
-            command=typed(),
-        )
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was done so far is kept: add --resume to go on\n")
-        raise SystemExit(130) from None
+    out = folder_of(out, model, "student")
+    with resumable("what was done so far is kept"):
+        student = experiment.distill(
+            model, table, [k.strip() for k in keep.split(",") if k.strip()], valid=valid, test=test, out=out,
+            weight=weight, temperature=temperature, time_limit=seconds(time_limit), seed=seed,
+            custom=[fusions.find(name) for name in custom_class or ()],
+            config=config(
+                fusion=fusion, size=size, epochs=epochs, batch_size=batch_size, lr=lr, cache=cache, resume=resume,
+                overwrite=overwrite,
+            ),
+        )  # fmt: skip
     if as_json:
         print_json({"model": str(out), **student.report})
     else:

@@ -11,9 +11,9 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.options import (
     CacheOpt,
+    CustomClassOpt,
     JsonOpt,
     ModelArg,
-    PartOpt,
     TableArg,
     WithoutOpt,
     cache_folder,
@@ -93,7 +93,7 @@ def explain(
     ] = 1000,
     without: WithoutOpt = None,
     cache: CacheOpt = None,
-    part: PartOpt = None,
+    custom_class: CustomClassOpt = None,
     as_json: JsonOpt = False,
     *,
     asked: Mapping[str, Any],
@@ -112,7 +112,7 @@ def explain(
     from polymodal.learners.base import Generator
 
     _check(out, row)
-    reader = open_model(model, part)
+    reader = open_model(model, custom_class)
     how, command = searched(reader, asked), typed()
     writer = isinstance(reader.learner, Generator)
     if writer:

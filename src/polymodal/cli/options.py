@@ -31,9 +31,9 @@ CacheOpt = Annotated[
     Path | None,
     typer.Option("--cache", metavar="DIR", help="Where decoded cells are kept (default: the user's cache folder)."),
 ]
-PartOpt = Annotated[
+CustomClassOpt = Annotated[
     list[str] | None,
-    typer.Option("--part", metavar="MODULE:CLASS", help="A fusion of your own that the model was fitted with."),
+    typer.Option("--custom-class", metavar="MODULE:CLASS", help="A fusion of your own that the model was fitted with."),
 ]
 WithoutOpt = Annotated[
     list[str] | None,
@@ -68,7 +68,6 @@ PrecisionOpt = Annotated[
     str, typer.Option("--precision", help="no (float32), bf16, or int8 (large linear maps as integers).")
 ]
 WRITES = "Text (for models that write it)"  # the panel of options that only such models know
-HELPS = "Co-learning (modalities that help each other, and what is learned before)"
 CaptionsOpt = Annotated[
     int | None,
     typer.Option(

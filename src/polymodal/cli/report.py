@@ -8,9 +8,9 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.options import (
     CacheOpt,
+    CustomClassOpt,
     JsonOpt,
     ModelArg,
-    PartOpt,
     TableArg,
     cache_folder,
     open_model,
@@ -42,7 +42,7 @@ def report(
     seed: Annotated[int, typer.Option(min=0, help="Decides which rows are drawn, and what noise is made.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace --out, even if it is no report.")] = False,
     cache: CacheOpt = None,
-    part: PartOpt = None,
+    custom_class: CustomClassOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Write one page about a model and a table that can be handed to somebody else.
@@ -56,7 +56,7 @@ def report(
     from polymodal.report import write
 
     found = write(
-        open_model(model, part), table, out, rows=rows, robust=robustness, train=train, card=card, seed=seed,
+        open_model(model, custom_class), table, out, rows=rows, robust=robustness, train=train, card=card, seed=seed,
         cache=cache_folder(cache), command=typed(), overwrite=overwrite, quiet=False,
     )  # fmt: skip
     if as_json:

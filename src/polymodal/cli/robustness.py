@@ -8,9 +8,9 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.options import (
     CacheOpt,
+    CustomClassOpt,
     JsonOpt,
     ModelArg,
-    PartOpt,
     TableArg,
     cache_folder,
     open_model,
@@ -52,7 +52,7 @@ def robustness(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides rows, removed cells and noise.")] = 0,
     cache: CacheOpt = None,
-    part: PartOpt = None,
+    custom_class: CustomClassOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Measure what a model loses when modalities are absent, cells are removed, or what they hold is noisy.
@@ -72,8 +72,8 @@ def robustness(
 
     if out is not None:
         usable(out)
-    reader = open_model(model, part)
-    other = None if against is None else open_model(against, part)
+    reader = open_model(model, custom_class)
+    other = None if against is None else open_model(against, custom_class)
     answer = measured(
         reader,
         table,

@@ -12,9 +12,9 @@ from polymodal.cli.app import app
 from polymodal.cli.options import (
     CacheOpt,
     CaptionsOpt,
+    CustomClassOpt,
     JsonOpt,
     ModelArg,
-    PartOpt,
     PrecisionOpt,
     TableArg,
     WithoutOpt,
@@ -54,7 +54,7 @@ def evaluate(
     table: TableArg,
     without: WithoutOpt = None,
     cache: CacheOpt = None,
-    part: PartOpt = None,
+    custom_class: CustomClassOpt = None,
     precision: PrecisionOpt = "no",
     coverage: CoverageOpt = None,
     abstain: AbstainOpt = None,
@@ -68,7 +68,7 @@ def evaluate(
     """
     from polymodal import render
 
-    reader = open_model(model, part).lighter(precision)
+    reader = open_model(model, custom_class).lighter(precision)
     how = searched(reader, asked)
     answer = reader.evaluate(
         table, without=without or (), cache=cache_folder(cache), decoding=how, coverage=coverage, abstain=abstain,
@@ -87,7 +87,7 @@ def predict(
     ] = None,
     without: WithoutOpt = None,
     cache: CacheOpt = None,
-    part: PartOpt = None,
+    custom_class: CustomClassOpt = None,
     precision: PrecisionOpt = "no",
     coverage: CoverageOpt = None,
     abstain: AbstainOpt = None,
@@ -100,7 +100,7 @@ def predict(
     from polymodal import render
     from polymodal.data.encode import Bad
 
-    reader = open_model(model, part).lighter(precision)
+    reader = open_model(model, custom_class).lighter(precision)
     bad: list[Bad] = []
     unmet: Counter[str] = Counter()
     how = searched(reader, {**asked, "captions": captions})
@@ -128,11 +128,11 @@ def predict(
 
 
 @app.command()
-def schema(model: ModelArg, part: PartOpt = None, as_json: JsonOpt = False) -> None:
+def schema(model: ModelArg, custom_class: CustomClassOpt = None, as_json: JsonOpt = False) -> None:
     """Show what a model reads: each column's kind and why, encoders, fusion, task."""
     from polymodal import render
 
-    reader = open_model(model, part)
+    reader = open_model(model, custom_class)
     if as_json:
         print_json(reader.preprocessor.schema.to_json())
     else:

@@ -89,12 +89,12 @@ def _digits(folder: Path, console: "Console", quiet: bool) -> None:
         "digit",
         test=str(unseen),
         group="speaker",
-        fusion="gated",
-        size="tiny",
-        epochs=EPOCHS,
         out=model_folder,
-        overwrite=True,
-        quiet=quiet,
+        config=[
+            polymodal.Search(fusion="gated", size="tiny"),
+            polymodal.Training(epochs=EPOCHS),
+            polymodal.Run(overwrite=True, quiet=quiet),
+        ],
     )
     if not quiet:
         render.fitted(model, model_folder, str(train))
@@ -119,7 +119,7 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
     import polymodal
     from polymodal import render
     from polymodal.decoders import Decoding
-    from polymodal.fitting.writing import Writing
+    from polymodal.objectives.writing import Writing
 
     _step(console, "Pictures of shapes, and every sentence of a small grammar that is true of them", None)
     tables = shapes.make_table(folder)
@@ -140,14 +140,13 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
         str(tables.train),
         "captions",
         task="generate",
-        size="tiny",
-        writing=Writing(decoder=DECODER, smoothing=0.0, decoding=Decoding(beams=1)),
-        epochs=SHAPE_EPOCHS,
-        batch_size=BATCH,
-        lr=LR,
         out=out,
-        overwrite=True,
-        quiet=quiet,
+        config=[
+            polymodal.Search(size="tiny"),
+            Writing(decoder=DECODER, smoothing=0.0, decoding=Decoding(beams=1)),
+            polymodal.Training(epochs=SHAPE_EPOCHS, batch_size=BATCH, lr=LR),
+            polymodal.Run(overwrite=True, quiet=quiet),
+        ],
     )
     if not quiet:
         render.fitted(model, out, str(tables.train))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.comparing.standing import mixed
+from polymodal.experiment.ranking import mixed
 from polymodal.data.preprocess import Rows
 from polymodal.evaluate.emap import emap
 from polymodal.explain import answers, games

@@ -191,4 +191,4 @@ FUSIONS: dict[str, type[Fusion]] = {
 }
 
 # what stands in for a modality that a row lacks; without one the fusion masks it
-FILLERS: dict[str, type[Filler]] = {"tokens": AbsentTokens, "imputed": Imputed}
+FILLERS: dict[str, type[Filler]] = {"tokens": AbsentTokens, "predicted": Imputed}

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from polymodal.errors import InputError
 from polymodal.explain.overall import Overall
-from polymodal.fitting import runs
+from polymodal.experiment.config import Training
 from polymodal.model import Model
 from polymodal.progress import progress
 from polymodal.report.blocks import Section
@@ -82,7 +82,7 @@ def write(
     out = Path(out)
     if rows < 1 or seed < 0:
         raise InputError(f"rows {rows}, seed {seed}: expected at least 1 and 0")
-    runs.check({"seed": seed})
+    Training().check(seed)
     _refuse(out, overwrite)
     given = read_card(None if card is None else Path(card))
     with progress("report", 6, quiet) as tick:

@@ -101,6 +101,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]  # "binary", "multiclass" ...
+    objective: ClassVar[str] = "predict"  # what is learned where this is the target: see `objectives`
     whole: ClassVar[frozenset[str]] = frozenset()  # metrics of a set of rows, such as its variety: no sample has them
     link: ClassVar[str]  # from logits to the scale of the answer: "softmax", "sigmoid" or "identity"
     capabilities: ClassVar[frozenset[Capability]] = frozenset()

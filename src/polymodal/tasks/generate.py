@@ -40,6 +40,7 @@ class Generation(Task):
     """
 
     name: ClassVar[str] = "generate"
+    objective: ClassVar[str] = "write"
     link: ClassVar[str] = "softmax"
     whole: ClassVar[frozenset[str]] = frozenset({"distinct_1", "distinct_2", "vocabulary"})
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"write"})

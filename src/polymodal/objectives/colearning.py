@@ -1,10 +1,10 @@
 """Co-learning: how a learner whose modalities help each other is put together from what a user asks for.
 
-Colearning (what is asked for) --build--> Predictor (with a filler), Balanced or Cyclic
+Colearning (the config) --build--> Predictor (with a filler), Balanced or Cyclic
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,49 +22,48 @@ from polymodal.nn import Size
 from polymodal.tasks.base import Task
 
 CYCLIC = "cyclic"  # beside the names of fusions: what joins modalities is their translation into each other
-ABSENT = ("masked", "tokens", "imputed")
+IMPUTATION = ("none", "tokens", "predicted")
 BALANCE = ("none", "watch", "ogm-ge", "blending")
-OPTIONS = {"origin": "from"}
 
 
 class Colearning(NamedTuple):
     """How modalities are to help each other. By default they only are hidden now and then (modality dropout).
 
-    absent: what stands for a modality that a row lacks: "masked" (nothing), "tokens" (learned ones) or "imputed" (made
-    from the others). balance: what keeps one modality from starving the others: "none", "ogm-ge" (gradients are
-    modulated), "blending" (losses are weighed), or "watch" (nothing does, but the curve of each modality is there).
-    cyclic: the modality that is translated to the others and back, and that alone is read in prediction. origin:
-    folder of a model whose encoders are begun with (--from). pretrain: what is learned first, without labels: "masked",
-    "matching" or "contrastive". unlabelled: a table of further rows for it.
+    imputation: what stands in for a modality that a row lacks: "none" (it is masked), "tokens" (learned ones) or
+    "predicted" (from the others). balance: what keeps one modality from starving the others: "none", "ogm-ge"
+    (gradients are modulated), "blending" (losses are weighed), or "watch" (nothing does, but the curve of each modality
+    is there). cyclic: the modality that is translated to the others and back, and that alone is read in prediction.
+    init_from: folder of a model whose encoders initialise the new one's. pretrain: what is learned first, without
+    labels: "masked", "matching" or "contrastive". unlabelled: a table of further rows for it.
     """
 
-    absent: str = "masked"
+    imputation: str = "none"
     balance: str = "none"
     cyclic: str | None = None
-    origin: str | None = None
+    init_from: str | None = None
     pretrain: str | None = None
     unlabelled: str | None = None
 
-    def asked(self) -> list[str]:
-        """The options that were given something else than their default, as they are written."""
+    def options(self) -> list[str]:
+        """The options that differ from their defaults, as they are written on the command line."""
         default = Colearning()
         names = [k for k in self._fields if getattr(self, k) != getattr(default, k)]
-        return [f"--{OPTIONS.get(k, k)}" for k in names]
+        return [f"--{k.replace('_', '-')}" for k in names]
 
     def check(self, fusion: str, dropout: float | None = None) -> None:
         """Raises InputError for what can't be asked for, or means nothing with this fusion.
 
         fusion: a fusion's name, "auto" or "features". dropout: the chance of modality dropout, where one was given.
         """
-        for name, known in (("absent", ABSENT), ("balance", BALANCE), ("pretrain", (None, *KINDS))):
+        for name, known in (("imputation", IMPUTATION), ("balance", BALANCE), ("pretrain", (None, *KINDS))):
             value = getattr(self, name)
             if value not in known:
                 choice = ", ".join(k for k in known if k is not None)
                 raise InputError(f"--{name} can't be {value!r}; it is one of {choice}")
-        asked = self.asked() + (["--modality-dropout"] if dropout is not None else [])
-        if fusion == "features" and asked:
+        given = self.options() + (["--modality-dropout"] if dropout is not None else [])
+        if fusion == "features" and given:
             raise InputError(
-                f"{', '.join(asked)} {'is' if len(asked) == 1 else 'are'} of networks, and --fusion features trains "
+                f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} of networks, and --fusion features trains "
                 "none; name a fusion, such as --fusion gated"
             )
         if self.unlabelled is not None and self.pretrain is None:
@@ -75,10 +74,10 @@ class Colearning(NamedTuple):
         if self.cyclic is not None:
             self._check_cyclic(fusion)
         named = fusion not in ("auto", "features") and issubclass(fusions.find(fusion), Late)
-        if self.absent != "masked" and named:
+        if self.imputation != "none" and named:
             raise InputError(
-                f"--absent {self.absent}: {fusion} is a late fusion, which leaves out what is absent, so nothing can "
-                "stand in for it; take an early or sequence fusion, such as gated, or leave --absent out"
+                f"--imputation {self.imputation}: {fusion} is a late fusion, which leaves out what is absent, so "
+                "nothing can stand in for it; take an early or sequence fusion, or leave --imputation out"
             )
 
     def _check_cyclic(self, fusion: str) -> None:
@@ -87,7 +86,7 @@ class Colearning(NamedTuple):
                 f"--cyclic {self.cyclic} joins modalities by translating one into the others, so --fusion {fusion} has "
                 "no place in it; leave one of them out"
             )
-        if idle := [o for o in self.asked() if o in ("--absent", "--balance")]:
+        if idle := [o for o in self.options() if o in ("--imputation", "--balance")]:
             raise InputError(
                 f"--cyclic {self.cyclic} reads one modality in prediction, so {' and '.join(idle)} "
                 + ("means nothing to it; leave it out" if len(idle) == 1 else "mean nothing to it; leave them out")
@@ -97,7 +96,7 @@ class Colearning(NamedTuple):
         """Raises InputError where there are too few modalities for what is asked, or `cyclic` is none of them."""
         if self.cyclic is not None and self.cyclic not in modalities:
             raise InputError(f"--cyclic {self.cyclic}: no modality has this name; there are: {', '.join(modalities)}")
-        several = [o for o in self.asked() if o != "--from"]
+        several = [o for o in self.options() if o != "--init-from"]
         if several and len(modalities) < 2:
             raise InputError(
                 f"{', '.join(several)} need{'s' * (len(several) == 1)} at least two modalities that help each other, "
@@ -106,45 +105,36 @@ class Colearning(NamedTuple):
             )
 
     def check_writing(self) -> None:
-        """Raises InputError for what a model that writes text does not know: all but --from and --modality-dropout."""
-        if wrong := [o for o in self.asked() if o != "--from"]:
+        """Raises InputError for all that a model which writes text does not know."""
+        if wrong := [o for o in self.options() if o != "--init-from"]:
             raise InputError(
                 f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for models that predict a label, and this "
-                "one writes text; leave it out. --from and --modality-dropout work here too"
+                "one writes text; leave it out. --init-from and --modality-dropout work here too"
             )
 
     def key(self) -> dict[str, Any] | None:
         """What decides a run, of the origin and of further rows their contents; None where nothing is asked for."""
-        if not self.asked():
+        if not self.options():
             return None
-        origin = None if self.origin is None else contents(Path(self.origin))
+        origin = None if self.init_from is None else contents(Path(self.init_from))
         more = None if self.unlabelled is None else digest(Table.read(self.unlabelled))
-        return {**self._asdict(), "origin": origin, "unlabelled": more}
+        return {**self._asdict(), "init_from": origin, "unlabelled": more}
 
-    def build(
-        self,
-        name: str,
-        modalities: Sequence[str],
-        encoders: Callable[[], Mapping[str, Encoder]],
-        *,
-        task: Task,
-        size: Size,
-    ) -> Trainable:
+    def build(self, name: str, encoders: Mapping[str, Encoder], task: Task, size: Size) -> Trainable:
         """A fresh learner with this fusion. One modality has no other to help it, and a late fusion leaves out what is
         absent, so there nothing stands in.
         """
-        parts = encoders()
         if name == CYCLIC:
-            return self._cyclic(parts, task, size)
-        dims = {m: e.dim for m, e in parts.items()}
+            return self._cyclic(encoders, task, size)
+        dims = {m: e.dim for m, e in encoders.items()}
         fusion = fusions.make(name, dims, size, task)
-        several = len(parts) > 1
+        several = len(encoders) > 1
         filler = None
-        if several and self.absent != "masked" and not isinstance(fusion, Late):
-            filler = fusions.FILLERS[self.absent](dims)
+        if several and self.imputation != "none" and not isinstance(fusion, Late):
+            filler = fusions.FILLERS[self.imputation](dims)
         if several and self.balance != "none":
-            return Balanced(parts, fusion, task, filler=filler, how=self.balance)
-        return Predictor(parts, fusion, task, filler=filler)
+            return Balanced(encoders, fusion, task, filler=filler, how=self.balance)
+        return Predictor(encoders, fusion, task, filler=filler)
 
     def _cyclic(self, parts: Mapping[str, Encoder], task: Task, size: Size) -> Trainable:
         assert self.cyclic is not None
@@ -158,5 +148,6 @@ def contents(folder: Path) -> str:
         return hashlib.blake2b((folder / "manifest.json").read_bytes(), digest_size=16).hexdigest()
     except OSError:
         raise InputError(
-            f"--from {folder} is not a polymodal model: it has no manifest.json; give the folder that fit wrote (--out)"
+            f"--init-from {folder} is not a polymodal model: it has no manifest.json; give the folder that fit wrote "
+            "(--out)"
         ) from None

@@ -1,15 +1,15 @@
 """Learners that write text: how one is put together from what a user asks for.
 
-Writing (what is asked for) --task--> Generation --build--> Translator, Transcriber or Seq2Seq
+Writing (the config) --task--> Generation --build--> Translator, Transcriber or Seq2Seq
 """
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polymodal import decoders
-from polymodal.data.preprocess import Rows
 from polymodal.data.schema import Schema
 from polymodal.decoders.base import Decoder, Decoding
 from polymodal.decoders.pretrained import HubDecoder
@@ -26,13 +26,12 @@ from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.pretrained.hub import Hub
 from polymodal.modalities.pretrained.source import config
-from polymodal.nn import SIZES, Size
-from polymodal.sentences import Cider, words
+from polymodal.nn import Size
+from polymodal.sentences import words
 from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.vocabulary import VOCABULARIES, CharacterList, Vocabulary, WordList
 
 CTC = "ctc"
-OPTIONS = {"sampled": "scheduled-sampling", "tune": "tune-decoder", "self_critical": "self-critical"}
 STREAMS = ("audio", "series")  # modalities whose tokens come in the order of time
 SENTENCE = 3  # words: where texts have fewer on average, they have no n-grams that CIDEr-D could count
 FEW_WORDS = 100  # so many different words or fewer are written as words, even by CTC
@@ -51,23 +50,24 @@ class Writing(NamedTuple):
     decoder: "transformer" (on 6,000 photos it learned in one epoch what a GRU did in five), "gru" (Show, Attend and
     Tell), "gru-dot", "prefix" (a prefix language model), "ctc" (a transcript, in the order of a recording), or the
     name or folder of a pretrained language model or encoder-decoder.
-    vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. limit: longest text, in
-    words. measure: the metric that chooses the epoch. smoothing: of labels. dropout: in what writes. sampled:
-    scheduled sampling, up to this share. self_critical: epochs of self-critical training on CIDEr-D after the
-    others. tune: a pretrained language model learns too (an encoder-decoder always does). language: what an
-    encoder-decoder with several (Whisper) is told to write. decoding: the model's search.
+    vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. max_words: the longest text
+    that is learned and written. metric: chooses the epoch. smoothing: of labels. dropout: in the decoder.
+    scheduled_sampling: the fraction of the decoder's inputs that are its own samples, at the end of training.
+    self_critical: epochs of self-critical training on CIDEr-D after the others. finetune_decoder: a pretrained language
+    model learns too (an encoder-decoder always does). language: what an encoder-decoder with several (Whisper) writes.
+    decoding: the model's search.
     """
 
     decoder: str | None = None
     vocabulary: str | None = None
     min_count: int = 2
-    limit: int = 64
-    measure: str | None = None
+    max_words: int = 64
+    metric: str | None = None
     smoothing: float = 0.1
     dropout: float = 0.1
-    sampled: float = 0.0
+    scheduled_sampling: float = 0.0
     self_critical: int = 0
-    tune: bool = False
+    finetune_decoder: bool = False
     language: str = "en"
     decoding: Decoding = Decoding()
 
@@ -84,28 +84,34 @@ class Writing(NamedTuple):
         by_words = not (name == CTC or (source and whole(source)))
         idle = {
             "self_critical": (bool(self.self_critical) and not by_words, "a decoder that writes word by word"),
-            "sampled": (bool(self.sampled) and not by_words, "a decoder that writes word by word"),
-            "tune": (self.tune and not (source and by_words), "a pretrained language model as the decoder"),
+            "scheduled_sampling": (
+                bool(self.scheduled_sampling) and not by_words,
+                "a decoder that writes word by word",
+            ),
+            "finetune_decoder": (
+                self.finetune_decoder and not (source and by_words),
+                "a pretrained language model as the decoder",
+            ),
             "vocabulary": (self.vocabulary is not None and source is not None, "a decoder without its own words"),
         }
         for setting, (vain, needs) in idle.items():
             if vain:
-                option = OPTIONS.get(setting, setting)
+                option = setting.replace("_", "-")
                 raise InputError(
                     f"--{option} needs {needs}, and {name} is none; leave it out or choose another --decoder"
                 )
         rules = {
             "vocabulary": (self.vocabulary in (None, *VOCABULARIES), f"one of {', '.join(VOCABULARIES)}"),
             "min_count": (self.min_count >= 1, "a whole number from 1"),
-            "limit": (self.limit >= 1, "a whole number of words from 1"),
+            "max_words": (self.max_words >= 1, "a whole number of words from 1"),
             "smoothing": (0 <= self.smoothing < 1, "from 0 to below 1"),
             "dropout": (0 <= self.dropout < 1, "from 0 to below 1"),
-            "sampled": (0 <= self.sampled <= 1, "from 0 to 1"),
+            "scheduled_sampling": (0 <= self.scheduled_sampling <= 1, "from 0 to 1"),
             "self_critical": (self.self_critical >= 0, "a whole number of epochs"),
         }
         for setting, (good, expected) in rules.items():
             if not good:
-                option, seen = OPTIONS.get(setting, setting.replace("_", "-")), getattr(self, setting)
+                option, seen = setting.replace("_", "-"), getattr(self, setting)
                 raise InputError(f"{option} can't be {seen!r}; it must be {expected}")
 
     def task(self, cells: Sequence[Any], schema: Schema) -> Generation:
@@ -121,9 +127,9 @@ class Writing(NamedTuple):
             vocabulary = WordList(min_count=self.min_count) if kind == "words" else VOCABULARIES[kind]()
         lengths = [len(words(t)) for row in texts for t in row]
         short = sum(lengths) < SENTENCE * len(lengths)
-        measure = self.measure or ("wer" if _spoken(texts, schema) else "exact_match" if short else "cider_d")
-        limit = self.limit * (8 if isinstance(vocabulary, CharacterList) else 1)
-        return Generation(vocabulary, limit, measure, self.smoothing)
+        metric = self.metric or ("wer" if _spoken(texts, schema) else "exact_match" if short else "cider_d")
+        limit = self.max_words * (8 if isinstance(vocabulary, CharacterList) else 1)
+        return Generation(vocabulary, limit, metric, self.smoothing)
 
     def chosen(self, cells: Sequence[Any], schema: Schema) -> str:
         """The decoder: what is said in a recording is transcribed, anything else is described."""
@@ -146,25 +152,24 @@ class Writing(NamedTuple):
     def build(
         self,
         name: str,
-        modalities: Sequence[str],
-        encoders: Callable[[], Mapping[str, Encoder]],
-        *,
         kinds: Mapping[str, str],
+        encoders: Callable[[], Mapping[str, Encoder]],
         task: Generation,
         size: Size,
     ) -> Generator:
-        """A fresh learner with this decoder. kinds: of the modalities. Raises InputError where they don't fit."""
+        """A fresh learner with this decoder. kinds: of its modalities. Raises InputError where they don't fit."""
+        modalities = list(kinds)
         source = pretrained(name)
         if source and whole(source):
             return Seq2Seq(source, modalities[0], task, decoding=self.decoding, language=self.language)
         if name != CTC:
             decoder: Decoder = (
-                HubDecoder(source, size.dim, task.outputs, self.tune)
+                HubDecoder(source, size.dim, task.outputs, self.finetune_decoder)
                 if source
                 else decoders.make(name, size.dim, task.outputs, size, self.dropout)
             )
             return Translator(
-                encoders(), decoder, task, decoding=self.decoding, sampled=self.sampled, dropout=self.dropout
+                encoders(), decoder, task, decoding=self.decoding, sampled=self.scheduled_sampling, dropout=self.dropout
             )
         streams = [m for m in modalities if kinds[m] in STREAMS]
         if not streams:
@@ -183,6 +188,10 @@ class Writing(NamedTuple):
             voices=Voices() if heard else None,
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers."""
+        return {**self._asdict(), "decoding": asdict(self.decoding)}
+
 
 def pretrained(name: str) -> str | None:
     """The name or folder of a pretrained network; None for a decoder of our own, or something like its name."""
@@ -197,19 +206,9 @@ def whole(source: str) -> bool:
     return config(source).model_type in FAMILIES
 
 
-def dial(size: str) -> Size:
-    """Widths and depths for learners that write."""
-    return SIZES[size]._replace(**WIDTHS[size])
-
-
 def fits(name: str, kind: str) -> bool:
     """Can a modality of this kind alone be written from by this decoder?"""
     return name != CTC or kind in STREAMS
-
-
-def reward(task: Generation, rows: Rows) -> Cider:
-    """CIDEr-D with the document frequencies of the references of these rows."""
-    return Cider([r for r in task.texts(rows.target(range(len(rows)))) if r])
 
 
 def _spoken(texts: Sequence[Sequence[str]], schema: Schema) -> bool:

@@ -7,7 +7,6 @@ for each repeat, for each fold: codecs, networks and estimators are fitted on th
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,18 +17,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal import fusion as fusions
-from polymodal.data.cache import default_folder
-from polymodal.data.preprocess import Rows, target_cells
+from polymodal.data.preprocess import Rows
 from polymodal.data.splits import folds as parted
 from polymodal.data.splits import holdout, own
 from polymodal.data.table import digest
 from polymodal.errors import InputError
-from polymodal.fitting import problem, runs
-from polymodal.fitting.auto import PRESETS
-from polymodal.fitting.candidates import FeaturePath, Networks, Trial, logits_of, plain
-from polymodal.fitting.fit import FEATURES, known
-from polymodal.fitting.problem import Problem, Reading
+from polymodal.experiment import problem, runs
+from polymodal.experiment.budget import Budget
+from polymodal.experiment.candidates import FeaturePath, Networks, Trial, logits_of, plain
+from polymodal.experiment.config import Columns, Config, Record, Search, Training
+from polymodal.experiment.config import Run as RunConfig
+from polymodal.experiment.fit import FEATURES, known
+from polymodal.experiment.problem import Problem, Reading
+from polymodal.experiment.search import PRESETS
 from polymodal.learners.base import Learner
+from polymodal.objectives.base import Candidate
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 from polymodal.train import Settings
@@ -87,81 +89,73 @@ def run(
     folds: int = 5,
     repeats: int = 1,
     preset: str = "balanced",
-    size: str = "small",
-    encoders: Mapping[str, str] | None = None,
-    tune: Sequence[str] = (),
-    kinds: Mapping[str, str] | None = None,
-    ignore: Sequence[str] = (),
     group: str | None = None,
+    ignore: Sequence[str] = (),
     task: str | Task | None = None,
     time_limit: float | None = None,
-    epochs: int | None = None,
     seed: int = 0,
-    cache: Path | str | None = None,
     out: Path | str | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    quiet: bool = True,
+    config: Record | Sequence[Record] = (),
 ) -> Run:
     """Train every candidate on every fold: each modality alone, concat, the fusions named, and features.
 
     fusion: names; "all" for every fusion, "features" for the small-data path; none for those that `preset` tries.
     time_limit: seconds, shared alike by all candidates of all folds. out: folder that keeps what is finished, a file a
-    candidate and fold; with `resume`, what is there is not done again, and further fusions may be added.
-    The rest is as in `polymodal.fit`. Raises InputError for input that can't be used.
+    candidate and fold; with `Run(resume=True)`, what is there is not done again, and further fusions may be added.
+    config: records of `Columns`, `Search` (its size), `Training` (its epochs) and `Run`; the rest is as in
+    `polymodal.fit`. Raises InputError for input that can't be used.
     """
-    began = time.monotonic()
+    budget = Budget.of(time_limit)
+    asked = Config.of(config, "compare", (Columns, Search, Training, RunConfig))
     names = _names(fusion, preset)
-    runs.check({"epochs": epochs, "seed": seed})
+    asked.training.check(seed)
     for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise InputError(f"--{option} {value} can't be; it is at least {least}")
     goal = problem.state(
-        table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size, encoders=encoders, tune=tune
+        table, target, group=group, ignore=ignore, task=task, size=asked.search.size, columns=asked.columns
     )
-    if "compare" not in goal.task.capabilities:
-        raise InputError(
-            f"compare tries fusions, which join modalities for a label, but {', '.join(goal.schema.target)} is text; "
-            "fit a model with each --decoder and look at what `polymodal evaluate` says of them"
-        )
-    cells = target_cells(goal.table, goal.schema)
-    goal.task.fit(cells)  # one meaning of the logits in all folds: the labels, and the scale of numbers
-    chosen = {"epochs": epochs, "seed": seed}
+    goal.objective.require(
+        "compare",
+        f"compare tries fusions, which join modalities for a label, but {', '.join(goal.schema.target)} is text; fit a "
+        "model with each --decoder and look at what `polymodal evaluate` says of them",
+    )
+    goal = goal.fitted(goal.table)  # one meaning of the logits in all folds: the labels, and the scale of numbers
     plan = {
         "table": digest(goal.table), "target": goal.schema.target, "group": group, "folds": folds, "repeats": repeats,
-        "size": size, "preset": preset, "task": goal.task.name, "encoders": dict(encoders or {}), "tune": list(tune),
-        "columns": {c.name: c.kind for c in goal.schema.columns.values()}, **chosen,
+        "size": asked.search.size, "preset": preset, "task": goal.task.name, "encoders": dict(asked.columns.encoders),
+        "finetune": list(asked.columns.finetune), "columns": {c.name: c.kind for c in goal.schema.columns.values()},
+        "epochs": asked.training.epochs, "seed": seed,
     }  # fmt: skip
-    folder = _folder(out, plan, resume, overwrite)
-    todo = list(_folds(goal, cells, folds, repeats, seed))
-    where = Path(cache) if cache is not None else default_folder()
-    maker = _Maker(goal, names, preset, chosen, where, folder, quiet)
+    folder = _folder(out, plan, asked.run)
+    todo = list(_folds(goal, folds, repeats, seed))
+    maker = _Maker(goal, names, preset, asked, seed, folder)
     parts: dict[str, dict[int, Part]] = {}
-    clock = _Clock(began, time_limit, len(todo) * maker.count)
-    with progress("comparing", float(len(todo)), quiet) as tick:
+    shares = _Shares(budget, len(todo) * maker.count)
+    with progress("comparing", float(len(todo)), asked.run.quiet) as tick:
         for i, fold in enumerate(todo):
             tick(float(i), fold.name)
-            for j, part in enumerate(maker.fold(fold, clock)):
+            for j, part in enumerate(maker.fold(fold, shares)):
                 parts.setdefault(part.name, {})[i] = part
                 tick(i + min(0.99, (j + 1) / maker.count), f"{fold.name}: {part.name}")
     settings = {**plan, "fusion": names, "time_limit": time_limit}
-    return Run(goal, todo, parts, settings, time.monotonic() - began, partial(maker.again, todo[0]))
+    return Run(goal, todo, parts, settings, budget.elapsed, partial(maker.again, todo[0]))
 
 
-class _Clock:
-    """Equal shares of a time limit for all that is still to be done."""
+class _Shares:
+    """Equal shares of a budget for all jobs that are still to be done."""
 
-    def __init__(self, began: float, limit: float | None, jobs: int) -> None:
-        self.began, self.limit, self.jobs = began, limit, jobs
+    def __init__(self, budget: Budget, jobs: int) -> None:
+        self.budget, self.jobs = budget, jobs
 
-    def peek(self) -> float | None:
+    def peek(self) -> float:
         """Seconds for the next job; infinite ones where there is no limit."""
-        return math.inf if self.limit is None else self.share(0)
+        seconds = self.budget.seconds(1 / max(1, self.jobs))
+        return math.inf if seconds is None else seconds
 
-    def share(self, jobs: int = 1) -> float | None:
-        """Seconds for the next job, which is then no more to come."""
-        left = None if self.limit is None else self.limit - (time.monotonic() - self.began)
-        out = None if left is None else max(1.0, left / max(1, self.jobs))
+    def take(self, jobs: int = 1) -> Budget:
+        """What the next jobs may spend, which are then no more to come."""
+        out = self.budget.part(min(1.0, jobs / max(1, self.jobs)))
         self.jobs -= jobs
         return out
 
@@ -170,96 +164,87 @@ class _Maker:
     """Makes the parts of a fold, or finds them on disk."""
 
     def __init__(
-        self, goal: Problem, names: Sequence[str], preset: str, chosen: Mapping[str, Any], cache: Path,
-        folder: Path | None, quiet: bool,
-    ) -> None:  # fmt: skip
-        self.goal, self.preset, self.chosen, self.cache = goal, PRESETS[preset], dict(chosen), cache
-        self.folder, self.quiet = folder, quiet
-        every = list(goal.schema.modalities())
+        self, goal: Problem, names: Sequence[str], preset: str, asked: Config, seed: int, folder: Path | None
+    ) -> None:
+        self.goal, self.preset, self.asked, self.seed, self.folder = goal, PRESETS[preset], asked, seed, folder
+        every = list(goal.kinds)
         several = len(every) > 1
         self.features = FEATURES in names
-        self.networks: list[tuple[str, str, list[str]]] = []
+        self.networks: list[Candidate] = []
         if others := [n for n in names if n != FEATURES]:
-            self.networks += [(f"{m} alone", "concat", [m]) for m in every]
-            self.networks += [("concat", "concat", every)] if several else []
-            self.networks += [(f, f, every) for f in others if f != "concat"] if several else []
+            self.networks += [Candidate(f"{m} alone", "concat", [m]) for m in every]
+            self.networks += [Candidate("concat", "concat", every)] if several else []
+            self.networks += [Candidate(f, f, every) for f in others if f != "concat"] if several else []
 
     @property
     def count(self) -> int:
         """Jobs a fold."""
         return len(self.networks) + 2 * self.features
 
-    def fold(self, fold: Fold, clock: _Clock) -> Iterator[Part]:
+    def fold(self, fold: Fold, shares: _Shares) -> Iterator[Part]:
         """Each candidate's part of a fold. One that a time limit ended is trained anew where there is more time now."""
-        kept = {name: self._kept(fold, name, clock.peek()) for name, _, _ in self.networks}
+        kept = {c.name: self._kept(fold, c.name, shares.peek()) for c in self.networks}
         done = self._kept_features(fold)
         if all(kept.values()) and (done or not self.features):
-            clock.jobs -= self.count
+            shares.jobs -= self.count
             yield from [*(p for p in kept.values() if p), *done]
             return
         reading = self._reading(fold)
         networks = self._networks(fold, reading, self._place(fold)) if self.networks else None
         test = reading.rows.take(fold.test)
-        for name, of, modalities in self.networks:
-            share = clock.share()
-            if (part := kept[name]) is None:
+        for candidate in self.networks:
+            budget = shares.take()
+            if (part := kept[candidate.name]) is None:
                 assert networks is not None
-                trial = networks.train(name, of, modalities, share)
+                trial = networks.train(candidate, budget.seconds())
                 part = _part(trial, logits_of(trial.learner(False), test))
                 networks.learners.clear()
                 self._keep(fold, part)
             yield part
-        if self.features and not done:
-            shares = [clock.share(), clock.share()]
-            until = None if shares[0] is None else time.monotonic() + sum(s for s in shares if s)
-            done = self._by_features(fold, reading, until)
-        elif self.features:
-            clock.jobs -= 2
+        if self.features:
+            budget = shares.take(2)
+            done = done or self._by_features(fold, reading, budget)
         yield from done
 
     def again(self, fold: Fold, part: Part) -> tuple[Learner, Rows, Mapping[str, str]]:
         """The learner of a candidate, trained as it was on a fold, and the fold's rows."""
         reading = self._reading(fold)
         test, views = reading.rows.take(fold.test), reading.preprocessor.views
-        of = {name: (of, modalities) for name, of, modalities in self.networks}
-        if part.name in of:
-            trial = self._networks(fold, reading, None).train(
-                part.name, *of[part.name], None if part.finished else part.seconds
-            )
+        seconds = None if part.finished else part.seconds
+        if found := [c for c in self.networks if c.name == part.name]:
+            trial = self._networks(fold, reading, None).train(found[0], seconds)
         else:
             path = self._path(fold, reading)
-            path.grow(self.preset.kinds, None if part.finished else time.monotonic() + part.seconds)
+            path.grow(self.preset.kinds, Budget.of(seconds))
             trial = next(t for t in path.trials() if t.result.name == part.name)
         return trial.learner(False), test, views
 
     def _reading(self, fold: Fold) -> Reading:
         try:
             return self.goal.read(
-                fold.train, features=self.features, networks=bool(self.networks), cache=self.cache, quiet=True
+                fold.train, features=self.features, networks=bool(self.networks), cache=self.asked.run.cache_folder
             )
         except InputError as e:
             raise InputError(f"{fold.name}: {e}; or give fewer folds, or another --seed") from None
 
     def _networks(self, fold: Fold, reading: Reading, folder: Path | None) -> Networks:
         fit_at, valid_at = self._inner(fold)
-        rows, settings = reading.rows.take(fold.train), Settings.for_rows(len(fit_at), **self.chosen)
+        rows = reading.rows.take(fold.train)
+        settings = Settings.for_rows(len(fit_at), epochs=self.asked.training.epochs, seed=self.seed)
         return Networks(
-            reading.encoders, self.goal.task, self.goal.size, settings, rows.take(fit_at), rows.take(valid_at),
-            groups=None, folder=folder, quiet=True,
+            self.goal, reading.encoders, settings, rows.take(fit_at), rows.take(valid_at), groups=None, folder=folder,
+            quiet=True,
         )  # fmt: skip
 
     def _path(self, fold: Fold, reading: Reading) -> FeaturePath:
-        task, learn = self.goal.task, self.goal.table.take(fold.train)
         return FeaturePath(
-            reading.extractors(), reading.preprocessor.views, task, reading.rows.take(fold.train),
-            reading.rows.take(fold.test), groups=self.goal.groups(learn),
-            strata=task.strata(target_cells(learn, self.goal.schema)), seed=self.chosen["seed"],
-            folder=self._place(fold), quiet=True, parts=self.preset.folds,
+            self.goal, reading, self.goal.table.take(fold.train), reading.rows.take(fold.train),
+            reading.rows.take(fold.test), seed=self.seed, folder=self._place(fold), quiet=True, most=self.preset.folds,
         )  # fmt: skip
 
-    def _by_features(self, fold: Fold, reading: Reading, until: float | None) -> list[Part]:
+    def _by_features(self, fold: Fold, reading: Reading, budget: Budget) -> list[Part]:
         path = self._path(fold, reading)
-        whole = path.grow(self.preset.kinds, until)
+        whole = path.grow(self.preset.kinds, budget)
         parts = [_part(t._replace(finished=whole), t.result.logits) for t in path.trials()]
         for part in parts:
             self._keep(fold, part)
@@ -269,10 +254,10 @@ class _Maker:
 
     def _inner(self, fold: Fold) -> tuple[list[int], list[int]]:
         """Places among the fold's training rows to fit a network on, and to choose its epoch by."""
-        cells = [target_cells(self.goal.table, self.goal.schema)[i] for i in fold.train]
+        cells = self.goal.cells(self.goal.table.take(fold.train))
         groups = self.goal.groups(self.goal.table)
         of = None if groups is None else [groups[i] for i in fold.train]
-        return holdout(len(fold.train), INNER, self.goal.task.strata(cells), of, self.chosen["seed"])
+        return holdout(len(fold.train), INNER, self.goal.task.strata(cells), of, self.seed)
 
     def _place(self, fold: Fold) -> Path | None:
         if self.folder is None:
@@ -333,8 +318,9 @@ def _names(fusion: Sequence[str], preset: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _folds(goal: Problem, cells: Sequence[Any], k: int, repeats: int, seed: int) -> Iterator[Fold]:
+def _folds(goal: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
     """The same for every candidate. Rows without a label are in no fold."""
+    cells = goal.cells(goal.table)
     labelled = [i for i, c in enumerate(cells) if goal.task.encode(c) is not None]
     if len(labelled) < 2 * k:
         raise InputError(f"only {len(labelled)} rows have a label, too few for {k} folds; give fewer with --folds")
@@ -355,36 +341,22 @@ def _folds(goal: Problem, cells: Sequence[Any], k: int, repeats: int, seed: int)
             yield Fold(repeat, number, [labelled[i] for i in train], [labelled[i] for i in test])
 
 
-def _folder(out: Path | str | None, plan: Mapping[str, Any], resume: bool, overwrite: bool) -> Path | None:
+def _folder(out: Path | str | None, plan: Mapping[str, Any], run: RunConfig) -> Path | None:
     """Make room for a comparison. Raises InputError rather than write over anything unasked, or mix two."""
     if out is None:
         return None
     folder = Path(out)
-    runs.roomy(folder)
+    runs.check_place(folder)
     path = folder / "plan.json"
-    if path.exists() and not resume:
-        if not overwrite:
+    if path.exists() and not run.resume:
+        if not run.overwrite:
             raise InputError(
                 f"{folder} holds a comparison; add --resume to go on with it (fusions may be added), "
                 "--overwrite to begin anew, or name another folder with --out"
             )
         shutil.rmtree(folder / "parts", ignore_errors=True)
-    if path.exists() and resume:
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise InputError(f"{path} can't be read; begin anew with --overwrite") from None
-        other = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
-        changed = ", ".join(k if k == "table" else f"{k} (it was {before.get(k)!r})" for k in other)
-        if changed:
-            raise InputError(
-                f"the comparison in {folder} can't be resumed: {changed} changed since it began; give the same "
-                "input and options, or begin anew with --overwrite"
-            )
+    if path.exists() and run.resume:
+        runs.refuse_changes(f"the comparison in {folder}", runs.read_plan(path), plan)
         return folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
-    except OSError as e:
-        raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
+    runs.write_plan(path, plan, folder)
     return folder

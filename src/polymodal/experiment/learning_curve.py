@@ -1,9 +1,9 @@
 """`polymodal learning-curve`: how much a model gains with labels, and how many a head start saves.
 
-labelled training rows --nested shares--> fit, plain and with a head start --> scores on the same validation rows
+labelled training rows --nested fractions--> fit, plain and with a head start --> scores on the same validation rows
 
-A head start is pretraining on all rows (`--pretrain`), or another model's encoders (`--from`). Rows whose label is not
-in a share stay in the table, without it: what the head start may learn from them is what it is measured for.
+A head start is pretraining on all rows (`--pretrain`), or another model's encoders (`--init-from`). Rows whose label
+is not in a fraction stay in the table, without it: what the head start may learn from them is what it is measured for.
 """
 
 import bisect
@@ -21,34 +21,33 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.data.cache import default_folder
-from polymodal.data.preprocess import target_cells
 from polymodal.data.splits import own
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, difference, intervals
-from polymodal.fitting import problem, runs
-from polymodal.fitting.colearning import Colearning
-from polymodal.fitting.fit import AUTO, FEATURES, fit, known
-from polymodal.fitting.problem import Problem
+from polymodal.experiment import problem, runs
+from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
+from polymodal.experiment.fit import SEARCHES, fit, known
+from polymodal.experiment.problem import Problem
 from polymodal.model import load
+from polymodal.objectives.colearning import Colearning
 from polymodal.saving import put
 from polymodal.tasks.base import Task
 from polymodal.view import plot
 from polymodal.view.plot import Line, Plot
 from polymodal.view.text import interval
 
-SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
+FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 FEWEST = 4  # labels that a training needs
 PLAIN, HELPED = "plain", "helped"
 
 
 class Point(NamedTuple):
-    """A share of the labels, and how many that is. plain, helped: scores on the validation rows; gain: helped minus
+    """A fraction of the labels, and how many that is. plain, helped: scores on the validation rows; gain: helped minus
     plain, paired, positive where the head start is better. helped and gain are None without one.
     """
 
-    share: float
+    fraction: float
     labels: int
     plain: Interval
     helped: Interval | None
@@ -56,8 +55,8 @@ class Point(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """Scores by labels. start: the head start in words, or None. saved: the share of the labels with which it reaches
-    what all give without it; None where it does not.
+    """Scores by labels. start: the head start in words, or None. saved: the fraction of the labels with which it
+    reaches what all give without it; None where it does not.
     """
 
     metric: str
@@ -85,10 +84,10 @@ class Curve(NamedTuple):
         with paths[1].open("w", newline="", encoding="utf-8") as file:
             write = csv.writer(file)
             parts = ("value", "low", "high")
-            write.writerow(["share", "labels", *(f"{a}_{b}" for a in (PLAIN, HELPED, "gain") for b in parts)])
+            write.writerow(["fraction", "labels", *(f"{a}_{b}" for a in (PLAIN, HELPED, "gain") for b in parts)])
             for p in self.points:
                 spans = [x or (None,) * 3 for x in (p.plain, p.helped, p.gain)]
-                write.writerow([p.share, p.labels, *(v for span in spans for v in span)])
+                write.writerow([p.fraction, p.labels, *(v for span in spans for v in span)])
         if plot.available():
             paths.append(folder / "curve.png")
             put(paths[-1], plot.png(drawn(self)))
@@ -99,72 +98,61 @@ def learning_curve(
     table: Any,
     target: str | Sequence[str],
     *,
-    helped: Colearning | None = None,
-    shares: Sequence[float] = SHARES,
+    fractions: Sequence[float] = FRACTIONS,
     valid: Any = None,
-    fusion: str = "gated",
-    size: str = "small",
     group: str | None = None,
-    kinds: Any = None,
     ignore: Sequence[str] = (),
-    encoders: Any = None,
     task: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seed: int = 0,
     time_limit: float | None = None,
+    seed: int = 0,
     out: Path | str | None = None,
-    cache: Path | str | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    quiet: bool = True,
+    config: Record | Sequence[Record] = (),
 ) -> Curve:
-    """Fit at several shares of the labelled training rows, with and without a head start (`pretrain` or `origin` of
-    `helped`), and score on the same validation rows.
+    """Fit with several fractions of the labelled training rows, with and without a head start (`pretrain` or
+    `init_from` of `Colearning`), and score on the same validation rows.
 
-    shares: each from above 0 to 1; the rows of one are among those of the next, strata in proportion, groups whole. A
-    share is raised to where each class of the validation rows is in it, and at least `FEWEST` labels.
-    time_limit: seconds, in equal shares. out: where each finished fit is kept, so that `resume` goes on.
+    fractions: each from above 0 to 1; the rows of one are among those of the next, strata in proportion, groups whole.
+    A fraction is raised to where each class of the validation rows is in it, and at least `FEWEST` labels.
+    time_limit: seconds, in equal shares. out: where each finished fit is kept, so that `Run(resume=True)` goes on.
+    config: records as for `polymodal.fit`; the fusion is "gated" by default.
     Raises InputError for what can't be learned from, and for texts.
     """
-    helped = helped or Colearning()
-    shares = _checked(shares, fusion, helped)
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    runs.check(settings)
-    goal = problem.state(table, target, group=group, kinds=kinds, ignore=ignore, task=task, size=size)
-    if "learning_curve" not in goal.task.capabilities:
-        raise InputError("a learning curve is of labels, and the target is texts; name another target column")
+    asked = Config.of(config, "learning_curve", (Columns, Search, Training, Run, Colearning))
+    asked = asked._replace(search=asked.search._replace(fusion=asked.fusion or "gated", baselines=False))
+    helped = asked.colearning
+    fractions = _checked(fractions, asked)
+    asked.training.check(seed)
+    goal = problem.state(
+        table, target, group=group, ignore=ignore, task=task, size=asked.search.size, columns=asked.columns
+    )
+    goal.objective.require(
+        "compare", "a learning curve is of labels, and the target is texts; name another target column"
+    )
     train_at, valid_at = (list(range(goal.table.rows)), []) if valid is not None else goal.split(seed)
     held = Table.read(valid) if valid is not None else goal.table.take(valid_at)
     learn = goal.table.take(train_at)
-    goal.task.fit(target_cells(learn, goal.schema))
+    goal = goal.fitted(learn)
     order = nested(goal, learn, seed)
-    if helped.origin is not None:
-        _check_unseen(helped.origin, goal)
+    if helped.init_from is not None:
+        _check_unseen(helped.init_from, goal)
     least = _least(goal, learn, held, order)
-    steps = sorted({max(least, math.ceil(round(s * len(order), 6))) for s in shares})
+    steps = sorted({max(least, math.ceil(round(f * len(order), 6))) for f in fractions})
     arms = [PLAIN, HELPED] if helped != Colearning() else [PLAIN]
     store = _Store(
-        None if out is None else Path(out), resume, overwrite,
+        None if out is None else Path(out), asked.run,
         [
-            digest(learn), digest(held), *goal.schema.target, goal.schema.group, goal.task.name, fusion, size,
-            {c.name: c.kind for c in goal.schema.columns.values()}, encoders, helped.key(), settings,
+            digest(learn), digest(held), *goal.schema.target, goal.schema.group, goal.task.name, asked.search,
+            {c.name: c.kind for c in goal.schema.columns.values()}, asked.columns, helped.key(), asked.training, seed,
         ],
     )  # fmt: skip
     limit = None if time_limit is None else time_limit / (len(steps) * len(arms))
-    where = Path(cache) if cache is not None else default_folder()
-    train = partial(
-        _fit, goal, held, fusion=fusion, size=size, encoders=encoders, settings=settings, limit=limit, cache=where,
-        quiet=quiet,
-    )  # fmt: skip
     points: list[Point] = []
     for labels in steps:
         part = _only(goal, learn, order[:labels])
-        found = {
-            arm: store.of(f"{arm}-{labels}", partial(train, part, helped if arm == HELPED else Colearning()))
-            for arm in arms
-        }
+        found = {}
+        for arm in arms:
+            config_of_arm = asked._replace(colearning=helped if arm == HELPED else Colearning())
+            found[arm] = store.of(f"{arm}-{labels}", partial(_fit, goal, held, part, config_of_arm, seed, limit))
         points.append(_point(goal, part, held, labels / len(order), labels, found))
     return _curve(goal, held, helped, points, len(order))
 
@@ -174,7 +162,7 @@ def nested(goal: Problem, learn: Table, seed: int) -> list[int]:
 
     With groups, whole groups one after another, first those that bring classes which are not there yet.
     """
-    cells = target_cells(learn, goal.schema)
+    cells = goal.cells(learn)
     rows = [i for i, c in enumerate(cells) if c is not None]
     strata = goal.task.strata([cells[i] for i in rows]) or [""] * len(rows)
     names = [str(s) for s in strata]
@@ -205,7 +193,7 @@ def nested(goal: Problem, learn: Table, seed: int) -> list[int]:
 
 def _least(goal: Problem, learn: Table, held: Table, order: Sequence[int]) -> int:
     """How many labels, in this order, are needed to know each label of the validation rows; at least `FEWEST`."""
-    cells, asked = target_cells(learn, goal.schema), target_cells(held, goal.schema)
+    cells, asked = goal.cells(learn), goal.cells(held)
 
     def enough(labels: int) -> bool:
         try:
@@ -252,26 +240,26 @@ def drawn(curve: Curve) -> Plot:
     return plot.curves(title, lines, "labelled training rows", up, ticks=[(n, f"{n:,}") for n in labels], log=True)
 
 
-def _checked(shares: Sequence[float], fusion: str, helped: Colearning) -> list[float]:
-    """The shares, ascending, all of the labels among them."""
-    if not shares or any(not 0 < s <= 1 for s in shares):
+def _checked(fractions: Sequence[float], asked: Config) -> list[float]:
+    """The fractions, ascending, all of the labels among them."""
+    if not fractions or any(not 0 < f <= 1 for f in fractions):
         raise InputError(
-            f"--shares can't be {', '.join(map(str, shares)) or 'nothing'}; each lies above 0, and at 1 most"
+            f"--fractions can't be {', '.join(map(str, fractions)) or 'nothing'}; each lies above 0, and at 1 most"
         )
-    if fusion in (AUTO, FEATURES):
+    if asked.fusion in SEARCHES:
         raise InputError(
-            f"a learning curve is of one network: --fusion {fusion} chooses among several; name one, gated"
+            f"a learning curve is of one network: --fusion {asked.fusion} chooses among several; name one, gated"
         )
-    known(fusion)
-    helped.check(fusion)
-    return sorted({*shares, 1.0})
+    known(asked.fusion)
+    asked.colearning.check(asked.fusion, asked.training.modality_dropout)
+    return sorted({*fractions, 1.0})
 
 
 def _check_unseen(origin: str, goal: Problem) -> None:
     plan = load(Path(origin)).report.get("plan", {})
     if plan.get("target") == goal.schema.target and plan.get("table") == digest(goal.table):
         raise InputError(
-            f"--from {origin}: that model has seen all labels of {goal.table.name}, so it would not show what few "
+            f"--init-from {origin}: that model has seen all labels of {goal.table.name}, so it would not show what few "
             "labels give; name a model of another table or another target"
         )
 
@@ -283,38 +271,37 @@ def _only(goal: Problem, learn: Table, rows: Sequence[int]) -> Table:
     return learn.replaced(blank)
 
 
-def _fit(
-    goal: Problem, held: Table, part: Table, helped: Colearning, *, fusion: str, size: str, encoders: Any,
-    settings: dict[str, Any], limit: float | None, cache: Path, quiet: bool,
-) -> Tensor:  # fmt: skip
+def _fit(goal: Problem, held: Table, part: Table, asked: Config, seed: int, limit: float | None) -> Tensor:
     """(N, outputs) logits on the validation rows of a model of these training rows."""
     columns = goal.schema.columns.values()
     read = {c for _, names in goal.schema.modalities().values() for c in names}
+    kinds = {c.name: c.kind for c in columns if c.name in read}
     model = fit(
-        part, goal.schema.target, valid=held, fusion=fusion, size=size, encoders=encoders, group=goal.schema.group,
-        kinds={c.name: c.kind for c in columns if c.name in read},
-        ignore=[c.name for c in columns if c.kind in ("ignored", "id")],
-        task=copy.deepcopy(goal.task), colearning=helped, time_limit=limit, baselines=False, cache=cache, quiet=quiet,
-        **settings,
+        part, goal.schema.target, valid=held, group=goal.schema.group, task=copy.deepcopy(goal.task), time_limit=limit,
+        ignore=[c.name for c in columns if c.kind in ("ignored", "id")], seed=seed,
+        config=[
+            asked.columns._replace(kinds=kinds), asked.search, asked.training, asked.colearning,
+            Run(cache=asked.run.cache, quiet=asked.run.quiet),
+        ],
     )  # fmt: skip
-    return model.logits(model.preprocessor.encode(held, None, cache=cache, quiet=True))
+    return model.logits(model.preprocessor.encode(held, None, cache=asked.run.cache_folder, quiet=True))
 
 
-def _point(goal: Problem, part: Table, held: Table, share: float, labels: int, found: dict[str, Tensor]) -> Point:
-    """The scores of one share, by a task that was fitted as that of its models: the scale of numbers is in it."""
-    task, metric = copy.deepcopy(goal.task).fit(target_cells(part, goal.schema)), goal.task.metric
+def _point(goal: Problem, part: Table, held: Table, fraction: float, labels: int, found: dict[str, Tensor]) -> Point:
+    """The scores of one fraction, by a task that was fitted as that of its models: the scale of numbers is in it."""
+    task, metric = copy.deepcopy(goal.task).fit(goal.cells(part)), goal.task.metric
     target, groups = _target(task, goal, held), goal.groups(held)
     score = intervals(task, found[PLAIN], target, groups)[metric.name]
     if HELPED not in found:
-        return Point(share, labels, score, None, None)
+        return Point(fraction, labels, score, None, None)
     other = intervals(task, found[HELPED], target, groups)[metric.name]
     gain = difference(task, found[HELPED], found[PLAIN], target, metric.name, groups)
     gain = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
-    return Point(share, labels, score, other, gain)
+    return Point(fraction, labels, score, other, gain)
 
 
 def _target(task: Task, goal: Problem, held: Table) -> Masked:
-    return task.collate([task.encode(c) for c in target_cells(held, goal.schema)])
+    return task.collate([task.encode(c) for c in goal.cells(held)])
 
 
 def _curve(goal: Problem, held: Table, helped: Colearning, points: list[Point], labels: int) -> Curve:
@@ -323,19 +310,17 @@ def _curve(goal: Problem, held: Table, helped: Colearning, points: list[Point], 
     count = int(_target(goal.task, goal, held).present().sum())
     start = " and ".join(
         [f"pretraining ({helped.pretrain})"] * (helped.pretrain is not None)
-        + [f"beginning with {helped.origin}"] * (helped.origin is not None)
+        + [f"beginning with {helped.init_from}"] * (helped.init_from is not None)
     )
     whole = points[-1].plain.value
     if not start and helped != Colearning():
-        start = ", ".join(helped.asked())
+        start = ", ".join(helped.options())
     if not start:
-        said = (
-            f"{metric.name} is {whole:.3f} with all {labels:,} labels; give --pretrain or --from to see what it saves"
-        )
+        said = f"{metric.name} is {whole:.3f} with all {labels:,} labels; --pretrain or --init-from show what they save"
         return Curve(metric.name, metric.higher, labels, count, None, points, None, said)
     at = reached([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
     if at is None:
-        said = f"{start} saves none: with no share of the labels does it reach {metric.name} {whole:.3f}, which all"
+        said = f"{start} saves none: with no fraction of the labels does it reach {metric.name} {whole:.3f}, which all"
         return Curve(
             metric.name, metric.higher, labels, count, start, points, None, f"{said} {labels:,} give without it"
         )
@@ -351,18 +336,18 @@ def _curve(goal: Problem, held: Table, helped: Colearning, points: list[Point], 
 class _Store:
     """Logits of each fit as a file, so that an interrupted run goes on."""
 
-    def __init__(self, folder: Path | None, resume: bool, overwrite: bool, plan: Sequence[Any]) -> None:
+    def __init__(self, folder: Path | None, run: Run, plan: Sequence[Any]) -> None:
         self.folder = None if folder is None else folder / "fits"
         self.key = runs.key(map(str, plan))
         if self.folder is None or folder is None:
             return
-        runs.roomy(folder)
-        if folder.exists() and any(folder.iterdir()) and not (resume or overwrite):
+        runs.check_place(folder)
+        if folder.exists() and any(folder.iterdir()) and not (run.resume or run.overwrite):
             raise InputError(
                 f"{folder} holds something; add --resume to go on with it, --overwrite to begin anew, or name another "
                 "folder with --out"
             )
-        self.resume = resume
+        self.resume = run.resume
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def of(self, name: str, make: Any) -> Tensor:
@@ -391,7 +376,7 @@ def _finite(form: Any) -> Any:
 
 
 def lines(curve: Curve) -> Iterator[tuple[str, ...]]:
-    """A row a point, as text: share, labels, plain, helped, gain."""
+    """A row a point, as text: fraction, labels, plain, helped, gain."""
     for p in curve.points:
-        spans = [interval(s) if s else "" for s in (p.plain, p.helped, p.gain)]
-        yield (f"{p.share:.0%}", f"{p.labels:,}", *spans)
+        spans = [f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s else "" for s in (p.plain, p.helped, p.gain)]
+        yield (f"{p.fraction:.0%}", f"{p.labels:,}", *spans)

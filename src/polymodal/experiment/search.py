@@ -6,7 +6,6 @@ baselines: each modality alone, and concat              }
 """
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,9 +16,11 @@ from polymodal.batch import Masked
 from polymodal.evaluate.board import TIERS
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import difference
-from polymodal.fitting.candidates import FeaturePath, Networks, Trial, parts
+from polymodal.experiment.budget import Budget
+from polymodal.experiment.candidates import FeaturePath, Networks, Trial, folds_of
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble, blend, kept, quality, select
+from polymodal.objectives.base import Candidate
 from polymodal.tasks.base import Task
 
 
@@ -68,16 +69,20 @@ LEAST = 40.0  # seconds a fusion that is tried: a step with less tells which lea
 FEATURES = 0.35  # of the time, where networks are tried too
 
 
-class Search(NamedTuple):
-    """What was tried and chosen. story: a sentence a step, for a person."""
+class Outcome(NamedTuple):
+    """What was tried and chosen. trials: the chosen one first. notes: a sentence a step, for a person."""
 
-    chosen: Trial
     trials: list[Trial]
-    story: list[str]
+    notes: list[str]
+
+    @property
+    def chosen(self) -> Trial:
+        """What becomes the model."""
+        return self.trials[0]
 
 
-class Judge(NamedTuple):
-    """The validation rows: their labels, and their groups, if any."""
+class ValidationSet(NamedTuple):
+    """The labels of the validation rows, and their groups, if any."""
 
     task: Task
     target: Masked
@@ -87,86 +92,79 @@ class Judge(NamedTuple):
         """How good a trial is; see `ensemble.quality`."""
         return quality(self.task, trial.judged, self.target)
 
-    def said(self, trial: Trial) -> str:
+    def describe(self, trial: Trial) -> str:
         """The trial with its score."""
         value = abs(self.quality(trial)[0])
         return f"{trial.result.name} {value:.3f}"
 
 
 def search(
-    preset: Preset,
-    judge: Judge,
-    features: FeaturePath | None,
-    networks: Networks | None,
-    seconds: float,
-    *,
-    given: bool,
-    baselines: bool,
-) -> Search:
-    """Try both paths within `seconds`, and choose. given: whether validation rows came apart from training rows."""
-    end = time.monotonic() + seconds
+    preset: Preset, valid: ValidationSet, features: FeaturePath | None, networks: Networks | None, budget: Budget,
+    *, given: bool, baselines: bool,
+) -> Outcome:  # fmt: skip
+    """Try both paths within the budget, and choose. given: whether validation rows came apart from training rows."""
     trials: list[Trial] = []
-    story = [f"{seconds:.0f} s to search in"]
+    notes = [f"{budget.left:.0f} s to search in"]
     if features is not None:
-        share = FEATURES if networks is not None else 1.0
-        whole = features.grow(preset.kinds, time.monotonic() + share * seconds)
+        whole = features.grow(preset.kinds, budget.part(FEATURES if networks is not None else 1.0))
         if given:
-            features.check(judge.groups)
+            features.check(valid.groups)
         found = features.trials()
         trials += found
-        story += _of_features(features, found, judge, whole)
+        notes += _of_features(features, found, valid, whole)
     if networks is not None:
-        trials += _of_networks(networks, preset.fusions, judge, end, baselines, bool(trials), story)
-    average = _average(trials, judge)
+        trials += _of_networks(networks, preset.fusions, valid, budget, baselines, bool(trials), notes)
+    average = _average(trials, valid)
     if average is not None:
         trials.append(average)
-    chosen, why = _choose(trials, judge, preset.simple)
-    return Search(chosen, [chosen, *(t for t in trials if t is not chosen)], [*story, why])
+    chosen, why = _choose(trials, valid, preset.simple)
+    return Outcome([chosen, *(t for t in trials if t is not chosen)], [*notes, why])
 
 
-def _of_features(features: FeaturePath, found: Sequence[Trial], judge: Judge, whole: bool) -> list[str]:
+def _of_features(features: FeaturePath, found: Sequence[Trial], valid: ValidationSet, whole: bool) -> list[str]:
     n = len(features.library.answers)
-    story = [f"features: {n} estimators, cross-validated in {features.seconds:.0f} s"]
+    notes = [f"features: {n} estimators, cross-validated in {features.seconds:.0f} s"]
     if not whole:
-        story[0] += "; time ran out before all were tried"
+        notes[0] += "; time ran out before all were tried"
     if found:
-        story[0] += ": " + ", ".join(judge.said(t) for t in found)
+        notes[0] += ": " + ", ".join(valid.describe(t) for t in found)
     if dropped := features.library.dropped():
         named = ", ".join(f"{n:,} of {view}" for view, n in dropped.items())
-        story.append(f"constant or doubled features, left out: {named}")
-    return story + ([features.warning] if features.warning else [])
+        notes.append(f"constant or doubled features, left out: {named}")
+    return notes + ([features.warning] if features.warning else [])
 
 
 def _of_networks(
-    networks: Networks, fusions: Sequence[str], judge: Judge, end: float, baselines: bool, some: bool, story: list[str]
-) -> list[Trial]:
+    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, baselines: bool, some: bool,
+    notes: list[str],
+) -> list[Trial]:  # fmt: skip
     """Fusions by successive halving, then each modality alone and concat in as much time as the best fusion had."""
     every = list(networks.encoders)
-    left = end - time.monotonic()
-    if left < 1 and some:
-        story.append("networks: no time was left for them")
+    if some and not budget.allows(1):
+        notes.append("networks: no time was left for them")
         return []
     if len(every) == 1:
-        return [networks.train(f"{every[0]} alone", "concat", limit=max(left, 1.0))]
-    started = list(fusions)[: max(1, int(left / LEAST))]
+        return [networks.train(Candidate(f"{every[0]} alone", "concat", every), budget.seconds())]
+    started = list(fusions)[: max(1, int(min(budget.left, LEAST * len(fusions)) / LEAST))]
     if len(started) < len(fusions):
-        story.append(f"networks: no time for {', '.join(fusions[len(started) :])}")
+        notes.append(f"networks: no time for {', '.join(fusions[len(started) :])}")
     fusions = started
-    share = halving_share(len(fusions), len(every) + 1) if baselines else 1.0
-    finalists = halve(networks, fusions, judge, time.monotonic() + share * max(left, 1.0), story)
+    fraction = halving_share(len(fusions), len(every) + 1) if baselines else 1.0
+    finalists = halve(networks, fusions, valid, budget.part(fraction), notes)
     if not baselines:
         return finalists
-    best = max(finalists, key=judge.quality)
-    rivals = [(f"{m} alone", [m]) for m in every] + [("concat", every)]
+    best = max(finalists, key=valid.quality)
+    rivals = [Candidate(f"{m} alone", "concat", [m]) for m in every] + [Candidate("concat", "concat", every)]
     out = []
-    for i, (name, modalities) in enumerate(rivals):
-        if time.monotonic() > end and some:
-            story.append(f"baselines: no time for {', '.join(n for n, _ in rivals[i:])}")
+    for i, rival in enumerate(rivals):
+        if some and not budget.allows(0):
+            notes.append(f"baselines: no time for {', '.join(r.name for r in rivals[i:])}")
             break
-        share = max(1.0, (end - time.monotonic()) / (len(rivals) - i))
-        out.append(networks.train(name, "concat", modalities, limit=min(share, max(1.0, best.result.seconds))))
+        limit = budget.seconds(1 / (len(rivals) - i))
+        least = max(1.0, best.result.seconds)
+        out.append(networks.train(rival, least if limit is None else min(limit, least)))
     if out:
-        story.append("baselines: " + ", ".join(judge.said(t) for t in out))
+        notes.append("baselines: " + ", ".join(valid.describe(t) for t in out))
     return finalists + out
 
 
@@ -183,101 +181,105 @@ def _steps(fusions: int) -> int:
     return max(1, math.ceil(math.log2(max(2, fusions))))
 
 
-def halve(networks: Networks, fusions: Sequence[str], judge: Judge, end: float, story: list[str]) -> list[Trial]:
+def halve(
+    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, notes: list[str]
+) -> list[Trial]:
     """Successive halving: all train for a while, the better half goes on, until one is left or all are trained out.
 
     Every step has the same time, so that it doubles for each survivor. Jamieson & Talwalkar 2016.
     """
     alive, steps = list(fusions), _steps(len(fusions))
+    every = list(networks.encoders)
     best: dict[str, Trial] = {}
     spent = dict.fromkeys(fusions, 0.0)
     for step in range(steps):
         going = [f for f in alive if step == 0 or not best[f].finished]
-        each = (end - time.monotonic()) / (steps - step) / max(1, len(going))
-        if each < 1 and step:
+        fraction = 1 / (steps - step) / max(1, len(going))
+        if step and not budget.allows(1 / fraction):
             break
+        each = budget.seconds(fraction)
         for f in going:
-            trial = networks.train(f, f, limit=max(1.0, each), step=step)
+            trial = networks.train(Candidate(f, f, every), each, step)
             spent[f] += trial.result.seconds
-            if f not in best or judge.quality(trial) > judge.quality(best[f]):
+            if f not in best or valid.quality(trial) > valid.quality(best[f]):
                 best[f] = trial._replace(result=trial.result._replace(seconds=spent[f]))
             else:
                 cost = best[f].result._replace(seconds=spent[f])
                 best[f] = best[f]._replace(finished=trial.finished, result=cost)
         if going:
-            story.append(f"networks, step {step + 1}: " + ", ".join(judge.said(best[f]) for f in alive))
-        alive = sorted(alive, key=lambda f: judge.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
+            notes.append(f"networks, step {step + 1}: " + ", ".join(valid.describe(best[f]) for f in alive))
+        alive = sorted(alive, key=lambda f: valid.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
     return list(best.values())
 
 
-def _average(trials: Sequence[Trial], judge: Judge) -> Trial | None:
+def _average(trials: Sequence[Trial], valid: ValidationSet) -> Trial | None:
     """The average of the trials that help each other; its logits are of weights that other validation rows chose."""
     if len(trials) < 2:
         return None
     answers = [t.judged for t in trials]
-    weights = kept(dict(enumerate(select(judge.task, answers, judge.target))))
+    weights = kept(dict(enumerate(select(valid.task, answers, valid.target))))
     if len(weights) < 2:
         return None
     made = {trials[i].result.name: trials[i] for i in weights}
     shares = {trials[i].result.name: w for i, w in weights.items()}
 
     def learner(refit: bool) -> Learner:
-        return Ensemble({name: t.learner(refit) for name, t in made.items()}, shares, judge.task).eval()
+        return Ensemble({name: t.learner(refit) for name, t in made.items()}, shares, valid.task).eval()
 
     seconds = sum(t.result.seconds for t in made.values())
     parameters = sum(t.result.parameters for t in made.values())
     modalities = list(dict.fromkeys(m for t in made.values() for m in t.modalities))
-    judged = _outcome(answers, judge)
+    judged = _outcome(answers, valid)
     result = Result("ensemble", "ensemble", judged, parameters, 0, seconds)
     return Trial(result, judged, modalities, learner, [])
 
 
-def _outcome(answers: Sequence[Tensor], judge: Judge) -> Tensor:
+def _outcome(answers: Sequence[Tensor], valid: ValidationSet) -> Tensor:
     """(N, outputs) logits of averages, each part's by weights that the other parts chose."""
     n = len(answers[0])
     stacked = torch.stack(list(answers), dim=1)
     out = torch.zeros_like(answers[0])
-    for by, held in parts(n, 5, judge.groups):
+    for by, held in folds_of(n, 5, valid.groups):
         rows = torch.tensor(by)
-        if not judge.target.present()[rows].any():
+        if not valid.target.present()[rows].any():
             rows = torch.arange(n)
-        weights = select(judge.task, [a[rows] for a in answers], judge.target.take(rows))
-        out[held] = blend(stacked[held], torch.tensor(weights), None, judge.task.link)
+        weights = select(valid.task, [a[rows] for a in answers], valid.target.take(rows))
+        out[held] = blend(stacked[held], torch.tensor(weights), None, valid.task.link)
     return out
 
 
-def _choose(trials: Sequence[Trial], judge: Judge, simple: bool) -> tuple[Trial, str]:
+def _choose(trials: Sequence[Trial], valid: ValidationSet, simple: bool) -> tuple[Trial, str]:
     """The simplest trial within one standard error of the best (Breiman et al. 1984); or, not `simple`, the average
     within it, where there is one, else the best.
 
     Among equals features come before networks: their figures are borne out by the training rows, out of fold.
     """
-    best = max(trials, key=lambda t: (judge.quality(t)[0], not t.history, judge.quality(t)[1]))
+    best = max(trials, key=lambda t: (valid.quality(t)[0], not t.hinotes, valid.quality(t)[1]))
     if not simple:
         average = next((t for t in trials if t.result.family == "ensemble"), best)
-        if average is best or not _within(best, average, judge):
-            return best, f"chosen: {judge.said(best)}, the best on validation rows"
+        if average is best or not _within(best, average, valid):
+            return best, f"chosen: {valid.describe(best)}, the best on validation rows"
         return average, (
-            f"chosen: {judge.said(average)}, within one standard error of {judge.said(best)}, the best of "
+            f"chosen: {valid.describe(average)}, within one standard error of {valid.describe(best)}, the best of "
             f"{len(trials)} on validation rows: an average leans less on that choice"
         )
     by_rank = sorted({TIERS[t.result.family] for t in trials})
     for rank in by_rank:
-        trial = max((t for t in trials if TIERS[t.result.family] == rank), key=judge.quality)
+        trial = max((t for t in trials if TIERS[t.result.family] == rank), key=valid.quality)
         if trial is best:
             break
-        if _within(best, trial, judge):
+        if _within(best, trial, valid):
             return trial, (
-                f"chosen: {judge.said(trial)}, within one standard error of {judge.said(best)}, and "
+                f"chosen: {valid.describe(trial)}, within one standard error of {valid.describe(best)}, and "
                 f"{trial.result.name} is simpler"
             )
     if TIERS[best.result.family] == by_rank[0]:
-        return best, f"chosen: {judge.said(best)}, the best, and nothing is simpler"
-    return best, f"chosen: {judge.said(best)}, better than anything simpler by more than one standard error"
+        return best, f"chosen: {valid.describe(best)}, the best, and nothing is simpler"
+    return best, f"chosen: {valid.describe(best)}, better than anything simpler by more than one standard error"
 
 
-def _within(best: Trial, trial: Trial, judge: Judge) -> bool:
+def _within(best: Trial, trial: Trial, valid: ValidationSet) -> bool:
     """Is the trial's score within one standard error of the best one's?"""
-    name = judge.task.metric.name
-    gain = difference(judge.task, best.judged, trial.judged, judge.target, name, judge.groups)
+    name = valid.task.metric.name
+    gain = difference(valid.task, best.judged, trial.judged, valid.target, name, valid.groups)
     return abs(gain.value) <= (gain.high - gain.low) / (2 * 1.96)

@@ -1,4 +1,4 @@
-"""How candidates stand after `comparing.run`: scores a fold, tests, and what the modalities have to do together."""
+"""How candidates rank after a comparison: scores a fold, tests, and what the modalities have to do together."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.comparing.compare import INNER, Fold, Part, Run
-from polymodal.data.preprocess import Rows, target_cells
+from polymodal.data.preprocess import Rows
 from polymodal.data.splits import own
 from polymodal.evaluate.board import Board, Entry, board
 from polymodal.evaluate.emap import emap, needed
 from polymodal.evaluate.information import information
 from polymodal.evaluate.significance import Paired, paired_bootstrap
+from polymodal.experiment.compare import INNER, Fold, Part, Run
 from polymodal.learners.base import Learner
 
 SAMPLE = 64  # rows that the additive projection is made of
@@ -29,7 +29,7 @@ def standing(run: Run) -> Board:
     The additive projection is of the best fused candidate, trained once more on the first fold.
     """
     task, n = run.problem.task, len(run.folds)
-    cells = target_cells(run.problem.table, run.problem.schema)
+    cells = run.problem.cells(run.problem.table)
     rows = sorted({i for f in run.folds for i in f.test})
     place = {row: i for i, row in enumerate(rows)}
     target = task.collate([task.encode(cells[i]) for i in rows])

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,23 +20,23 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polymodal import fusion as fusions
 from polymodal.batch import Masked
 from polymodal.colearn.transfer import Start
 from polymodal.data.preprocess import Rows, records_of
 from polymodal.data.splits import folds, own
+from polymodal.data.table import Table
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import intervals
-from polymodal.learners.base import Generator, Learner, Trainable
+from polymodal.experiment.budget import Budget
+from polymodal.experiment.problem import Problem, Reading
+from polymodal.learners.base import Learner, Trainable
 from polymodal.learners.ensemble import quality
 from polymodal.learners.library import Library, Member, Recipe
-from polymodal.learners.predictor import Predictor
-from polymodal.learners.stacked import Extract
 from polymodal.modalities.base import Encoder
 from polymodal.model import BATCH
-from polymodal.nn import Size
+from polymodal.objectives.base import Candidate
 from polymodal.progress import progress
-from polymodal.tasks.base import Task
+from polymodal.tasks.base import Metric
 from polymodal.train import Settings, predict, train
 
 
@@ -56,50 +56,58 @@ class Trial(NamedTuple):
     finished: bool = True  # False where a time limit ended the training
 
 
-# from the name of a fusion or decoder, the modalities and what makes their encoders to a fresh learner
-Build = Callable[[str, Sequence[str], Callable[[], Mapping[str, Encoder]]], Trainable]
-
-
 class Networks:
     """Encoders and what joins them, trained on training rows, with the best epoch by validation rows.
 
-    build: makes a learner; by default a Predictor with a fusion. start: what fresh learners begin with; by default
-    nothing. `begun` says of each candidate what it began with, beside its encoders.
+    groups: of the validation rows. start: what fresh learners begin with; by default nothing. wrap: what is trained in
+    place of a fresh learner, such as a student with its teacher's loss. `warm_started` says of each candidate what it
+    began with, beside its encoders.
     """
 
     def __init__(
-        self, encoders: Mapping[str, type[Encoder]], task: Task, size: Size, settings: Settings,
-        rows: Rows, valid: Rows, *, groups: Sequence[Any] | None, folder: Path | None, quiet: bool,
-        build: Build | None = None, start: Start | None = None,
+        self, problem: Problem, encoders: Mapping[str, type[Encoder]], settings: Settings, rows: Rows, valid: Rows,
+        *, groups: Sequence[Any] | None, folder: Path | None, quiet: bool, start: Start | None = None,
+        wrap: Callable[[Trainable], Trainable] = lambda learner: learner,
     ) -> None:  # fmt: skip
-        self.halves = parts(len(valid), 2, groups)
-        self.build = build or self._predictor
-        self.encoders, self.task, self.size, self.settings = encoders, task, size, settings
+        self.halves = folds_of(len(valid), 2, groups)
+        self.problem, self.encoders, self.settings, self.wrap = problem, encoders, settings, wrap
         self.rows, self.valid, self.folder, self.quiet = rows, valid, folder, quiet
         self.learners: dict[str, Trainable] = {}
         self.start = start or Start({})
-        self.begun: dict[str, list[str]] = {}
+        self.warm_started: dict[str, list[str]] = {}
+
+    def run(self, candidate: Candidate, budget: Budget) -> Trial:
+        """Train a candidate through all stages of its objective; the best of them on validation rows is kept."""
+        seconds = budget.seconds()
+        trials: list[Trial] = []
+        for step, stage in enumerate(self.problem.objective.stages(self.rows)):
+            was = self.settings
+            settings = was._replace(
+                epochs=stage.epochs or was.epochs, lr=was.lr * stage.lr, warmup=was.warmup * stage.warmup
+            )
+            limit = None if seconds is None else seconds * stage.fraction
+            trials.append(self.train(candidate, limit, step, settings, stage.during))
+        return _best_stage(trials, self.problem.task.metric)
 
     def train(
-        self, name: str, fusion: str, modalities: Sequence[str] | None = None, limit: float | None = None,
-        step: int = 0, settings: Settings | None = None,
+        self, candidate: Candidate, limit: float | None = None, step: int = 0, settings: Settings | None = None,
+        during: Callable[[Trainable], AbstractContextManager[object]] = nullcontext,
     ) -> Trial:  # fmt: skip
         """Train a candidate for at most `limit` seconds; a later `step` goes on with the weights of the one before.
 
         A step is training to its end, learning rate included (warm restarts, Loshchilov & Hutter 2017).
         """
-        chosen = list(modalities or self.encoders)
-        learner = self.learners[name] if step else self._fresh(name, fusion, chosen)
+        name, chosen = candidate.name, candidate.modalities
+        learner = self.learners[name] if step else self._fresh(candidate)
         self.learners[name] = learner
         rows, valid = self.rows.only(chosen), self.valid.only(chosen)
         checkpoint = self.folder / f"{step}-{plain(name)}.safetensors" if self.folder else None
-        with memory() as peak:
-            told = train(
-                learner, self.task, rows, valid, settings or self.settings, title=name, checkpoint=checkpoint,
+        with memory() as peak, during(learner):
+            trained = train(
+                learner, self.problem.task, rows, valid, settings or self.settings, title=name, checkpoint=checkpoint,
                 time_limit=limit, quiet=self.quiet,
             )  # fmt: skip
         count = sum(p.numel() for p in learner.parameters())
-        family = "single" if len(chosen) == 1 else fusion if fusion == "concat" else "fusion"
         weights = {k: v.detach().cpu().clone() for k, v in learner.state_dict().items()}
 
         def made(refit: bool) -> Learner:
@@ -107,10 +115,10 @@ class Networks:
             return learner.eval()
 
         logits = predict(learner, valid, BATCH)
-        result = Result(name, family, logits, count, len(told.history), told.seconds, peak())
-        # of texts there is no search to be honest about
-        judged = logits if isinstance(learner, Generator) else self._judged(told.answers)
-        return Trial(result, judged, chosen, made, told.history, not told.out_of_time)
+        result = Result(name, _family(candidate), logits, count, len(trained.history), trained.seconds, peak())
+        searched = "search" in self.problem.objective.capabilities
+        judged = self._judged(trained.answers) if searched else logits
+        return Trial(result, judged, list(chosen), made, trained.history, not trained.out_of_time)
 
     def _judged(self, answers: Sequence[Tensor]) -> Tensor:
         """(N, outputs) logits of each half of the validation rows, of the epoch that the other half likes best."""
@@ -118,42 +126,57 @@ class Networks:
         out = answers[-1].clone()
         for by, held in self.halves:
             rows = torch.tensor(by)
-            best = max(answers, key=lambda a, r=rows: quality(self.task, a[r], target.take(r)))  # type: ignore[misc]
+            best = max(answers, key=lambda a, r=rows: quality(self.problem.task, a[r], target.take(r)))  # type: ignore[misc]
             out[held] = best[held]
         return out
 
-    def _fresh(self, name: str, fusion: str, modalities: Sequence[str]) -> Trainable:
+    def _fresh(self, candidate: Candidate) -> Trainable:
         """A fresh learner; its parameters are decided by the seed, and by what it begins with."""
         torch.manual_seed(self.settings.seed)
-        learner = self.build(fusion, modalities, lambda: {m: self.encoder(m) for m in modalities})
-        self.begun[name] = self.start.into(learner)
+        kinds = {m: self.problem.kinds[m] for m in candidate.modalities}
+        make = lambda: {m: self.encoder(m) for m in kinds}  # noqa: E731
+        learner = self.wrap(self.problem.objective.build(candidate.join, kinds, make, self.problem.size))
+        self.warm_started[candidate.name] = self.start.into(learner)
         return learner
 
     def encoder(self, modality: str) -> Encoder:
         """The modality's encoder as a learner begins with it."""
-        begun = self.start.encoder(modality)
-        return self.encoders[modality].for_codec(self.rows.codecs[modality], self.size) if begun is None else begun
+        known = self.start.encoder(modality)
+        made = self.encoders[modality]
+        return made.for_codec(self.rows.codecs[modality], self.problem.size) if known is None else known
 
-    def _predictor(
-        self, fusion: str, modalities: Sequence[str], make: Callable[[], Mapping[str, Encoder]]
-    ) -> Trainable:
-        encoders = make()
-        dims = {m: e.dim for m, e in encoders.items()}
-        return Predictor(encoders, fusions.make(fusion, dims, self.size, self.task), self.task)
+
+def _family(candidate: Candidate) -> str:
+    return "single" if len(candidate.modalities) == 1 else "concat" if candidate.join == "concat" else "fusion"
+
+
+def _best_stage(trials: Sequence[Trial], metric: Metric) -> Trial:
+    """The best of the stages of one candidate, with the history and the seconds of all."""
+    if len(trials) == 1:
+        return trials[0]
+    sign = 1 if metric.higher else -1
+    best = max(reversed(trials), key=lambda t: max(sign * line[metric.name] for line in t.history))
+    history: list[dict[str, float]] = []
+    for t in trials:
+        done = len(history)
+        history += [{**line, "epoch": line["epoch"] + done} for line in t.history]
+    seconds = sum(t.result.seconds for t in trials)
+    return best._replace(result=best.result._replace(epochs=len(history), seconds=seconds), history=history)
 
 
 class FeaturePath:
     """Estimators on features, fitted fold by fold on training rows, and judged out of fold.
 
-    groups, strata: of the training rows. parts: into how many folds they are parted, at most.
+    learn: the table of the training rows. most: folds, at most.
     """
 
     def __init__(
-        self, extractors: Mapping[str, Extract], views: Mapping[str, str], task: Task, rows: Rows, valid: Rows,
-        *, groups: Sequence[Any] | None, strata: Sequence[Any] | None, seed: int, folder: Path | None, quiet: bool,
-        parts: int = 5,
+        self, problem: Problem, reading: Reading, learn: Table, rows: Rows, valid: Rows, *, seed: int,
+        folder: Path | None, quiet: bool, most: int = 5,
     ) -> None:  # fmt: skip
-        self.task, self.quiet, self.valid = task, quiet, len(valid)
+        task, extractors, views = problem.task, reading.extractors(), reading.preprocessor.views
+        groups, strata = problem.groups(learn), task.strata(problem.cells(learn))
+        self.quiet, self.valid = quiet, len(valid)
         target = _joined(rows.target(range(len(rows))), valid.target(range(len(valid))))
         views = {v: views[v] for v in extractors}
         found = {v: records_of(rows, v) + records_of(valid, v) for v in extractors}
@@ -163,7 +186,7 @@ class FeaturePath:
         if of is not None and len(set(own(of))) < 2:
             of = None  # a single group can't be parted from itself
         enough = 5 if len(at) < 5_000 else 3 if len(at) < 20_000 else 2  # many rows need few folds to be judged by
-        k = min(parts, enough, len(at), *([len(set(own(of)))] if of is not None else []))
+        k = min(most, enough, len(at), *([len(set(own(of)))] if of is not None else []))
         splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of, seed)
         places = [(labelled[a].tolist(), labelled[b].tolist()) for a, b in splits]
         self.library = Library(task, extractors, views, found, target, places, len(valid), seed)
@@ -172,13 +195,13 @@ class FeaturePath:
         self.warning: str | None = None
         self.memory_mb: float | None = None
 
-    def grow(self, kinds: Sequence[str], until: float | None) -> bool:
+    def grow(self, kinds: Sequence[str], budget: Budget) -> bool:
         """Fit every kind of estimator; False where time ran out. What was fitted before an interruption is kept."""
         began = time.monotonic()
         before = self._remember()
         try:
             with progress("features", 1.0, self.quiet) as tick, memory() as peak:
-                whole = self.library.grow(kinds, until, tick)
+                whole = self.library.grow(kinds, budget.deadline, tick)
                 self.memory_mb = peak()
         finally:
             self.seconds = before + time.monotonic() - began
@@ -192,7 +215,7 @@ class FeaturePath:
         """
         self.warning = misled(self.library, groups)
         if self.warning and self.valid > 1:
-            self.library.judge_by_valid(parts(self.valid, 5, groups))
+            self.library.judge_by_valid(folds_of(self.valid, 5, groups))
 
     def trials(self) -> list[Trial]:
         """A trial a recipe; the cost of each is that of all members together."""
@@ -284,7 +307,7 @@ def peak_memory_mb() -> float:
     return GREATEST[0]
 
 
-def parts(n: int, k: int, groups: Sequence[Any] | None) -> list[tuple[list[int], list[int]]]:
+def folds_of(n: int, k: int, groups: Sequence[Any] | None) -> list[tuple[list[int], list[int]]]:
     """(others, held-out) places of n rows in at most k parts, by group where there are several."""
     of = groups if groups is not None and len(set(own(groups))) > 1 else None
     k = min(k, n, *([len(set(own(of)))] if of is not None else []))

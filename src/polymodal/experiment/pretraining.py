@@ -3,8 +3,6 @@
 training rows, labelled or not + rows of --unlabelled --Pretraining--> what fresh learners begin with
 """
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -18,7 +16,8 @@ from polymodal.data.encode import Encoded
 from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.fitting.candidates import Networks
+from polymodal.experiment.candidates import Networks
+from polymodal.experiment.config import Run, Training
 from polymodal.fusion.base import Late
 from polymodal.modalities.base import Encoder
 from polymodal.train import Settings, train
@@ -33,7 +32,7 @@ class Pretrained(NamedTuple):
     start: Start
     report: dict[str, Any]
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """One sentence for a person."""
         r = self.report
         best = r["history"][r["best_epoch"]]
@@ -45,12 +44,12 @@ class Pretrained(NamedTuple):
 
 
 def pretrain(
-    kind: str, networks: Networks, fusion: str, more: Rows | None, chosen: Mapping[str, Any], limit: float | None
+    kind: str, networks: Networks, fusion: str, more: Rows | None, training: Training, seed: int, limit: float | None
 ) -> Pretrained:
     """Train on all rows that have two modalities, with the best epoch by those of the validation rows.
 
-    fusion: what joins the modalities afterwards, if it is the name of one. more: rows of another table. chosen: of
-    `Settings.for_rows`. Raises InputError where too few rows have two modalities.
+    fusion: what joins the modalities afterwards, if it is the name of one. more: rows of another table. limit: seconds.
+    Raises InputError where too few rows have two modalities.
     """
     rows = counted(joined(networks.rows, more, list(networks.encoders)))
     valid = counted(networks.valid.only(list(networks.encoders)))
@@ -65,11 +64,14 @@ def pretrain(
     encoders: dict[str, Encoder] = {m: networks.encoder(m) for m in networks.encoders}
     own = fusion in fusions.FUSIONS or ":" in fusion
     name = fusion if own and not issubclass(fusions.find(fusion), Late) else OTHERWISE
-    joins = fusions.make(name, {m: e.dim for m, e in encoders.items()}, networks.size, networks.task)
-    learner = pretraining(kind, encoders, joins, networks.size.dim)
+    size = networks.problem.size
+    joins = fusions.make(name, {m: e.dim for m, e in encoders.items()}, size, networks.problem.task)
+    learner = pretraining(kind, encoders, joins, size.dim)
     path = networks.folder / "pretraining.safetensors" if networks.folder else None
-    settings = Settings.for_rows(n, **chosen)._replace(modality_dropout=0.0)  # it hides what it has to
-    told = train(
+    settings = Settings.for_rows(
+        n, **{**training._asdict(), "modality_dropout": 0.0}, seed=seed
+    )  # it hides what it has to
+    trained = train(
         learner, learner.task, rows, valid, settings, title="pretraining", checkpoint=path, time_limit=limit,
         quiet=networks.quiet,
     )  # fmt: skip
@@ -82,14 +84,14 @@ def pretrain(
             "rows": n,
             "unlabelled": unlabelled,
             "valid": held,
-            "best_epoch": told.best_epoch,
-            "seconds": told.seconds,
-            "history": told.history,
+            "best_epoch": trained.best_epoch,
+            "seconds": trained.seconds,
+            "history": trained.history,
         },
     )
 
 
-def read(preprocessor: Preprocessor, source: Any, cache: Path | None, quiet: bool) -> Rows:
+def read(preprocessor: Preprocessor, source: Any, run: Run) -> Rows:
     """Rows of a table without labels; a column that it lacks is absent from all of them.
 
     Raises InputError where it has fewer than two of the modalities.
@@ -104,7 +106,7 @@ def read(preprocessor: Preprocessor, source: Any, cache: Path | None, quiet: boo
         )
     lacking = [c for names in columns.values() for c in names if c not in table.columns]
     return preprocessor.encode(
-        table.replaced({c: [None] * table.rows for c in lacking}), None, cache=cache, quiet=quiet
+        table.replaced({c: [None] * table.rows for c in lacking}), None, cache=run.cache_folder, quiet=run.quiet
     )
 
 

@@ -1,0 +1,110 @@
+"""What the commands that train share: their options, the config that these make, and how an interruption ends."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polymodal.cli.options import pairs, typed
+
+if TYPE_CHECKING:
+    from polymodal.experiment.config import Record
+
+COLEARNING = "Co-learning (modalities that help each other, and what is learned before)"
+
+ValidOpt = Annotated[
+    str | None,
+    typer.Option("--valid", help="Table to choose the best epoch by (default: a fifth of TABLE is held out)."),
+]
+TestOpt = Annotated[str | None, typer.Option("--test", help="Table to score once, at the end.")]
+PresetOpt = Annotated[str, typer.Option("--preset", help="How hard a search tries: fast, balanced or best.")]
+SizeOpt = Annotated[str, typer.Option("--size", help="Widths and depths of networks: tiny, small, base or large.")]
+EncoderOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encoder",
+        metavar="COLUMN=NAME",
+        help="Encoder of a column: transformer, gru, vit ...; or a Hugging Face name or folder of a pretrained network, an .onnx file, or another polymodal model (frozen).",
+    ),
+]
+FinetuneOpt = Annotated[
+    list[str] | None,
+    typer.Option("--finetune", metavar="COLUMN", help="Fine-tune this column's pretrained network; repeatable."),
+]
+LabelTaskOpt = Annotated[
+    str | None, typer.Option("--task", help="binary, multiclass, multilabel, ordinal or regression.")
+]
+TimeLimitOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--time-limit",
+        metavar="TIME",
+        help="For everything, in equal shares where several are trained: 90s, 10m, 1h30m (default: none).",
+    ),
+]
+EpochsOpt = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Passes over the training rows, at most (default: from the rows).")
+]
+BatchSizeOpt = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Rows in a training step (default: from the rows).")
+]
+LrOpt = Annotated[float | None, typer.Option("--lr", help="Peak learning rate (default: 0.001).")]
+SeedOpt = Annotated[int, typer.Option("--seed", help="Decides splits, initial weights and the order of rows.")]
+InitFromOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="MODEL",
+        help="Initialise with this model's encoders for columns of the same name and kind, and its fusion or decoder where it fits.",
+        rich_help_panel=COLEARNING,
+    ),
+]
+PretrainOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrain",
+        metavar="KIND",
+        help="Pretrain on all rows, labelled or not: masked (predict a hidden modality), matching (do these modalities belong together?), contrastive (which belong together?).",
+        rich_help_panel=COLEARNING,
+    ),
+]
+UnlabelledOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--unlabelled", metavar="TABLE", help="Further rows for --pretrain; no target is needed.",
+        rich_help_panel=COLEARNING,
+    ),
+]  # fmt: skip
+ResumeOpt = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")]
+OverwriteOpt = Annotated[bool, typer.Option("--overwrite", help="Write over what is in --out.")]
+
+
+def config(
+    *, encoder: Sequence[str] | None = None, modality: Sequence[str] | None = None,
+    finetune: Sequence[str] | None = None, **options: Any,
+) -> "list[Record]":  # fmt: skip
+    """The records of these options; None stands for what was not given."""
+    from polymodal.experiment.config import records
+
+    columns: Mapping[str, Any] = {
+        "encoders": pairs(encoder, "--encoder"), "kinds": pairs(modality, "--modality"), "finetune": finetune or ()
+    }  # fmt: skip
+    return records(**columns, **options, quiet=False, command=typed())
+
+
+def folder_of(out: Path | None, source: Path | str, ending: str) -> Path:
+    """The folder that was named, or one with the name of a table or model and this ending."""
+    return out or Path(f"{Path(source).stem}-{ending}")
+
+
+@contextmanager
+def resumable(kept: str) -> Iterator[None]:
+    """On Ctrl-C say what is kept, and exit with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; {kept}: add --resume to go on\n")
+        raise SystemExit(130) from None

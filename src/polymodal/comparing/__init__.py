@@ -1,1 +1,0 @@
-"""Many fits of one problem: candidates on the same folds, their standing, and what more labels would bring."""

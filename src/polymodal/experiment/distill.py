@@ -1,0 +1,280 @@
+"""`polymodal distill`: a model that has all modalities teaches one that has some of them, and is it worth it?
+
+teacher, on all modalities --logits of the training rows--> student, on those kept   } compared on the same
+the same student, from the same labels, rows, epochs and seed, without the teacher   } held-out rows
+"""
+
+import copy
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal import objectives, uncertainty
+from polymodal.batch import Batch, Masked
+from polymodal.colearn import distill as lessons
+from polymodal.colearn.distill import TEACHER, Distilled
+from polymodal.data.preprocess import Rows
+from polymodal.data.table import Table, digest, unknown
+from polymodal.errors import InputError
+from polymodal.evaluate.compare import Result, compare
+from polymodal.experiment import runs
+from polymodal.experiment.budget import Budget
+from polymodal.experiment.candidates import Trial, logits_of, peak_memory_mb
+from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
+from polymodal.experiment.fit import SEARCHES, known
+from polymodal.experiment.prepare import Prepared, prepare
+from polymodal.experiment.problem import Problem, state
+from polymodal.learners.base import Learner
+from polymodal.model import Model, load
+from polymodal.objectives.base import Candidate
+from polymodal.objectives.colearning import Colearning
+from polymodal.train import Settings
+
+DISTILLED, ALONE, ALL = "distilled", "without a teacher", "the teacher, on all"
+
+
+class Taught(Rows):
+    """Rows whose batches hold a teacher's logits too, as the target `TEACHER`; each row counts, labelled or not."""
+
+    def __init__(self, rows: Rows, logits: Tensor) -> None:
+        super().__init__(rows.inputs, rows.codecs, rows.labels, rows.task, rows.numbers, rows.bad)
+        self.logits = logits
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The batch of these rows, with what the teacher says of them."""
+        inputs, targets = super().batch(rows)
+        said = self.logits[torch.as_tensor(rows)]
+        return Batch(inputs, {**targets, TEACHER: Masked(said, torch.ones(len(said), dtype=torch.bool))})
+
+    def only(self, modalities: Sequence[str]) -> "Taught":
+        """The same rows, with these modalities alone."""
+        return Taught(super().only(modalities), self.logits)
+
+    def labelled(self) -> np.ndarray:
+        """(N,) True: the teacher has an answer to each."""
+        return np.ones(len(self), dtype=bool)
+
+
+class Lesson(NamedTuple):
+    """What is taught. problem: the student's, whose task is the teacher's. left: modalities that are not kept."""
+
+    teacher: Model
+    problem: Problem
+    left: list[str]
+
+
+def distill(
+    model: Model | Path | str,
+    table: Any,
+    keep: Sequence[str],
+    *,
+    valid: Any = None,
+    test: Any = None,
+    out: Path | str | None = None,
+    weight: float = 0.5,
+    temperature: float = 2.0,
+    time_limit: float | None = None,
+    seed: int | None = None,
+    custom: Sequence[type] = (),
+    config: Record | Sequence[Record] = (),
+) -> Model:
+    """A student that reads the columns `keep` alone, taught by labels and by the model's answers on all its columns.
+
+    valid, test, out, time_limit: as for `fit`. weight: the teacher's fraction of the loss. temperature: see
+    `colearn.distill.divergence`. seed: by default the teacher's, so that of the teacher's own table the same rows are
+    held out. custom: your own classes, where the teacher was built with any. config: records of `Search` (the student's
+    fusion, by default "gated", and size), `Training` and `Run`. The report's "distillation" has the student, the same
+    student without a teacher, and the teacher, with the paired difference of the first two. Hinton, Vinyals & Dean
+    2015.
+
+    Raises InputError for a model that writes text, columns that it does not read, and where nothing is left out.
+    """
+    budget = Budget.of(time_limit)
+    asked = _checked(Config.of(config, "distill", (Search, Training, Run)), weight, temperature, seed)
+    teacher = model if isinstance(model, Model) else load(model, custom)
+    seed = int(teacher.report.get("settings", {}).get("seed", 0)) if seed is None else seed
+    lesson = _lesson(teacher, Table.read(table), keep, asked.search.size)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        runs.prepare(folder, asked.run)
+    prepared = prepare(lesson.problem, valid, asked.run, seed=seed, refit=False)
+    settings = Settings.for_rows(len(prepared.rows), **asked.training._asdict(), seed=seed)
+    plan = runs.plan(prepared, settings, asked.search, "", Colearning())
+    plan |= {"teacher": digest_of(teacher), "weight": weight, "temperature": temperature}
+    if folder is not None and (done := runs.remember(folder, plan, asked.run.resume)):
+        return done
+    students = _students(prepared, teacher, asked, settings, budget, folder, (weight, temperature))
+    model = _model(prepared, lesson, students, asked.run)
+    model.report["distillation"] |= {"weight": weight, "temperature": temperature}
+    model.report |= {
+        "settings": {"fusion": asked.fusion, "preset": "", "size": asked.search.size, **settings._asdict()},
+        "command": asked.run.command, "plan": plan,
+    }  # fmt: skip
+    if test is not None:
+        model.report["test"] = _test(model, students, lesson, prepared, Table.read(test), asked.run)
+    model.report |= {"seconds": budget.elapsed, "peak_memory_mb": peak_memory_mb()}
+    if folder is not None:
+        model.save(folder)
+        shutil.rmtree(folder / "training", ignore_errors=True)
+    return model
+
+
+def _checked(asked: Config, weight: float, temperature: float, seed: int | None) -> Config:
+    """The config with a fusion. Raises InputError for what can't be asked for."""
+    lessons.check(weight, temperature)
+    asked = asked._replace(search=asked.search._replace(fusion=asked.fusion or "gated"))
+    if asked.fusion in SEARCHES:
+        raise InputError(f"a student is one network: --fusion {asked.fusion} chooses among several; name one, gated")
+    known(asked.fusion)
+    asked.training.check(seed)
+    return asked
+
+
+def _lesson(teacher: Model, table: Table, keep: Sequence[str], size: str) -> Lesson:
+    """The student's problem: the teacher's task, and of its columns those that are kept."""
+    objectives.of(teacher.task).require(
+        "distill",
+        "a model that writes text can't teach another by its answers; distil one that predicts a label",
+    )
+    schema = teacher.preprocessor.schema
+    read = {m: c for m, (_, c) in schema.modalities().items() if m in teacher.modalities}
+    columns: list[str] = []
+    for name in keep:
+        if name not in read and not any(name in c for c in read.values()):
+            there = list(dict.fromkeys([*read, *(c for cs in read.values() for c in cs)]))
+            raise InputError(f"--keep: the model {unknown('column', name, there)}")
+        columns += read.get(name, [name])
+    if not columns:
+        raise InputError(f"what should the student read? Name columns with --keep, of {', '.join(read)}")
+    if all(c in columns for cs in read.values() for c in cs):
+        raise InputError(
+            f"--keep {','.join(keep)} is all that the model reads, so there is nothing that it knows better; leave "
+            f"some of {', '.join(read)} out"
+        )
+    target, group = schema.target, schema.group if schema.group in table.columns else None
+    ignore = [c for c in table.columns if c not in (*columns, *target, group)]
+    kinds = {c: schema.columns[c].kind for c in columns}
+    problem = state(
+        table, target, group=group, ignore=ignore, task=copy.deepcopy(teacher.task), size=size,
+        columns=Columns(kinds=kinds),
+    )  # fmt: skip
+    problem = problem._replace(reason="the teacher's")
+    left = [m for m, cs in read.items() if not any(c in columns for c in cs)]
+    return Lesson(teacher, problem, left or [c for cs in read.values() for c in cs if c not in columns])
+
+
+class Students(NamedTuple):
+    """The student with a teacher, and the same without: the trial of each."""
+
+    taught: Trial
+    alone: Trial
+
+    def results(self) -> list[Result]:
+        """Both as candidates; the second is the rival of `compare`."""
+        return [self.taught.result._replace(family="fusion"), self.alone.result._replace(family="single")]
+
+
+def _students(
+    prepared: Prepared, teacher: Model, asked: Config, settings: Settings, budget: Budget, folder: Path | None,
+    how: tuple[float, float],
+) -> Students:  # fmt: skip
+    """Train both in equal shares of the time, on the same rows, epochs and seed."""
+    place, modalities = folder and folder / "training", list(prepared.reading.encoders)
+    logits = _answers(teacher, prepared.table, asked.run)
+    join = asked.fusion if len(modalities) > 1 else "concat"
+    half = budget.seconds(1 / 2)
+    weight, temperature = how
+    taught = prepared._replace(rows=Taught(prepared.rows, logits)).networks(
+        settings, place, asked.run.quiet, lambda x: Distilled(x, weight=weight, temperature=temperature)
+    )
+    alone = prepared.networks(settings, place, asked.run.quiet)
+    return Students(
+        taught.train(Candidate(DISTILLED, join, modalities), half),
+        alone.train(Candidate(ALONE, join, modalities), half),
+    )
+
+
+def _model(prepared: Prepared, lesson: Lesson, students: Students, run: Run) -> Model:
+    """The student with its report: beside the same without a teacher, and the teacher, on the validation rows."""
+    learner, problem, valid = student_of(students.taught), prepared.problem, prepared.validation
+    results = [*students.results(), _beside(lesson.teacher, prepared.held_table, run)]
+    comparison = compare(problem.task, results, valid.target, valid.groups)
+    calibration = uncertainty.calibrate(learner, prepared.valid, prepared.reading.preprocessor.views, valid.groups)
+    unlabelled = prepared.counts["unlabelled"]
+    report: dict[str, Any] = {
+        "rows": prepared.counts,
+        "task": {"name": problem.task.name, "reason": problem.reason},
+        "processes": 1,
+        "valid_given": prepared.given,
+        "story": _notes(lesson, list(prepared.reading.encoders), prepared.held_table, unlabelled),
+        "refit": False,
+        "comparison": comparison.to_json(),
+        "calibration": calibration and calibration.to_json(),
+        "history": students.taught.history,
+        "writing": None,
+        "bad": [b._asdict() for b in prepared.bad],
+        "distillation": {
+            "keep": list(prepared.reading.encoders),
+            "left": lesson.left,
+            "taught_alone": unlabelled,
+            "gain": comparison.to_json()["gains"][ALONE],
+        },
+    }
+    model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
+    model.report["valid"] = model.score(prepared.valid, valid.groups).to_json()
+    return model
+
+
+def student_of(trial: Trial) -> Learner:
+    """The learner without its teacher's loss."""
+    learner = trial.learner(False)
+    return learner.learner if isinstance(learner, Distilled) else learner
+
+
+def _answers(teacher: Model, table: Table, run: Run) -> Tensor:
+    """(N, outputs) what the teacher says of all rows, with all modalities."""
+    rows = teacher.preprocessor.encode(table, None, cache=run.cache_folder, quiet=run.quiet)
+    return teacher.logits(rows).float()
+
+
+def _beside(teacher: Model, table: Table, run: Run) -> Result:
+    """The teacher as a candidate, for comparison."""
+    size = sum(p.numel() for p in teacher.learner.parameters())
+    return Result(ALL, "ensemble", _answers(teacher, table, run), size, 0, 0.0)
+
+
+def _test(
+    model: Model, students: Students, lesson: Lesson, prepared: Prepared, table: Table, run: Run
+) -> dict[str, Any]:
+    """All three on rows that nothing was chosen by."""
+    rows, groups = prepared.reading.encode(table), lesson.problem.groups(table)
+    logits = [logits_of(student_of(t), rows) for t in students]
+    found = [r._replace(logits=x) for r, x in zip(students.results(), logits, strict=True)]
+    found.append(_beside(lesson.teacher, table, run))
+    comparison = compare(model.task, found, rows.target(range(len(rows))), groups)
+    return {**model.score(rows, groups).to_json(), "comparison": comparison.to_json()}
+
+
+def _notes(lesson: Lesson, kept: Sequence[str], held: Table, unlabelled: int) -> list[str]:
+    """What a reader has to know; above all whether the teacher has seen labels of `held`, the validation rows."""
+    notes = [f"the teacher reads {', '.join(lesson.teacher.modalities)}, and the student {', '.join(kept)}"]
+    if unlabelled:
+        notes.append(f"{unlabelled:,} rows without a label were taught by the teacher alone")
+    report = lesson.teacher.report
+    plan: Mapping[str, Any] = report.get("plan", {})
+    if plan.get("table") not in (None, digest(lesson.problem.table)):
+        notes.append("the teacher was trained on another table: if that shares rows with these, its own score flatters")
+    elif "table" in plan and (report.get("refit") or plan.get("validation rows") != digest(held)):
+        notes.append("the teacher has learned from labels of the validation rows, so its own score on them flatters")
+    return notes
+
+
+def digest_of(model: Model) -> str:
+    """A key of a model's weights and of what it was trained with."""
+    total = [f"{k} {v.double().sum().item():.12g}" for k, v in model.learner.state_dict().items()]
+    return runs.key([*total, str(model.report.get("plan"))])

@@ -1,0 +1,254 @@
+"""From a table to a model: prepare, train candidates, choose, and say what fusion brought."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polymodal import fusion as fusions
+from polymodal import uncertainty
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.evaluate.compare import Comparison, compare
+from polymodal.evaluate.starved import starved
+from polymodal.experiment import pretraining, problem, runs
+from polymodal.experiment.budget import Budget
+from polymodal.experiment.candidates import Trial, logits_of, peak_memory_mb
+from polymodal.experiment.config import Config, Record, Training
+from polymodal.experiment.prepare import Prepared, prepare
+from polymodal.experiment.pretraining import Pretrained
+from polymodal.experiment.problem import Problem
+from polymodal.experiment.search import PRESETS, Outcome, Preset
+from polymodal.experiment.search import search as find
+from polymodal.experiment.warm_start import Origin
+from polymodal.model import Model
+from polymodal.objectives.base import Candidate
+from polymodal.tasks.base import Task
+from polymodal.train import Settings
+
+AUTO, FEATURES = SEARCHES = "auto", "features"  # beside the names of fusions: both paths, or the small-data path alone
+PRETRAINING = 1 / 3  # of the time
+
+
+def fit(
+    table: Any,
+    target: str | Sequence[str],
+    *,
+    valid: Any = None,
+    test: Any = None,
+    out: Path | str | None = None,
+    group: str | None = None,
+    ignore: Sequence[str] = (),
+    task: str | Task | None = None,
+    time_limit: float | None = None,
+    preset: str = "balanced",
+    seed: int = 0,
+    config: Record | Sequence[Record] = (),
+) -> Model:
+    """Train a model that predicts `target` from every other usable column of the table.
+
+    table: a path (CSV, TSV, JSONL, Parquet), a DataFrame, or a list of dicts. valid: rows to choose the best epoch by;
+    without them a fifth is held out, stratified, or by whole groups with `group`. test: scored once, at the end.
+    out: folder for checkpoints and the model. ignore: columns that are left out. task: by default what the target's
+    cells ask for. time_limit: seconds, for everything; of a search, by the number of rows unless given. preset: how
+    hard a search tries, "fast", "balanced" or "best". seed: decides splits, weights and the order of rows.
+    config: what else is asked, records of `Columns`, `Search`, `Training`, `Run`, `Writing` and `Colearning`.
+
+    Raises InputError for input that can't be used, saying what was seen and the way out.
+    """
+    budget = Budget.of(time_limit)
+    asked = _checked(Config.of(config, "fit"), preset, seed)
+    goal, origin = _problem(asked, table, target, group, ignore, task)
+    candidates = goal.objective.candidates(asked.fusion, goal.kinds, asked.search.baselines)
+    search = PRESETS[preset] if asked.fusion in SEARCHES and "search" in goal.objective.capabilities else None
+    folder = Path(out) if out is not None else None
+    if folder is not None:
+        runs.prepare(folder, asked.run)
+    prepared = prepare(
+        goal, valid, asked.run, seed=seed, features=search is not None, networks=asked.fusion != FEATURES,
+        origin=origin, test=test,
+    )  # fmt: skip
+    settings = _settings(prepared, asked.training, seed, 1 if search is None else search.longer)
+    plan = runs.plan(prepared, settings, asked.search, preset, asked.colearning)
+    if folder is not None and (done := runs.remember(folder, plan, asked.run.resume)):
+        return done
+    if search is not None and time_limit is None:
+        budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
+    trained = _train(prepared, asked, settings, budget, folder, candidates, search)
+    model = _model(prepared, trained, search is not None and search.refit)
+    model.report |= {
+        "settings": {"fusion": asked.fusion, "preset": preset, "size": asked.search.size, **settings._asdict()},
+        "command": asked.run.command, "plan": plan,
+    }  # fmt: skip
+    if test is not None:
+        model.report["test"] = _test(model, trained.outcome.trials, prepared, Table.read(test))
+    model.report |= {"seconds": budget.elapsed, "peak_memory_mb": peak_memory_mb()}
+    if folder is not None and _is_main():
+        model.save(folder)
+        shutil.rmtree(folder / "training", ignore_errors=True)
+    return model
+
+
+def known(fusion: str) -> None:
+    """Raises InputError for a name that is no fusion."""
+    try:
+        fusions.find(fusion)
+    except InputError as e:
+        raise InputError(f"{e}; or {AUTO}, which tries both paths, or {FEATURES}, estimators on features") from None
+
+
+def _checked(asked: Config, preset: str, seed: int) -> Config:
+    """The config with a fusion. Raises InputError for what can't be asked for, before any work is done."""
+    asked = asked._replace(search=asked.search._replace(fusion=asked.search.fusion or AUTO))
+    if asked.fusion not in SEARCHES:
+        known(asked.fusion)
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; it is one of {', '.join(PRESETS)}")
+    asked.training.check(seed)
+    asked.colearning.check(asked.fusion, asked.training.modality_dropout)
+    return asked
+
+
+def _problem(
+    asked: Config, table: Any, target: str | Sequence[str], group: str | None, ignore: Sequence[str],
+    task: str | Task | None,
+) -> tuple[Problem, Origin | None]:  # fmt: skip
+    """The problem, and the model that its networks begin with."""
+    state = partial(
+        problem.state, Table.read(table), target, group=group, ignore=ignore, task=task, size=asked.search.size,
+        columns=asked.columns, colearning=asked.colearning,
+    )  # fmt: skip
+    origin = Origin(asked.colearning.init_from) if asked.colearning.init_from is not None else None
+    goal = state(writing=asked.writing)
+    if origin is not None and (writing := origin.writing(asked.writing, goal)) is not asked.writing:
+        goal = state(writing=writing)
+    asked.colearning.check_modalities(list(goal.kinds))
+    return goal, origin
+
+
+def _settings(prepared: Prepared, training: Training, seed: int, longer: int) -> Settings:
+    """How networks are trained on these rows. longer: times the usual epochs, where none are asked for."""
+    settings = Settings.for_rows(int(prepared.rows.labelled().sum()), **training._asdict(), seed=seed)
+    if training.epochs is None:
+        settings = settings._replace(epochs=longer * settings.epochs, patience=longer * settings.patience)
+    return settings
+
+
+class Trained(NamedTuple):
+    """What came of the training. pretrained: what came before it, if anything. warm_started: what the chosen learner
+    took over beside encoders."""
+
+    outcome: Outcome
+    pretrained: Pretrained | None
+    warm_started: list[str]
+    colearning: dict[str, Any]
+
+
+def _train(
+    prepared: Prepared, asked: Config, settings: Settings, budget: Budget, folder: Path | None,
+    candidates: Sequence[Candidate], search: Preset | None,
+) -> Trained:  # fmt: skip
+    """Pretrain where asked for, then search, or train the candidates in equal shares of the time, or it would not be
+    fair."""
+    place, run, helped = folder and folder / "training", asked.run, asked.colearning
+    networks = None if asked.fusion == FEATURES else prepared.networks(settings, place, run.quiet)
+    first = None
+    if helped.pretrain is not None and networks is not None:
+        prep = prepared.reading.preprocessor.only(list(prepared.reading.encoders))
+        more = None if helped.unlabelled is None else pretraining.read(prep, helped.unlabelled, run)
+        first = pretraining.pretrain(
+            helped.pretrain, networks, asked.fusion, more, asked.training, settings.seed, budget.seconds(PRETRAINING)
+        )
+        networks.start = first.start
+    if search is not None:
+        if _processes() > 1:
+            raise InputError(
+                "estimators on features are fitted in one process; name a fusion with --fusion to train in several"
+            )
+        features = prepared.features(search.folds, settings.seed, place, run.quiet)
+        outcome = find(
+            search, prepared.validation, features, networks, Budget.of(budget.seconds()), given=prepared.given,
+            baselines=asked.search.baselines,
+        )  # fmt: skip
+    else:
+        assert networks is not None
+        n = len(candidates)
+        outcome = Outcome([networks.run(c, budget.part(1 / (n - i))) for i, c in enumerate(candidates)], [])
+    more_parts = [] if networks is None else networks.warm_started.get(outcome.chosen.result.name, [])
+    options = {**helped._asdict(), "modality_dropout": settings.modality_dropout}
+    return Trained(outcome, first, more_parts, options)
+
+
+def _model(prepared: Prepared, trained: Trained, refit: bool) -> Model:
+    """The chosen learner with its report: scores beside those of all candidates on the validation rows."""
+    goal, outcome, chosen = prepared.problem, trained.outcome, trained.outcome.chosen
+    valid, warm, first = prepared.validation, prepared.warm_start, trained.pretrained
+    # of a search, logits that were chosen by other rows; of one fusion all candidates had the same choice of epochs
+    results = [t.result._replace(logits=t.judged) for t in outcome.trials]
+    comparison = compare(goal.task, results, valid.target, valid.groups)
+    alone = {
+        t.modalities[0]: c.score.value
+        for t, c in zip(outcome.trials[1:], comparison.candidates[1:], strict=True)
+        if t.result.family == "single" and t.history
+    }
+    # before the validation rows are learned from, which would make it look surer than it is
+    views, before = prepared.reading.preprocessor.views, chosen.learner(False)
+    calibration = uncertainty.calibrate(before, prepared.valid, views, valid.groups)
+    notes = [*([warm.describe(trained.warm_started)] if warm else []), *([first.describe()] if first else [])]
+    notes += [*outcome.notes, *goal.objective.notes(goal.table, goal.schema, before, prepared.rows)]
+    notes += [s] if (s := starved(chosen.history, goal.task.metric, alone)) else []
+    learner = chosen.learner(refit)
+    report: dict[str, Any] = {
+        "rows": prepared.counts,
+        "task": {"name": goal.task.name, "reason": goal.reason},
+        "processes": _processes(),
+        "valid_given": prepared.given,
+        "story": notes,
+        "refit": refit,
+        "comparison": comparison.to_json(),
+        "calibration": calibration and calibration.to_json(),
+        "history": chosen.history,
+        "writing": goal.objective.options(),
+        "colearning": {
+            **trained.colearning,
+            "from": {"taken": list(warm.start.encoders), "more": trained.warm_started, "left": warm.left}
+            if warm
+            else None,
+            "pretraining": first and first.report,
+        },
+        "bad": [b._asdict() for b in prepared.bad],
+    }
+    model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
+    answers = model.calibrated(results[0].logits)
+    model.report["valid"] = model.score(prepared.valid, valid.groups, logits=answers).to_json()
+    return model
+
+
+def _test(model: Model, trials: Sequence[Trial], prepared: Prepared, table: Table) -> dict[str, Any]:
+    """The model, and what it is compared with, on rows that nothing was chosen by."""
+    goal = prepared.problem
+    table = goal.rows(table)
+    rows, groups, refit = prepared.reading.encode(table), goal.groups(table), model.report["refit"]
+    first, *others = trials
+    results = [first.result._replace(logits=model.logits(rows))]
+    results += [t.result._replace(logits=logits_of(t.learner(refit), rows)) for t in others]
+    comparison = compare(goal.task, results, rows.target(range(len(rows))), groups)
+    return {**model.score(rows, groups, logits=results[0].logits).to_json(), "comparison": comparison.to_json()}
+
+
+def comparison_of(report: Mapping[str, Any], part: str = "valid") -> Comparison:
+    """The comparison in a model's report: on the validation rows, or with part="test" on the test rows."""
+    return Comparison.from_json(report["comparison"] if part == "valid" else report["test"]["comparison"])
+
+
+def _processes() -> int:
+    from accelerate import Accelerator  # PartialState alone does not heed `accelerate launch --cpu`
+
+    return int(Accelerator().num_processes)
+
+
+def _is_main() -> bool:
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)

@@ -1,0 +1,109 @@
+"""What a run is about, beside its checkpoints: so that it goes on with the same input and options, or not at all."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from polymodal.data.table import digest
+from polymodal.errors import InputError
+from polymodal.experiment.config import Run, Search
+from polymodal.experiment.prepare import Prepared
+from polymodal.model import Model, load
+from polymodal.objectives.colearning import Colearning
+from polymodal.train import Settings
+
+SHORT = 60  # characters of a value that an error shows
+
+
+def prepare(folder: Path, run: Run) -> None:
+    """Make room for a run. Raises InputError rather than write over anything unasked."""
+    finished, unfinished = (folder / "manifest.json").exists(), any(folder.glob("training/*.safetensors"))
+    check_place(folder)
+    if (finished or unfinished) and not run.resume:
+        if not run.overwrite:
+            what = "a model" if finished else "an unfinished run"
+            raise InputError(
+                f"{folder} holds {what}; add --resume to go on with it, --overwrite to begin anew, or name another "
+                "folder with --out"
+            )
+        shutil.rmtree(folder / "training", ignore_errors=True)
+
+
+def check_place(folder: Path) -> None:
+    """Raises InputError where there can be no such folder: it, or what it would lie in, is a file."""
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    if not there.is_dir():
+        why = "is a file" if there == folder else f"can be no folder, since {there} is a file"
+        raise InputError(f"--out {folder} {why}; name a folder")
+
+
+def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, colearning: Colearning) -> dict[str, Any]:
+    """What a run must have in common with the one that it resumes."""
+    problem, reading = prepared.problem, prepared.reading
+    return {
+        "table": digest(problem.table),
+        "validation rows": digest(prepared.held_table),
+        "target": problem.schema.target,
+        "group": problem.schema.group,
+        "columns": {c.name: c.kind for c in problem.schema.columns.values()},
+        "encoders": {m: encoder.__name__ for m, encoder in reading.encoders.items()},
+        "codecs": {m: codec.fingerprint() for m, codec in reading.preprocessor.codecs.items()},
+        "task": problem.task.name,
+        "writing": problem.objective.options(),
+        "fusion": search.fusion,
+        "preset": preset,
+        "colearning": colearning.key(),
+        "size": problem.size._asdict(),
+        **settings._asdict(),
+    }
+
+
+def remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | None:
+    """Write the plan beside the checkpoints; to resume, see that it is the same; return what is finished already."""
+    path = folder / "training" / "plan.json"
+    if resume and (path.exists() or (folder / "manifest.json").exists()):
+        done = None if path.exists() else load(folder)
+        before = read_plan(path) if done is None else done.report.get("plan")
+        if before is None:
+            raise InputError(f"the plan of the model in {folder} can't be read; begin anew with --overwrite")
+        refuse_changes(f"the run in {folder}", before, plan)
+        return done
+    write_plan(path, plan, folder)
+    return None
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """The plan in a file. Raises InputError where it can't be read."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        raise InputError(f"{path} can't be read; begin anew with --overwrite") from None
+
+
+def write_plan(path: Path, plan: Mapping[str, Any], folder: Path) -> None:
+    """Write the plan. Raises InputError where the folder that it belongs to can't be written to."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
+    except OSError as e:
+        raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
+
+
+def refuse_changes(what: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    """Raises InputError where a plan differs from the one before, naming in what, and short values as they were."""
+    changed = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
+    if changed:
+        was = {k: repr(before.get(k)) for k in changed}
+        named = ", ".join(k if len(was[k]) > SHORT or k == "table" else f"{k} (it was {was[k]})" for k in changed)
+        raise InputError(
+            f"{what} can't be resumed: {named} changed since it began; give the same input and options, or begin anew "
+            "with --overwrite"
+        )
+
+
+def key(parts: Iterable[str]) -> str:
+    """A short key of these texts."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()

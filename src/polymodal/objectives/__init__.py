@@ -1,0 +1,68 @@
+"""What can be learned from a table; see `base` for the contract. The table at the foot names them all."""
+
+from typing import NamedTuple
+
+from polymodal import tasks
+from polymodal.data.preprocess import target_cells
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.objectives.base import Objective
+from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.predict import Predict
+from polymodal.objectives.write import Write
+from polymodal.objectives.writing import Writing
+from polymodal.tasks.base import Task
+from polymodal.tasks.generate import Generation
+
+__all__ = ["OBJECTIVES", "Objective", "Predict", "Resolved", "Write", "of", "resolve"]
+
+OBJECTIVES: dict[str, type[Predict] | type[Write]] = {"predict": Predict, "write": Write}
+
+
+class Resolved(NamedTuple):
+    """An objective, the table and the schema as it reads them, and why it is this one, for a person."""
+
+    objective: Objective
+    table: Table
+    schema: Schema
+    reason: str
+
+
+def resolve(
+    table: Table, schema: Schema, task: str | Task | None, writing: Writing | None, colearning: Colearning
+) -> Resolved:
+    """What a table's target asks for. task: one, or its name, in place of what the target's cells ask for.
+
+    Raises InputError for cells that can't be learned from, and for a config that means nothing to the objective.
+    """
+    found, why = (Generation(), "a decoder is asked for") if writing and task is None else _task(task, table, schema)
+    kind = OBJECTIVES[found.objective]
+    objective, read, schema = kind.resolve(found, isinstance(task, Task), table, schema, writing, colearning)
+    if read.rows < table.rows:
+        why += f"; {table.rows:,} rows are {read.rows:,} inputs with several references"
+    return Resolved(objective, read, schema, why)
+
+
+def of(task: Task) -> Objective:
+    """The objective of a model whose task this is."""
+    return OBJECTIVES[task.objective](task)  # type: ignore[arg-type]
+
+
+def _task(task: str | Task | None, table: Table, schema: Schema) -> tuple[Task, str]:
+    if isinstance(task, Task):
+        return task, "set by you"
+    cells = target_cells(table, schema)
+    if task is None:
+        return tasks.guess(cells, schema.target)
+    if task not in tasks.TASKS:
+        raise InputError(f"unknown task {task!r}; it is one of {', '.join(tasks.TASKS)}")
+    if len(schema.target) > 1 and task != Generation.name:
+        found, why = tasks.guess(cells, schema.target)
+        if found.name != task:
+            raise InputError(
+                f"--task {task} has one target column, and there are {len(schema.target)}: {', '.join(schema.target)}; "
+                f"name one of them, or leave --task out: together they are {found.name}"
+            )
+        return found, f"set by you; {why}"
+    return tasks.TASKS[task](), "set by you"

@@ -1,0 +1,63 @@
+"""Many modalities -> a label, a set of labels, a rank or numbers."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+from polymodal.learners.base import Trainable
+from polymodal.modalities.base import Encoder
+from polymodal.nn import Size
+from polymodal.objectives.base import Candidate, Objective
+from polymodal.objectives.colearning import CYCLIC, Colearning
+from polymodal.objectives.writing import Writing
+from polymodal.tasks.base import Task
+
+PLAIN = "concat"  # joins what is compared with
+
+
+class Predict(Objective):
+    """A task with a fixed number of outputs a row. colearning: how modalities help each other."""
+
+    name: ClassVar[str] = "predict"
+
+    def __init__(self, task: Task, colearning: Colearning | None = None) -> None:
+        self.task, self.colearning = task, colearning or Colearning()
+
+    @classmethod
+    def resolve(
+        cls, task: Task, final: bool, table: Table, schema: Schema, writing: Writing | None, colearning: Colearning
+    ) -> tuple[Self, Table, Schema]:
+        """The table as it is."""
+        if writing is not None:
+            raise InputError(f"the task is {task.name}, which writes no text; leave out what is asked of a decoder")
+        return cls(task, colearning), table, schema
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Fusions and features are searched and compared; a teacher's logits can be learned from."""
+        alone = self.colearning.cyclic is not None
+        return frozenset({"compare", "distill", "colearning"} | (set() if alone else {"search"}))
+
+    def fitted(self, cells: Sequence[Any]) -> Self:
+        """With a copy of the task that has learned from the cells."""
+        return type(self)(copy.deepcopy(self.task).fit(cells), self.colearning)
+
+    def candidates(self, fusion: str, modalities: Mapping[str, str], baselines: bool) -> list[Candidate]:
+        """The fusion; then each modality alone, and concat."""
+        every = list(modalities)
+        several = len(every) > 1
+        first = Candidate(fusion if several else f"{every[0]} alone", fusion, every)
+        if self.colearning.cyclic is not None:
+            first = Candidate(f"cyclic from {self.colearning.cyclic}", CYCLIC, every)
+        others = [Candidate(f"{m} alone", PLAIN, [m]) for m in every]
+        others += [] if fusion == PLAIN else [Candidate(PLAIN, PLAIN, every)]
+        return [first, *(others if baselines and several else [])]
+
+    def build(
+        self, join: str, modalities: Mapping[str, str], encoders: Callable[[], Mapping[str, Encoder]], size: Size
+    ) -> Trainable:
+        """A learner with this fusion, helped as `colearning` says."""
+        return self.colearning.build(join, encoders(), self.task, size)
