@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch as Batch
     from polymodal.batch import Losses as Losses
     from polymodal.batch import Masked as Masked
-        from polymodal.data.inspect import inspect as inspect
+    from polymodal.data.inspect import inspect as inspect
     from polymodal.data.schema import Schema as Schema
     from polymodal.data.table import Table as Table
     from polymodal.decoders.base import Decoding as Decoding

@@ -12,8 +12,8 @@ from rich.table import Table
 from polymodal.data.cache import Usage
 from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
-from polymodal.extract import Extracted
 from polymodal.experiment.fit import comparison_of
+from polymodal.extract import Extracted
 from polymodal.learners.base import Generator, Learner
 from polymodal.learners.cyclic import Cyclic
 from polymodal.learners.ensemble import Ensemble

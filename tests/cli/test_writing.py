@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import polymodal
+import flat
 from conftest import squares
 from polymodal.cli import main
 from polymodal.cli.options import DECODING, searched
@@ -28,7 +28,7 @@ def fitted(tmp_path_factory):
     """A captioner that has seen 16 pictures twice: the model, its table and its folder."""
     folder = tmp_path_factory.mktemp("writing")
     table, out = squares(folder / "data", 16), folder / "model"
-    model = polymodal.fit(
+    model = flat.fit(
         table, "caption", task="generate", size="tiny", epochs=2, lr=0.01, batch_size=4, baselines=False, out=out,
         cache=folder / "cache", ignore=["caption_id"],
     )  # fmt: skip

@@ -8,20 +8,22 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import fit
-from polymodal.comparing import curve
-from polymodal.comparing.curve import Curve, Point, learning_curve, nested, reached
+from flat import curve as learning_curve
+from polymodal.experiment import learning_curve as curves
+from flat import fit
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval
-from polymodal.fitting import problem
-from polymodal.fitting.colearning import Colearning
+from polymodal.experiment import problem
+from polymodal.experiment.config import Columns
+from polymodal.experiment.learning_curve import Curve, Point, nested, reached
+from polymodal.objectives.colearning import Colearning
 
 TINY = {"size": "tiny", "epochs": 1, "lr": 0.01, "fusion": "concat"}
 
 
 def stated(frame, group=None):
-    goal = problem.state(frame, "y", group=group, kinds={"x": "number"}, task="multiclass")
+    goal = problem.state(frame, "y", group=group, columns=Columns(kinds={"x": "number"}), task="multiclass")
     goal.task.fit(frame["y"].dropna())
     return goal
 
@@ -70,14 +72,14 @@ def test_a_share_knows_each_class_of_the_validation_rows(monkeypatch, group):
     )
     asked = []
 
-    def once(goal, held, part, helped, **more):
+    def once(goal, held, part, *more):
         there = {c for c in part.cells("y") if c is not None}
         asked.append(sum(c is not None for c in part.cells("y")))
         assert set(held.cells("y")) <= there
         return torch.zeros(held.rows, len(there))
 
-    monkeypatch.setattr(curve, "_fit", once)
-    found = learning_curve(frame, "y", **TINY, kinds={"x": "number"}, group=group, shares=[0.05, 0.5])
+    monkeypatch.setattr(curves, "_fit", once)
+    found = learning_curve(frame, "y", **TINY, kinds={"x": "number"}, group=group, fractions=[0.05, 0.5])
     assert asked == [p.labels for p in found.points] and asked[0] < asked[1] < asked[2]
     assert [p.share for p in found.points] == [k / asked[2] for k in asked]
     if group is None:
@@ -92,7 +94,7 @@ def test_the_sentence_says_what_is_saved_or_that_nothing_is(monkeypatch):
             Point(k / 100, k, Interval(all_of_them, 0, 1), Interval(v, 0, 1), Interval(0, 0, 0))
             for k, v in zip((10, 50, 100), values, strict=True)
         ]
-        return curve._curve(goal, Table.read(frame()), helped or Colearning(pretrain="masked"), points, 100)
+        return curves._curve(goal, Table.read(frame()), helped or Colearning(pretrain="masked"), points, 100)
 
     found = said(0.7, 0.9, 0.9)
     assert found.saved == pytest.approx(0.7) and "with 30: it saves 70% of the labels" in found.sentence
@@ -103,7 +105,7 @@ def test_the_sentence_says_what_is_saved_or_that_nothing_is(monkeypatch):
 
 def test_files_and_shares_of_a_small_table(tmp_path):
     table = make_shop(tmp_path / "shop", 50)
-    how = {**TINY, "helped": Colearning(pretrain="contrastive"), "shares": [0.2, 0.5], "out": tmp_path / "c"}
+    how = {**TINY, "colearning": Colearning(pretrain="contrastive"), "fractions": [0.2, 0.5], "out": tmp_path / "c"}
     found = learning_curve(table, "kind", **how)
     assert [p.share for p in found.points] == [0.2, 0.5, 1.0] and [p.labels for p in found.points] == [8, 20, 40]
     assert found.valid == 10 and all(p.gain is not None for p in found.points)
@@ -121,12 +123,12 @@ def test_files_and_shares_of_a_small_table(tmp_path):
 def test_a_finished_fit_is_not_done_again(tmp_path, monkeypatch):
     table, calls = make_shop(tmp_path / "shop", 40), []
 
-    def once(goal, held, part, helped, **more):
+    def once(goal, held, part, *more):
         calls.append(sum(c is not None for c in part.cells("kind")))
         return torch.zeros(held.rows, 2)
 
-    monkeypatch.setattr(curve, "_fit", once)
-    how = {**TINY, "shares": [0.5], "out": tmp_path / "c"}
+    monkeypatch.setattr(curves, "_fit", once)
+    how = {**TINY, "fractions": [0.5], "out": tmp_path / "c"}
     assert isinstance(learning_curve(table, "kind", **how), Curve) and calls == [16, 32]
     learning_curve(table, "kind", **how, resume=True)
     assert calls == [16, 32]
@@ -139,8 +141,8 @@ def test_a_finished_fit_is_not_done_again(tmp_path, monkeypatch):
 def test_what_can_not_be_asked(tmp_path):
     table = make_shop(tmp_path / "shop", 20)
     for shares, said in (([0, 1], "0, 1"), ([], "nothing"), ([1.5], "1.5")):
-        with pytest.raises(InputError, match=f"--shares can't be {said}; each lies above 0, and at 1 most"):
-            learning_curve(table, "kind", shares=shares)
+        with pytest.raises(InputError, match=f"--fractions can't be {said}; each lies above 0, and at 1 most"):
+            learning_curve(table, "kind", fractions=shares)
     with pytest.raises(InputError, match="a learning curve is of one network: --fusion auto chooses among several"):
         learning_curve(table, "kind", fusion="auto")
     with pytest.raises(InputError, match="seed can't be -1; it must be a whole number from 0"):
@@ -149,14 +151,14 @@ def test_what_can_not_be_asked(tmp_path):
         learning_curve(table, "kind", **TINY, out=table)
     fit(table, "kind", **TINY, baselines=False, out=tmp_path / "m")
     with pytest.raises(InputError, match=r"that model has seen all labels of shop\.csv"):
-        learning_curve(table, "kind", helped=Colearning(origin=str(tmp_path / "m")))
+        learning_curve(table, "kind", colearning=Colearning(init_from=str(tmp_path / "m")))
 
 
 def test_the_command_line(tmp_path, run):
     table = make_shop(tmp_path / "shop", 30)
-    done = run("learning-curve", table, "-t", "kind", "--shares", "0.5", "--fusion", "concat", "--size", "tiny",
+    done = run("learning-curve", table, "-t", "kind", "--fractions", "0.5", "--fusion", "concat", "--size", "tiny",
                "--epochs", 1, "--out", tmp_path / "c", "--pretrain", "masked")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "labels alone" in done.stdout and "pretraining (masked)" in done.stdout and "curve.csv" in done.stdout
-    wrong = run("learning-curve", table, "-t", "kind", "--shares", "half", "--out", tmp_path / "d")
+    wrong = run("learning-curve", table, "-t", "kind", "--fractions", "half", "--out", tmp_path / "d")
     assert wrong.returncode == 2 and "--shares 'half' is no list of shares" in wrong.stderr

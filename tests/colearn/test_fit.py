@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import fit, load
+from flat import fit
+from polymodal import load
 from polymodal.colearn.pretrain import KINDS
 from polymodal.errors import InputError
-from polymodal.fitting import pretraining
-from polymodal.fitting.colearning import Colearning
+from polymodal.experiment import pretraining
 from polymodal.learners.balanced import Balanced
 from polymodal.learners.cyclic import Cyclic
+from polymodal.objectives.colearning import Colearning
 
 TINY = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "baselines": False}
 
@@ -113,7 +114,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shop, tmp_path, interr
     interrupted(step, lambda: fit(shop, **how, out=tmp_path / "part"))
     with pytest.raises(InputError, match="can't be resumed: colearning changed since it began"):
         other = {"fusion": "auto", "colearning": Colearning(cyclic="photo")} if "cyclic" in asked else {
-            "colearning": Colearning(absent="tokens")}  # fmt: skip
+            "colearning": Colearning(imputation="tokens")}  # fmt: skip
         fit(shop, **{**how, **other}, out=tmp_path / "part", resume=True)
     again = fit(shop, **how, out=tmp_path / "part", resume=True)
     mine, theirs = (x.learner.state_dict() for x in (again, whole))
@@ -123,7 +124,9 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shop, tmp_path, interr
 
 @pytest.mark.parametrize("how", ["ogm-ge", "watch"])
 def test_balanced_learners_are_saved_and_loaded(shop, tmp_path, how):
-    model = fit(shop, **TINY, fusion="gated", colearning=Colearning(balance=how, absent="tokens"), out=tmp_path / "m")
+    model = fit(
+        shop, **TINY, fusion="gated", colearning=Colearning(balance=how, imputation="tokens"), out=tmp_path / "m"
+    )
     again = load(tmp_path / "m")
     assert isinstance(again.learner, Balanced) and again.learner.how == how and again.learner.filler is not None
     assert any("photo alone" in k for k in model.report["history"][0])
@@ -139,14 +142,14 @@ def test_a_cyclic_model_needs_its_source_alone(shop, tmp_path):
 
 
 def test_auto_tries_what_was_asked_for_with_every_fusion(shop):
-    asked = Colearning(absent="tokens", pretrain="contrastive")
+    asked = Colearning(imputation="tokens", pretrain="contrastive")
     model = fit(shop, "kind", size="tiny", epochs=1, preset="fast", time_limit=6, colearning=asked)
     assert model.report["colearning"]["pretraining"]["rows"] == 32 and model.report["settings"]["fusion"] == "auto"
 
 
 def test_the_command_line(shop, run, tmp_path):
     done = run("fit", shop, "-t", "kind", "--fusion", "gated", "--size", "tiny", "--epochs", 1, "--no-baselines",
-               "--absent", "imputed", "--balance", "blending", "--pretrain", "matching", "--modality-dropout", 0.5,
+               "--imputation", "imputed", "--balance", "blending", "--pretrain", "matching", "--modality-dropout", 0.5,
                "--out", tmp_path / "m", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["colearning"]

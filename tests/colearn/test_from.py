@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from conftest import make_shop, squares
-from polymodal import fit, load
+from flat import fit
+from polymodal import load
 from polymodal.errors import InputError
-from polymodal.fitting.colearning import Colearning
-from polymodal.fitting.writing import Writing
+from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.writing import Writing
 
 FAST = {"size": "tiny", "epochs": 2, "lr": 0.01, "baselines": False, "fusion": "gated"}
 STILL = {**FAST, "epochs": 1, "lr": 1e-30}  # weights stay what they began as
@@ -40,7 +41,7 @@ def other(tmp_path_factory):
 
 
 def begun(table, target, model, **more):
-    return fit(table, target, **{**STILL, **more}, colearning=Colearning(origin=str(model)))
+    return fit(table, target, **{**STILL, **more}, colearning=Colearning(init_from=str(model)))
 
 
 def test_weights_and_codecs_are_the_source_s_though_the_task_is_another(source, other):
@@ -121,14 +122,19 @@ def test_a_captioner_goes_on_where_another_stopped(tmp_path):
     table = squares(tmp_path / "data", 12)
     first = fit(table, "caption", **WRITES, lr=0.01, ignore=["caption_id"], out=tmp_path / "m")
     new = fit(
-        table, "caption", **WRITES, lr=1e-30, ignore=["caption_id"], colearning=Colearning(origin=str(tmp_path / "m"))
+        table,
+        "caption",
+        **WRITES,
+        lr=1e-30,
+        ignore=["caption_id"],
+        colearning=Colearning(init_from=str(tmp_path / "m")),
     )
     old = first.learner.state_dict()
     assert all(torch.equal(v, old[k]) for k, v in new.learner.state_dict().items() if k != "steps")
     assert new.report["colearning"]["from"]["more"] == ["places", "the decoder"]
     with pytest.raises(InputError, match="image: its tokens are 64 wide, and 256 of this --size"):
         fit(table, "caption", **{**WRITES, "size": "small"}, ignore=["caption_id"],
-            colearning=Colearning(origin=str(tmp_path / "m")))  # fmt: skip
+            colearning=Colearning(init_from=str(tmp_path / "m")))  # fmt: skip
 
 
 def tiny_vit(folder):
@@ -148,8 +154,8 @@ def test_a_network_that_was_frozen_goes_on_learning(tmp_path):
     table, network = squares(tmp_path / "data", 12), tiny_vit(tmp_path / "vit")
     how = {**WRITES, "ignore": ["caption_id"], "encoders": {"image": str(network)}}
     first = fit(table, "caption", **how, lr=0.01, out=tmp_path / "m")
-    asked = Colearning(origin=str(tmp_path / "m"))
-    tuned = fit(table, "caption", **how, lr=1e-30, tune=["image"], colearning=asked, out=tmp_path / "t")
+    asked = Colearning(init_from=str(tmp_path / "m"))
+    tuned = fit(table, "caption", **how, lr=1e-30, finetune=["image"], colearning=asked, out=tmp_path / "t")
     told = tuned.report["colearning"]["from"]
     assert told["taken"] == ["image"] and "the decoder" in told["more"]
     pictures = pd.read_csv(table)[["image"]].drop_duplicates()
@@ -165,13 +171,13 @@ def test_a_network_that_was_frozen_goes_on_learning(tmp_path):
 
 def test_the_command_line(source, other, run, tmp_path):
     done = run("fit", other, "-t", "score", "--fusion", "gated", "--size", "tiny", "--epochs", 1, "--no-baselines",
-               "--from", source[2], "--out", tmp_path / "m", "--modality-dropout", 0.1)  # fmt: skip
+               "--init-from", source[2], "--out", tmp_path / "m", "--modality-dropout", 0.1)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"begun with {source[2]}"[:60] in done.stdout.replace("\n", "") and "not table" in done.stdout
     plan = json.loads(Path(tmp_path / "m" / "model.json").read_text())["report"]["plan"]
     assert plan["modality_dropout"] == 0.1 and len(plan["colearning"]["origin"]) == 32
-    wrong = run("fit", other, "-t", "score", "--fusion", "features", "--from", source[2], "--out", tmp_path / "n")
-    assert wrong.returncode == 2 and "--from is of networks, and --fusion features trains none" in wrong.stderr
+    wrong = run("fit", other, "-t", "score", "--fusion", "features", "--init-from", source[2], "--out", tmp_path / "n")
+    assert wrong.returncode == 2 and "--init-from is of networks, and --fusion features trains none" in wrong.stderr
 
 
 def test_of_a_model_that_reads_one_modality_that_one_is_taken(source, tmp_path):

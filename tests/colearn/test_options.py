@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import fit, load
+from flat import fit
+from polymodal import load
 from polymodal.errors import InputError
-from polymodal.fitting.colearning import Colearning
 from polymodal.fusion import AbsentTokens, Imputed
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import SIZES
+from polymodal.objectives.colearning import Colearning
 from polymodal.tasks.classify import Binary
 
 FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "gated", "baselines": False}
@@ -18,13 +19,17 @@ FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "ga
 @pytest.mark.parametrize(
     ("asked", "fusion", "said"),
     [
-        ({"absent": "zeros"}, "gated", "--absent can't be 'zeros'; it is one of masked, tokens, imputed"),
+        ({"absent": "zeros"}, "gated", "--imputation can't be 'zeros'; it is one of masked, tokens, imputed"),
         ({"balance": "fair"}, "gated", "--balance can't be 'fair'; it is one of none, watch, ogm-ge, blending"),
         ({"pretrain": "mlm"}, "gated", "--pretrain can't be 'mlm'; it is one of masked, matching, contrastive"),
-        ({"absent": "tokens"}, "features", "--absent is of networks, and --fusion features trains none; name a fusion"),
-        ({"origin": "m", "balance": "blending"}, "features", "--balance, --from are of networks"),
+        (
+            {"imputation": "tokens"},
+            "features",
+            "--imputation is of networks, and --fusion features trains none; name a fusion",
+        ),
+        ({"origin": "m", "balance": "blending"}, "features", "--balance, --init-from are of networks"),
         ({"unlabelled": "more.csv"}, "gated", "--unlabelled more.csv is for pretraining, and none is asked for; add"),
-        ({"absent": "tokens"}, "late-mean", "--absent tokens: late-mean is a late fusion, which leaves out"),
+        ({"imputation": "tokens"}, "late-mean", "--imputation tokens: late-mean is a late fusion, which leaves out"),
         ({"cyclic": "photo"}, "gated", "so --fusion gated has no place in it; leave one of them out"),
         ({"cyclic": "photo", "balance": "ogm-ge"}, "auto", "so --balance means nothing to it; leave it out"),
     ],
@@ -44,19 +49,21 @@ def test_modality_dropout_is_of_networks_and_a_chance(tmp_path):
 
 
 def test_help_needs_another_modality():
-    for asked in ({"absent": "tokens"}, {"balance": "ogm-ge"}, {"pretrain": "masked"}):
-        (option,) = Colearning(**asked).asked()
+    for asked in ({"imputation": "tokens"}, {"balance": "ogm-ge"}, {"pretrain": "masked"}):
+        (option,) = Colearning(**asked).options()
         with pytest.raises(InputError, match=f"{option} needs at least two modalities .* there is one, 'photo'"):
             Colearning(**asked).check_modalities(["photo"])
-    Colearning(origin="model").check_modalities(["photo"])
+    Colearning(init_from="model").check_modalities(["photo"])
     with pytest.raises(InputError, match="--cyclic sound: no modality has this name; there are: photo, note"):
         Colearning(cyclic="sound").check_modalities(["photo", "note"])
 
 
 def test_a_model_that_writes_knows_two_of_them():
-    Colearning(origin="model").check_writing()
-    with pytest.raises(InputError, match=r"--absent, --pretrain are for models that predict a label.*--from and --mod"):
-        Colearning(absent="tokens", pretrain="masked").check_writing()
+    Colearning(init_from="model").check_writing()
+    with pytest.raises(
+        InputError, match=r"--imputation, --pretrain are for models that predict a label.*--init-from and --mod"
+    ):
+        Colearning(imputation="tokens", pretrain="masked").check_writing()
 
 
 def built(fusion="gated", names="ab", **asked):
@@ -67,9 +74,12 @@ def built(fusion="gated", names="ab", **asked):
 
 def test_learners_that_come_of_it():
     assert built().filler is None
-    assert type(built(absent="tokens").filler) is AbsentTokens and type(built(absent="imputed").filler) is Imputed
-    assert built(absent="tokens", names="a").filler is None, "a modality alone has nothing that could be filled in"
-    assert built("late-mean", absent="tokens").filler is None, "auto tries late fusions too"
+    assert (
+        type(built(imputation="tokens").filler) is AbsentTokens
+        and type(built(imputation="predicted").filler) is Imputed
+    )
+    assert built(imputation="tokens", names="a").filler is None, "a modality alone has nothing that could be filled in"
+    assert built("late-mean", imputation="tokens").filler is None, "auto tries late fusions too"
 
 
 def test_a_run_is_about_the_rows_of_a_table_and_not_its_name(tmp_path):
@@ -82,13 +92,13 @@ def test_a_run_is_about_the_rows_of_a_table_and_not_its_name(tmp_path):
 
 def test_what_was_asked_is_recorded_and_a_run_goes_on_with_nothing_else(tmp_path):
     table = make_shop(tmp_path / "shop", 24)
-    model = fit(table, **FAST, colearning=Colearning(absent="tokens"), modality_dropout=0.5, out=tmp_path / "m")
+    model = fit(table, **FAST, colearning=Colearning(imputation="tokens"), modality_dropout=0.5, out=tmp_path / "m")
     assert model.report["colearning"]["absent"] == "tokens" and model.report["settings"]["modality_dropout"] == 0.5
     assert type(load(tmp_path / "m").learner.filler) is AbsentTokens
     again = {**FAST, "out": tmp_path / "m", "resume": True, "modality_dropout": 0.5}
-    assert fit(table, **again, colearning=Colearning(absent="tokens")).report["seconds"] == model.report["seconds"]
+    assert fit(table, **again, colearning=Colearning(imputation="tokens")).report["seconds"] == model.report["seconds"]
     with pytest.raises(InputError, match="can't be resumed: colearning changed since it began"):
-        fit(table, **again, colearning=Colearning(absent="imputed"))
+        fit(table, **again, colearning=Colearning(imputation="imputed"))
     with pytest.raises(InputError, match="can't be resumed: modality_dropout changed since it began"):
-        fit(table, **{**again, "modality_dropout": 0.1}, colearning=Colearning(absent="tokens"))
+        fit(table, **{**again, "modality_dropout": 0.1}, colearning=Colearning(imputation="tokens"))
     assert torch.is_tensor(next(model.learner.filler.parameters()))

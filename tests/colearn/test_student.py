@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal import fit, load, render
+from flat import distil as distill
+from flat import fit
+from polymodal import load, render
 from polymodal.colearn.distill import TEACHER
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.fitting import distilling
-from polymodal.fitting.distilling import Taught, distill
+from polymodal.experiment import distill as distilling
+from polymodal.experiment.distill import Taught
 
 TINY = {"size": "tiny", "epochs": 2, "lr": 0.01}
 
@@ -64,9 +66,9 @@ def test_a_teacher_that_has_seen_the_validation_rows_is_said_to_flatter_itself(t
     lesson = distilling._lesson(model, Table.read(teacher[1]), ["note"], "tiny")
 
     def said(seed):
-        held = lesson.problem.table.take(distilling._split(lesson.problem, seed)[1])
+        held = lesson.problem.table.take(lesson.problem.split(seed)[1])
         return any(
-            "has learned from labels of the validation rows" in x for x in distilling._story(lesson, [], held, 0)
+            "has learned from labels of the validation rows" in x for x in distilling._notes(lesson, [], held, 0)
         )
 
     assert not said(0) and said(1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import polymodal
+import flat
 from conftest import make_shop
 from polymodal.batch import Masked
 from polymodal.errors import InputError
@@ -182,7 +182,7 @@ def test_imputing_learns_what_one_modality_says_of_the_other() -> None:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
     path = make_shop(tmp_path_factory.mktemp("fill") / "shop", 40)
-    return path, polymodal.fit(path, "kind", fusion="gated", epochs=1, size="tiny", baselines=False)
+    return path, flat.fit(path, "kind", fusion="gated", epochs=1, size="tiny", baselines=False)
 
 
 @EVERY

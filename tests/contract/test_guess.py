@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from polymodal.errors import InputError
-from polymodal.fitting import problem
+from polymodal.experiment import problem
+from polymodal.experiment.config import Columns
 from polymodal.tasks import Regression, guess
 
 
@@ -134,7 +135,7 @@ def test_guess_refuses(cells: list[Any], said: str) -> None:
 
 def test_a_task_by_name_of_several_columns():
     frame = pd.DataFrame({"x": ["some words"] * 9, "a": np.arange(9) / 2, "b": np.arange(9) * 1.5})
-    goal = problem.state(frame, ["a", "b"], kinds={"x": "text"}, task="regression")
+    goal = problem.state(frame, ["a", "b"], columns=Columns(kinds={"x": "text"}), task="regression")
     assert goal.task.columns == ["a", "b"] and goal.reason.startswith("set by you; 2 numeric target columns")
     with pytest.raises(InputError, match=r"--task ordinal has one target column, and there are 2: a, b.*regression"):
-        problem.state(frame, ["a", "b"], kinds={"x": "text"}, task="ordinal")
+        problem.state(frame, ["a", "b"], columns=Columns(kinds={"x": "text"}), task="ordinal")

@@ -12,6 +12,7 @@ from onnx import TensorProto as T
 from onnx import helper
 from PIL import Image
 
+import flat
 from polymodal.cli.options import pairs
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities import PRETRAINED, choose
@@ -254,8 +255,8 @@ def test_errors_name_what_came_and_the_override(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
     with pytest.raises(InputError, match="can't be read as an ONNX file"):
         choose("audio", str(tmp_path / "bad.onnx"))[0].fit([], TINY)
-    with pytest.raises(InputError, match="weights can't be trained; leave --tune out"):
-        choose("audio", good, tune=True)
+    with pytest.raises(InputError, match="weights can't be trained; leave --finetune out"):
+        choose("audio", good, finetune=True)
     with pytest.raises(InputError, match="an ONNX file reads image, audio, text, series, vector columns, not tabular"):
         choose("tabular", good)
 
@@ -285,7 +286,7 @@ def test_a_model_folder_carries_the_network(tmp_path: Path) -> None:
     csv = make_tones(tmp_path / "t", 40)
     node = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("ReduceMean", ["a"], ["features"], axes=[1])]
     name = save(tmp_path / "net.onnx", node, [("x", T.FLOAT, ["n", "s"])], [("features", T.FLOAT, ["n", 1])])
-    model = polymodal.fit(csv, "pitch", encoders={"sound": f"{name}:rate=8000"}, size="tiny", epochs=2)
+    model = flat.fit(csv, "pitch", encoders={"sound": f"{name}:rate=8000"}, size="tiny", epochs=2)
     before = model.predict(csv)
     model.save(tmp_path / "model")
     Path(name).unlink()

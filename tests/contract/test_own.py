@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+import flat
 import polymodal
 from conftest import make_shop
 from polymodal.errors import InputError
@@ -19,7 +20,7 @@ FIT = dict(ignore=["seller"], fusion="gated", size="tiny", epochs=2, baselines=F
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     table = make_shop(folder / "shop", 60)
-    polymodal.fit(table, "kind", out=folder / "model", **FIT)
+    flat.fit(table, "kind", out=folder / "model", **FIT)
     return table, folder / "model"
 
 
@@ -41,7 +42,7 @@ def test_a_model_that_uses_it_needs_the_other_no_more(model, tmp_path, fusion):
     table, folder = model
     moved = shutil.copytree(folder, tmp_path / "other")
     more = {**FIT, "fusion": fusion, "preset": "fast", "time_limit": 20}
-    new = polymodal.fit(table, "price", encoders={"photo": f"{moved}:photo"}, **{**more, "ignore": ["seller", "kind"]})
+    new = flat.fit(table, "price", encoders={"photo": f"{moved}:photo"}, **{**more, "ignore": ["seller", "kind"]})
     before = new.predict(table)
     new.save(tmp_path / "new")
     shutil.rmtree(moved)
@@ -53,7 +54,7 @@ def test_a_model_that_uses_it_needs_the_other_no_more(model, tmp_path, fusion):
 def test_its_key_is_of_its_weights(model, tmp_path):
     table, folder = model
     other = tmp_path / "other"
-    polymodal.fit(table, "kind", out=other, **{**FIT, "epochs": 1})
+    flat.fit(table, "kind", out=other, **{**FIT, "epochs": 1})
     same = shutil.copytree(folder, tmp_path / "same")
     keys = [choose("image", str(f))[0].fingerprint() for f in (folder, same, other)]
     assert keys[0] == keys[1] != keys[2]
@@ -69,8 +70,8 @@ def test_what_is_not_there(model, tmp_path):
         InputError, match=r"encoder of image named 'picture', .* are: photo; name one with MODEL:MODALITY"
     ):
         choose("image", f"{folder}:picture")
-    with pytest.raises(InputError, match=r"stays frozen; leave --tune out"):
-        choose("image", str(folder), tune=True)
+    with pytest.raises(InputError, match=r"stays frozen; leave --finetune out"):
+        choose("image", str(folder), finetune=True)
     broken = shutil.copytree(folder, tmp_path / "broken")
     (broken / "weights.safetensors").write_bytes(b"x")
     with pytest.raises(InputError, match=r"is no whole polymodal model"):
@@ -83,4 +84,4 @@ def test_a_table_that_it_was_trained_on_is_refused_for_the_same_target(model):
     with pytest.raises(
         InputError, match=r"--encoder photo=.*: that model was trained on shop\.csv for the same target"
     ):
-        polymodal.fit(table, "kind", encoders={"photo": str(folder)}, **FIT)
+        flat.fit(table, "kind", encoders={"photo": str(folder)}, **FIT)

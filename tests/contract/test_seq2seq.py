@@ -577,7 +577,7 @@ def taught_lines(model: HubDecoder, steps: int) -> list[float]:
 @pytest.mark.parametrize("kind", list(MODELS))
 def test_beams_over_it_are_those_of_transformers(kind: str, folders: dict[str, Path]) -> None:
     torch.manual_seed(0)
-    model, x = HubDecoder(str(folders[kind]), 6, SIZE + MORE, tune=True), memory()
+    model, x = HubDecoder(str(folders[kind]), 6, SIZE + MORE, finetune=True), memory()
     taught_lines(model, 12)
     model.eval()
     how = Decoding(beams=3, captions=3, length_penalty=0.5)
@@ -601,7 +601,7 @@ def test_beams_over_it_are_those_of_transformers(kind: str, folders: dict[str, P
 @pytest.mark.parametrize("tune", [False, True])
 def test_it_learns_the_map_and_the_model_where_asked(tune: bool, folders: dict[str, Path]) -> None:
     torch.manual_seed(0)
-    model = HubDecoder(str(folders["gpt2"]), 6, SIZE, tune=tune).train()
+    model = HubDecoder(str(folders["gpt2"]), 6, SIZE, finetune=tune).train()
     assert model.training and model.model.training == tune
     before = [p.clone() for p in model.model.parameters()]
     losses = taught_lines(model, 6)

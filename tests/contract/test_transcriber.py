@@ -10,7 +10,6 @@ from polymodal.batch import Batch, Masked
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.explain.attention import heard
-from polymodal.fitting.writing import Writing
 from polymodal.folder import classes
 from polymodal.learners.transcriber import UNKNOWN, Transcriber
 from polymodal.modalities.audio.codec import LogMel
@@ -21,6 +20,7 @@ from polymodal.modalities.series.codec import Readings
 from polymodal.modalities.series.encoders import TCN, SeriesTransformer
 from polymodal.modalities.vector import Projection
 from polymodal.nn import Size
+from polymodal.objectives.writing import Writing
 from polymodal.spec import build, spec
 from polymodal.tasks import Generation
 from polymodal.tasks.vocabulary import CharacterList, WordList

@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
+import flat
 import polymodal
 from conftest import make_shop
 from polymodal.batch import Masked
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
-from polymodal.fitting import auto
-from polymodal.fitting.auto import Judge
-from polymodal.fitting.candidates import Trial
+from polymodal.experiment import search as auto
+from polymodal.experiment.candidates import Trial
+from polymodal.experiment.search import ValidationSet
 from polymodal.tasks import TASKS
 
 IGNORE = ["seller"]
@@ -28,7 +29,7 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(table):
-    return polymodal.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=150)
+    return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=150)
 
 
 def names(model):
@@ -55,7 +56,7 @@ def test_its_model_answers_the_same_when_it_is_read_back(found, table, tmp_path)
 @pytest.mark.parametrize("target, task", [("price", "regression"), ("kind", "binary")])
 def test_features_alone(table, tmp_path, target, task):
     more = [] if target == "kind" else ["kind"]
-    model = polymodal.fit(table, target, ignore=[*IGNORE, *more], fusion="features", preset="fast", time_limit=40)
+    model = flat.fit(table, target, ignore=[*IGNORE, *more], fusion="features", preset="fast", time_limit=40)
     assert model.task.name == task and all(n.endswith("(features)") for n in names(model) if n != "ensemble")
     folder = model.save(tmp_path / "m")
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".joblib", ".pt")]
@@ -67,7 +68,7 @@ def test_features_alone(table, tmp_path, target, task):
 
 
 def test_groups_stay_together_in_every_fold(table, monkeypatch):
-    from polymodal.fitting import candidates
+    from polymodal.experiment import candidates
 
     seen = []
     folds = candidates.folds
@@ -79,12 +80,12 @@ def test_groups_stay_together_in_every_fold(table, monkeypatch):
         return out
 
     monkeypatch.setattr(candidates, "folds", watched)
-    polymodal.fit(table, "kind", group="seller", fusion="features", preset="fast", time_limit=30)
+    flat.fit(table, "kind", group="seller", fusion="features", preset="fast", time_limit=30)
     assert seen and all(not a & b for a, b in seen)
 
 
 def test_a_time_limit_too_short_gives_the_best_single_one_and_says_so(table):
-    model = polymodal.fit(table, "kind", ignore=IGNORE, size="tiny", time_limit=0.01)
+    model = flat.fit(table, "kind", ignore=IGNORE, size="tiny", time_limit=0.01)
     assert len(model.predict(table)) == 200
     assert any("time" in line for line in model.report["story"])
 
@@ -103,29 +104,29 @@ def test_interrupted_and_resumed_it_keeps_what_was_fitted(table, tmp_path, monke
 
     monkeypatch.setattr(Library, "_fit", stops)
     with pytest.raises(KeyboardInterrupt):
-        polymodal.fit(table, "kind", **settings)
+        flat.fit(table, "kind", **settings)
     done = {m for m, fold in calls[:-1] if fold == 3}
     assert done and (tmp_path / "m/training/features.safetensors").exists()
     monkeypatch.setattr(Library, "_fit", lambda self, m, fold: calls.append((m, fold)) or fit(self, m, fold))
     calls.clear()
-    model = polymodal.fit(table, "kind", resume=True, **settings)
+    model = flat.fit(table, "kind", resume=True, **settings)
     assert not [1 for m, fold in calls if m in done and fold < 3]
-    whole = polymodal.fit(table, "kind", **{**settings, "out": None})
+    whole = flat.fit(table, "kind", **{**settings, "out": None})
     assert [c["score"] for c in model.report["comparison"]["candidates"]] == [
         c["score"] for c in whole.report["comparison"]["candidates"]
     ]
 
 
 def test_preset_best_is_fitted_on_validation_rows_too(table):
-    model = polymodal.fit(table, "kind", ignore=IGNORE, fusion="features", preset="best", time_limit=40)
+    model = flat.fit(table, "kind", ignore=IGNORE, fusion="features", preset="best", time_limit=40)
     assert model.report["refit"] is True
 
 
 def test_bad_options(table):
     with pytest.raises(InputError, match=r"unknown preset 'quick'; it is one of fast, balanced, best"):
-        polymodal.fit(table, "kind", preset="quick")
+        flat.fit(table, "kind", preset="quick")
     with pytest.raises(InputError, match=r"unknown fusion 'feature'; .*; or auto, which tries"):
-        polymodal.fit(table, "kind", fusion="feature")
+        flat.fit(table, "kind", fusion="feature")
 
 
 def trial(name: str, family: str, right: list[bool]) -> Trial:
@@ -136,7 +137,7 @@ def trial(name: str, family: str, right: list[bool]) -> Trial:
 @pytest.mark.parametrize("gap, simple, expected", [(1, True, "text alone"), (30, True, "gated"), (1, False, "gated")])
 def test_the_simpler_is_chosen_where_the_difference_is_noise(gap, simple, expected):
     task = TASKS["binary"]().fit(["a", "b"] * 50)
-    judge = Judge(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
+    judge = ValidationSet(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
     better = trial("gated", "fusion", [i >= 20 for i in range(100)])
     also = range(10, 20) if gap == 1 else ()  # right where the better one is wrong, so that the difference is noise
     simpler = trial("text alone", "single", [i >= 20 + len(also) + gap or i in also for i in range(100)])
@@ -147,7 +148,7 @@ def test_the_simpler_is_chosen_where_the_difference_is_noise(gap, simple, expect
 def test_halving_spends_its_time_on_the_better_half():
     """A stand-in for training: each candidate's answers get better with every step, at its own pace."""
     task = TASKS["binary"]().fit(["a", "b"] * 50)
-    judge = Judge(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
+    judge = ValidationSet(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
     calls: list[tuple[str, int, float]] = []
 
     class Stub:
@@ -195,21 +196,23 @@ def test_an_averages_logits_are_of_weights_that_other_rows_chose():
     answers = [torch.randn(100, 2, generator=g) for _ in range(3)]
     y = torch.randint(0, 2, (100,), generator=g)
     there = torch.ones(100, dtype=torch.bool)
-    before = auto._outcome(answers, Judge(task, Masked(y, there), None))
-    (_, held), *_ = auto.parts(100, 5, None)
+    before = auto._outcome(answers, ValidationSet(task, Masked(y, there), None))
+    (_, held), *_ = auto.folds_of(100, 5, None)
     flipped = y.clone()
     flipped[held] = 1 - flipped[held]
-    after = auto._outcome(answers, Judge(task, Masked(flipped, there), None))
+    after = auto._outcome(answers, ValidationSet(task, Masked(flipped, there), None))
     assert torch.equal(before[held], after[held]) and not torch.equal(before, after)
 
 
 def test_networks_are_judged_by_an_epoch_that_other_rows_chose(table):
-    from polymodal.fitting.candidates import Networks
+    from polymodal.experiment import problem
+    from polymodal.experiment.candidates import Networks
 
-    model = polymodal.fit(table, "kind", ignore=IGNORE, fusion="concat", size="tiny", epochs=2, baselines=False)
+    model = flat.fit(table, "kind", ignore=IGNORE, fusion="concat", size="tiny", epochs=2, baselines=False)
     rows = model.preprocessor.encode(Table.read(table), model.task)
     g = torch.Generator().manual_seed(0)
-    networks = Networks({}, model.task, None, None, rows, rows, groups=None, folder=None, quiet=True)
+    goal = problem.state(table, "kind", task=model.task)
+    networks = Networks(goal, {}, None, rows, rows, groups=None, folder=None, quiet=True)
     answers = [torch.randn(200, 2, generator=g) for _ in range(30)]
     truth = rows.target(range(200)).values
 
@@ -235,7 +238,7 @@ def test_baselines_have_as_long_as_the_fusion_that_comes_out_first():
 @pytest.mark.parametrize("gap, expected", [(1, "ensemble"), (30, "gated")])
 def test_not_simple_the_average_is_chosen_where_the_difference_is_noise(gap, expected):
     task = TASKS["binary"]().fit(["a", "b"] * 50)
-    judge = Judge(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
+    judge = ValidationSet(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
     better = trial("gated", "fusion", [i >= 20 for i in range(100)])
     also = range(10, 20) if gap == 1 else ()
     average = trial("ensemble", "ensemble", [i >= 20 + len(also) + gap or i in also for i in range(100)])
@@ -249,6 +252,6 @@ def test_one_group_with_labels_and_others_without(table):
     some, held = frame.iloc[:150], frame.iloc[150:].assign(seller="c", kind=pd.read_csv(table)["kind"].iloc[150:])
     some.to_csv(table.parent / "some.csv", index=False)
     held.to_csv(table.parent / "held.csv", index=False)
-    model = polymodal.fit(table.parent / "some.csv", "kind", valid=table.parent / "held.csv", group="seller",
+    model = flat.fit(table.parent / "some.csv", "kind", valid=table.parent / "held.csv", group="seller",
                           fusion="features", preset="fast", time_limit=20)  # fmt: skip
     assert model.report["rows"]["unlabelled"] == 75 and model.report["valid"]["metrics"]["accuracy"]["value"] > 0.5

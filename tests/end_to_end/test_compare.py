@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from conftest import make_shop
-from polymodal.comparing import compare as comparing
-from polymodal.comparing.compare import run
-from polymodal.comparing.standing import mixed, standing
+from flat import run
 from polymodal.errors import InputError
-from polymodal.fitting.candidates import FeaturePath, Networks
+from polymodal.experiment import compare as comparing
+from polymodal.experiment.candidates import FeaturePath, Networks
+from polymodal.experiment.ranking import mixed, standing
 from polymodal.learners.matrix import Tokens
 
 SMALL = dict(ignore=["photo"], size="tiny", epochs=2, folds=3, preset="fast")
@@ -82,7 +82,7 @@ def test_resume_does_nothing_twice_and_refuses_other_data(table, tmp_path, monke
     first = run(table, "kind", fusion=["gated", "features"], out=out, **SMALL)
     calls: list[str] = []
     train = Networks.train
-    monkeypatch.setattr(Networks, "train", lambda self, name, *a, **k: calls.append(name) or train(self, name, *a, **k))
+    monkeypatch.setattr(Networks, "train", lambda self, c, *a, **k: calls.append(c.name) or train(self, c, *a, **k))
     monkeypatch.setattr(FeaturePath, "grow", lambda *a, **k: calls.append("features"))
     again = run(table, "kind", fusion=["gated", "features", "sum"], out=out, resume=True, **SMALL)
     assert calls == ["sum"] * 3 and list(first.parts) == [n for n in again.parts if n != "sum"]

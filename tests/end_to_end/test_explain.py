@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-import polymodal
+import flat
 from conftest import Run
 from polymodal.cli import main
 from polymodal.decoders.base import Decoding
@@ -48,7 +48,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path, Path]
     folder = tmp_path_factory.mktemp("squares")
     table = make_squares(folder / "data")
     out = folder / "model"
-    model = polymodal.fit(
+    model = flat.fit(
         table, "caption", task="generate", size="tiny", epochs=1, baselines=False, out=out, cache=folder / "cache"
     )
     return model, table, out

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import flat
 import polymodal
 from conftest import make_shop
 from polymodal import InputError
@@ -40,7 +41,7 @@ TARGETS = ["height", "width", "tags", "grade"]
 def fit(target, **more):
     targets = [target] if isinstance(target, str) else target
     settings = {**FAST, "ignore": [t for t in TARGETS if t not in targets], **more}
-    return polymodal.fit(rows(), target, **settings)
+    return flat.fit(rows(), target, **settings)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +75,11 @@ def test_regression_learns():
 
 
 def test_groups_never_part_and_intervals_are_over_groups(monkeypatch):
-    from polymodal.fitting import problem
+    from polymodal.experiment import problem
 
     seen = []
     split = problem._split
-    monkeypatch.setattr(problem, "_split", lambda table, *a: seen.append((table, *split(table, *a))) or seen[-1][1:])
+    monkeypatch.setattr(problem, "_split", lambda goal, *a: seen.append((goal.table, *split(goal, *a))) or seen[-1][1:])
     model = fit("grade", group="owner")
     ((table, train, valid),) = seen
     owners = table.cells("owner")
@@ -92,7 +93,7 @@ def test_rows_without_a_label_are_counted_and_left_out():
     table = rows()
     for i in range(10):
         table[i]["grade"] = None
-    model = polymodal.fit(table, "grade", ignore=["height", "width", "tags"], **FAST)
+    model = flat.fit(table, "grade", ignore=["height", "width", "tags"], **FAST)
     assert model.report["rows"] == {"train": 66, "valid": 14, "unlabelled": 10}
 
 
@@ -108,7 +109,7 @@ def test_codecs_see_training_rows_only():
 def test_half_of_all_cells_absent():
     g = np.random.default_rng(0)
     table = [{k: (None if k not in TARGETS and g.random() < 0.5 else v) for k, v in r.items()} for r in rows()]
-    model = polymodal.fit(table, "grade", ignore=["height", "width", "tags"], **FAST)
+    model = flat.fit(table, "grade", ignore=["height", "width", "tags"], **FAST)
     assert np.isfinite(model.report["history"][-1]["valid_loss"])
     assert len(model.predict(table)) == 80
 
@@ -120,14 +121,12 @@ def test_every_source_of_a_table_is_the_same_table(tmp_path):
     frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
     frame.to_parquet(tmp_path / "t.parquet")
     sources = [frame, tmp_path / "t.jsonl", tmp_path / "t.parquet", pl.from_pandas(frame), frame.to_dict("records")]
-    answers = [polymodal.fit(s, "grade", **FAST).report["valid"]["metrics"]["accuracy"] for s in sources]
+    answers = [flat.fit(s, "grade", **FAST).report["valid"]["metrics"]["accuracy"] for s in sources]
     assert all(a == answers[0] for a in answers)
 
 
 def test_encoders_by_name(shop):
-    model = polymodal.fit(
-        shop, "kind", encoders={"note": "bytes+gru", "photo": "vit", "table": "ft-transformer"}, **FAST
-    )
+    model = flat.fit(shop, "kind", encoders={"note": "bytes+gru", "photo": "vit", "table": "ft-transformer"}, **FAST)
     parts = {m: type(e).__name__ for m, e in model.learner.encoders.items()}
     assert parts == {"note": "TextGRU", "photo": "ViT", "table": "FTTransformer"}
 
@@ -156,7 +155,7 @@ def test_pretrained_by_folder_and_a_model_folder_that_needs_nothing_else(bert, t
     table = make_shop(tmp_path / "shop", 60)
     moved = tmp_path / "bert"
     __import__("shutil").copytree(bert, moved)
-    model = polymodal.fit(table, "kind", encoders={"note": str(moved)}, tune=tune, **FAST)
+    model = flat.fit(table, "kind", encoders={"note": str(moved)}, finetune=tune, **FAST)
     learned = {n.split(".")[1] for n, _ in model.learner.named_parameters() if ".network." in n}
     assert bool(learned) == bool(tune)
     expected = model.predict(table)
@@ -167,15 +166,15 @@ def test_pretrained_by_folder_and_a_model_folder_that_needs_nothing_else(bert, t
 
 
 def test_bf16(shop):
-    model = polymodal.fit(shop, "kind", precision="bf16", **FAST)
+    model = flat.fit(shop, "kind", precision="bf16", **FAST)
     assert np.isfinite(model.report["history"][-1]["loss"])
 
 
 def test_too_few_labels_and_groups():
     with pytest.raises(InputError, match=r"only 3 of 80 rows have a label"):
-        polymodal.fit([{**r, "grade": r["grade"] if i < 3 else None} for i, r in enumerate(rows())], "grade", **FAST)
+        flat.fit([{**r, "grade": r["grade"] if i < 3 else None} for i, r in enumerate(rows())], "grade", **FAST)
     with pytest.raises(InputError, match=r"group column has 1 distinct"):
-        polymodal.fit([{**r, "owner": "me"} for r in rows()], "grade", group="owner", **FAST)
+        flat.fit([{**r, "owner": "me"} for r in rows()], "grade", group="owner", **FAST)
     with pytest.raises(InputError, match=r"no validation row has a label"):
         fit("grade", valid=[{**r, "grade": None} for r in rows(10)])
 
@@ -183,7 +182,7 @@ def test_too_few_labels_and_groups():
 def test_rare_labels_stay_in_training():
     table = [{**r, "tags": [*r["tags"], f"rare{i}"] if i % 10 == 0 else r["tags"]} for i, r in enumerate(rows())]
     for seed in range(3):
-        polymodal.fit(table, "tags", ignore=["height", "width", "grade"], seed=seed, **{**FAST, "epochs": 1})
+        flat.fit(table, "tags", ignore=["height", "width", "grade"], seed=seed, **{**FAST, "epochs": 1})
 
 
 def test_label_sets_are_written_so_that_they_can_be_read_again(tmp_path, run):

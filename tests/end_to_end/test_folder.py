@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+import flat
 import polymodal
 from conftest import make_shop, make_tones
 from polymodal import fusion
@@ -23,7 +24,7 @@ FIT = dict(epochs=2, size="tiny", baselines=False, fusion="gated")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("saved")
     table = make_shop(folder / "shop", 60)
-    return table, polymodal.fit(table, "kind", **FIT).save(folder / "model")
+    return table, flat.fit(table, "kind", **FIT).save(folder / "model")
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def folder(saved, tmp_path) -> Path:
 
 @pytest.mark.parametrize("name", fusion.FUSIONS)
 def test_loaded_model_predicts_the_same(saved, tmp_path, name):
-    model = polymodal.fit(saved[0], "kind", **{**FIT, "fusion": name})
+    model = flat.fit(saved[0], "kind", **{**FIT, "fusion": name})
     again = polymodal.load(model.save(tmp_path / "m"))
     pd.testing.assert_frame_equal(model.predict(saved[0]), again.predict(saved[0]), check_exact=True)
     assert again.report["settings"]["fusion"] == name
@@ -47,7 +48,7 @@ def test_folder_is_plain_files(folder):
 
 def test_save_replaces_a_model_whole(saved, folder):
     before = polymodal.load(folder)
-    other = polymodal.fit(saved[0], "kind", ignore=["photo"], **FIT)
+    other = flat.fit(saved[0], "kind", ignore=["photo"], **FIT)
     other.save(folder)
     assert polymodal.load(folder).modalities == other.modalities != before.modalities
 
@@ -110,7 +111,7 @@ class First(Fusion):
 
 def test_own_class_is_loaded_only_when_it_is_handed_in(saved, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    model = polymodal.fit(saved[0], "kind", **{**FIT, "fusion": "test_folder:First"})
+    model = flat.fit(saved[0], "kind", **{**FIT, "fusion": "test_folder:First"})
     model.save(tmp_path / "m")
     with pytest.raises(InputError, match=r"a class 'First' that polymodal does not have.*parts="):
         polymodal.load(tmp_path / "m")
@@ -123,7 +124,7 @@ def test_own_class_is_loaded_only_when_it_is_handed_in(saved, tmp_path, monkeypa
 
 def test_audio_model_round_trip(tmp_path):
     table = make_tones(tmp_path / "t", 40)
-    model = polymodal.fit(table, "pitch", **{**FIT, "epochs": 12})
+    model = flat.fit(table, "pitch", **{**FIT, "epochs": 12})
     assert model.report["valid"]["metrics"]["accuracy"]["value"] > 0.7
     again = polymodal.load(model.save(tmp_path / "m"))
     pd.testing.assert_frame_equal(model.predict(table), again.predict(table))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import flat
 import polymodal
 from conftest import make_shop
 from polymodal import model as model_file
@@ -19,7 +20,7 @@ def shop_and_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFra
     return (
         pd.read_csv(table),
         table.parent,
-        polymodal.fit(table, "kind", fusion="gated", epochs=12, size="tiny", baselines=False),
+        flat.fit(table, "kind", fusion="gated", epochs=12, size="tiny", baselines=False),
     )
 
 

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import soundfile
 
+import flat
 import polymodal
 from conftest import squares
 from polymodal import InputError
 from polymodal.decoders.base import Decoding
-from polymodal.fitting.writing import Writing
+from polymodal.objectives.writing import Writing
 
 WORDS = "<pad> <s> </s> <unk> a one the red green blue square on left right holds something".split()
 MARKS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -80,9 +81,9 @@ def test_a_pretrained_network_is_fitted_saved_and_loaded(make, tmp_path):
     make(source)
     tokenizer(source)
     table = clips(tmp_path / "t") if make is whisper else squares(tmp_path / "t", 12)
-    model = polymodal.fit(
+    model = flat.fit(
         table, "said" if make is whisper else "caption", task="generate", size="tiny", epochs=1, out=tmp_path / "m",
-        cache=tmp_path / "c", writing=Writing(decoder=str(source), limit=10),
+        cache=tmp_path / "c", writing=Writing(decoder=str(source), max_words=10),
     )  # fmt: skip
     wanted = model.predict(table)
     shutil.rmtree(source)  # a saved model needs nothing but its folder
@@ -102,7 +103,7 @@ def test_an_encoder_decoder_reads_one_thing(tmp_path):
     frame["note"] += frame.index.astype(str)
     frame.to_csv(table, index=False)
     with pytest.raises(InputError, match=r"reads one image or one recording, but the table has image \(image\), note"):
-        polymodal.fit(
+        flat.fit(
             table, "caption", task="generate", cache=tmp_path, writing=Writing(decoder=str(source)),
             kinds={"note": "text"},
         )  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import flat
 import polymodal
 from conftest import Run, make_shop
 from polymodal.data.preprocess import order
@@ -33,8 +34,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_same_seed_same_weights_other_seed_others(shop, tmp_path):
     folders = [
-        polymodal.fit(shop, "kind", seed=s, **{**FIT, "epochs": 2}).save(tmp_path / str(i))
-        for i, s in enumerate([0, 0, 1])
+        flat.fit(shop, "kind", seed=s, **{**FIT, "epochs": 2}).save(tmp_path / str(i)) for i, s in enumerate([0, 0, 1])
     ]
     a, b, c = map(weights, folders)
     assert same(a, b) and not same(a, c)
@@ -100,25 +100,25 @@ def test_an_interrupted_run_says_so_and_resumes_to_the_same_weights(table, whole
 def test_resume_refuses_another_run(table, killed):
     settings = dict(fusion="gated", epochs=25, batch_size=8, size="tiny", baselines=False, out=killed)
     with pytest.raises(InputError, match=r"can't be resumed: .*seed changed .* --overwrite"):
-        polymodal.fit(table, "kind", seed=7, resume=True, **settings)
+        flat.fit(table, "kind", seed=7, resume=True, **settings)
     with pytest.raises(InputError, match=r"holds an unfinished run; add --resume"):
-        polymodal.fit(table, "kind", **settings)
+        flat.fit(table, "kind", **settings)
 
 
 def test_nan_loss_names_the_rows(shop):
     with pytest.raises(InputError, match=r"the loss became (nan|inf) in a batch of 16 rows \(row numbers \d+, .*--lr"):
-        polymodal.fit(shop, "kind", lr=1e30, **{**FIT, "epochs": 30})
+        flat.fit(shop, "kind", lr=1e30, **{**FIT, "epochs": 30})
 
 
 def test_time_limit_ends_in_time(table):
     began = time.monotonic()
-    model = polymodal.fit(table, "kind", fusion="gated", time_limit=3, epochs=10_000, batch_size=8, size="tiny")
+    model = flat.fit(table, "kind", fusion="gated", time_limit=3, epochs=10_000, batch_size=8, size="tiny")
     assert time.monotonic() - began < 40  # without a limit it would be an hour
     assert model.report["comparison"]["candidates"][0]["epochs"] >= 1
 
 
 def test_early_stopping_keeps_the_best_epoch(table):
-    model = polymodal.fit(table, "kind", **{**FIT, "epochs": 60})
+    model = flat.fit(table, "kind", **{**FIT, "epochs": 60})
     history = model.report["history"]
     assert len(history) < 60
     best = max(history, key=lambda h: (h["accuracy"], -h["valid_loss"]))

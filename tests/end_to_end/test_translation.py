@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+import flat
 import polymodal
 from conftest import squares
 from polymodal import InputError
@@ -17,7 +18,7 @@ from polymodal.data.references import gathered, unnumbered
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.decoders.base import Decoding
-from polymodal.fitting.writing import Writing
+from polymodal.objectives.writing import Writing
 
 FAST = {"task": "generate", "size": "tiny", "batch_size": 8}
 
@@ -27,7 +28,7 @@ def fitted(tmp_path_factory) -> tuple[Path, polymodal.Model, Path]:
     folder = tmp_path_factory.mktemp("captions")
     table = squares(folder / "train")
     out = folder / "model"
-    model = polymodal.fit(
+    model = flat.fit(
         table, "caption", out=out, epochs=30, lr=0.003, cache=folder / "cache", writing=Writing(decoder="transformer"),
         **FAST,
     )  # fmt: skip
@@ -128,7 +129,7 @@ def test_references_may_be_columns_or_lists(tmp_path, form):
     path = tmp_path / "t" / "wide.csv"
     wide.to_csv(path, index=False)
     target = ["one", "two", "three"] if form == "columns" else "texts"
-    model = polymodal.fit(path, target, epochs=1, cache=tmp_path / "c", **FAST)
+    model = flat.fit(path, target, epochs=1, cache=tmp_path / "c", **FAST)
     assert model.task.name == "generate" and model.report["rows"]["train"] > 15
     assert len(model.task.seen_) > 6
 
@@ -136,8 +137,8 @@ def test_references_may_be_columns_or_lists(tmp_path, form):
 def test_files_that_are_in_two_tables_are_refused_unless_meant(fitted, tmp_path):
     table, _, _ = fitted
     with pytest.raises(InputError, match=r"60 files of the validation table.*0\.png.*--allow-overlap"):
-        polymodal.fit(table, "caption", valid=table, **FAST)
-    model = polymodal.fit(table, "caption", valid=table, allow_overlap=True, epochs=1, cache=tmp_path, **FAST)
+        flat.fit(table, "caption", valid=table, **FAST)
+    model = flat.fit(table, "caption", valid=table, allow_overlap=True, epochs=1, cache=tmp_path, **FAST)
     assert model.report["rows"]["valid"] == 60
 
 
@@ -150,9 +151,10 @@ def test_pictures_stay_on_one_side_of_the_split(tmp_path):
     ]
     path = folder / "questions.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    from polymodal.fitting import problem
+    from polymodal.experiment import problem
+    from polymodal.experiment.config import Columns
 
-    goal = problem.state(path, "answer", task="generate", kinds={"question": "text"})
+    goal = problem.state(path, "answer", task="generate", columns=Columns(kinds={"question": "text"}))
     train, valid = goal.split(0)
     images = goal.table.cells("image")
     assert valid and not {images[i] for i in train} & {images[i] for i in valid}
@@ -160,8 +162,13 @@ def test_pictures_stay_on_one_side_of_the_split(tmp_path):
 
 def test_self_critical_epochs_follow_the_others(tmp_path):
     table = squares(tmp_path / "t", 24)
-    model = polymodal.fit(
-        table, "caption", epochs=2, cache=tmp_path / "c", writing=Writing(self_critical=1, sampled=0.2), **FAST
+    model = flat.fit(
+        table,
+        "caption",
+        epochs=2,
+        cache=tmp_path / "c",
+        writing=Writing(self_critical=1, scheduled_sampling=0.2),
+        **FAST,
     )
     assert [line["epoch"] for line in model.report["history"]] == [0, 1, 2]
     assert model.report["writing"]["self_critical"] == 1
@@ -194,10 +201,10 @@ def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
         ({"writing": Writing(decoder="ctc")}, "a CTC head transcribes a recording or a series"),
         ({"writing": Writing(vocabulary="letters")}, "vocabulary can't be 'letters'; it must be one of words, bpe"),
         ({"writing": Writing(smoothing=1.0)}, "smoothing can't be 1.0"),
-        ({"writing": Writing(measure="bleu")}, "can't be chosen by 'bleu'"),
+        ({"writing": Writing(metric="bleu")}, "can't be chosen by 'bleu'"),
         (
-            {"writing": Writing(tune=True)},
-            "--tune-decoder needs a pretrained language model as the decoder, and transformer is",
+            {"writing": Writing(finetune_decoder=True)},
+            "--finetune-decoder needs a pretrained language model as the decoder, and transformer is",
         ),
         ({"writing": Writing(decoder="ctc", self_critical=1)}, "--self-critical needs a decoder that writes word by"),
         ({"writing": Writing(decoder="no/such/network")}, "no/such/network"),
@@ -206,7 +213,7 @@ def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
 def test_bad_settings_are_told(fitted, tmp_path, settings, said):
     table, _, _ = fitted
     with pytest.raises(InputError, match=said):
-        polymodal.fit(table, "caption", cache=tmp_path, **{**FAST, **settings})
+        flat.fit(table, "caption", cache=tmp_path, **{**FAST, **settings})
 
 
 def test_empty_captions_and_rows_without_a_picture_are_counted(tmp_path):
@@ -216,19 +223,17 @@ def test_empty_captions_and_rows_without_a_picture_are_counted(tmp_path):
     frame.loc[frame["image"] == "1.png", "image"] = None  # captions without a picture
     frame.loc[frame["image"] == "2.png", "caption"] = "far too long " * 4_000
     frame.to_csv(table, index=False)
-    model = polymodal.fit(table, "caption", valid=held, epochs=1, cache=tmp_path / "c", **FAST)
+    model = flat.fit(table, "caption", valid=held, epochs=1, cache=tmp_path / "c", **FAST)
     assert model.report["rows"]["unlabelled"] == 1
     assert "3 texts are longer than 64 words; they were learned up to there." in model.report["story"]
     assert all(math.isfinite(line["loss"]) for line in model.report["history"])
 
 
 def test_compare_says_that_it_tries_fusions(fitted):
-    from polymodal.comparing import compare as comparing
-
     with pytest.raises(
         InputError, match=r"compare tries fusions.*but caption is text; fit a model with each --decoder"
     ):
-        comparing.run(fitted[0], "caption", task="generate")
+        flat.run(fitted[0], "caption", task="generate")
 
 
 def test_schema_shows_what_writes(fitted, capsys):
@@ -243,14 +248,14 @@ def test_numbers_as_text_and_gathered_rows_are_told(tmp_path):
     table = squares(tmp_path / "t", 12)
     frame = pd.read_csv(table).assign(caption=lambda f: f["caption_id"] + 10)
     frame.to_csv(table, index=False)
-    model = polymodal.fit(table, "caption", epochs=1, cache=tmp_path / "c", **FAST)
+    model = flat.fit(table, "caption", epochs=1, cache=tmp_path / "c", **FAST)
     assert model.task.metric.name == "exact_match"
     assert "36 rows are 12 inputs with several references" in model.report["task"]["reason"]
     assert any("holds numbers" in line for line in model.report["story"])
 
 
 def test_asking_for_a_decoder_asks_for_text(fitted, tmp_path):
-    from polymodal.fitting import problem
+    from polymodal.experiment import problem
 
     frame = pd.read_csv(fitted[0]).assign(caption="yes")
     frame.loc[::2, "caption"] = "no"
@@ -266,7 +271,7 @@ def test_a_transcriber_is_fitted_and_texts_too_long_for_their_sound_are_told(tmp
         rows.append({"audio": f"{i}.wav", "said": ("low tone " if i % 2 else "high tone ") * (20 if i == 3 else 1)})
     pd.DataFrame(rows).to_csv(tmp_path / "said.csv", index=False)
     held = pd.DataFrame([{"audio": str(tmp_path / "0.wav"), "said": "high tone"}])
-    model = polymodal.fit(
+    model = flat.fit(
         tmp_path / "said.csv", "said", valid=held, allow_overlap=True, epochs=1, cache=tmp_path / "c", **FAST
     )
     assert type(model.learner).__name__ == "Transcriber" and model.task.metric.name == "wer"

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import polymodal
+import flat
 from conftest import Run, make_shop
 from polymodal.data.table import Table
 from polymodal.errors import InputError
@@ -31,7 +31,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     folder = tmp_path_factory.mktemp("reasons")
     table = make_shop(folder / "it's 店", 48)
     out = folder / "model"
-    model = polymodal.fit(
+    model = flat.fit(
         table, "kind", fusion="low-rank", size="tiny", epochs=2, baselines=False, ignore=["id", "seller"], out=out,
         cache=folder / "cache",
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import flat
 import polymodal
 from polymodal import Table
 
@@ -28,7 +29,7 @@ def part(path: str, rows: int | None) -> Table:
 def fit(train: str, valid: str, target: str, rows: int | None = None, held: int | None = None, **settings: Any):
     """A model of a part of a set, and its score on a part of the validation rows."""
     held_out = part(valid, held)
-    model = polymodal.fit(part(train, rows), target, valid=held_out, baselines=False, **{"fusion": "gated", **settings})
+    model = flat.fit(part(train, rows), target, valid=held_out, baselines=False, **{"fusion": "gated", **settings})
     return model, model.evaluate(held_out)
 
 
@@ -93,9 +94,9 @@ def test_a_frozen_network_is_run_once(tmp_path, column):
         encoders={column: network}, ignore=ignore, fusion="gated", epochs=1, size="tiny", cache=tmp_path
     )
     task = "multiclass"
-    polymodal.fit(table, target, task=task, **settings)
+    flat.fit(table, target, task=task, **settings)
     before = {p: p.stat().st_size for p in tmp_path.rglob("*.bin")}
-    polymodal.fit(table, target, task=task, seed=1, **settings)
+    flat.fit(table, target, task=task, seed=1, **settings)
     assert before and before == {p: p.stat().st_size for p in tmp_path.rglob("*.bin")}
 
 
@@ -119,8 +120,8 @@ def test_a_leak_in_training_features_is_told():
 
 
 def test_compare_on_a_tiny_series():
-    from polymodal.comparing.compare import run
-    from polymodal.comparing.standing import standing
+    from flat import run
+    from polymodal.experiment.ranking import standing
 
     board = standing(
         run(DATA / "basic_motions/train.csv", "label", ignore=["id"], fusion=["features"], folds=4, preset="fast")

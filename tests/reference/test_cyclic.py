@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import polymodal
+import flat
 from conftest import make_shop
 from polymodal.batch import Batch, Masked
 from polymodal.errors import InputError
@@ -185,7 +185,7 @@ def test_the_specification_and_the_folder_keep_it(tmp_path: Path) -> None:
     assert spec(again) == spec(f) and torch.equal(again.predict(some.inputs), f.predict(some.inputs))
 
     path = make_shop(tmp_path / "shop", 40)
-    model = polymodal.fit(path, "kind", fusion="gated", epochs=1, size="tiny", baselines=False)
+    model = flat.fit(path, "kind", fusion="gated", epochs=1, size="tiny", baselines=False)
     old = model.learner
     assert isinstance(old, Predictor)
     learner = Cyclic(dict(old.encoders.items()), "note", old.task, dim=8, heads=2).eval()

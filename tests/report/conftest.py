@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+import flat
 import polymodal
 from polymodal import report
 from polymodal.report import rows, sturdy
@@ -69,7 +70,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(things: Path, cells: Path, out: Path) -> polymodal.Model:
-    return polymodal.fit(
+    return flat.fit(
         things, "<i>kind</i>", fusion="gated", size="tiny", epochs=2, batch_size=32, ignore=["weight"], cache=cells,
         out=out, overwrite=True,
     )  # fmt: skip

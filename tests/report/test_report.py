@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+import flat
 import polymodal
 from conftest import Run, squares
 from polymodal import InputError, report
@@ -191,7 +192,7 @@ def test_the_summary_names_the_best_rivals(model: polymodal.Model, written: Writ
 
 def test_numbers_from_one_modality(things: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.read_csv(things)[["price", "weight"]]
-    net = polymodal.fit(frame, "weight", fusion="concat", size="tiny", epochs=1, cache=cells)
+    net = flat.fit(frame, "weight", fusion="concat", size="tiny", epochs=1, cache=cells)
     monkeypatch.setattr(sample, "PART", 4)
     frame.loc[:7, "weight"] = None  # parts without a label
     told = report.write(net, frame, tmp_path / "r.html", cache=cells, train=frame)
@@ -206,7 +207,7 @@ def test_estimators_and_sets_of_labels(things: Path, cells: Path, tmp_path: Path
     frame = pd.read_csv(things)[["note", "price"]]
     frame["tags"] = ["a|b" if p > 1.6 else "b" if i % 3 else "" for i, p in enumerate(frame["price"])]
     labelled, with_b = sum(t != "" for t in frame["tags"]), sum("b" in t for t in frame["tags"])
-    model = polymodal.fit(
+    model = flat.fit(
         frame, "tags", task="multilabel", fusion="features", preset="fast", time_limit=5, baselines=False, cache=cells
     )
     assert not model.report["history"]
@@ -220,7 +221,7 @@ def test_estimators_and_sets_of_labels(things: Path, cells: Path, tmp_path: Path
 
 def test_a_model_that_writes(tmp_path: Path, cells: Path) -> None:
     table = squares(tmp_path / "data", 8)
-    model = polymodal.fit(
+    model = flat.fit(
         table, "caption", task="generate", size="tiny", epochs=1, batch_size=8, baselines=False, ignore=["caption_id"],
         cache=cells,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-import polymodal
+import flat
 from conftest import make_shop, make_tones, squares
 from polymodal import fusion
 from polymodal.batch import Masked
@@ -48,7 +48,7 @@ def shop(folder):
 
 @pytest.fixture(scope="module")
 def model(folder, shop):
-    return polymodal.fit(shop, "kind", fusion="gated", group="seller", out=folder / "model", **FAST)
+    return flat.fit(shop, "kind", fusion="gated", group="seller", out=folder / "model", **FAST)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_areas_are_printed_with_their_intervals(answer, capsys):
 def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_not_read(model, shop):
     """By hand: the scores of two models on the same spoiled cells and the same bootstrap samples of groups."""
     frame = pd.read_csv(shop)
-    late = polymodal.fit(
+    late = flat.fit(
         frame[["note", "price", "kind"]], "kind", fusion="late-mean", **{**FAST, "ignore": [], "epochs": 20}
     )
     found = robustness(model, shop, against=late, levels=2, kinds=["blur", "table=mismatch"])
@@ -217,7 +217,7 @@ def test_absent_stays_absent_and_unreadable_stays_unreadable(model, shop, folder
 def test_strong_noise_shows_where_the_model_leans_on_what_is_spoiled(tmp_path):
     """A pitch is heard by itself: noise 5 dB above the tone hides it, and the sentence says so."""
     table = make_tones(tmp_path, 36)
-    model = polymodal.fit(table, "pitch", fusion="concat", **{**FAST, "ignore": [], "epochs": 8})
+    model = flat.fit(table, "pitch", fusion="concat", **{**FAST, "ignore": [], "epochs": 8})
     frame = pd.read_csv(table)
     _, rate = soundfile.read(tmp_path / frame["sound"][0])
     assert rate == 8000
@@ -251,7 +251,7 @@ def test_mismatch_is_a_derangement_of_those_that_have_it(model, shop, rows):
 def test_estimators_and_averages_are_measured_too(model, shop, folder):
     frame = pd.read_csv(shop)[["note", "price", "kind"]]
     frame["city"] = ["Oslo", "Rome", "Bern"] * 20
-    stacked = polymodal.fit(frame, "kind", fusion="features", preset="fast", time_limit=5, baselines=False)
+    stacked = flat.fit(frame, "kind", fusion="features", preset="fast", time_limit=5, baselines=False)
     answer = robustness(stacked, frame, levels=2)
     assert {x.kind for x in answer.noise if x.modality == "table"} == {"gaussian", "swaps", "mismatch"}
     assert len(answer.subsets) == 3 and any(x.score.value != answer.clean.value for x in answer.noise)
@@ -270,7 +270,7 @@ def test_series_and_vectors_are_spoiled_in_units_of_their_spread():
     frame["motion"] = [(np.linspace(0, 40 * k - 20, 12)[:, None] + rng.normal(size=(12, 2))).tolist() for k in label]
     frame["vector"] = [(100 * rng.normal(size=6) + 300 * k).tolist() for k in label]
     kinds = {"motion": "series", "vector": "vector"}
-    model = polymodal.fit(frame, "y", kinds=kinds, fusion="concat", **{**FAST, "ignore": [], "epochs": 8})
+    model = flat.fit(frame, "y", kinds=kinds, fusion="concat", **{**FAST, "ignore": [], "epochs": 8})
     answer = robustness(model, frame, levels=2)
     assert {(x.modality, x.kind) for x in answer.noise} == {
         *(("motion", k) for k in ("jitter", "dropouts", "drift", "mismatch")),
@@ -291,7 +291,7 @@ def test_texts_are_measured_on_few_rows(tmp_path, monkeypatch):
     frame["hint"] = frame.groupby("image")["hint"].transform("first")
     frame.to_csv(tmp_path / "two.csv", index=False)
     asked = {"task": "generate", "kinds": {"hint": "text"}, "epochs": 1, "size": "tiny", "baselines": False}
-    model = polymodal.fit(tmp_path / "two.csv", "caption", **asked)
+    model = flat.fit(tmp_path / "two.csv", "caption", **asked)
     monkeypatch.setattr("polymodal.robustness.run.TEXTS", 6)
     answer = robustness(model, tmp_path / "two.csv", levels=2, kinds=["blur"])
     assert answer.rows == 6 and any("6 of 12 rows" in n and "word by word" in n for n in answer.notes)
@@ -373,7 +373,7 @@ def test_tables_and_models_that_do_not_fit(model, shop):
         robustness(model, frame.assign(kind=None))
     with pytest.raises(InputError, match="levels 1, limit 5, seed 0: expected at least 2, 1 and 0"):
         robustness(model, frame, levels=1, limit=5)
-    other = polymodal.fit(frame[["note", "price"]], "price", fusion="concat", **{**FAST, "ignore": [], "epochs": 1})
+    other = flat.fit(frame[["note", "price"]], "price", fusion="concat", **{**FAST, "ignore": [], "epochs": 1})
     with pytest.raises(InputError, match=r"--against is a model of price .* but this one is of kind"):
         robustness(model, shop, against=other)
 

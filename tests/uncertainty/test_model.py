@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+import flat
 import polymodal
 from conftest import make_shop
 from polymodal import cli
@@ -30,14 +31,14 @@ def shop(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(shop):
     folder, learn, _ = shop
-    return polymodal.fit(learn, "kind", fusion="gated", out=folder / "model", seed=3, **FAST)
+    return flat.fit(learn, "kind", fusion="gated", out=folder / "model", seed=3, **FAST)
 
 
 @pytest.fixture(scope="module")
 def features(shop):
     """Estimators on features, refitted on the validation rows."""
     _, learn, _ = shop
-    return polymodal.fit(learn, "kind", fusion="features", preset="best", ignore=["photo"], time_limit=2, **FAST)
+    return flat.fit(learn, "kind", fusion="features", preset="best", ignore=["photo"], time_limit=2, **FAST)
 
 
 def command(run, *args):
@@ -61,7 +62,7 @@ def test_encoders_that_look_once_answer_as_hidden_modalities_do(which, shop, req
 def test_a_learner_that_saw_the_validation_rows_is_calibrated_as_it_was_before(shop, features, monkeypatch):
     seen = []
     monkeypatch.setattr("polymodal.learners.library.Library.learner", lambda self, recipe, refit=False: seen.append(refit) or features.learner)  # fmt: skip
-    polymodal.fit(shop[1], "kind", fusion="features", preset="best", ignore=["photo"], time_limit=0.1, **FAST)
+    flat.fit(shop[1], "kind", fusion="features", preset="best", ignore=["photo"], time_limit=0.1, **FAST)
     assert features.report["refit"] and seen == sorted(seen) and set(seen) == {False, True}
 
 
@@ -152,7 +153,7 @@ def test_evaluate_on_the_command_line(shop, model, run):
 
 def test_numbers_have_intervals(shop, run):
     folder, learn, new = shop
-    made = polymodal.fit(learn, "price", fusion="concat", ignore=["photo", "seller"], out=folder / "price", **FAST)
+    made = flat.fit(learn, "price", fusion="concat", ignore=["photo", "seller"], out=folder / "price", **FAST)
     frame = made.predict(new, coverage=0.8)
     assert (frame["low"] < frame["prediction"]).all() and (frame["prediction"] < frame["high"]).all()
     found = made.evaluate(new, coverage=0.8)
@@ -190,7 +191,7 @@ def test_a_model_without_calibration(shop, model, run):
 
 def test_a_model_that_writes_has_no_sets(shop, run):
     folder, learn, new = shop
-    polymodal.fit(
+    flat.fit(
         learn, "note", task="generate", ignore=["photo", "seller"], out=folder / "writer", epochs=1, size="tiny",
         baselines=False,
     )  # fmt: skip

@@ -378,5 +378,5 @@ def _finite(form: Any) -> Any:
 def lines(curve: Curve) -> Iterator[tuple[str, ...]]:
     """A row a point, as text: fraction, labels, plain, helped, gain."""
     for p in curve.points:
-        spans = [f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s else "" for s in (p.plain, p.helped, p.gain)]
+        spans = [interval(s) if s else "" for s in (p.plain, p.helped, p.gain)]
         yield (f"{p.fraction:.0%}", f"{p.labels:,}", *spans)

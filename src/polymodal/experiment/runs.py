@@ -15,7 +15,7 @@ from polymodal.model import Model, load
 from polymodal.objectives.colearning import Colearning
 from polymodal.train import Settings
 
-SHORT = 60  # characters of a value that an error shows
+SHORT = 24  # characters of a value that an error shows: digests are longer
 
 
 def prepare(folder: Path, run: Run) -> None:
@@ -97,7 +97,7 @@ def refuse_changes(what: str, before: Mapping[str, Any], plan: Mapping[str, Any]
     changed = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
     if changed:
         was = {k: repr(before.get(k)) for k in changed}
-        named = ", ".join(k if len(was[k]) > SHORT or k == "table" else f"{k} (it was {was[k]})" for k in changed)
+        named = ", ".join(k if len(was[k]) > SHORT else f"{k} (it was {was[k]})" for k in changed)
         raise InputError(
             f"{what} can't be resumed: {named} changed since it began; give the same input and options, or begin anew "
             "with --overwrite"

@@ -254,7 +254,7 @@ def _choose(trials: Sequence[Trial], valid: ValidationSet, simple: bool) -> tupl
 
     Among equals features come before networks: their figures are borne out by the training rows, out of fold.
     """
-    best = max(trials, key=lambda t: (valid.quality(t)[0], not t.hinotes, valid.quality(t)[1]))
+    best = max(trials, key=lambda t: (valid.quality(t)[0], not t.history, valid.quality(t)[1]))
     if not simple:
         average = next((t for t in trials if t.result.family == "ensemble"), best)
         if average is best or not _within(best, average, valid):

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.experiment.ranking import mixed
 from polymodal.data.preprocess import Rows
 from polymodal.evaluate.emap import emap
+from polymodal.experiment.ranking import mixed
 from polymodal.explain import answers, games
 from polymodal.explain.answers import Floats, Ints
 from polymodal.explain.games import Bools

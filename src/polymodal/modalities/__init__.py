@@ -57,20 +57,20 @@ def choose(
     modality = MODALITIES[kind]
     if name and is_model(name):
         if tune:
-            raise InputError(f"an encoder of {name} stays frozen; leave --tune out")
+            raise InputError(f"an encoder of {name} stays frozen; leave --finetune out")
         folder, of = model_parted(name)
         return Own(folder, kind, of), Projection
     file, options = parted(name or "")
     if file.endswith(".onnx"):
         if tune:
-            raise InputError(f"{file} is an ONNX file, whose weights can't be trained; leave --tune out")
+            raise InputError(f"{file} is an ONNX file, whose weights can't be trained; leave --finetune out")
         return Onnx(file, kind, options), Projection
     codec_name, _, encoder_name = (name or "").rpartition("+")
     codec = modality.codecs.get(codec_name or next(iter(modality.codecs)))
     encoder = modality.encoders.get(encoder_name or next(iter(modality.encoders)))
     if codec and encoder:
         if tune:
-            raise InputError(f"{name or encoder_name!r} is trained from scratch anyway; leave --tune out")
+            raise InputError(f"{name or encoder_name!r} is trained from scratch anyway; leave --finetune out")
         return codec(**(settings or {})), encoder
     known = [*modality.encoders, *(f"{c}+{e}" for c in modality.codecs for e in modality.encoders)]
     close = difflib.get_close_matches(name or "", known, 1)

@@ -40,7 +40,7 @@ class Write(Objective):
 
     @classmethod
     def resolve(
-        cls, task: Generation, final: bool, table: Table, schema: Schema, writing: Writing | None,
+        cls, task: Any, final: bool, table: Table, schema: Schema, writing: Writing | None,
         colearning: Colearning,
     ) -> tuple[Self, Table, Schema]:  # fmt: skip
         """Without columns that number references, one row an input; the decoder and its words suit the texts."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from polymodal.errors import InputError
-from polymodal.explain.overall import Overall
 from polymodal.experiment.config import Training
+from polymodal.explain.overall import Overall
 from polymodal.model import Model
 from polymodal.progress import progress
 from polymodal.report.blocks import Section
