@@ -242,9 +242,9 @@ What limits these models: 6,000 photographs, and a small network (MobileNetV2, 2
 figures are with VGG features). On photographs the validation loss is lowest after seven epochs and CIDEr-D best after
 ten; dropout of 0.3 in the place of 0.1 changes neither by more than noise (0.450). Self-critical epochs bring CIDEr-D
 from 0.45 to 0.51 and BLEU-4 from 0.19 to 0.21, and half the words: 262 different ones, where there were 462.
-An epoch in which the network learns too (`--init-from MODEL --finetune image --epochs 1 --lr 0.0003`, 14 minutes, 11 GB) ends
-at a CIDEr-D of 0.460 [0.430, 0.492], within noise of 0.452: it does not pay here. All else had minutes of one core,
-shared with other work, and was still getting better. Speech has
+An epoch in which the network learns too (`--init-from MODEL --finetune image --epochs 1 --lr 0.0003`, 14 minutes,
+11 GB) ends at a CIDEr-D of 0.460 [0.430, 0.492], within noise of 0.452: it does not pay here. All else had
+minutes of one core, shared with other work, and was still getting better. Speech has
 three voices to learn digits from, and another to be judged on; 753 sentences of one synthetic voice teach how letters
 sound, and not how words are spelled.
 """

@@ -9,11 +9,11 @@ import torch
 
 from conftest import make_shop
 from flat import curve as learning_curve
-from polymodal.experiment import learning_curve as curves
 from flat import fit
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval
+from polymodal.experiment import learning_curve as curves
 from polymodal.experiment import problem
 from polymodal.experiment.config import Columns
 from polymodal.experiment.learning_curve import Curve, Point, nested, reached
