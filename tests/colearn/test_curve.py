@@ -81,7 +81,7 @@ def test_a_share_knows_each_class_of_the_validation_rows(monkeypatch, group):
     monkeypatch.setattr(curves, "_fit", once)
     found = learning_curve(frame, "y", **TINY, kinds={"x": "number"}, group=group, fractions=[0.05, 0.5])
     assert asked == [p.labels for p in found.points] and asked[0] < asked[1] < asked[2]
-    assert [p.share for p in found.points] == [k / asked[2] for k in asked]
+    assert [p.fraction for p in found.points] == [k / asked[2] for k in asked]
     if group is None:
         assert asked[0] == 12
 
@@ -100,14 +100,14 @@ def test_the_sentence_says_what_is_saved_or_that_nothing_is(monkeypatch):
     assert found.saved == pytest.approx(0.7) and "with 30: it saves 70% of the labels" in found.sentence
     assert "with 10 or fewer" in said(0.85, 0.9, 0.9).sentence
     none = said(0.5, 0.6, 0.7)
-    assert none.saved is None and "pretraining (masked) saves none: with no share of the labels" in none.sentence
+    assert none.saved is None and "pretraining (masked) saves none: with no fraction of the labels" in none.sentence
 
 
 def test_files_and_shares_of_a_small_table(tmp_path):
     table = make_shop(tmp_path / "shop", 50)
     how = {**TINY, "colearning": Colearning(pretrain="contrastive"), "fractions": [0.2, 0.5], "out": tmp_path / "c"}
     found = learning_curve(table, "kind", **how)
-    assert [p.share for p in found.points] == [0.2, 0.5, 1.0] and [p.labels for p in found.points] == [8, 20, 40]
+    assert [p.fraction for p in found.points] == [0.2, 0.5, 1.0] and [p.labels for p in found.points] == [8, 20, 40]
     assert found.valid == 10 and all(p.gain is not None for p in found.points)
     for p in found.points:
         assert p.gain.value == pytest.approx(p.helped.value - p.plain.value)
@@ -161,4 +161,4 @@ def test_the_command_line(tmp_path, run):
     assert done.returncode == 0, done.stderr
     assert "labels alone" in done.stdout and "pretraining (masked)" in done.stdout and "curve.csv" in done.stdout
     wrong = run("learning-curve", table, "-t", "kind", "--fractions", "half", "--out", tmp_path / "d")
-    assert wrong.returncode == 2 and "--shares 'half' is no list of shares" in wrong.stderr
+    assert wrong.returncode == 2 and "--fractions 'half' is no list of fractions" in wrong.stderr

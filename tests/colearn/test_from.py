@@ -175,7 +175,7 @@ def test_the_command_line(source, other, run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"begun with {source[2]}"[:60] in done.stdout.replace("\n", "") and "not table" in done.stdout
     plan = json.loads(Path(tmp_path / "m" / "model.json").read_text())["report"]["plan"]
-    assert plan["modality_dropout"] == 0.1 and len(plan["colearning"]["origin"]) == 32
+    assert plan["modality_dropout"] == 0.1 and len(plan["colearning"]["init_from"]) == 32
     wrong = run("fit", other, "-t", "score", "--fusion", "features", "--init-from", source[2], "--out", tmp_path / "n")
     assert wrong.returncode == 2 and "--init-from is of networks, and --fusion features trains none" in wrong.stderr
 

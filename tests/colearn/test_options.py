@@ -19,7 +19,7 @@ FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "ga
 @pytest.mark.parametrize(
     ("asked", "fusion", "said"),
     [
-        ({"absent": "zeros"}, "gated", "--imputation can't be 'zeros'; it is one of masked, tokens, imputed"),
+        ({"imputation": "zeros"}, "gated", "--imputation can't be 'zeros'; it is one of none, tokens, predicted"),
         ({"balance": "fair"}, "gated", "--balance can't be 'fair'; it is one of none, watch, ogm-ge, blending"),
         ({"pretrain": "mlm"}, "gated", "--pretrain can't be 'mlm'; it is one of masked, matching, contrastive"),
         (
@@ -27,7 +27,7 @@ FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "ga
             "features",
             "--imputation is of networks, and --fusion features trains none; name a fusion",
         ),
-        ({"origin": "m", "balance": "blending"}, "features", "--balance, --init-from are of networks"),
+        ({"init_from": "m", "balance": "blending"}, "features", "--balance, --init-from are of networks"),
         ({"unlabelled": "more.csv"}, "gated", "--unlabelled more.csv is for pretraining, and none is asked for; add"),
         ({"imputation": "tokens"}, "late-mean", "--imputation tokens: late-mean is a late fusion, which leaves out"),
         ({"cyclic": "photo"}, "gated", "so --fusion gated has no place in it; leave one of them out"),
@@ -69,7 +69,7 @@ def test_a_model_that_writes_knows_two_of_them():
 def built(fusion="gated", names="ab", **asked):
     task = Binary().fit(["x", "y"] * 3)
     how = Colearning(**asked)
-    return how.build(fusion, names, lambda: {m: Projection(3, 8) for m in names}, task=task, size=SIZES["tiny"])
+    return how.build(fusion, {m: Projection(3, 8) for m in names}, task, SIZES["tiny"])
 
 
 def test_learners_that_come_of_it():
@@ -93,12 +93,12 @@ def test_a_run_is_about_the_rows_of_a_table_and_not_its_name(tmp_path):
 def test_what_was_asked_is_recorded_and_a_run_goes_on_with_nothing_else(tmp_path):
     table = make_shop(tmp_path / "shop", 24)
     model = fit(table, **FAST, colearning=Colearning(imputation="tokens"), modality_dropout=0.5, out=tmp_path / "m")
-    assert model.report["colearning"]["absent"] == "tokens" and model.report["settings"]["modality_dropout"] == 0.5
+    assert model.report["colearning"]["imputation"] == "tokens" and model.report["settings"]["modality_dropout"] == 0.5
     assert type(load(tmp_path / "m").learner.filler) is AbsentTokens
     again = {**FAST, "out": tmp_path / "m", "resume": True, "modality_dropout": 0.5}
     assert fit(table, **again, colearning=Colearning(imputation="tokens")).report["seconds"] == model.report["seconds"]
     with pytest.raises(InputError, match="can't be resumed: colearning changed since it began"):
-        fit(table, **again, colearning=Colearning(imputation="imputed"))
-    with pytest.raises(InputError, match="can't be resumed: modality_dropout changed since it began"):
+        fit(table, **again, colearning=Colearning(imputation="predicted"))
+    with pytest.raises(InputError, match=r"can.t be resumed: modality_dropout .it was 0.5. changed since it began"):
         fit(table, **{**again, "modality_dropout": 0.1}, colearning=Colearning(imputation="tokens"))
     assert torch.is_tensor(next(model.learner.filler.parameters()))

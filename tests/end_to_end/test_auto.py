@@ -15,6 +15,7 @@ from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
 from polymodal.experiment import search as auto
+from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Trial
 from polymodal.experiment.search import ValidationSet
 from polymodal.tasks import TASKS
@@ -152,14 +153,14 @@ def test_halving_spends_its_time_on_the_better_half():
     calls: list[tuple[str, int, float]] = []
 
     class Stub:
-        def train(self, name, fusion, limit=None, step=0):
-            calls.append((name, step, limit))
-            n = {"a": 50, "b": 60, "c": 70, "d": 80}[name] + 5 * step
-            return trial(name, "fusion", [i < n for i in range(100)])._replace(finished=False)
+        encoders = ("text", "image")
 
-    import time
+        def train(self, candidate, limit=None, step=0):
+            calls.append((candidate.name, step, limit))
+            n = {"a": 50, "b": 60, "c": 70, "d": 80}[candidate.name] + 5 * step
+            return trial(candidate.name, "fusion", [i < n for i in range(100)])._replace(finished=False)
 
-    got = auto.halve(Stub(), ["a", "b", "c", "d"], judge, time.monotonic() + 100, [])
+    got = auto.halve(Stub(), ["a", "b", "c", "d"], judge, Budget.of(100), [])
     assert [(n, s) for n, s, _ in calls] == [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("d", 1), ("c", 1)]
     assert calls[-1][2] > 1.5 * calls[0][2] and len(got) == 4
 

@@ -90,8 +90,10 @@ def config(
     from polymodal.experiment.config import records
 
     columns: Mapping[str, Any] = {
-        "encoders": pairs(encoder, "--encoder"), "kinds": pairs(modality, "--modality"), "finetune": finetune or ()
-    }  # fmt: skip
+        "encoders": pairs(encoder, "--encoder") or None,
+        "kinds": pairs(modality, "--modality") or None,
+        "finetune": finetune or None,
+    }
     return records(**columns, **options, quiet=False, command=typed())
 
 

@@ -184,8 +184,7 @@ def _model(prepared: Prepared, trained: Trained, refit: bool) -> Model:
     """The chosen learner with its report: scores beside those of all candidates on the validation rows."""
     goal, outcome, chosen = prepared.problem, trained.outcome, trained.outcome.chosen
     valid, warm, first = prepared.validation, prepared.warm_start, trained.pretrained
-    # of a search, logits that were chosen by other rows; of one fusion all candidates had the same choice of epochs
-    results = [t.result._replace(logits=t.judged) for t in outcome.trials]
+    results = outcome.results()
     comparison = compare(goal.task, results, valid.target, valid.groups)
     alone = {
         t.modalities[0]: c.score.value

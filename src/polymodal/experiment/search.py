@@ -70,15 +70,23 @@ FEATURES = 0.35  # of the time, where networks are tried too
 
 
 class Outcome(NamedTuple):
-    """What was tried and chosen. trials: the chosen one first. notes: a sentence a step, for a person."""
+    """What was tried and chosen. trials: the chosen one first. notes: a sentence a step, for a person. searched: by
+    these rows, so that a trial's score is that of its `judged` logits.
+    """
 
     trials: list[Trial]
     notes: list[str]
+    searched: bool = False
 
     @property
     def chosen(self) -> Trial:
         """What becomes the model."""
         return self.trials[0]
+
+    def results(self) -> list[Result]:
+        """All trials with the logits that they are scored by: of one fusion all candidates had the same choice of
+        epochs."""
+        return [t.result._replace(logits=t.judged) if self.searched else t.result for t in self.trials]
 
 
 class ValidationSet(NamedTuple):
@@ -118,7 +126,7 @@ def search(
     if average is not None:
         trials.append(average)
     chosen, why = _choose(trials, valid, preset.simple)
-    return Outcome([chosen, *(t for t in trials if t is not chosen)], [*notes, why])
+    return Outcome([chosen, *(t for t in trials if t is not chosen)], [*notes, why], searched=True)
 
 
 def _of_features(features: FeaturePath, found: Sequence[Trial], valid: ValidationSet, whole: bool) -> list[str]:
