@@ -17,7 +17,7 @@ from polymodal.cli import main
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.explain import attention, explain
-from polymodal.explain.places import Grid, Seconds
+from polymodal.modalities.places import Grid, Seconds
 from polymodal.model import Model
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30)}

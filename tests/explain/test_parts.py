@@ -17,20 +17,20 @@ from polymodal.batch import Masked
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
-from polymodal.explain.cells import Closed, Open, cut_up
 from polymodal.explain.faithful import faithfulness
 from polymodal.explain.integrated import integrated
 from polymodal.explain.parts import Row, attribute, attribute_rows
-from polymodal.explain.places import Columns, Grid, Seconds, Steps, Words
 from polymodal.fusion import FUSIONS
 from polymodal.fusion.base import Late, one_token
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
-from polymodal.modalities import choose
+from polymodal.modalities import MODALITIES, choose
 from polymodal.modalities.base import Encoder
 from polymodal.modalities.extractor import Extractor
 from polymodal.modalities.features import Features
+from polymodal.modalities.places import Columns, Grid, Seconds, Steps, Words
+from polymodal.modalities.segments import Closed, Cut, Open
 from polymodal.modalities.text.codec import Bytes, Pieces
 from polymodal.modalities.text.encoders import Embedding
 from polymodal.model import Model
@@ -84,6 +84,9 @@ class Line(Encoder):
     @classmethod
     def for_codec(cls, codec: Any, size: Any) -> "Line":
         raise AssertionError("is not asked for")
+
+    def entrance(self) -> nn.Module | None:
+        return self.embedding
 
     def forward(self, x: Masked) -> Masked:
         y = self.embedding(x) if self.embedding is not None else Masked(zeroed(x).float(), x.mask)
@@ -171,7 +174,7 @@ def test_a_linear_model_is_explained_exactly(table: Table, name: str) -> None:
     values = encoder.embedding(x).values if name == "note" else x.values.float()
     blank = 255 * torch.tensor(model.preprocessor.codecs[modality].mean_)[:, None, None] if name == "photo" else 0
     each = ((values - blank) * encoder.weight[: values.shape[1]] if values.ndim == encoder.weight.ndim + 1 and name != "photo" else (values - blank) * encoder.weight)[0]  # fmt: skip
-    cut = cut_up(*_cut_arguments(model, table, row, modality))
+    cut = _cut(model, table, row, modality)
     owner = cut.views[modality].owners() if name != "note" else cut.views[modality].owner[:, None].expand(each.shape)
     expected = np.zeros(cut.parts)
     for s in range(cut.parts):
@@ -184,14 +187,14 @@ def test_a_linear_model_is_explained_exactly(table: Table, name: str) -> None:
     assert cut.parts < 3 or (smooth.faithful.gain > 0.1 and smooth.faithful.randomised is not None)
 
 
-def _cut_arguments(model: Model, table: Table, row: int, modality: str) -> tuple[Any, ...]:
+def _cut(model: Model, table: Table, row: int, modality: str) -> Cut:
     prep = model.preprocessor
     kind, columns = prep.schema.modalities()[modality]
     x = prep.encode(table.take([row - 1]), None, quiet=True).batch([0]).inputs[modality]
     name = table.cells(columns[0])[row - 1]
     cell = {c: table.cells(c)[row - 1] for c in columns} if kind == "tabular" else name
     cell = table.folder / name if kind in ("image", "audio") else cell
-    return kind, {modality: prep.codecs[modality]}, {modality: x}, cell, name
+    return MODALITIES[kind].cut({modality: prep.codecs[modality]}, {modality: x}, cell, name)
 
 
 # --- networks: complete, and nothing where nothing is -------------------------------------------------------
@@ -221,7 +224,7 @@ def test_scores_sum_to_the_answer_less_that_of_the_baseline(table: Table, name: 
     learner = Predictor(encoders, fused, task).eval()
     rows = prep.encode(table.take([6]), None, quiet=True)
     inputs = rows.batch([0]).inputs
-    cut = cut_up(*_cut_arguments(Model(prep, learner, {}), table, 7, modality))
+    cut = _cut(Model(prep, learner, {}), table, 7, modality)
     found = integrated(learner, inputs, cut, 1)
     with torch.no_grad():
         y = learner.predict(inputs)
@@ -316,7 +319,7 @@ def test_tokens_of_any_codec_lie_in_their_words(text: str) -> None:
     for codec in (choose("text")[0], Bytes(), Pieces(300)):
         codec.fit([text, "one two one two"] * 4, TINY)
         x = codec.collate([codec.encode(text)])
-        cut = cut_up("text", {"t": codec}, {"t": x}, text, text)
+        cut = MODALITIES["text"].cut({"t": codec}, {"t": x}, text, text)
         assert isinstance(cut.where, Words) and cut.parts == len(cut.where.parts) >= 1
         assert all(p and not p.isspace() for p in cut.where.parts)
         view = cut.views["t"]
@@ -335,11 +338,11 @@ def test_tokens_of_any_codec_lie_in_their_words(text: str) -> None:
 def test_long_texts_and_vectors_have_parts_of_neighbours() -> None:
     text = " ".join(f"w{i}" for i in range(500))
     codec = choose("text")[0].fit([text] * 3, SIZES["large"])
-    cut = cut_up("text", {"t": codec}, {"t": codec.collate([codec.encode(text)])}, text, text)
+    cut = MODALITIES["text"].cut({"t": codec}, {"t": codec.collate([codec.encode(text)])}, text, text)
     assert isinstance(cut.where, Words) and 100 < cut.parts <= 128 and cut.where.parts[0] == "w0 w1 w2 w3"
     vector = choose("vector")[0].fit([list(range(100)), list(range(1, 101))], TINY)
     cell = list(range(100))
-    cut = cut_up("vector", {"v": vector}, {"v": vector.collate([vector.encode(cell)])}, cell, cell)
+    cut = MODALITIES["vector"].cut({"v": vector}, {"v": vector.collate([vector.encode(cell)])}, cell, cell)
     assert isinstance(cut.where, Columns) and cut.parts == 25 and cut.where.names[1] == "dimensions 5-8"
     assert cut.where.cells[1] == "5.5"
 
@@ -449,7 +452,7 @@ def test_changed_cells_lack_the_part_and_nothing_else(table: Table, kind: str) -
             return np.ones(1, dtype=np.float32)
 
     codec = Features(Keeps(kind))
-    cut = cut_up(kind, {"v": codec}, {"v": codec.collate([torch.ones(1)])}, cells[kind], "")
+    cut = MODALITIES[kind].cut({"v": codec}, {"v": codec.collate([torch.ones(1)])}, cells[kind], "")
     view = cut.views["v"]
     assert isinstance(view, Closed)
     away = np.concatenate([np.zeros((1, cut.parts)), np.eye(cut.parts)]).astype(bool)
@@ -534,7 +537,7 @@ def test_planted_signals_are_ranked_first(trained: tuple[str, Model, Table, list
 
 
 def _row(model: Model, table: Table, row: int, modality: str) -> Row:
-    cut = cut_up(*_cut_arguments(model, table, row, modality))
+    cut = _cut(model, table, row, modality)
     inputs = model.preprocessor.encode(table.take([row - 1]), None, quiet=True).batch([0]).inputs
     at = model.task.labels_.index(table.cells("kind")[row - 1])
     return Row(model, inputs, modality, model.preprocessor.schema.modalities()[modality][0], cut, at)
@@ -579,4 +582,4 @@ def test_rows_that_are_encoded_already(table: Table) -> None:
     assert np.allclose(one.scores, two.scores, atol=1e-6) and one.faithful.gain == pytest.approx(two.faithful.gain)
     again = attribute(model, table, 9, "note")
     assert again.to_json() == two.to_json(), "the same every time"
-    assert isinstance(cut_up(*_cut_arguments(model, table, 9, "note")).views["note"], Open)
+    assert isinstance(_cut(model, table, 9, "note").views["note"], Open)

@@ -9,10 +9,10 @@ from torch import nn
 
 from polymodal import InputError
 from polymodal.batch import Masked
-from polymodal.explain.cells import Cut, Open
-from polymodal.explain.places import Words
 from polymodal.explain.rollout import PATHS, encoded, mixed, onto, over_present, overlap, recorded, rollout
 from polymodal.fusion import FUSIONS
+from polymodal.modalities.places import Words
+from polymodal.modalities.segments import Cut, Open
 from polymodal.modalities.text.codec import Words as WordCodec
 from polymodal.modalities.text.encoders import TextBag, TextTransformer
 from polymodal.nn import Attention

@@ -24,24 +24,23 @@ from polymodal.data.encode import Bad
 from polymodal.decoders.base import Decoding
 from polymodal.explain import draw, page
 from polymodal.explain.attention import Explanation, Looked, looked
-from polymodal.explain.places import (
+from polymodal.learners.translator import Translator
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.audio.codec import LogMel
+from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
+from polymodal.modalities.image.codec import Pixels
+from polymodal.modalities.image.encoders import ConvNet, ViT
+from polymodal.modalities.image.segments import grid_of, seen_box
+from polymodal.modalities.places import (
     THIRDS,
     WHOLE,
     Grid,
     Place,
     Seconds,
     Sequence,
-    grid_of,
     half,
-    place,
-    seen_box,
     windows,
 )
-from polymodal.learners.translator import Translator
-from polymodal.modalities.audio.codec import LogMel
-from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
-from polymodal.modalities.image.codec import Pixels
-from polymodal.modalities.image.encoders import ConvNet, ViT
 from polymodal.nn import SIZES
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import WordList
@@ -68,7 +67,7 @@ def test_a_changed_patch_changes_the_token_that_lies_there(encoder: Any, height:
         rows, columns = (round(y * height * 3), round(x * width * 2))
         spot[rows - 6 : rows + 6, columns - 4 : columns + 4] = g.integers(0, 255, 3)
         a, b = (net(codec.collate([codec.encode(c)])).values[0] for c in (grey, spot))
-        found = place(codec, "image", grey, "a.png", len(a))
+        found = MODALITIES["image"].place(codec, grey, "a.png", len(a))
         assert isinstance(found, Grid) and found.height * found.width == len(a)
         change = (a - b).norm(dim=1).detach().double().numpy()[None]
         heat = found.over(change, 90, 90)[0]
@@ -89,7 +88,7 @@ def test_a_token_depends_most_on_the_frames_of_its_seconds(encoder: Any, length:
     frames = codec.collate([codec.encode((noise, rate))])
     frames = Masked(frames.values.float().requires_grad_(), frames.mask)
     tokens = net(frames).values[0]
-    found = place(codec, "audio", (noise, rate), "a.wav", len(tokens))
+    found = MODALITIES["audio"].place(codec, (noise, rate), "a.wav", len(tokens))
     assert isinstance(found, Seconds) and len(found.edges) == len(tokens) + 1
     assert found.duration == pytest.approx(length, abs=1e-3) and found.edges[-2] < length <= found.edges[-1] + 1e-6
     step = found.edges[1] - found.edges[0]
@@ -104,9 +103,9 @@ def test_what_is_cut_off_is_no_part_of_the_seconds() -> None:
     codec = LogMel(8, seconds=1.0)
     codec.rate_ = 8000
     tokens = math.ceil(100 / 8)
-    found = place(codec, "audio", (np.zeros(24000, dtype=np.float32), 8000), "a.wav", tokens)
+    found = MODALITIES["audio"].place(codec, (np.zeros(24000, dtype=np.float32), 8000), "a.wav", tokens)
     assert isinstance(found, Seconds) and found.duration == 1.0 and found.edges[-1] == pytest.approx(1.04)
-    short = place(codec, "audio", (np.zeros(400, dtype=np.float32), 8000), "a.wav", 2)  # 5 frames by fours
+    short = MODALITIES["audio"].place(codec, (np.zeros(400, dtype=np.float32), 8000), "a.wav", 2)  # 5 frames by fours
     assert isinstance(short, Seconds) and np.allclose(short.edges, [0, 0.04, 0.08])
 
 
@@ -137,7 +136,7 @@ def test_tokens_of_frozen_networks(tmp_path: Path) -> None:
         codec = Frozen(HubImage(str(tmp_path / name)), tokens).fit([image], TINY)
         x = codec.encode(image)
         assert x is not None
-        found = place(codec, "image", image, None, len(x))
+        found = MODALITIES["image"].place(codec, image, None, len(x))
         assert isinstance(found, Grid) and (found.height, found.width, found.lead, found.pooled) == expected
         box = WHOLE if name == "vit" else (14 / 60, 0.1, 46 / 60, 0.9)
         assert np.allclose(found.box, box, atol=0.02)
@@ -153,7 +152,7 @@ def test_tokens_of_frozen_networks(tmp_path: Path) -> None:
     codec = Frozen(HubAudio(str(tmp_path / "whisper")), 10).fit([clip], TINY)
     x = codec.encode(clip)
     assert x is not None and len(x) == 10
-    found = place(codec, "audio", clip, None, 10)  # 0.4 s of sound, padded with silence to 1 s
+    found = MODALITIES["audio"].place(codec, clip, None, 10)  # 0.4 s of sound, padded with silence to 1 s
     assert isinstance(found, Seconds) and found.duration == pytest.approx(0.4)
     assert np.allclose(found.edges, np.arange(11) / 10)
     assert found.words(np.eye(10)[[1, 7]]) == ["0.10-0.20 s", "after the end"]

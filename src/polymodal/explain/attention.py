@@ -24,9 +24,10 @@ from polymodal.decoders.base import Decoding
 from polymodal.decoders.ctc import alignment
 from polymodal.errors import InputError
 from polymodal.explain.answers import answering
-from polymodal.explain.places import Place, place
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator, begun, ended
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.places import Place
 from polymodal.model import Model
 from polymodal.tasks.generate import references
 
@@ -213,7 +214,7 @@ def _place(model: Model, one: Table, view: str, tokens: int) -> Place:
     prep = model.preprocessor
     kind, columns = prep.schema.modalities()[prep.views[view]]
     codec, cell = prep.codecs[view], one.cells(columns[0])[0]
-    return place(codec, kind, resolve(cell, one.folder) if codec.takes_files else cell, cell, tokens)
+    return MODALITIES[kind].place(codec, resolve(cell, one.folder) if codec.takes_files else cell, cell, tokens)
 
 
 def _references(model: Model, table: Table, at: int) -> list[str]:

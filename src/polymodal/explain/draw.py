@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from polymodal.explain.attention import Explanation
-from polymodal.explain.places import Grid, Seconds
 from polymodal.modalities.audio.codec import log_mel
 from polymodal.modalities.audio.files import read
 from polymodal.modalities.image.files import picture
+from polymodal.modalities.places import Grid, Seconds
 from polymodal.view.plot import GREY, SHEET, Panel, around, axes_at, say, sheet
 from polymodal.view.text import cut, plain
 

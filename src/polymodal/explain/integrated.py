@@ -21,14 +21,10 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.explain.answers import Floats, answering
-from polymodal.explain.cells import Cut, Open
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.modalities.base import Encoder
-from polymodal.modalities.pretrained.hub import Hub
-from polymodal.modalities.tabular.encoders import Fields, FTTransformer, TabularMLP
-from polymodal.modalities.text.encoders import Embedding
-from polymodal.ops import widened
+from polymodal.modalities.segments import Cut, Open
 
 # A norm makes an answer of a direction, so that it jumps where the path leaves a baseline of 0: the path is cut where
 # such a jump would hide, and each stretch has steps of its own
@@ -79,7 +75,7 @@ def can(learner: Learner, cut: Cut) -> bool:
     if nets is None or len(views) < len(cut.views):
         return False
     floats = {v: x.x.values.is_floating_point() or x.blank is not None for v, x in views.items()}
-    return all(floats[v] or entrance(e) is not None for net in nets for v, e in _encoders(net) if v in views)
+    return all(floats[v] or e.entrance() is not None for net in nets for v, e in _encoders(net) if v in views)
 
 
 def integrated(
@@ -132,18 +128,6 @@ def _by_part(entries: Sequence[Entry], slopes: Sequence[Tensor], parts: int) -> 
     return out
 
 
-def entrance(encoder: nn.Module) -> nn.Module | None:
-    """The module of an encoder whose output is the first continuous thing; None for one that reads numbers."""
-    if isinstance(encoder, TabularMLP | FTTransformer):
-        return encoder.split
-    if isinstance(getattr(encoder, "embedding", None), Embedding):
-        return encoder.embedding  # type: ignore[return-value]
-    if isinstance(encoder, Hub) and encoder.kind in ("text", ""):
-        table = encoder.network.get_input_embeddings()  # type: ignore[operator]
-        return table if isinstance(table, nn.Embedding) else None
-    return None
-
-
 def _encoders(net: Learner) -> Iterator[tuple[str, Encoder]]:
     yield from net.encoders.items()  # type: ignore[union-attr, operator]
 
@@ -156,7 +140,7 @@ def _entries(learner: Learner, inputs: Mapping[str, Masked], cut: Cut) -> Iterat
             view = cut.views.get(v)
             if not isinstance(view, Open):
                 continue
-            if (module := entrance(encoder)) is not None:
+            if (module := encoder.entrance()) is not None:
                 yield _within(v, module, encoder, inputs[v], view)
             elif v not in raw:
                 raw.add(v)
@@ -166,19 +150,14 @@ def _entries(learner: Learner, inputs: Mapping[str, Masked], cut: Cut) -> Iterat
 
 
 @torch.no_grad()
-def _within(v: str, module: nn.Module, encoder: nn.Module, x: Masked, view: Open) -> Entry:
+def _within(v: str, module: nn.Module, encoder: Encoder, x: Masked, view: Open) -> Entry:
     """The entry at a module, whose output is seen once."""
     seen: list[Tensor] = []
     hook = module.register_forward_hook(lambda _, args, out: seen.append(opened(out)))
     encoder(x)
     hook.remove()
     (values,) = seen
-    if isinstance(module, Fields):  # numbers, then the embedding of each category
-        nominal = view.owner[module.nominal]
-        width = (values.shape[1] - len(module.numeric)) // max(1, len(nominal))
-        owner = torch.cat([view.owner[module.numeric], nominal.repeat_interleave(width)])
-    else:
-        owner = widened(view.owner, values.ndim - 1).expand(values.shape[1:])
+    owner = encoder.owners(view.owner, values)
     # what is of no part, as the marks around a text, stays as it is
     return Entry(v, module, values, torch.where(owner[None] < 0, values, torch.zeros_like(values)), owner)
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from polymodal.explain.attention import Explanation
 from polymodal.explain.draw import WORDS, scaled, spectrogram, thumbnail
-from polymodal.explain.places import Grid, Seconds, Sequence
 from polymodal.modalities.audio.files import read
+from polymodal.modalities.places import Grid, Seconds, Sequence
 from polymodal.view.text import figure, plain, signed
 
 LARGEST = 1_000_000  # bytes of a page

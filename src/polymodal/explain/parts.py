@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 
 from polymodal.batch import Masked
 from polymodal.data.preprocess import Rows
-from polymodal.data.table import Table, resolve
+from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.explain import answers
 from polymodal.explain.answers import Floats
 from polymodal.explain.attention import position
-from polymodal.explain.cells import Closed, Cut, cut_up
 from polymodal.explain.faithful import FEWEST, Faithfulness, correlation, faithfulness, randomised
 from polymodal.explain.integrated import STEPS, can, integrated, logits, networks
-from polymodal.explain.places import Place
 from polymodal.explain.rollout import encoded, onto, rollout
 from polymodal.learners.base import Learner
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.places import Place
+from polymodal.modalities.segments import Closed, Cut
 from polymodal.model import Model
 from polymodal.nn import Named
 
@@ -130,12 +131,11 @@ def attribute_rows(
     kind, columns = model.preprocessor.schema.modalities()[modality]
     named = table.cells(columns[0])[index]
     codecs = {v: model.preprocessor.codecs[v] for v in views}
-    cell = resolve(named, table.folder) if any(c.takes_files for c in codecs.values()) else named
-    if kind == "tabular":
-        cell = {c: table.cells(c)[index] for c in columns}
+    files = any(c.takes_files for c in codecs.values())
+    (cell,) = model.preprocessor.schema.cells(table.take([index]), modality, files)
     device = next((p.device for p in model.learner.parameters()), torch.device("cpu"))
     inputs = rows.only(model.learner.reads).batch([index]).to(device).inputs
-    cut = cut_up(kind, codecs, {v: inputs[v] for v in views}, cell, named)
+    cut = MODALITIES[kind].cut(codecs, {v: inputs[v] for v in views}, cell, named)
     at = int(answers.chosen(model.task, model.logits(rows.take([index])), output)[0])
     one = Row(model, inputs, views[0], kind, cut, at)
     how = method if method != "auto" else "integrated-gradients" if _smooth(model, cut) else "occlusion"

@@ -8,8 +8,8 @@ import numpy as np
 from polymodal.explain.draw import lit, spectrogram, thumbnail
 from polymodal.explain.overall import Overall
 from polymodal.explain.parts import Attribution
-from polymodal.explain.places import Grid, Seconds
 from polymodal.explain.reasons import Reasons, faith, named
+from polymodal.modalities.places import Grid, Seconds
 from polymodal.view.plot import GREY, SHEET, Panel, around, axes_at, say, sheet
 from polymodal.view.text import cut, figure, plain, signed
 

@@ -16,7 +16,7 @@ from polymodal.explain.attention import position
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.explain.nearest import FUSED, Nearest, Neighbour, Shown, nearest, shown
 from polymodal.explain.parts import METHODS, Attribution, attribute_rows
-from polymodal.explain.places import Columns, Words
+from polymodal.modalities.places import Columns, Words
 from polymodal.model import Model
 from polymodal.view.text import SMALL, figure, signed
 

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.explain.answers import Floats
-from polymodal.explain.cells import Cut, Open
-from polymodal.explain.places import Grid, Seconds, place
 from polymodal.fusion.attention import CrossAttention, JointAttention
 from polymodal.fusion.base import Fusion
 from polymodal.fusion.crossmodal import MulT
 from polymodal.fusion.latent import MBT, Perceiver, Recurrent
+from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec
+from polymodal.modalities.places import Grid, Seconds
+from polymodal.modalities.segments import Cut, Open
 from polymodal.nn import Attention, Pool
 from polymodal.ops import masked_mean, masked_softmax, shares, zeroed
 
@@ -109,13 +110,13 @@ def onto(share_t: Floats, cut: Cut, view: str, codec: Codec, kind: str) -> Float
     """
     where, found = cut.where, cut.views[view]
     if isinstance(where, Grid):
-        grid = place(codec, kind, where.cell, where.name, len(share_t))
+        grid = MODALITIES[kind].place(codec, where.cell, where.name, len(share_t))
         if isinstance(grid, Grid) and grid.height * grid.width > 1:
             fine = grid.over(share_t[None], FINE * where.height, FINE * where.width)[0]
             cells = fine.reshape(where.height, FINE, where.width, FINE).sum((1, 3)).reshape(-1)
             return np.asarray(cells / max(float(cells.sum()), 1e-12) * share_t.sum())
     elif isinstance(where, Seconds) and len(share_t) > 1:
-        times = place(codec, kind, where.cell, where.name, len(share_t))
+        times = MODALITIES[kind].place(codec, where.cell, where.name, len(share_t))
         if isinstance(times, Seconds):
             return np.asarray(share_t @ overlap(times.edges, where.edges))
     elif isinstance(found, Open) and len(share_t) > 1:

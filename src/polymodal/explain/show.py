@@ -12,8 +12,8 @@ from polymodal.explain.nearest import FUSED, Neighbour, Shown, Space
 from polymodal.explain.overall import Overall, Summary, strongest
 from polymodal.explain.page import Detail, encoded, heard, rendered, shade, small, sound, uri
 from polymodal.explain.parts import Attribution
-from polymodal.explain.places import Columns, Grid, Seconds, Steps, Words
 from polymodal.explain.reasons import Reasons, faith, named
+from polymodal.modalities.places import Columns, Grid, Seconds, Steps, Words
 from polymodal.view.text import SMALL, figure, plain, signed
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.nn import Size
+from polymodal.ops import widened
 from polymodal.spec import spec
 
 
@@ -99,6 +100,14 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def for_codec(cls, codec: Any, size: Size) -> Self:
         """The encoder that fits a fitted codec, of this size; its `dim` is ``size.dim``."""
+
+    def entrance(self) -> nn.Module | None:
+        """The module whose output is the first continuous thing, where the raw values are none, as ids of words."""
+        return None
+
+    def owners(self, owner: Tensor, values: Tensor) -> Tensor:
+        """The part of each value (1, ...) that the entrance gives, from the part of each raw value of a row."""
+        return widened(owner, values.ndim - 1).expand(values.shape[1:])
 
     @abstractmethod
     def forward(self, x: Masked) -> Masked:

@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 from polymodal.modalities.base import Codec, Encoder, Guess
 from polymodal.modalities.extractor import Extractor
 from polymodal.modalities.noise import Noises
+from polymodal.modalities.places import CELL, Place
 from polymodal.modalities.pretrained.codec import HubCodec
+from polymodal.modalities.segments import Codecs, Cut, Inputs, Segments, whole
 from polymodal.modalities.sizes import Measure
+
+SLOW = 16  # parts of a cell of which a pretrained network looks at every change
 
 
 class Modality(NamedTuple):
@@ -39,6 +43,7 @@ class Modality(NamedTuple):
     measure: Measure | None = None  # of one column
 
     noise: Noises | None = None  # what spoils its cells, for `robustness`
+    segments: Segments = Segments(1, whole)  # what of a cell explanations hide
 
     @property
     def codec(self) -> type[Codec]:
@@ -54,6 +59,20 @@ class Modality(NamedTuple):
         """The arguments of a codec for columns of these kinds, by name."""
         return {"columns": dict(columns)} if self.columns else {}
 
+    def cut(self, codecs: Codecs, xs: Inputs, cell: Any, name: Any) -> Cut:
+        """The parts of a cell. codecs, xs: of each view, its one row. name: the cell as the table has it."""
+        most = self.segments.most
+        few = min(most, SLOW) if any(c.batched for c in codecs.values()) else most
+        return self.segments.cut(codecs, xs, cell, _label(name), few)
+
+    def place(self, codec: Codec, cell: Any, name: Any, tokens: int) -> Place:
+        """Where the `tokens` of a cell lie that `codec` has read. name: the cell as the table has it."""
+        return self.segments.place(codec, cell, _label(name), tokens)
+
     def guess(self, cells: Sequence[Any]) -> tuple[str, Guess]:
         """What a column with these cells is, if it is this modality's, and how sure that is; see `Codec.accepts`."""
         return (self.kind, self.codec.accepts(cells)) if self.column_kind is None else self.column_kind(cells)
+
+
+def _label(name: Any) -> str:
+    return name[:CELL] if isinstance(name, str) else ""

@@ -14,8 +14,8 @@ from polymodal.explain.draw import lit, scaled, thumbnail
 from polymodal.explain.nearest import nearest
 from polymodal.explain.page import encoded, uri
 from polymodal.explain.parts import Attribution, attribute_rows
-from polymodal.explain.places import Columns, Grid, Seconds, Steps
-from polymodal.explain.places import Words as Written
+from polymodal.modalities.places import Columns, Grid, Seconds, Steps
+from polymodal.modalities.places import Words as Written
 from polymodal.report.blocks import Block, Facts, Heat, Marked, signed, small
 from polymodal.report.study import Study, sampled
 from polymodal.view.text import short, tail

@@ -18,10 +18,10 @@ from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
 from polymodal.explain.draw import spectrogram, thumbnail
 from polymodal.explain.page import encoded, sound, uri
-from polymodal.explain.places import Seconds
 from polymodal.modalities.arrays import array
 from polymodal.modalities.audio.files import samples
 from polymodal.modalities.base import missing
+from polymodal.modalities.places import Seconds
 from polymodal.modalities.series.codec import numbers as readings
 from polymodal.view.text import plain, short, tail
 

@@ -7,6 +7,7 @@ from polymodal.modalities.audio.files import RECORDINGS
 from polymodal.modalities.audio.hub import HubAudio
 from polymodal.modalities.audio.measure import MEASURE
 from polymodal.modalities.audio.noise import NOISES
+from polymodal.modalities.audio.segments import SEGMENTS
 from polymodal.modalities.record import Modality
 
 AUDIO = Modality(
@@ -20,4 +21,5 @@ AUDIO = Modality(
     recurs=True,
     measure=MEASURE,
     noise=NOISES,
+    segments=SEGMENTS,
 )

@@ -7,6 +7,7 @@ from polymodal.modalities.image.files import PICTURES
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.image.measure import MEASURE
 from polymodal.modalities.image.noise import NOISES
+from polymodal.modalities.image.segments import SEGMENTS
 from polymodal.modalities.image.visual_words import KeypointWords, VisualWords
 from polymodal.modalities.record import Modality
 
@@ -28,4 +29,5 @@ IMAGE = Modality(
     recurs=True,
     measure=MEASURE,
     noise=NOISES,
+    segments=SEGMENTS,
 )

@@ -148,6 +148,13 @@ class Hub(Encoder):
         """The network that the codec prepares cells for."""
         return cls(codec.source, size.dim, kind=codec.kind)
 
+    def entrance(self) -> nn.Module | None:
+        """The embedding of its ids, where it reads such."""
+        if self.kind not in ("text", ""):
+            return None
+        table = self.network.get_input_embeddings()  # type: ignore[operator]
+        return table if isinstance(table, nn.Embedding) else None
+
     def train(self, mode: bool = True) -> Self:
         """As of any module, but batch norm stays in eval()."""
         super().train(mode)

@@ -8,6 +8,7 @@ from polymodal.modalities.series.features import Canonical, Correlations, Series
 from polymodal.modalities.series.measure import MEASURE
 from polymodal.modalities.series.noise import NOISES
 from polymodal.modalities.series.physiology import Electrodermal, HeartRate
+from polymodal.modalities.series.segments import SEGMENTS
 
 SERIES = Modality(
     kind="series",
@@ -27,4 +28,5 @@ SERIES = Modality(
     recurs=True,
     measure=MEASURE,
     noise=NOISES,
+    segments=SEGMENTS,
 )

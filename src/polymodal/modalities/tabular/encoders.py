@@ -18,7 +18,23 @@ from polymodal.nn import Block, Size
 from polymodal.ops import zeroed
 
 
-class TabularMLP(Encoder):
+class Reader(Encoder):
+    """What networks that read fields share."""
+
+    split: "Fields"
+
+    def entrance(self) -> nn.Module:
+        """What takes the fields apart."""
+        return self.split
+
+    def owners(self, owner: Tensor, values: Tensor) -> Tensor:
+        """Of numbers, then of the embedding of each category."""
+        nominal = owner[self.split.nominal]
+        width = (values.shape[1] - len(self.split.numeric)) // max(1, len(nominal))
+        return torch.cat([owner[self.split.numeric], nominal.repeat_interleave(width)])
+
+
+class TabularMLP(Reader):
     """All fields of a row -> one token (B, 1, dim), by residual perceptron layers.
 
     In: numbers, one presence bit a field, and an embedding of each category. Then `layers` times
@@ -59,7 +75,7 @@ class TabularMLP(Encoder):
         return Masked(zeroed(Masked(self.norm(y_bd)[:, None], mask)), mask)
 
 
-class FTTransformer(Encoder):
+class FTTransformer(Reader):
     """One token a field (B, F, dim), which then attend to each other. Gorishniy et al. 2021.
 
     Token of field j: bias_j + x_j weight_j for a number, bias_j + embedding_j[x_j] for a category; a missing

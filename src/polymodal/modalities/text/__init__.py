@@ -8,6 +8,7 @@ from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, S
 from polymodal.modalities.text.hub import HubText
 from polymodal.modalities.text.measure import MEASURE
 from polymodal.modalities.text.noise import NOISES
+from polymodal.modalities.text.segments import SEGMENTS
 
 SAMPLE = 200  # cells that are looked at for a space
 
@@ -31,4 +32,5 @@ TEXT = Modality(
     tells={"text": "words"},
     measure=MEASURE,
     noise=NOISES,
+    segments=SEGMENTS,
 )

@@ -62,6 +62,10 @@ class Text(Codec):
             return Guess(0.5, reason)
         return Guess(0.1 + 0.2 * distinct * (len(texts) >= 10), reason)
 
+    @abstractmethod
+    def offsets(self, cell: Any, text: str) -> list[tuple[int, int]] | None:
+        """Where in `text`, a longer `cut` of the cell, each token lies; None where that can't be told."""
+
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """Ids (B, T) and the mask (B, T)."""
         return pad(cells, torch.zeros(0, dtype=torch.long))
@@ -106,6 +110,12 @@ class Words(Text):
         known = self._index[1]
         return torch.tensor([known.get(w, UNKNOWN) for w in words]) if words else None
 
+    def offsets(self, cell: Any, text: str) -> list[tuple[int, int]] | None:
+        """The spans of its words; None where the lower case is longer, as of a few letters, so that places shift."""
+        read = cut(cell, CHARACTERS_A_TOKEN * self.length_)
+        lower = read.lower()
+        return [m.span() for m in WORD.finditer(lower)][: self.length_] if len(lower) == len(read) else None
+
 
 class Bytes(Text):
     """A text -> its UTF-8 bytes (T,), up to four times `size.tokens`. No vocabulary to learn or to miss."""
@@ -126,6 +136,10 @@ class Bytes(Text):
         """Bytes (T,) int64, T <= length_; None for an empty text."""
         text = cut(cell, self.length_)
         return torch.tensor(list(text.encode()[: self.length_])) if text else None
+
+    def offsets(self, cell: Any, text: str) -> list[tuple[int, int]]:
+        """Each byte lies at its character."""
+        return [(i, i + 1) for i, c in enumerate(cut(cell, self.length_)) for _ in c.encode()][: self.length_]
 
 
 class Pieces(Text):
@@ -166,6 +180,11 @@ class Pieces(Text):
         """Ids (T,) int64, T <= length_; None for an empty text."""
         text = cut(cell, CHARACTERS_A_TOKEN * self.length_)
         return torch.tensor(self._tokenizer().encode(text).ids[: self.length_]) if text else None
+
+    def offsets(self, cell: Any, text: str) -> list[tuple[int, int]]:
+        """As the tokenizer says."""
+        read = self._tokenizer().encode(cut(cell, CHARACTERS_A_TOKEN * self.length_))
+        return [(int(i), int(j)) for i, j in read.offsets][: self.length_]
 
     def _tokenizer(self) -> Any:
         if self._loaded[0] is not self.tokenizer_:

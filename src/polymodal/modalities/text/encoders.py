@@ -32,7 +32,17 @@ class Embedding(nn.Module):
         return Masked(zeroed(Masked(self.drop(self.table(zeroed(x))), x.mask)), x.mask)
 
 
-class TextConv(Encoder):
+class Reader(Encoder):
+    """What networks that read ids share."""
+
+    embedding: Embedding
+
+    def entrance(self) -> nn.Module:
+        """The embedding of its ids."""
+        return self.embedding
+
+
+class TextConv(Reader):
     """Embedding, then `layers` residual convolutions over three neighbouring tokens.
 
     x + dropout(conv(GELU(norm(x)))), norm over channels; after Kim 2014 and Kalchbrenner et al. 2014.
@@ -64,7 +74,7 @@ class TextConv(Encoder):
         return Masked(y, mask)
 
 
-class TextBag(Encoder):
+class TextBag(Reader):
     """Embedding alone: a mean over its tokens is the bag of embeddings. Strong on few rows.
 
     Joulin et al. 2017 (fastText).
@@ -86,7 +96,7 @@ class TextBag(Encoder):
         return y
 
 
-class TextGRU(Encoder):
+class TextGRU(Reader):
     """Embedding, then gated recurrent units in both directions, side by side in `dim`. Cho et al. 2014.
 
     Real tokens are moved to the front, so that a hole in the mask is as if it were not there.
@@ -133,7 +143,7 @@ class Recurrence(nn.Module):
         return y
 
 
-class TextTransformer(Encoder):
+class TextTransformer(Reader):
     """Embedding and positions, `layers` transformer blocks, a norm. Vaswani et al. 2017, pre-norm."""
 
     def __init__(self, vocabulary: int, dim: int, *, layers: int = 2, heads: int = 4, dropout: float = 0.1) -> None:

@@ -42,6 +42,16 @@ class HubText(HubCodec):
             ids = tokenizer(text, truncation=True, max_length=self.length_)["input_ids"]
         return torch.tensor(ids, dtype=torch.int64) if ids else None
 
+    def offsets(self, cell: Any, text: str) -> list[tuple[int, int]] | None:
+        """Where in `text`, the cell from its first character on, each token lies; None where that can't be told."""
+        own = str(cell)[: CHARACTERS * self.length_].strip()
+        tokenizer = processor(self.source, "text")
+        if own not in text[: len(own)] or not tokenizer.is_fast:
+            return None
+        with LOCK:
+            read = tokenizer(own, truncation=True, max_length=self.length_, return_offsets_mapping=True)
+        return [(int(i), int(j)) for i, j in read["offset_mapping"]]
+
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """int64 (B, T) and the (B, T) mask."""
         return pad(cells, torch.zeros(0, dtype=torch.int64))

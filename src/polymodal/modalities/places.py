@@ -3,33 +3,19 @@
 Axes: w word, s token of a modality, h row and x column of a grid.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-
-from polymodal.modalities.audio.codec import HOP, LogMel
-from polymodal.modalities.audio.files import samples
-from polymodal.modalities.audio.hub import HubAudio
-from polymodal.modalities.base import Codec
-from polymodal.modalities.image.files import picture
-from polymodal.modalities.image.hub import HubImage
-from polymodal.modalities.pretrained.hub import Frozen
-from polymodal.modalities.pretrained.network import look
-from polymodal.modalities.pretrained.source import network, processor
 
 Floats = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-LEADS = (0, 1, 2, 5)  # tokens ahead of the grid: none, a class token, with distillation's, with four registers
 THIRDS = (("upper left", "top", "upper right"), ("left", "centre", "right"), ("lower left", "bottom", "lower right"))
 CLEAR = 2.0  # a ninth of the picture that gets less than this times its share of the area is no place to name
 THIRD = 16  # places along a third of a side, when a window is moved over the picture
 SPREAD = 0.45  # of the clip: half of an even attention takes half of it
-RAMP = 512  # pixels of the longer side
 CELL = 200  # characters of a cell that are kept as its name
 
 
@@ -200,93 +186,6 @@ class Steps(NamedTuple):
 Place = Grid | Seconds | Sequence | Columns | Words | Steps
 
 
-def place(codec: Codec, kind: str, cell: Any, name: Any, tokens: int) -> Place:
-    """Where the `tokens` of a cell lie that `codec` has read. kind: of the column. name: the cell in the table."""
-    label = str(name)[:CELL] if not hasattr(name, "__array__") and isinstance(name, str) else ""
-    if kind == "image":
-        return _grid(codec, cell, label, tokens) or Sequence(tokens)
-    if kind == "audio":
-        return _seconds(codec, cell, label, tokens) or Sequence(tokens)
-    return Sequence(tokens)
-
-
-# --- pictures -----------------------------------------------------------------------------------------
-
-
-def _grid(codec: Codec, cell: Any, name: str, tokens: int) -> Grid | None:
-    width, height = picture(cell).size
-    inner = codec.inner if isinstance(codec, Frozen) else codec
-    box = seen_box(inner, width, height) if isinstance(inner, HubImage) else WHOLE
-    if tokens == 1:
-        return Grid(cell, name, 1, 1, 0, box)
-    side = (int(getattr(inner, "height_", height)), int(getattr(inner, "width_", width)))
-    if isinstance(codec, Frozen):
-        return _pooled(codec, cell, name, tokens, side, box)
-    found = grid_of(tokens, *side)
-    return None if found is None else Grid(cell, name, *found, box)
-
-
-def _pooled(codec: Frozen, cell: Any, name: str, tokens: int, side: tuple[int, int], box: Box) -> Grid | None:
-    """The grid of a frozen network, of which neighbours may have been averaged: the network is asked once more."""
-    with torch.no_grad():
-        seen = look(network(codec.source, "image").module, codec.inner.collate([codec.inner.encode(cell)]))
-    count = seen.tokens.values.shape[1]
-    if seen.grid is not None:
-        if count == tokens:
-            return Grid(cell, name, *seen.grid, 0, box)
-        h = min(seen.grid[0], max(1, math.isqrt(codec.tokens * seen.grid[0] // seen.grid[1])))
-        return Grid(cell, name, h, tokens // h, 0, box)
-    found = grid_of(count, *side)
-    return None if found is None else Grid(cell, name, *found, box, 0 if count == tokens else count)
-
-
-def grid_of(tokens: int, height: int, width: int) -> tuple[int, int, int] | None:
-    """Rows, columns and leading tokens of a network that makes `tokens` of height x width pixels; None if unknown.
-
-    Tried are equal strides along both sides, powers of two first, then the pair of factors with the nearest aspect
-    ratio, if it is within a factor of 1.5.
-
-    >>> grid_of(49, 224, 224), grid_of(197, 224, 224), grid_of(6 * 7, 48, 55), grid_of(12, 30, 40)
-    ((7, 7, 0), (14, 14, 1), (6, 7, 0), (3, 4, 0))
-    """
-    strides = sorted(range(1, max(height, width) + 1), key=lambda s: (s & (s - 1) != 0, s))
-    for lead in LEADS:
-        for s in strides:
-            for h, w in ((-(-height // s), -(-width // s)), (height // s, width // s)):
-                if h * w == tokens - lead > 0:
-                    return h, w, lead
-    pairs = [(h, tokens // h) for h in range(1, tokens + 1) if tokens % h == 0]
-    far = [abs(math.log(w / h * height / width)) for h, w in pairs]
-    nearest = int(np.argmin(far))
-    return (*pairs[nearest], 0) if far[nearest] <= math.log(1.5) else None
-
-
-def seen_box(codec: HubImage, width: int, height: int) -> Box:
-    """What of a width x height picture a network's own processor keeps (many cut out the centre).
-
-    It is shown a picture whose red says how far right a pixel is and whose green how far down, so that the outermost
-    pixels that come out tell where they come from; black and white tell how it scales values.
-    """
-    scale = RAMP / max(width, height)
-    w, h = max(2, round(width * scale)), max(2, round(height * scale))
-    ramp = np.zeros((h, w, 3))
-    ramp[..., 0] = (np.arange(w) + 0.5) / w
-    ramp[..., 1] = ((np.arange(h) + 0.5) / h)[:, None]
-    shown = [(np.full_like(ramp, v) if v is not None else ramp) * 255 for v in (0, 1, None)]
-    black, white, out = (codec.encode(Image.fromarray(x.round().astype(np.uint8))) for x in shown)
-    assert black is not None and white is not None and out is not None
-    share = ((out - black) / (white - black)).double()
-    (left, right), (top, bottom) = _ends(share[0].mean(0)), _ends(share[1].mean(1))
-    return left, top, right, bottom
-
-
-def _ends(at: torch.Tensor) -> tuple[float, float]:
-    """The outer edges of pixels whose centres are at these places; 0 and 1 where they are as near as one can tell."""
-    half_pixel = float(at[-1] - at[0]) / (len(at) - 1) / 2
-    low, high = float(at[0]) - half_pixel, float(at[-1]) + half_pixel
-    return (0.0 if low < 0.02 else low), (1.0 if high > 0.98 else high)
-
-
 def _ninth(share_yx: Floats) -> str:
     """The name of the place where a window of a third of each side gets most, by the third that its centre is in."""
     total = np.pad(share_yx.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -312,32 +211,6 @@ def windows(tokens: int, count: int) -> Floats:
         start, stop = i * count // tokens, -(-(i + 1) * count // tokens)
         out[i, start:stop] = 1 / (stop - start)
     return out
-
-
-# --- recordings ---------------------------------------------------------------------------------------
-
-
-def _seconds(codec: Codec, cell: Any, name: str, tokens: int) -> Seconds | None:
-    inner = codec.inner if isinstance(codec, Frozen) else codec
-    limit = float(getattr(inner, "seconds", math.inf))
-    x_nc, rate = samples(cell, min(limit, 3600.0))
-    duration = min(len(x_nc) / rate, limit)
-    step = _step(inner, duration, tokens)
-    return None if step is None else Seconds(cell, name, [i * step for i in range(tokens)] + [step * tokens], duration)
-
-
-def _step(codec: Codec, duration: float, tokens: int) -> float | None:
-    """Seconds from one token to the next; None where a network's tokens are no sequence in time."""
-    if isinstance(codec, HubAudio) and codec.shape_:  # a spectrogram of fixed length, silence after the clip's end
-        length = getattr(processor(codec.source, "audio"), "chunk_length", None)
-        return None if length is None else float(length) / tokens
-    if isinstance(codec, LogMel):
-        frames = math.ceil(round(duration / HOP, 6))
-        for halvings in range(12):
-            stride = 1 << halvings
-            if -(-frames // stride) == tokens:
-                return HOP * stride
-    return duration / tokens
 
 
 def half(a_s: Floats) -> tuple[int, int]:

@@ -1,0 +1,117 @@
+"""How a cell is cut into parts, and how a model is shown the cell without some of them.
+
+    cell --cut--> words, patches, seconds, segments, columns, dimensions --hide--> the cell's views without these
+
+A view that a network reads is hidden where it is read: a False in its mask, so that the part is as absent as an empty
+cell; a picture has no mask of pixels and shows the training mean instead. A view that an extractor or a frozen network
+makes of the whole cell is made again of a changed cell: words cut out, a patch in the mean colour, silence, gaps.
+
+Axes: p set of hidden parts, s part.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.errors import Unreadable
+from polymodal.modalities.base import Codec
+from polymodal.modalities.places import Place, Sequence
+from polymodal.ops import widened
+
+Away = NDArray[np.bool_]  # (P, S) True where a part is hidden
+Codecs = Mapping[str, Codec]
+Inputs = Mapping[str, Masked]  # of one row
+
+
+class Open(NamedTuple):
+    """A view that is hidden where it is read.
+
+    x: its one row. owner: the part that each place belongs to, -1 for none: of the shape of the row's mask; where
+    `blank` is given, of a shape that broadcasts to the row's values, which are then replaced by it.
+    """
+
+    x: Masked
+    owner: Tensor
+    blank: Tensor | None = None
+
+    def hidden(self, away: Away) -> Masked:
+        """(P, ...) the row without those parts."""
+        away_ps = torch.from_numpy(np.pad(away, ((0, 0), (0, 1)))).to(self.owner.device)  # the last is that of no part
+        gone = away_ps[:, self.owner]
+        values, mask = (v.expand(len(away), *v.shape[1:]) for v in self.x)
+        if self.blank is None:
+            return Masked(values, mask & ~gone)
+        return Masked(torch.where(gone, self.blank.to(values.dtype), values), mask)
+
+    def there(self, parts: int) -> NDArray[np.bool_]:
+        """(S,) True for the parts of which the row has a real value."""
+        shape = self.owner.shape if self.blank is None else self.x.values.shape[1:]
+        real = widened(self.x.mask[0], len(shape)).expand(shape) & (self.owner >= 0)
+        out = np.zeros(parts, dtype=bool)
+        out[self.owner.expand(shape)[real].cpu().numpy()] = True
+        return out
+
+    def owners(self) -> Tensor:
+        """The part of every value of the row."""
+        shape = self.x.values.shape[1:]
+        return (self.owner if self.blank is not None else widened(self.owner, len(shape))).expand(shape)
+
+
+class Closed:
+    """A view that is made again of the changed cell. changed: from (S,) hidden parts to the cell without them."""
+
+    def __init__(self, codec: Codec, changed: Callable[[NDArray[np.bool_]], Any], device: torch.device) -> None:
+        self.codec, self.changed, self.device = codec, changed, device
+        self.known: dict[bytes, Tensor | None] = {}
+
+    def hidden(self, away: Away) -> Masked:
+        """(P, ...) the view of each changed cell; what can't be read of one is absent. Each is made once."""
+        new = {a.tobytes(): a for a in away if a.tobytes() not in self.known}
+        made = self.codec.encode_batch([self.changed(a) for a in new.values()]) if new else []
+        self.known |= {k: None if isinstance(v, Unreadable) else v for k, v in zip(new, made, strict=True)}
+        return self.codec.collate([self.known[a.tobytes()] for a in away]).to(self.device)
+
+
+class Cut(NamedTuple):
+    """A cell in parts: where they lie, how many they are, and each of its views."""
+
+    where: Place
+    parts: int
+    views: dict[str, Open | Closed]
+
+
+def views(
+    codecs: Codecs, xs: Inputs, opened: Callable[[str, Codec, Masked], Open | None], changed: Any
+) -> dict[str, Open | Closed]:
+    """Each view as it can be hidden: where it is read, or else by changing the cell."""
+    out: dict[str, Open | Closed] = {}
+    for v, codec in codecs.items():
+        found = opened(v, codec, xs[v])
+        out[v] = Closed(codec, changed, xs[v].mask.device) if found is None else found
+    return out
+
+
+class Segments(NamedTuple):
+    """How cells of a kind are cut. most: parts of a cell.
+
+    cut(codecs, xs, cell, label, most): the parts; codecs, xs: of each view, its one row; label: the cell's name in the
+    table. place(codec, cell, label, tokens): where the tokens lie that an encoder makes of what the codec has read.
+    """
+
+    most: int
+    cut: Callable[[Codecs, Inputs, Any, str, int], Cut]
+    place: Callable[[Codec, Any, str, int], Place] = lambda codec, cell, label, tokens: Sequence(tokens)
+
+
+def whole(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
+    """A cell in one part, which is all of it."""
+
+    def opened(view: str, codec: Codec, x: Masked) -> Open:
+        return Open(x, torch.zeros(x.mask.shape[1:], dtype=torch.long, device=x.mask.device))
+
+    return Cut(Sequence(1), 1, views(codecs, xs, opened, lambda away: None if away.all() else cell))
