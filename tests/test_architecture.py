@@ -40,6 +40,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "__main__",
 ]
 PARTS = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+BRANCHES = 141  # questions after one of our own classes, outside the package that defines it; may only fall
 LEVEL = {name: i for i, line in enumerate(LEVELS) for name in line.split()}
 HEAVY = {"torch", "pandas", "PIL", "transformers", "sklearn", "scipy", "soundfile", "accelerate"}
 MAIN = "try:\n  main()\nexcept SystemExit as e:\n  assert not e.code"
@@ -83,6 +84,45 @@ def test_the_parser_of_imports_sees_every_form() -> None:
     inner = "def f():\n    from polymodal import nn, fit\n    from polymodal.data.table import Table"
     source = f"import torch, polymodal.ops as o\nimport polymodal\n{inner}"
     assert sorted(imported(source)) == ["data", "nn", "ops", "polymodal", "polymodal"]
+
+
+def own_classes(sources: dict[str, str]) -> dict[str, set[str]]:
+    """The classes that these sources define, by name: the packages that define one of that name."""
+    out: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                out.setdefault(node.name, set()).add(name.partition("/")[0])
+    return out
+
+
+def branches(sources: dict[str, str]) -> list[str]:
+    """Where a source asks isinstance or issubclass of a class of another package: file, line and class."""
+    own, out = own_classes(sources), []
+    for name, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            match node:
+                case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, asked]):
+                    parts = list(ast.walk(asked))
+                    named = {x.id for x in parts if isinstance(x, ast.Name)}
+                    named |= {x.attr for x in parts if isinstance(x, ast.Attribute)}
+                    foreign = sorted(n for n in named if n in own and name.partition("/")[0] not in own[n])
+                    out += [f"{name}:{node.lineno} {n}" for n in foreign]
+    return out
+
+
+def test_who_asks_what_class_a_thing_has_asks_it_in_the_package_that_made_it() -> None:
+    """Elsewhere a method or a capability is asked. BRANCHES is the number of the day, lowered with each that goes."""
+    found = branches({p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in FILES})
+    assert len(found) <= BRANCHES, "\n".join([f"{len(found)} branches, {BRANCHES} allowed", *found])
+
+
+def test_the_counter_of_branches_sees_every_form() -> None:
+    a = "class A: ...\nclass B: ...\nisinstance(x, A)"
+    b = "isinstance(x, A | B)\nisinstance(x, (int, a.A))\nissubclass(type(x), B) and isinstance(x, int | str)"
+    assert [x.split() for x in branches({"a/one.py": a, "b/two.py": b})] == [
+        ["b/two.py:1", "A"], ["b/two.py:1", "B"], ["b/two.py:2", "A"], ["b/two.py:3", "B"]
+    ]  # fmt: skip
 
 
 def concrete(folder: str, base: type) -> set[type]:
