@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from polymodal import folder as folder_format
+from polymodal import objectives
 from polymodal.batch import Masked
 from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Preprocessor, Rows
-from polymodal.data.references import gathered
 from polymodal.data.table import Table, chunks
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
@@ -268,9 +268,7 @@ class Model:
         Raises InputError where the table lacks the target, or no row has a label.
         """
         check(self.task, self.calibration, coverage, abstain)
-        table = Table.read(table)
-        if "write" in self.task.capabilities:
-            table = gathered(table, self.preprocessor.schema)
+        table = objectives.of(self.task).rows(Table.read(table), self.preprocessor.schema)
         rows = self.preprocessor.encode(
             table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=quiet
         )

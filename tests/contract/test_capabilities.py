@@ -71,7 +71,7 @@ def test_capabilities_are_true(case: str) -> None:
                 ask(task, logits, target)
     assert ("confusion" in task.capabilities) == (task.confusion(logits, target) is not None)
     assert ("residuals" in task.capabilities) == (task.link == "identity")
-    assert ("write" in task.capabilities) == (task.name == "generate")
+    assert ("decode" in task.capabilities) == (task.name == "generate")
 
 
 def test_each_capability_is_one_of_some_task_and_not_of_all() -> None:
@@ -95,7 +95,7 @@ def test_a_cell_has_labels_or_numbers(case: str) -> None:
 def test_a_label_differs_from_another_and_not_from_itself(case: str) -> None:
     task, cells, _, _ = labelled(case)
     found = {i: [j for j in range(len(cells)) if task.differs(cells[j], cells[i])] for i in range(len(cells))}
-    if task.columns is not None or "write" in task.capabilities:
+    if task.columns is not None or "decode" in task.capabilities:
         assert not any(found.values())
         return
     assert all(i not in others for i, others in found.items()) and any(found.values())
@@ -252,7 +252,7 @@ def test_extremes_are_of_rows(case: str) -> None:
         assert not np.isnan(kind.order).any()
 
 
-@able("compare")
+@able("explain_parts")
 def test_the_best_row_is_better_than_the_worst(case: str) -> None:
     """By the loss of each row alone, without class weights."""
     task, cells, logits, target = labelled(case, scale=4.0)

@@ -37,9 +37,9 @@ class Predict(Objective):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Fusions and features are searched and compared; a teacher's logits can be learned from."""
+        """Those of the task; fusions and features are searched and compared, a teacher's logits can be learned from."""
         alone = self.colearning.cyclic is not None
-        return frozenset({"compare", "distill", "colearning"} | (set() if alone else {"search"}))
+        return self.task.capabilities | {"compare", "distill", "colearning"} | (set() if alone else {"search"})
 
     def fitted(self, cells: Sequence[Any]) -> Self:
         """With a copy of the task that has learned from the cells."""

@@ -54,8 +54,8 @@ class Write(Objective):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Texts are decoded."""
-        return frozenset({"decode"})
+        """Those of the task: texts are decoded."""
+        return self.task.capabilities
 
     def fitted(self, cells: Sequence[Any]) -> Self:
         """With a copy of the task that has learned the vocabulary and the longest text."""

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polymodal import objectives
 from polymodal.batch import Masked
 from polymodal.data.preprocess import Rows, target_cells
-from polymodal.data.references import gathered
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
@@ -78,7 +78,7 @@ class Study(NamedTuple):
     @property
     def writes(self) -> bool:
         """Whether the model writes texts."""
-        return "write" in self.model.task.capabilities
+        return "decode" in self.model.task.capabilities
 
     @property
     def labelled(self) -> NDArray[np.int64]:
@@ -116,7 +116,7 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
     Raises InputError for a table that the model can't read, and for labels that it never saw.
     """
     prep, task = model.preprocessor, model.task
-    writes = "write" in task.capabilities
+    writes = "decode" in task.capabilities
     drawn = sampled(source, prep.schema, task, min(rows, WRITTEN) if writes else rows, seed)
     encoded = prep.encode(drawn.table, task, cache=cache, quiet=True)
     known = bool(encoded.labelled().any())
@@ -140,8 +140,8 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
 def sampled(source: Any, schema: Schema, task: Task, rows: int, seed: int) -> Sampled:
     """Draw `rows` rows of a table and count all of it; texts with several references are one row each."""
     parts: Iterable[Table] = chunks(source, PART)
-    if "write" in task.capabilities:  # rows that differ in the text alone may stand far apart
-        parts = [gathered(Table.read(source), schema)]
+    if "decode" in task.capabilities:  # rows that differ in the text alone may stand far apart
+        parts = [objectives.of(task).rows(Table.read(source), schema)]
     rng, kept, keys, total = np.random.default_rng(seed), None, np.zeros(0), 0
     count = _Counted(schema, task)
     for part in parts:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polymodal.data.references import gathered
+from polymodal import objectives
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.fusion.base import Late
@@ -106,9 +106,7 @@ def robustness(
 def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, list[str]]:
     """At most `limit` rows that have a label, drawn by the seed, in the table's order; and what to say of that."""
     schema = model.preprocessor.schema
-    writes = "write" in model.task.capabilities
-    if writes:
-        table = gathered(table, schema)
+    table = objectives.of(model.task).rows(table, schema)
     model.preprocessor.check(table)
     labels = model.preprocessor.labels(table, model.task, need=True)
     known = [i for i, y in enumerate(labels) if y is not None]
@@ -117,7 +115,7 @@ def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, li
             f"none of the {table.rows:,} rows has a label in {', '.join(schema.target)!r}, so there is nothing to "
             "score; robustness needs a table with the target"
         )
-    most = min(limit, TEXTS) if writes else limit
+    most = min(limit, TEXTS) if "decode" in model.task.capabilities else limit
     notes = [f"{table.rows - len(known):,} rows without a label were left out"] if len(known) < table.rows else []
     if len(known) > most:
         why = ", since each text is searched for word by word" if most < limit else ""

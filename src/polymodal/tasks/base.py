@@ -28,10 +28,7 @@ Capability = Literal[
     "explain_parts",  # `quantities` of an answer: modalities and their parts make them
     "confusion",  # one label a row: what is taken for what, how often it is right by how sure it is
     "residuals",  # numbers a row, in units of their own: prediction less truth
-    "compare",  # many candidates on the same folds
-    "learning_curve",
-    "distill",  # a teacher's answers teach
-    "write",  # texts, searched for word by word; rows that differ in the target alone are references of one row
+    "decode",  # answers are searched for step by step, so that many rows take long
 ]
 
 

@@ -39,9 +39,7 @@ SKEWED = 3.0  # above this ratio of the largest class to the smallest, accuracy 
 class Classes(Task):
     """A task of which a row has labels out of `labels_`; `counts_` says how many training rows have each."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {"calibrate", "abstain", "conformal", "explain_parts", "compare", "learning_curve", "distill"}
-    )
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"calibrate", "abstain", "conformal", "explain_parts"})
     balance: float
     labels_: list[Any]
     counts_: list[int]

@@ -43,7 +43,7 @@ class Generation(Task):
     objective: ClassVar[str] = "write"
     link: ClassVar[str] = "softmax"
     whole: ClassVar[frozenset[str]] = frozenset({"distinct_1", "distinct_2", "vocabulary"})
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"write"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"decode"})
 
     def __init__(
         self,

@@ -35,9 +35,7 @@ class Regression(Task):
 
     name = "regression"
     link = "identity"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {"conformal", "explain_parts", "residuals", "compare", "learning_curve", "distill"}
-    )
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"conformal", "explain_parts", "residuals"})
 
     columns: list[str] | None
 
