@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from polymodal.data.table import Table
-from polymodal.experiment.candidates import logits_of
+from polymodal.experiment.candidates import outputs_of
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", "../shared/data"))
 UTD = "action trial inertial_samples kinect_frames id subject".split()
@@ -218,7 +218,7 @@ def tried(bench: Bench, way: str, seed: int) -> tuple[float, float]:
 
     def score(gone: np.ndarray) -> float:
         part = rows.hidden({v: gone[:, names.index(m)] for v, m in views.items()})
-        answers = logits_of(model.learner, part)
+        answers = outputs_of(model.learner, part)
         return float(task.scores(answers, target, np.ones((1, len(rows))))[task.metric.name][0])
 
     none = np.zeros((len(rows), len(names)), dtype=bool)

@@ -16,7 +16,7 @@ import polymodal
 ROOT = Path(polymodal.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [  # a module may import its own package, and what stands in a line above its own
-    "errors batch progress",
+    "errors batch progress output",
     "saving ops gradients view",
     "nn metrics",
     "sentences",

@@ -19,6 +19,7 @@ from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, intervals
 from polymodal.learners.base import Generator, Learner
+from polymodal.output import Output, Scores, logits_of
 from polymodal.quantize import int8
 from polymodal.tasks.base import Task
 from polymodal.train import predict
@@ -137,16 +138,32 @@ class Model:
         form = self.report.get("calibration")
         return None if form is None else Calibration.from_json(form)
 
-    def calibrated(self, logits: Tensor) -> Tensor:
-        """The learner's logits over the temperature: those of probabilities that mean what they say."""
-        found = self.report.get("calibration")
-        return logits if found is None or found["temperature"] == 1 else logits / found["temperature"]
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by so that probabilities mean what they say; 1 of a model that writes."""
+        form = self.report.get("calibration")
+        return 1.0 if form is None else float(form["temperature"])
+
+    def calibrated(self, output: Output) -> Output:
+        """What the learner gives, over the temperature."""
+        t = self.temperature
+        return output if t == 1 else Scores(logits_of(output) / t)
+
+    def outputs(self, rows: Rows, decoding: Decoding | None = None) -> Output:
+        """The answers to encoded rows, calibrated, on the CPU. decoding: how a model that writes searches.
+
+        Raises InputError for a decoding of a model that writes no text.
+        """
+        rows = rows.only(self.learner.reads)
+        with self._cast():
+            if decoding is None:
+                return self.calibrated(predict(self.learner, rows, BATCH))
+            learner = self._generator()
+            return predict(learner, rows, WRITTEN, infer=lambda inputs: learner.write(inputs, decoding))
 
     def logits(self, rows: Rows) -> Tensor:
-        """(N, outputs) of encoded rows, calibrated, float32, on the CPU; of a model that writes, (N, T) ids of the best
-        text."""
-        with self._cast():
-            return self.calibrated(predict(self.learner, rows.only(self.learner.reads), BATCH))
+        """(N, outputs) of the answers to encoded rows, of a model of labels or numbers."""
+        return logits_of(self.outputs(rows))
 
     def here(self, rows: Rows) -> np.ndarray:
         """(N, M) whether the row has each of `modalities`."""
@@ -205,7 +222,7 @@ class Model:
             if bad is not None:
                 bad += rows.bad
             if isinstance(self.learner, Generator):
-                yield pd.DataFrame(self._texts(self.learner, rows, decoding))
+                yield pd.DataFrame(self.task.decode(self.outputs(rows, decoding or self.learner.decoding)))
             else:
                 yield pd.DataFrame(self._columns(rows, coverage, abstain, unmet))
 
@@ -216,7 +233,7 @@ class Model:
         import pandas as pd
 
         logits = self.logits(rows)
-        out: dict[str, Any] = dict(self.task.decode(logits))
+        out: dict[str, Any] = dict(self.task.decode(Scores(logits)))
         if coverage is not None:
             here = self.here(rows)
             limits = self._limits(here, coverage)
@@ -235,18 +252,6 @@ class Model:
         found = self.calibration
         assert found is not None  # `check` has seen to it
         return found.limits(here[:, [self.modalities.index(m) for m in found.modalities]], coverage)
-
-    def _texts(self, learner: Generator, rows: Rows, how: Decoding | None) -> dict[str, list[Any]]:
-        """Columns of texts, the best first, each with the log-probability of its words."""
-        out: dict[str, list[Any]] = {}
-        for inputs in _parts(learner, rows):
-            with torch.inference_mode(), self._cast():
-                found = learner.write(inputs, how)
-            for n in range(found.ids.shape[1]):
-                end = f"_{n + 1}" if n else ""
-                out.setdefault("prediction" + end, []).extend(learner.task.written(found.ids[:, n]))
-                out.setdefault("log_probability" + end, []).extend([round(x, 4) for x in found.logprob[:, n].tolist()])
-        return out
 
     def evaluate(
         self,
@@ -274,14 +279,8 @@ class Model:
         )
         group = self.preprocessor.schema.group
         groups = table.cells(group) if group in table.columns else None
-        ids = None if decoding is None else self._ids(rows, decoding)
-        return self.score(rows, groups, without, ids, coverage=coverage, abstain=abstain)
-
-    def _ids(self, rows: Rows, how: Decoding) -> Tensor:
-        """(N, T) ids of the best text of each row, by another search than the learner's own."""
-        learner = self._generator()
-        with torch.inference_mode(), self._cast():
-            return torch.cat([learner.predict(inputs, how).cpu() for inputs in _parts(learner, rows)])
+        output = None if decoding is None else self.outputs(rows, decoding)
+        return self.score(rows, groups, without, output, coverage=coverage, abstain=abstain)
 
     def _generator(self) -> Generator:
         if not isinstance(self.learner, Generator):
@@ -293,12 +292,12 @@ class Model:
         rows: Rows,
         groups: Sequence[Any] | None = None,
         without: Sequence[str] = (),
-        logits: Tensor | None = None,
+        output: Output | None = None,
         *,
         coverage: float | None = None,
         abstain: float | None = None,
     ) -> Evaluation:
-        """`evaluate` on rows that are encoded already, or, with (calibrated) `logits`, answered already."""
+        """`evaluate` on rows that are encoded already, or, with (calibrated) `output`, answered already."""
         check(self.task, self.calibration, coverage, abstain)
         unlabelled = int((~rows.labelled()).sum())
         if unlabelled == len(rows):
@@ -306,33 +305,33 @@ class Model:
                 f"none of the {len(rows)} rows has a label in {', '.join(self.preprocessor.schema.target)!r}, so "
                 "there is nothing to score; use predict"
             )
-        logits = self.logits(rows) if logits is None else logits
+        output = self.outputs(rows) if output is None else output
         target = rows.target(range(len(rows)))
         return Evaluation(
             task=self.task.name,
             rows=len(rows),
             unlabelled=unlabelled,
-            metrics=intervals(self.task, logits, target, groups),
+            metrics=intervals(self.task, output, target, groups),
             metric=self.task.metric.name,
             group=self.preprocessor.schema.group if groups is not None else None,
             without=list(without),
             absent=self._absent(rows),
-            confusion=self.task.confusion(logits, target),
+            confusion=self.task.confusion(output, target),
             bad=list(rows.bad),
-            probabilities=self._probabilities(logits, target),
-            coverage=None if coverage is None else self._covered(rows, logits, target, coverage),
-            selective=None if abstain is None else self._selective(logits, target, groups, abstain),
+            probabilities=self._probabilities(output, target),
+            coverage=None if coverage is None else self._covered(rows, logits_of(output), target, coverage),
+            selective=None if abstain is None else self._selective(logits_of(output), target, groups, abstain),
         )
 
     def _absent(self, rows: Rows) -> dict[str, int]:
         """By modality, rows in which none of its views has anything."""
         return {m: int((~here).sum()) for m, here in presence(rows, self.preprocessor.views).items()}
 
-    def _probabilities(self, logits: Tensor, target: Masked) -> dict[str, float] | None:
+    def _probabilities(self, output: Output, target: Masked) -> dict[str, float] | None:
         if "calibrate" not in self.task.capabilities:
             return None
         keep, found = target.present(), self.calibration
-        good = quality_of_probabilities(self.task, logits[keep], target.take(keep))
+        good = quality_of_probabilities(self.task, logits_of(output.take(keep)), target.take(keep))
         return {"temperature": 1.0 if found is None else found.temperature, **good}
 
     def _covered(self, rows: Rows, logits: Tensor, target: Masked, coverage: float) -> Coverage:
@@ -344,7 +343,7 @@ class Model:
         sure = np.flatnonzero(labelled & (self.task.confidence(logits) >= abstain))
         at = torch.from_numpy(sure)
         of = None if groups is None else [groups[i] for i in sure.tolist()]
-        metrics = intervals(self.task, logits[at], target.take(at), of) if len(sure) else {}
+        metrics = intervals(self.task, Scores(logits[at]), target.take(at), of) if len(sure) else {}
         return Selective(abstain, len(sure), len(sure) / int(labelled.sum()), metrics)
 
     def save(self, folder: Path | str) -> Path:
@@ -358,13 +357,6 @@ def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
     return Model(*folder_format.read(Path(folder), parts))
-
-
-def _parts(learner: Generator, rows: Rows) -> Iterator[dict[str, Masked]]:
-    """The inputs of `WRITTEN` rows at a time, where the learner is."""
-    device, rows = next(learner.parameters()).device, rows.only(learner.reads)
-    for start in range(0, len(rows), WRITTEN):
-        yield rows.batch(range(start, min(start + WRITTEN, len(rows)))).to(device).inputs
 
 
 def _spans(scores: Mapping[str, Interval]) -> dict[str, dict[str, float]]:

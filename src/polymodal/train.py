@@ -24,7 +24,8 @@ from torch import Tensor
 from polymodal.colearn import modality_dropout
 from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
-from polymodal.learners.base import Generator, Learner, Trainable
+from polymodal.learners.base import Generator, Infer, Learner, Trainable
+from polymodal.output import Output, Scores, cat, logits_of, output_of
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 
@@ -68,7 +69,7 @@ class Trained(NamedTuple):
 
     history: of a learner that has heads for modalities alone, "accuracy of text alone" (or another metric), "valid_loss
     of text alone", over validation rows that have the modality, and "loss of text alone" in training, beside the rest.
-    answers: logits on the validation rows after each epoch, by which an epoch can be chosen on some of the rows and
+    answers: those to the validation rows after each epoch, by which an epoch can be chosen on some of the rows and
     judged on the others.
     """
 
@@ -76,7 +77,7 @@ class Trained(NamedTuple):
     best_epoch: int
     seconds: float
     out_of_time: bool
-    answers: list[Tensor]
+    answers: list[Output]
 
 
 class _State(NamedTuple):
@@ -181,10 +182,10 @@ def train(
 
 
 @torch.inference_mode()
-def _held_loss(learner: Trainable, answers: Tensor, task: Task, valid: Rows, settings: Settings) -> float:
+def _held_loss(learner: Trainable, answers: Output, task: Task, valid: Rows, settings: Settings) -> float:
     """The mean loss on validation rows: of answers that are logits theirs, of texts that of the true words."""
     if not isinstance(learner, Generator):
-        return float(task.loss(answers, valid.target(range(len(valid)))))
+        return float(task.loss(logits_of(answers), valid.target(range(len(valid)))))
     was, device = learner.training, next(learner.parameters()).device
     learner.eval()
     starts = range(0, len(valid), settings.batch_size)
@@ -217,18 +218,18 @@ def _apart(learner: Trainable, task: Task, valid: Rows, settings: Settings) -> d
         rows = here.nonzero()[:, 0]
         asked = target.take(rows)
         if asked.mask.any():
-            scores = task.scores(logits[rows], asked, np.ones((1, len(rows))))
+            scores = task.scores(Scores(logits[rows]), asked, np.ones((1, len(rows))))
             line[f"{task.metric.name} of {m} alone"] = float(scores[task.metric.name][0])
             line[f"valid_loss of {m} alone"] = float(task.loss(logits[rows], asked))
     return line
 
 
 def _end_epoch(
-    state: _State, logits: Tensor, held: Mapping[str, float], task: Task, valid: Rows, settings: Settings
+    state: _State, answers: Output, held: Mapping[str, float], task: Task, valid: Rows, settings: Settings
 ) -> tuple[_State, bool]:
     """Validate. The best epoch is that of the best metric, and among equals that of the lowest loss."""
     target = valid.target(range(len(valid)))
-    scores = {k: float(v[0]) for k, v in task.scores(logits, target, np.ones((1, len(valid)))).items()}
+    scores = {k: float(v[0]) for k, v in task.scores(answers, target, np.ones((1, len(valid)))).items()}
     metric = scores[task.metric.name] if task.metric.higher else -scores[task.metric.name]
     now = (-math.inf if math.isnan(metric) else metric, -held["valid_loss"])
     improved = now > state.best or state.best_epoch < 0
@@ -249,8 +250,10 @@ def _end_epoch(
 
 
 @torch.inference_mode()
-def predict(learner: Learner, rows: Rows, batch_size: int, accelerator: Any = None) -> Tensor:
-    """What the learner answers to all rows, in order, on the CPU: (N, outputs) float32 logits, or (N, T) ids of words.
+def predict(
+    learner: Learner, rows: Rows, batch_size: int, accelerator: Any = None, infer: Infer | None = None
+) -> Output:
+    """The learner's answers to all rows, in order, on the CPU. infer: how it is asked, where not by its own `infer`.
 
     Several processes share the work.
     """
@@ -260,17 +263,16 @@ def predict(learner: Learner, rows: Rows, batch_size: int, accelerator: Any = No
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     starts = list(range(0, len(rows), batch_size))
-    out = {}
+    ask, out = infer or learner.infer, {}
     for i in range(rank, len(starts), world):
         part = range(starts[i], min(starts[i] + batch_size, len(rows)))
-        answer = learner.predict(rows.batch(part).to(device).inputs).cpu()
-        out[i] = answer.float() if answer.is_floating_point() else answer
+        out[i] = ask(rows.batch(part).to(device).inputs).cpu()
     if world > 1:
         from accelerate.utils import gather_object
 
         out = dict(gather_object(list(out.items())))
     learner.train(was)
-    return torch.cat([out[i] for i in range(len(starts))])
+    return cat([out[i] for i in range(len(starts))])
 
 
 def _optimizer(learner: Trainable, settings: Settings) -> torch.optim.Optimizer:
@@ -354,7 +356,7 @@ class _Keeper:
         learner: Learner,
         optimizer: Any,
         best: Mapping[str, Tensor],
-        answers: Sequence[Tensor],
+        answers: Sequence[Output],
         now: bool,
     ) -> None:
         """Write if it is time to, or at once."""
@@ -372,14 +374,14 @@ def _save(
     learner: Learner,
     optimizer: Any,
     best: Mapping[str, Tensor],
-    answers: Sequence[Tensor],
+    answers: Sequence[Output],
 ) -> None:
     """One file, replaced in one step: an interruption leaves the old checkpoint or the new one."""
     from safetensors.torch import save_file
 
     tensors = {f"now/{k}": v for k, v in learner.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in best.items()}
-    tensors |= {f"answers/{i}": v for i, v in enumerate(answers)}
+    tensors |= {f"answers/{i}/{k}": v for i, a in enumerate(answers) for k, v in a.tensors().items()}
     for i, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{i}/{k}": torch.as_tensor(v) for k, v in slots.items()}
     tensors["random/cpu"] = torch.get_rng_state()
@@ -393,7 +395,7 @@ def _save(
     temporary.replace(path)
 
 
-def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[str, Tensor], list[Tensor]]:
+def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[str, Tensor], list[Output]]:
     """Continue from a checkpoint where there is one: position, best weights, and the answers of each epoch."""
     if not path.exists():
         return _State(), {}, []
@@ -423,7 +425,7 @@ def _load(path: Path, learner: Learner, optimizer: Any) -> tuple[_State, dict[st
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])
     form |= {"best": tuple(form["best"]), "history": tuple(form["history"])}
-    answers = [v for _, v in sorted(part("answers/").items(), key=lambda item: int(item[0]))]
+    answers = [output_of(part(f"answers/{i}/")) for i in range(form["epoch"])]
     return _State(**form), {k: v.to(device) for k, v in part("best/").items()}, answers
 
 

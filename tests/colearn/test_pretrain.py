@@ -12,6 +12,7 @@ from polymodal.colearn.pretrain import KINDS, Matching, Pretext, info_nce, pretr
 from polymodal.fusion import Concat
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.ops import masked_mean
+from polymodal.output import Scores
 
 
 def test_info_nce_is_the_loop_over_rows_that_have_both():
@@ -81,11 +82,11 @@ def test_rows_with_one_modality_are_left_out_and_what_is_absent_never_matters(ki
     torch.manual_seed(0)
     learner = pretraining(kind, encoders(), Concat({m: 8 for m in "abc"}, 8), 8).eval()
     data = rows(masks=MASKS)
-    there = learner.predict(data)
+    there = learner.infer(data).values
     assert there[[1, 5]].isnan().all() and (there[[0, 2, 3, 4], 0] > 0).all()
     for m, x in data.items():
         x.values[~x.mask] = float("nan") if m == "a" else 1e30
-    again = learner.predict(data)
+    again = learner.infer(data).values
     assert torch.equal(there.nan_to_num(-1), again.nan_to_num(-1)) and again[[0, 2, 3, 4]].isfinite().all()
     loss = learner.train().loss(Batch(data, {})).total
     loss.backward()
@@ -113,7 +114,7 @@ def test_matching_is_the_mean_of_both_answers():
             false = logit({**tokens, m: tokens[m].take(index)})[i]
             pair = torch.stack([logit(tokens)[i], false])
             losses[i].append(float(binary_cross_entropy_with_logits(pair, torch.tensor([1.0, 0.0]))))
-    found = learner.predict(data)[:, 0]
+    found = learner.infer(data).values[:, 0]
     for i, each in losses.items():
         assert found[i].item() == pytest.approx(sum(each) / len(each), rel=1e-5)
 
@@ -125,7 +126,7 @@ def test_what_is_hidden_is_not_seen_by_what_guesses_it():
     learner.fusion.register_forward_pre_hook(
         lambda _, args: seen.append({m: x.mask.any().item() for m, x in args[0].items()})
     )
-    learner.predict(rows())
+    learner.infer(rows())
     assert seen == [{m: m != hidden for m in "abc"} for hidden in "abc"]
 
 
@@ -142,7 +143,7 @@ def test_modalities_that_say_the_same_teach_each_other(kind):
         steps.zero_grad()
         loss.backward()
         steps.step()
-    after = learner.eval().predict(data)[:, 1].mean()
+    after = learner.eval().infer(data).values[:, 1].mean()
     assert after > (0.8 if kind == "matching" else 0.6), after
 
 
@@ -150,6 +151,6 @@ def test_scores_are_means_over_rows_that_count():
     task = Pretext()
     target = task.collate([task.encode(x) for x in (True, False, True, True)])
     logits = torch.tensor([[1.0, 0.5], [9.0, 9.0], [3.0, 1.0], [math.nan, math.nan]])  # the last was asked nothing
-    found = task.scores(logits, target, np.array([[1, 1, 1, 7], [0, 5, 2, 7]]))
+    found = task.scores(Scores(logits), target, np.array([[1, 1, 1, 7], [0, 5, 2, 7]]))
     assert found["objective"].tolist() == [2, 3] and found["right"].tolist() == [0.75, 1]
     assert task.loss(logits, target).item() == 2 and not task.metric.higher

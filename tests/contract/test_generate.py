@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Scores, Texts, cat
 from polymodal.spec import build, spec, table
 from polymodal.tasks import Generation
 from polymodal.tasks.generate import references
@@ -68,6 +69,11 @@ def test_long_texts_are_cut_and_counted():
     assert task.captions(target)[1].mask.sum(1).tolist() == [6, 4]
 
 
+def said_of(task: Generation, ids: torch.Tensor) -> Texts:
+    """Ids (B, T) as the only text of each row."""
+    return Texts(ids[:, None], torch.zeros(len(ids), 1), task.vocabulary.end)
+
+
 @pytest.mark.parametrize(
     "text", ["नमस्ते दुनिया", "一只狗在跑", "สุนัขวิ่ง", "שלום עולם", "مرحبا بالعالم", "👍🏽 ok 👩‍👩‍👧", "ǅ ﬁ x² ½"]
 )
@@ -77,7 +83,10 @@ def test_any_script_comes_back_whole(text, kind):
     _, words = task.captions(task.collate([task.encode(text)]))
     (said,) = task.written(words.values)
     assert said.casefold() == references(text)[0].casefold()
-    assert float(task.scores(words.values, task.collate([task.encode(text)]), np.ones((1, 1)))["cer"][0]) == 0
+    assert (
+        float(task.scores(said_of(task, words.values), task.collate([task.encode(text)]), np.ones((1, 1)))["cer"][0])
+        == 0
+    )
 
 
 def test_the_loss_is_smoothed_cross_entropy_over_real_words():
@@ -99,13 +108,36 @@ def test_the_loss_is_smoothed_cross_entropy_over_real_words():
 def test_scores_leave_rows_without_a_text_out():
     task = task_of()
     target = task.collate([task.encode(c) for c in CELLS])
-    ids = task.filled(torch.tensor([[*task.vocabulary.ids("a dog"), 1]] * len(CELLS)))
-    every = task.scores(ids, target, np.ones((2, len(CELLS))))
+    said = said_of(task, torch.tensor([[*task.vocabulary.ids("a dog"), 1]] * len(CELLS)))
+    every = task.scores(said, target, np.ones((2, len(CELLS))))
     assert {*"bleu_1 bleu_4 meteor_exact_stem rouge_l cider_d chrf wer cer novelty".split()} <= set(every)
     assert every["exact_match"].tolist() == [0.25, 0.25]  # row 2 alone, of four with a text
     weights = np.array([[0, 0, 1, 9, 0, 9]])
-    assert task.scores(ids, target, weights)["exact_match"].tolist() == [1.0]
+    assert task.scores(said, target, weights)["exact_match"].tolist() == [1.0]
     assert every["novelty"].tolist() == [0.0, 0.0]
+
+
+def test_columns_are_the_texts_with_their_log_probabilities():
+    task = task_of()
+    (one, two), end = (task.vocabulary.ids(t) for t in ("a dog", "dog")), task.vocabulary.end
+    found = Texts(torch.tensor([[[*one, end], [*two, end, end]]]), torch.tensor([[-1.0, -2.5]]), end)
+    assert task.decode(found) == {
+        "prediction": ["a dog"], "log_probability": [-1.0], "prediction_2": ["dog"], "log_probability_2": [-2.5],
+    }  # fmt: skip
+    with pytest.raises(TypeError, match="texts were expected and Scores came"):
+        task.decode(Scores(torch.zeros(1, 2)))
+
+
+def test_texts_of_unlike_lengths_are_joined_by_more_ends():
+    a, b = (Texts(torch.full((2, 1, t), t), torch.full((2, 1), -float(t)), 9) for t in (1, 3))
+    both = cat([a, b])
+    assert both.ids[:, 0].tolist() == [[1, 9, 9]] * 2 + [[3, 3, 3]] * 2 and both.logprob[:, 0].tolist() == [
+        -1,
+        -1,
+        -3,
+        -3,
+    ]
+    assert both.take(torch.tensor([2])).ids.tolist() == b.take(torch.tensor([0])).ids.tolist()
 
 
 def test_a_task_comes_back_from_its_specification():

@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from polymodal.batch import Batch, Masked
-from polymodal.decoders.base import Decoding, Written
+from polymodal.decoders.base import Decoding
 from polymodal.decoders.pretrained import HubDecoder, opened
 from polymodal.decoders.search import search
 from polymodal.errors import InputError
 from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
 from polymodal.modalities.pretrained import source
+from polymodal.output import Texts
 from polymodal.spec import build, spec, table
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import Vocabulary
@@ -346,7 +347,7 @@ HOWS = [
 ]
 
 
-def same(a: Written, b: Written) -> None:
+def same(a: Texts, b: Texts) -> None:
     length = min(a.ids.shape[2], b.ids.shape[2])
     assert torch.equal(a.ids[..., :length], b.ids[..., :length])
     assert (a.ids[..., length:] == END).all() and (b.ids[..., length:] == END).all()
@@ -364,7 +365,7 @@ def test_the_laws_of_writing(name: str, how: Decoding, taught: Callable[[str], S
     same(got, net.write({"x": Masked(dirty, x.mask)}, how))
     same(got, net.write({"x": Masked(zero, torch.ones_like(x.mask))}, how))
     alone = net.write({"x": x.take(torch.tensor([2]))}, how)
-    same(Written(got.ids[[2]], got.logprob[[2]]), alone)
+    same(got.take(torch.tensor([2])), alone)
     net.task.vocabulary.shut = False
     words = got.ids != END
     lengths = words.sum(-1)
@@ -399,12 +400,12 @@ def test_draws_differ_by_seed_alone(taught: Callable[[str], Seq2Seq]) -> None:
     assert first.ids.shape != draw(1).ids.shape or not torch.equal(first.ids, draw(1).ids)
 
 
-def test_predict_and_mixer(name: str, taught: Callable[[str], Seq2Seq]) -> None:
+def test_recombined_rows_are_written_as_rows_are(name: str, taught: Callable[[str], Seq2Seq]) -> None:
     net, x = taught(name), given(name)
     at = torch.tensor([3, 0, 0])
-    whole = net.predict({"x": x})
-    assert whole.shape == (4, net.task.longest_) and net.reads == ["x"]
-    assert torch.equal(net.mixer({"x": x})({"x": at}), whole[at])
+    whole = net.infer({"x": x})
+    assert whole.rows == 4 and net.reads == ["x"]
+    same(net.recombine({"x": x})({"x": at}), whole.take(at))
 
 
 def moved(part: Any, folder: Path) -> Any:
@@ -447,7 +448,7 @@ def test_whisper_writes_no_times(folders: dict[str, Path], tmp_path: Path) -> No
 def test_no_rows_give_no_captions(name: str, folders: dict[str, Path]) -> None:
     net, x = writer(folders[name]), given(name).take(torch.arange(0))
     got = net.write({"x": x}, Decoding(beams=3, captions=2))
-    assert got.ids.shape[:2] == got.logprob.shape == (0, 2) and net.predict({"x": x}).shape == (0, net.task.longest_)
+    assert got.ids.shape[:2] == got.logprob.shape == (0, 2) and net.infer({"x": x}).rows == 0
 
 
 def test_what_cannot_be_is_told(folders: dict[str, Path]) -> None:

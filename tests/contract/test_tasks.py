@@ -11,6 +11,7 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Scores
 from polymodal.spec import build, spec, table
 from polymodal.tasks import TASKS, Binary, Generation, MultiClass, MultiLabel, Ordinal, Regression, Task
 
@@ -86,7 +87,7 @@ def test_masked_labels_never_matter(case: str, value: float) -> None:
     if target.mask.ndim == 1:
         assert (a.grad[~target.mask] == 0).all() and (a.grad[target.mask].abs().sum(1) > 0).all()
     w = np.ones((2, rows))
-    sa, sb = task.scores(a, target, w), task.scores(b, poisoned, w)
+    sa, sb = task.scores(Scores(a), target, w), task.scores(Scores(b), poisoned, w)
     assert all(np.array_equal(sa[k], sb[k], equal_nan=True) for k in sa)
 
 
@@ -132,7 +133,7 @@ def test_the_loss_leads_to_the_labels(case: str) -> None:
     before = closure().item()
     optimizer.step(closure)
     assert closure().item() < 0.05 * before
-    told = task.decode(x.detach())
+    told = task.decode(Scores(x.detach()))
     assert all(len(column) == rows for column in told.values())
     for i, cell in enumerate(cells):
         if not target.present()[i]:
@@ -146,7 +147,7 @@ def test_the_loss_leads_to_the_labels(case: str) -> None:
         else:
             again = task.encode(told["prediction"][i])
             assert again is not None and torch.equal(again, target.values[i])
-    scores = task.scores(x.detach(), target, np.ones((1, rows)))
+    scores = task.scores(Scores(x.detach()), target, np.ones((1, rows)))
     best = {"mae": 0.0, "rmse": 0.0, "log_loss": 0.0, "hamming_loss": 0.0}
     for name, value in scores.items():
         assert value[0] == pytest.approx(best.get(name.split("[")[0], 1.0), abs=0.02), name
@@ -161,7 +162,9 @@ def test_spec_makes_the_same_task(case: str) -> None:
     again = build(form, CLASSES)
     x = logits_of(task, len(target.mask))
     assert again.outputs == task.outputs and again.metric == task.metric and spec(again) == form
-    assert again.decode(x) == task.decode(x) and torch.equal(again.loss(x, target), task.loss(x, target))
+    assert again.decode(Scores(x)) == task.decode(Scores(x)) and torch.equal(
+        again.loss(x, target), task.loss(x, target)
+    )
     same = again.collate([again.encode(c) for c in cells])
     assert torch.equal(same.values, target.values) and torch.equal(same.mask, target.mask)
 
@@ -169,7 +172,7 @@ def test_spec_makes_the_same_task(case: str) -> None:
 @EVERY
 def test_probabilities_are_probabilities(case: str) -> None:
     task, _, _ = fitted(case)
-    told = task.decode(logits_of(task, 9) * 4)
+    told = task.decode(Scores(logits_of(task, 9) * 4))
     each = np.array([v for k, v in told.items() if k.startswith("probability[")])
     if isinstance(task, Regression):
         assert not len(each)
@@ -270,7 +273,7 @@ def test_a_level_that_no_row_has_keeps_its_place() -> None:
 def test_the_median_class_and_monotone_probabilities() -> None:
     task = Ordinal().fit([1, 2, 3, 4])
     logits = torch.tensor([[3.0, -1.0, 2.0]])  # says more than 3, but not more than 2
-    told = task.decode(logits)
+    told = task.decode(Scores(logits))
     assert told["prediction"] == [2]
     assert [told[f"probability[{i}]"][0] for i in (1, 2, 3, 4)] == pytest.approx(
         [1 - 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-3)) - 1 / (1 + math.e), 0, 1 / (1 + math.e)]
@@ -296,8 +299,11 @@ def test_confusion_counts_labelled_rows_by_true_and_predicted() -> None:
     task = MultiClass().fit("abc")
     target = task.collate([task.encode(c) for c in ("a", "a", "c", None)])
     logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9], [0, 0, 9]])
-    assert task.confusion(logits, target) == (["a", "b", "c"], [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
-    assert Regression().confusion(logits, target) is None and MultiLabel().confusion(logits, target) is None
+    assert task.confusion(Scores(logits), target) == (["a", "b", "c"], [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
+    assert (
+        Regression().confusion(Scores(logits), target) is None
+        and MultiLabel().confusion(Scores(logits), target) is None
+    )
 
 
 # ---- numbers
@@ -308,14 +314,14 @@ def test_numbers_are_read_and_standardised() -> None:
     assert task.center_ == [50] and task.scale_ == [pytest.approx(50 / 1.349, rel=1e-3)]
     y = task.encode(" 5e1 ")
     assert y is not None and y.tolist() == [0]
-    assert task.decode(torch.tensor([[1.0]]))["prediction"] == [pytest.approx(50 + 50 / 1.349, rel=1e-3)]
+    assert task.decode(Scores(torch.tensor([[1.0]])))["prediction"] == [pytest.approx(50 + 50 / 1.349, rel=1e-3)]
 
 
 def test_large_numbers_keep_their_differences() -> None:
     cells = [1.7e9 + i for i in range(50)]
     task = Regression().fit(cells)
     target = task.collate([task.encode(c) for c in cells])
-    assert task.scores(target.values, target, np.ones((1, 50)))["mae"][0] < 1e-4
+    assert task.scores(Scores(target.values), target, np.ones((1, 50)))["mae"][0] < 1e-4
 
 
 def test_a_target_that_is_mostly_one_value_has_a_scale() -> None:
@@ -336,8 +342,8 @@ def test_several_targets() -> None:
     task, _, target = fitted("several")
     assert target.values.shape == (13, 2) and target.mask.shape == (13, 2) and target.values.isfinite().all()
     assert target.mask[0].tolist() == [True, False] and target.mask[-1].tolist() == [False, False]
-    assert list(task.decode(torch.zeros(1, 2))) == ["prediction[u]", "prediction[v]"]
-    scores = task.scores(logits_of(task, 13), target, np.ones((1, 13)))
+    assert list(task.decode(Scores(torch.zeros(1, 2)))) == ["prediction[u]", "prediction[v]"]
+    scores = task.scores(Scores(logits_of(task, 13)), target, np.ones((1, 13)))
     assert scores["mae"][0] == pytest.approx((scores["mae[u]"][0] + scores["mae[v]"][0]) / 2)
     with pytest.raises(InputError, match="v is constant: 1 in all 2 labelled rows"):
         Regression(["u", "v"]).fit([{"u": 1, "v": 1}, {"u": 2, "v": 1}])

@@ -61,7 +61,7 @@ def test_what_is_masked_never_matters(name):
     assert torch.equal(loss, other)
     other.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in learner.parameters())
-    assert torch.equal(learner.predict(batch.inputs), learner.predict(spoilt(batch).inputs))
+    assert torch.equal(learner.infer(batch.inputs).ids, learner.infer(spoilt(batch).inputs).ids)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +85,7 @@ def test_no_text_holds_what_is_banned_or_too_long(name):
         assert ids.shape[2] <= learner.task.longest_
         assert not torch.isin(ids, torch.tensor(v.banned)).any()
         assert all("<" not in text for n in range(ids.shape[1]) for text in learner.task.written(ids[:, n]))
-    assert learner.predict(batch_of(learner.task).inputs).shape == (5, learner.task.longest_)
+    assert learner.infer(batch_of(learner.task).inputs).ids.shape[:2] == (5, 1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,7 +98,7 @@ def test_it_learns_a_text_by_heart_and_writes_it(name):
         learner.loss(batch).total.backward()
         optimizer.step()
     learner.eval()
-    said = learner.task.written(learner.predict(batch.inputs))
+    said = learner.task.written(learner.infer(batch.inputs).best)
     assert (said[0], said[2]) == (TEXTS[0], TEXTS[3])
 
 
@@ -112,12 +112,12 @@ def test_every_parameter_learns(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_mixer_writes_as_predict_does(name):
+def test_recombined_rows_are_written_as_rows_are(name):
     learner = made(name).eval()
     batch = batch_of(learner.task)
     at = torch.tensor([3, 0, 0])
-    mixed = learner.mixer(batch.inputs)({"photo": at, "sound": at})
-    assert torch.equal(mixed, learner.predict(batch.take(at).inputs))
+    mixed = learner.recombine(batch.inputs)({"photo": at, "sound": at})
+    assert torch.equal(mixed.ids, learner.infer(batch.take(at).inputs).ids)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,7 +189,7 @@ def test_self_critical_training_raises_the_reward():
 
     def dogs() -> int:
         learner.eval()
-        said = learner.task.written(learner.predict(batch.inputs))
+        said = learner.task.written(learner.infer(batch.inputs).best)
         learner.train()
         return sum(text.split().count("dog") for text in said)
 

@@ -18,6 +18,7 @@ from polymodal.experiment import search as auto
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Trial
 from polymodal.experiment.search import ValidationSet
+from polymodal.output import Scores
 from polymodal.tasks import TASKS
 
 IGNORE = ["seller"]
@@ -131,7 +132,7 @@ def test_bad_options(table):
 
 
 def trial(name: str, family: str, right: list[bool]) -> Trial:
-    logits = torch.tensor([[0.0, 2.0 if r else -2.0] for r in right])
+    logits = Scores(torch.tensor([[0.0, 2.0 if r else -2.0] for r in right]))
     return Trial(Result(name, family, logits, 0, 0, 1.0), logits, [name], lambda refit: None, [])
 
 
@@ -214,11 +215,11 @@ def test_networks_are_judged_by_an_epoch_that_other_rows_chose(table):
     g = torch.Generator().manual_seed(0)
     goal = problem.state(table, "kind", task=model.task)
     networks = Networks(goal, {}, None, rows, rows, groups=None, folder=None, quiet=True)
-    answers = [torch.randn(200, 2, generator=g) for _ in range(30)]
+    answers = [Scores(torch.randn(200, 2, generator=g)) for _ in range(30)]
     truth = rows.target(range(200)).values
 
     def accuracy(x):
-        return float((x.argmax(1) == truth).float().mean())
+        return float((x.values.argmax(1) == truth).float().mean())
 
     best = max(accuracy(a) for a in answers)
     judged = accuracy(networks._judged(answers))

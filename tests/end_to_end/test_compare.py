@@ -15,6 +15,7 @@ from polymodal.experiment import compare as comparing
 from polymodal.experiment.candidates import FeaturePath, Networks
 from polymodal.experiment.ranking import mixed, standing
 from polymodal.learners.matrix import Tokens
+from polymodal.output import Scores
 
 SMALL = dict(ignore=["photo"], size="tiny", epochs=2, folds=3, preset="fast")
 
@@ -59,16 +60,15 @@ def test_answers_are_put_beside_the_rows_that_they_are_of(table, monkeypatch):
     """Candidates that answer with the row's own label, but for every fifth row: accuracy is 0.8 in whatever order."""
     labels = (pd.read_csv(table)["kind"] == "poor").to_numpy().astype(int)
     wrong = np.arange(90) % 5 == 0
-    logits = comparing.logits_of
 
     def told(learner, rows):
         at = np.array(rows.numbers) - 1
-        return torch.nn.functional.one_hot(torch.tensor(np.where(wrong[at], 1 - labels[at], labels[at])), 2) * 8.0 - 4
+        right = torch.tensor(np.where(wrong[at], 1 - labels[at], labels[at]))
+        return Scores(torch.nn.functional.one_hot(right, 2) * 8.0 - 4)
 
-    monkeypatch.setattr(comparing, "logits_of", told)
+    monkeypatch.setattr(comparing, "outputs_of", told)
     found = run(table, "kind", fusion=["gated"], **SMALL)
     board = standing(found)
-    assert logits is not told
     entry = next(e for e in board.entries if e.name == "gated")
     sizes = [len(f.test) for f in found.folds]
     assert np.average(entry.scores[0], weights=sizes) == pytest.approx(0.8)
@@ -154,7 +154,7 @@ def test_mixing_a_row_with_itself_changes_nothing(table, fusion):
     mix = mixed(learner, rows, views)
     modalities = list(dict.fromkeys(views[v] for v in learner.reads))
     same = list(range(12))
-    want = learner.predict(rows.only(learner.reads).batch(same).inputs)
+    want = learner.infer(rows.only(learner.reads).batch(same).inputs).values
     assert torch.allclose(mix(dict.fromkeys(modalities, same)), want, atol=1e-4)
     assert torch.allclose(mix(dict.fromkeys(modalities, same[::-1])), want.flip(0), atol=1e-4)
     shuffled = mix({m: same if i else same[::-1] for i, m in enumerate(modalities)})

@@ -21,6 +21,7 @@ from polymodal.explain.show import overview
 from polymodal.learners.base import Learner
 from polymodal.modalities.vector.codec import Vectors
 from polymodal.nn import SIZES
+from polymodal.output import Scores
 from polymodal.tasks import Binary, MultiClass, MultiLabel, Ordinal, Regression, Task
 
 RNG = np.random.default_rng(0)
@@ -37,13 +38,13 @@ class Known(Learner):
     def reads(self) -> Sequence[str]:
         return self.names
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
         self.seen += len(inputs[self.names[0]].mask)
         x = [torch.where(inputs[m].present(), inputs[m].values.flatten(1)[:, 0], torch.nan) for m in self.names]
-        return self.f(torch.stack(x, dim=1).double()).float()
+        return Scores(self.f(torch.stack(x, dim=1).double()).float())
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        return lambda at: self.predict({m: inputs[m].take(at[m]) for m in self.names})
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
+        return lambda at: self.infer({m: inputs[m].take(at[m]) for m in self.names})
 
 
 def setting(x_nm: np.ndarray, f: Callable[[Tensor], Tensor], task: Task | None = None, views: Any = None) -> Any:
@@ -60,8 +61,8 @@ def setting(x_nm: np.ndarray, f: Callable[[Tensor], Tensor], task: Task | None =
     views = views or {m: m for m in names}
     prep = SimpleNamespace(views=views)
     model = SimpleNamespace(
-        learner=learner, task=task, preprocessor=prep, calibrated=lambda logits: logits, modalities=list(dict.fromkeys(views.values())),
-        logits=lambda rows: learner.predict(rows.batch(range(len(rows))).inputs),
+        learner=learner, task=task, preprocessor=prep, temperature=1.0, modalities=list(dict.fromkeys(views.values())),
+        logits=lambda rows: learner.infer(rows.batch(range(len(rows))).inputs).values,
     )  # fmt: skip
     n = len(x_nm)
     return model, Rows(inputs, dict.fromkeys(names, codec), [None] * n, None, range(1, n + 1), [])
@@ -219,7 +220,7 @@ def test_what_is_explained(task: Task, cells: list[Any], output: str, unit: str)
     weight = torch.from_numpy(RNG.normal(size=(2, k)))
     model, rows = setting(x, lambda x: x.nan_to_num() @ weight, task)
     c = contributions(model, rows, output=output)
-    columns = task.decode(model.logits(rows))
+    columns = task.decode(Scores(model.logits(rows)))
     if output == "expected rank":
         said = sum(i * np.array(columns[f"probability[{i}]"]) for i in (1, 2, 3))
     else:

@@ -36,6 +36,7 @@ from polymodal.modalities.text.encoders import Embedding
 from polymodal.model import Model
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean, zeroed
+from polymodal.output import Scores
 from polymodal.tasks.classify import MultiClass
 from polymodal.tasks.multilabel import MultiLabel
 from polymodal.tasks.ordinal import RANK, Ordinal
@@ -227,7 +228,7 @@ def test_scores_sum_to_the_answer_less_that_of_the_baseline(table: Table, name: 
     cut = _cut(Model(prep, learner, {}), table, 7, modality)
     found = integrated(learner, inputs, cut, 1)
     with torch.no_grad():
-        y = learner.predict(inputs)
+        y = learner.infer(inputs).values
     assert found.value == pytest.approx(float((y[:, 1] - y[:, 0])[0]), rel=1e-4), "the log odds of the second class"
     size = np.abs(found.scores).sum()
     assert found.scores.sum() == pytest.approx(found.value - found.blank, abs=0.03 * size + 1e-4)
@@ -381,14 +382,13 @@ class Ruled(Learner):
     def reads(self) -> list[str]:
         return ["note/says"]
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
         x_b = zeroed(inputs["note/says"])[:, 0].float()
-        return (
-            torch.stack([2 * x_b, -x_b], dim=1) if self.task.labels_[0] == "good" else torch.stack([-x_b, 2 * x_b], 1)
-        )
+        good, poor = 2 * x_b, -x_b
+        return Scores(torch.stack([good, poor] if self.task.labels_[0] == "good" else [poor, good], dim=1))
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        return lambda at: self.predict({v: x.take(at[v]) for v, x in inputs.items()})
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
+        return lambda at: self.infer({v: x.take(at[v]) for v, x in inputs.items()})
 
 
 def test_features_of_a_text_are_explained_by_cutting_words_out_of_it(table: Table) -> None:

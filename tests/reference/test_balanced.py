@@ -175,7 +175,7 @@ def test_the_blended_loss_is_the_weighted_sum_over_whom_it_concerns() -> None:
     f, some = made(how="blending"), batch()
     f.weight_k.copy_(torch.tensor([0.5, 0.2, 0.3]))
     (target,) = some.targets.values()
-    want = 0.5 * f.task.loss(f.predict(some.inputs), target)
+    want = 0.5 * f.task.loss(f.infer(some.inputs).values, target)
     for w, (m, logits) in zip([0.2, 0.3], f.alone(some.inputs).items(), strict=True):
         rows = target.mask & some.inputs[m].present()
         assert rows.sum() < target.mask.sum()
@@ -224,9 +224,9 @@ def test_the_law_and_the_specification(how: str, filler: AbsentTokens | None) ->
     again = build(json.loads(json.dumps(spec(f))), classes([Lines]))
     again.load_state_dict(f.state_dict())
     assert type(again) is Balanced and again.how == how and spec(again) == spec(f)
-    assert torch.equal(again.eval().predict(dirty), f.eval().predict(some.inputs))
-    mixed = f.mixer(some.inputs)({"a": torch.tensor([0, 3]), "b": torch.tensor([4, 3])})
-    torch.testing.assert_close(mixed[1], f.predict(some.inputs)[3])
+    assert torch.equal(again.eval().infer(dirty).values, f.eval().infer(some.inputs).values)
+    mixed = f.recombine(some.inputs)({"a": torch.tensor([0, 3]), "b": torch.tensor([4, 3])}).values
+    torch.testing.assert_close(mixed[1], f.infer(some.inputs).values[3])
 
 
 @HOWS

@@ -102,7 +102,7 @@ def test_the_loss_is_its_formula_a_row_at_a_time() -> None:
     losses = f.loss(some)
     assert losses.parts["loss of translation"].item() == pytest.approx(ahead, rel=1e-6)
     assert losses.parts["loss of the way back"].item() == pytest.approx(again, rel=1e-6)
-    want = float(f.task.loss(f.predict(some.inputs), target).detach()) + 0.7 * ahead + 0.2 * again
+    want = float(f.task.loss(f.infer(some.inputs).values, target).detach()) + 0.7 * ahead + 0.2 * again
     for m, logits in f.alone(some.inputs).items():
         rows = target.mask & some.inputs[m].present()
         want += float(f.task.loss(logits[rows], target.take(rows.nonzero()[:, 0])).detach())
@@ -127,11 +127,11 @@ def test_prediction_never_reads_the_others(source: str) -> None:
     f, some = made(source).eval(), batch()
     assert list(f.reads) == [source]
     only = {source: some.inputs[source]}
-    want = f.predict(some.inputs)
-    assert torch.equal(f.predict(only), want)
+    want = f.infer(some.inputs).values
+    assert torch.equal(f.infer(only).values, want)
     at = torch.tensor([2, 5, 0])
-    torch.testing.assert_close(f.mixer(only)({source: at}), want[at])
-    torch.testing.assert_close(f.predict({source: only[source].take(at)}), want[at])
+    torch.testing.assert_close(f.recombine(only)({source: at}).values, want[at])
+    torch.testing.assert_close(f.infer({source: only[source].take(at)}).values, want[at])
     embedded = f.embed(only)
     assert list(embedded) == [source, ""] or source == ""
     torch.testing.assert_close(f.head(embedded[""].values), want)
@@ -182,7 +182,7 @@ def test_the_specification_and_the_folder_keep_it(tmp_path: Path) -> None:
     f, some = made("b.c").eval(), batch()
     again = build(json.loads(json.dumps(spec(f))), classes([Plain])).double().eval()
     again.load_state_dict(f.state_dict())
-    assert spec(again) == spec(f) and torch.equal(again.predict(some.inputs), f.predict(some.inputs))
+    assert spec(again) == spec(f) and torch.equal(again.infer(some.inputs).values, f.infer(some.inputs).values)
 
     path = make_shop(tmp_path / "shop", 40)
     model = flat.fit(path, "kind", fusion="gated", epochs=1, size="tiny", baselines=False)

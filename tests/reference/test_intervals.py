@@ -10,6 +10,7 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.evaluate.intervals import difference, intervals, weights
+from polymodal.output import Scores
 from polymodal.tasks import Binary, MultiClass, MultiLabel, Regression
 
 
@@ -45,7 +46,7 @@ def test_groups_are_drawn_whole() -> None:
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_approximation() -> None:
     task, logits, target = binary(2000)
-    got = intervals(task, logits, target)["accuracy"]
+    got = intervals(task, Scores(logits), target)["accuracy"]
     p = got.value
     half = 1.96 * math.sqrt(p * (1 - p) / 2000)
     assert p == (logits.argmax(1) == target.values).double().mean().item()
@@ -57,23 +58,23 @@ def test_the_interval_covers_the_truth_about_19_times_in_20() -> None:
     hits = 0
     for seed in range(150):
         task, logits, target = binary(150, seed)
-        got = intervals(task, logits, target, replicates=300)["accuracy"]
+        got = intervals(task, Scores(logits), target, replicates=300)["accuracy"]
         hits += got.low <= truth <= got.high
     assert 0.88 * 150 <= hits <= 150
 
 
 def test_a_difference_is_paired() -> None:
     task, logits, target = binary(400)
-    same = difference(task, logits, logits, target, "accuracy")
+    same = difference(task, Scores(logits), Scores(logits), target, "accuracy")
     assert same == (0.0, 0.0, 0.0)
     other = logits.clone()
     other[:8] = other[:8].flip(1)  # 8 rows differ, so the interval is far narrower than that of either score
-    paired = difference(task, logits, other, target, "accuracy")
-    alone = intervals(task, logits, target)["accuracy"]
+    paired = difference(task, Scores(logits), Scores(other), target, "accuracy")
+    alone = intervals(task, Scores(logits), target)["accuracy"]
     assert paired.high - paired.low < 0.4 * (alone.high - alone.low)
-    a, b = (intervals(task, x, target)["accuracy"].value for x in (logits, other))
+    a, b = (intervals(task, Scores(x), target)["accuracy"].value for x in (logits, other))
     assert paired.value == pytest.approx(a - b)
-    turned = difference(task, other, logits, target, "accuracy")
+    turned = difference(task, Scores(other), Scores(logits), target, "accuracy")
     assert turned.value == -paired.value and turned.low == pytest.approx(-paired.high)
 
 
@@ -81,9 +82,9 @@ def test_grouped_rows_that_agree_widen_the_interval() -> None:
     task, logits, target = binary(50)
     copies = Masked(target.values.repeat(8), target.mask.repeat(8))
     groups = list(range(50)) * 8
-    alone = intervals(task, logits, target)["accuracy"]
-    naive = intervals(task, logits.repeat(8, 1), copies)["accuracy"]
-    grouped = intervals(task, logits.repeat(8, 1), copies, groups)["accuracy"]
+    alone = intervals(task, Scores(logits), target)["accuracy"]
+    naive = intervals(task, Scores(logits.repeat(8, 1)), copies)["accuracy"]
+    grouped = intervals(task, Scores(logits.repeat(8, 1)), copies, groups)["accuracy"]
     assert naive.high - naive.low < 0.5 * (alone.high - alone.low)
     assert grouped == pytest.approx(alone)
 
@@ -93,22 +94,22 @@ def test_rows_without_a_label_are_no_part_of_the_sample() -> None:
     hidden = Masked(torch.cat([torch.full((40,), 9**9), target.values]), torch.arange(120) >= 40)
     more = torch.cat([torch.full((40, 2), 1e30), logits])
     groups = np.random.default_rng(0).integers(0, 10, 120).tolist()
-    assert intervals(task, more, hidden) == intervals(task, logits, target)
-    assert intervals(task, more, hidden, groups) == intervals(task, logits, target, groups[40:])
+    assert intervals(task, Scores(more), hidden) == intervals(task, Scores(logits), target)
+    assert intervals(task, Scores(more), hidden, groups) == intervals(task, Scores(logits), target, groups[40:])
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     task, logits, target = binary(100)
-    assert intervals(task, logits, target) == intervals(task, logits, target)
-    assert intervals(task, logits, target, seed=1) != intervals(task, logits, target)
+    assert intervals(task, Scores(logits), target) == intervals(task, Scores(logits), target)
+    assert intervals(task, Scores(logits), target, seed=1) != intervals(task, Scores(logits), target)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
 def test_no_row_one_row_and_one_group(rows: int) -> None:
     """A single group can't be drawn otherwise than it is; the interval is then of its rows."""
     task, logits, target = binary(rows)
-    got = intervals(task, logits, target, groups=["a"] * rows)
-    assert repr(got) == repr(intervals(task, logits, target))
+    got = intervals(task, Scores(logits), target, groups=["a"] * rows)
+    assert repr(got) == repr(intervals(task, Scores(logits), target))
     assert set(got) == {
         "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1",
         "f1", "roc_auc", "average_precision", "log_loss",
@@ -116,14 +117,14 @@ def test_no_row_one_row_and_one_group(rows: int) -> None:
     value, low, high = got["accuracy"]
     assert all(map(math.isnan, (value, low, high))) if rows == 0 else low <= value <= high
     assert rows != 1 or low == high
-    d = difference(task, logits, logits, target, "accuracy", groups=["a"] * rows)
+    d = difference(task, Scores(logits), Scores(logits), target, "accuracy", groups=["a"] * rows)
     assert math.isnan(d.value) if rows == 0 else d == (0.0, 0.0, 0.0)
 
 
 def test_several_targets_with_missing_cells() -> None:
     task = Regression(["x", "y"]).fit([{"x": i, "y": i * i} for i in range(20)])
     cells = [task.encode({"x": i, "y": None if i % 2 else i}) for i in range(20)]
-    got = intervals(task, torch.randn(20, 2), task.collate(cells), replicates=50)
+    got = intervals(task, Scores(torch.randn(20, 2)), task.collate(cells), replicates=50)
     assert {"mae", "mae[x]", "mae[y]", "r2"} <= set(got)
     assert all(v.low <= v.high for v in got.values())
 
@@ -136,7 +137,7 @@ def test_a_large_set_takes_seconds_and_little_memory() -> None:
     logits, target = torch.randn(n, classes, generator=g), Masked(y, torch.ones(n, dtype=torch.bool))
     tracemalloc.start()
     began = time.process_time()
-    intervals(task, logits, target, replicates=100)
+    intervals(task, Scores(logits), target, replicates=100)
     seconds = time.process_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -147,5 +148,5 @@ def test_a_large_set_takes_seconds_and_little_memory() -> None:
 def test_label_sets() -> None:
     task = MultiLabel().fit(["a|b", "b", "c|a", "[]"])
     target = task.collate([task.encode(c) for c in ["a", "b|c", "[]", None, "a|b|c"]])
-    got = intervals(task, torch.randn(5, 3), target, replicates=50)
+    got = intervals(task, Scores(torch.randn(5, 3)), target, replicates=50)
     assert {"micro_f1", "macro_f1", "accuracy", "hamming_loss", "average_precision", "roc_auc"} == set(got)

@@ -212,7 +212,7 @@ def test_recipes_beat_each_modality_and_learners_answer_as_their_outcome():
     for name in recipes:
         recipe = recipes[name]._replace(weights={m: w for m, w in recipes[name].weights.items() if w >= 0.02})
         learner = made.learner(recipe)
-        got = learner.predict({v: inputs[v] for v in learner.reads})
+        got = learner.infer({v: inputs[v] for v in learner.reads}).values
         assert torch.allclose(got.softmax(1), recipe.outcome[made.valid].softmax(1), atol=0.05), name
 
 
@@ -256,7 +256,7 @@ def test_what_is_fitted_is_read_back_exactly_and_nothing_else_is(tmp_path):
         learner.save_fitted(tmp_path / "f.skops")
         again = Stacked(learner.task, learner.views, learner.members, learner.stacked)
         again.load_fitted(tmp_path / "f.skops", [])
-        assert torch.equal(again.predict(inputs), learner.predict(inputs))
+        assert torch.equal(again.infer(inputs).values, learner.infer(inputs).values)
     import skops.io as sio
 
     sio.dump({"joins": Tfidf()}, tmp_path / "f.skops")
@@ -272,8 +272,8 @@ def test_an_ensemble_is_the_average_of_its_members_answers():
     inputs = {v: masked(found[v]) for v in found}
     whole = Ensemble(parts, {"one": 0.25, "two": 0.75}, made.task)
     assert sorted(whole.reads) == ["x", "z"]
-    p = [parts[k].predict({v: inputs[v] for v in parts[k].reads}).softmax(1) for k in parts]
-    assert torch.allclose(whole.predict(inputs).softmax(1), 0.25 * p[0] + 0.75 * p[1], atol=1e-5)
+    p = [parts[k].infer({v: inputs[v] for v in parts[k].reads}).values.softmax(1) for k in parts]
+    assert torch.allclose(whole.infer(inputs).values.softmax(1), 0.25 * p[0] + 0.75 * p[1], atol=1e-5)
 
 
 def test_judged_by_validation_rows_an_outcome_is_of_weights_that_other_rows_chose():

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from polymodal.batch import Masked
-from polymodal.decoders.base import Decoder, Decoding, Written
+from polymodal.decoders.base import Decoder, Decoding
 from polymodal.decoders.recurrent import Additive, AttentiveGRU
 from polymodal.decoders.search import drawn, search
 from polymodal.decoders.words import Separate
 from polymodal.errors import InputError
+from polymodal.output import Texts
 
 BEGIN, END = 0, 1
 GREEDY, BEAM = Decoding("greedy"), Decoding("beam")
@@ -36,11 +37,11 @@ def memory(rows: int = 4, seed: int = 1) -> Masked:
     return Masked(torch.randn(rows, 5, 3, generator=g, dtype=torch.float64), mask)
 
 
-def written(d: Decoder, how: Decoding, limit: int = 6, rows: int = 4, banned: tuple[int, ...] = (BEGIN,)) -> Written:
+def written(d: Decoder, how: Decoding, limit: int = 6, rows: int = 4, banned: tuple[int, ...] = (BEGIN,)) -> Texts:
     return search(d, d.start(memory(rows)), begin=BEGIN, end=END, banned=banned, how=how, limit=limit)
 
 
-def captions(w: Written, row: int) -> list[tuple[int, ...]]:
+def captions(w: Texts, row: int) -> list[tuple[int, ...]]:
     """Captions of a row without their ends; those that were not found are left out."""
     out = []
     for ids, logprob in zip(w.ids[row].tolist(), w.logprob[row].tolist(), strict=True):

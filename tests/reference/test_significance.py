@@ -11,6 +11,7 @@ from scipy import stats
 from polymodal.batch import Masked
 from polymodal.evaluate.intervals import difference
 from polymodal.evaluate.significance import Ranks, alike, average_ranks, corrected_t, holm, paired_bootstrap
+from polymodal.output import Scores
 from polymodal.tasks import Binary
 
 
@@ -124,17 +125,19 @@ def binary(n: int, seed: int, lift: float) -> tuple[Binary, torch.Tensor, torch.
 def test_the_interval_of_the_bootstrap_is_that_of_difference(groups: list[int] | None) -> None:
     task, a, b, target = binary(200, 0, 0.5)
     target.mask[::7] = False
-    gain, p = paired_bootstrap(task, [a], [b], target, "accuracy", groups, 300)
-    assert gain == pytest.approx(difference(task, a, b, target, "accuracy", groups, 300))
+    gain, p = paired_bootstrap(task, [Scores(a)], [Scores(b)], target, "accuracy", groups, 300)
+    assert gain == pytest.approx(difference(task, Scores(a), Scores(b), target, "accuracy", groups, 300))
     assert 0 < p <= 1
-    back = paired_bootstrap(task, [b], [a], target, "accuracy", groups, 300)
+    back = paired_bootstrap(task, [Scores(b)], [Scores(a)], target, "accuracy", groups, 300)
     assert back.p == p and back.gain.value == -gain.value
 
 
 def test_the_bootstrap_takes_the_mean_over_repeats() -> None:
     task, a, b, target = binary(150, 1, 0.5)
-    one, two = (difference(task, x, y, target, "accuracy").value for x, y in ((a, b), (b, b)))
-    assert paired_bootstrap(task, [a, b], [b, b], target, "accuracy").gain.value == pytest.approx((one + two) / 2)
+    one, two = (difference(task, Scores(x), Scores(y), target, "accuracy").value for x, y in ((a, b), (b, b)))
+    assert paired_bootstrap(
+        task, [Scores(a), Scores(b)], [Scores(b), Scores(b)], target, "accuracy"
+    ).gain.value == pytest.approx((one + two) / 2)
 
 
 def test_the_bootstrap_errs_about_one_time_in_twenty_and_sees_what_is_there() -> None:
@@ -145,22 +148,24 @@ def test_the_bootstrap_errs_about_one_time_in_twenty_and_sees_what_is_there() ->
 
 def _p(seed: int, lift: float) -> float:
     task, a, b, target = binary(150, seed, lift)
-    return paired_bootstrap(task, [a], [b], target, "accuracy", replicates=200).p
+    return paired_bootstrap(task, [Scores(a)], [Scores(b)], target, "accuracy", replicates=200).p
 
 
 def test_the_bootstrap_of_twins_and_of_nothing() -> None:
     task, a, _, target = binary(50, 0, 0)
-    assert paired_bootstrap(task, [a], [a], target, "accuracy") == ((0.0, 0.0, 0.0), 1.0)
+    assert paired_bootstrap(task, [Scores(a)], [Scores(a)], target, "accuracy") == ((0.0, 0.0, 0.0), 1.0)
     hidden = Masked(target.values, torch.zeros(50, dtype=torch.bool))
-    gain, p = paired_bootstrap(task, [a], [a], hidden, "accuracy")
+    gain, p = paired_bootstrap(task, [Scores(a)], [Scores(a)], hidden, "accuracy")
     assert all(map(math.isnan, (*gain, p)))
 
 
 def test_grouped_rows_are_less_evidence() -> None:
     task, a, b, target = binary(40, 3, 1.0)
     copies = Masked(target.values.repeat(6), target.mask.repeat(6))
-    naive = paired_bootstrap(task, [a.repeat(6, 1)], [b.repeat(6, 1)], copies, "accuracy")
-    grouped = paired_bootstrap(task, [a.repeat(6, 1)], [b.repeat(6, 1)], copies, "accuracy", list(range(40)) * 6)
+    naive = paired_bootstrap(task, [Scores(a.repeat(6, 1))], [Scores(b.repeat(6, 1))], copies, "accuracy")
+    grouped = paired_bootstrap(
+        task, [Scores(a.repeat(6, 1))], [Scores(b.repeat(6, 1))], copies, "accuracy", list(range(40)) * 6
+    )
     assert grouped.p > naive.p and grouped.gain.high - grouped.gain.low > naive.gain.high - naive.gain.low
 
 

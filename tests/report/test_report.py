@@ -14,6 +14,7 @@ from conftest import Run, squares
 from polymodal import InputError, report
 from polymodal.data.table import Table
 from polymodal.evaluate.compare import Comparison
+from polymodal.output import logits_of
 from polymodal.report import evidence, rows, sturdy, writing
 from polymodal.report import study as sample
 from polymodal.report.blocks import Facts
@@ -100,7 +101,7 @@ def test_rows_are_chosen_as_it_is_defined(
     monkeypatch.setattr(rows, "EACH", 2)
     looked = sample.study(model, things, 32, cache=cells, seed=0)
     best, worst, odd = rows.chosen(looked)
-    p = torch.softmax(looked.logits.double(), 1)
+    p = torch.softmax(logits_of(looked.output).double(), 1)
     assert looked.truth is not None
     y = looked.truth.values.tolist()
     chance, guess = [float(p[i, y[i]]) for i in range(32)], p.argmax(1).tolist()

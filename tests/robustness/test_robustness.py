@@ -23,6 +23,7 @@ from polymodal.fusion.base import Late
 from polymodal.learners.ensemble import Ensemble
 from polymodal.modalities import MODALITIES
 from polymodal.model import Model
+from polymodal.output import Scores
 from polymodal.robustness import robustness
 from polymodal.robustness.measure import Reader, Scorer, Source, interval
 from polymodal.robustness.plots import plain_name
@@ -83,9 +84,9 @@ def test_scores_and_losses_are_those_of_the_library():
         target = Masked(values, mask)
         a, b = (torch.randn(40, width, generator=g) for _ in range(2))
         scorer, name = Scorer(task, target, groups), task.metric.name
-        mine, other = scorer.sample(a), scorer.sample(b)
-        assert tuple(interval(mine)) == pytest.approx(tuple(intervals(task, a, target, groups)[name]), abs=1e-6)
-        slow = difference(task, b, a, target, name, groups)
+        mine, other = scorer.sample(Scores(a)), scorer.sample(Scores(b))
+        assert tuple(interval(mine)) == pytest.approx(tuple(intervals(task, Scores(a), target, groups)[name]), abs=1e-6)
+        slow = difference(task, Scores(b), Scores(a), target, name, groups)
         assert tuple(scorer.loss(mine, other)) == pytest.approx(tuple(slow), abs=1e-6)
 
 
@@ -98,7 +99,7 @@ def test_rows_with_their_own_patterns_are_answered_as_when_hidden_together(model
     keep[:2] = False  # nothing at all
     away = {v: ~keep[:, i] for i, m in enumerate(reader.modalities) for v in reader.views(m)}
     slow = model.logits(reader.rows.hidden(away))
-    assert torch.allclose(reader.mixed(keep), slow, atol=1e-5) and slow.isfinite().all()
+    assert torch.allclose(reader.mixed(keep).values, slow, atol=1e-5) and slow.isfinite().all()
     assert len(torch.unique(slow, dim=0)) > 40  # so that an answer of another row would show
 
 
@@ -107,9 +108,9 @@ def test_a_cell_that_is_moved_in_is_that_of_the_row_it_is_said_to_be_of(model, s
     whole = Reader(model, Table.read(shop), None, quiet=True)
     for modality, column in (("photo", "photo"), ("note", "note"), ("table", "price")):
         frame.assign(**{column: frame[column].to_numpy()[places]}).to_csv(shop.parent / "moved.csv", index=False)
-        slow = Reader(model, Table.read(shop.parent / "moved.csv"), None, quiet=True).pattern((True,) * 3)
-        assert torch.allclose(whole.moved(modality, places), slow, atol=1e-5)
-        assert not torch.allclose(slow, whole.pattern((True,) * 3), atol=1e-3)
+        slow = Reader(model, Table.read(shop.parent / "moved.csv"), None, quiet=True).pattern((True,) * 3).values
+        assert torch.allclose(whole.moved(modality, places).values, slow, atol=1e-5)
+        assert not torch.allclose(slow, whole.pattern((True,) * 3).values, atol=1e-3)
 
 
 def test_removed_cells_start_clean_and_end_near_nothing(answer):

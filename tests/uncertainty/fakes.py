@@ -10,6 +10,7 @@ from polymodal.data.encode import encode
 from polymodal.data.preprocess import Rows
 from polymodal.learners.base import Learner
 from polymodal.model import Model
+from polymodal.output import Scores
 from polymodal.tasks import Binary, MultiClass, MultiLabel, Ordinal, Regression
 from polymodal.uncertainty import calibrate
 
@@ -43,14 +44,14 @@ class Mean(Learner):
     def reads(self):
         return self.views
 
-    def predict(self, inputs):
-        return self.mixer(inputs)({v: torch.arange(len(x.mask)) for v, x in inputs.items()})
+    def infer(self, inputs):
+        return self.recombine(inputs)({v: torch.arange(len(x.mask)) for v, x in inputs.items()})
 
-    def mixer(self, inputs):
+    def recombine(self, inputs):
         def mix(at):
             taken = [x.take(at[v]) for v, x in inputs.items()]
             total = sum(torch.where(x.mask[:, None], x.values, 0) for x in taken)
-            return self.scale * total / sum(x.mask for x in taken).clamp(min=1)[:, None]
+            return Scores(self.scale * total / sum(x.mask for x in taken).clamp(min=1)[:, None])
 
         return mix
 

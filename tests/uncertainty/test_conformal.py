@@ -10,6 +10,7 @@ import torch
 from scipy.stats import binom
 
 from polymodal.model import Model
+from polymodal.output import Scores
 from polymodal.tasks import MultiClass, Ordinal
 from polymodal.train import predict
 from polymodal.uncertainty import Calibration, answers, calibrate, patterns
@@ -75,14 +76,14 @@ def test_without_a_list_for_each_pattern_coverage_fails():
     model.report["calibration"]["patterns"] = [{**whole, "present": p} for p in (["a", "b"], ["a"], ["b"])]
     noisy = new.hidden({"b": np.ones(4000, dtype=bool)})
     g = torch.Generator().manual_seed(0)
-    model.learner.mixer = lambda inputs: lambda at: torch.randn(len(at["a"]), 4, generator=g)
+    model.learner.recombine = lambda inputs: lambda at: Scores(torch.randn(len(at["a"]), 4, generator=g))
     assert covered(model, noisy, 0.9).overall.coverage < 0.85
 
 
 @pytest.mark.parametrize("name", fakes.TASKS)
 def test_the_truth_is_in_the_set_where_its_score_is_below_the_limit(name):
     task, learner, rows = fakes.made(name, 80)
-    logits, target = learner.predict(rows.batch(range(80)).inputs), rows.target(range(80))
+    logits, target = learner.infer(rows.batch(range(80)).inputs).values, rows.target(range(80))
     limits = np.random.default_rng(0).choice([-0.5, 0.3, 1.0, np.inf], 80)
     if name.startswith("regression"):
         limits = np.abs(limits)
@@ -104,7 +105,7 @@ def test_the_truth_is_in_the_set_where_its_score_is_below_the_limit(name):
 @pytest.mark.parametrize("name", ["binary", "multiclass"])
 def test_scores_of_labels_are_log_odds_against_them(name):
     task, learner, rows = fakes.made(name, 60)
-    logits = learner.predict(rows.batch(range(60)).inputs)
+    logits = learner.infer(rows.batch(range(60)).inputs).values
     p = task.probabilities(logits)
     assert np.allclose(task.label_scores(logits), np.log((1 - p) / p))
 
@@ -156,8 +157,8 @@ def test_every_pattern_of_up_to_five_modalities_and_of_more_those_that_lack_one_
 def test_hiding_by_an_empty_row_is_hiding():
     _, learner, rows = fakes.made("multiclass", 300)
     both, only = answers(learner, rows, AB, [["a", "b"], ["a"]])
-    assert torch.equal(both, predict(learner, rows, 128))
-    assert torch.equal(only, predict(learner, fakes.hide(rows, "b"), 128))
+    assert torch.equal(both, predict(learner, rows, 128).values)
+    assert torch.equal(only, predict(learner, fakes.hide(rows, "b"), 128).values)
 
 
 def test_a_pattern_counts_the_rows_that_have_all_of_it():

@@ -56,7 +56,7 @@ def test_encoders_that_look_once_answer_as_hidden_modalities_do(which, shop, req
     assert len(patterns) == 2 ** len(model.modalities) - 1
     for present, found in zip(patterns, answers(model.learner, rows, views, patterns), strict=True):
         away = {v: np.ones(len(rows), dtype=bool) for v in rows.inputs if views[v] not in present}
-        assert torch.allclose(found, predict(model.learner, rows.hidden(away), 128), atol=1e-4)
+        assert torch.allclose(found, predict(model.learner, rows.hidden(away), 128).values, atol=1e-4)
 
 
 def test_a_learner_that_saw_the_validation_rows_is_calibrated_as_it_was_before(shop, features, monkeypatch):

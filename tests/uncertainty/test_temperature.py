@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from polymodal.batch import Masked
+from polymodal.output import Scores
 from polymodal.tasks import MultiClass, MultiLabel, Ordinal, Regression
 from polymodal.uncertainty import calibrate
 from polymodal.uncertainty.temperature import RANGE, calibration_error, temperature, tempered
@@ -17,7 +18,7 @@ PROBABLE = ["binary", "multiclass", "ordinal", "multilabel"]
 def drawn(name, n, scale, seed=0):
     """Task, logits that are `scale` times too large, and labels drawn from what they should have been."""
     task, learner, rows = fakes.made(name, n, seed, noise=0.0, gaps=0.0, modalities=("a",), scale=scale)
-    return task, learner.predict(rows.batch(range(n)).inputs), rows.target(range(n))
+    return task, learner.infer(rows.batch(range(n)).inputs).values, rows.target(range(n))
 
 
 @pytest.mark.parametrize("name", PROBABLE)
@@ -35,7 +36,7 @@ def test_over_confidence_is_mended_and_answers_stay(name):
     assert losses["before"] == task.log_loss(logits, target) and eces["before"] == calibration_error(
         task, logits, target
     )
-    before, after = task.decode(logits), task.decode(logits / t)
+    before, after = task.decode(Scores(logits)), task.decode(Scores(logits / t))
     assert list(before["prediction"]) == list(after["prediction"])
 
 
@@ -130,7 +131,7 @@ def test_calibration_error_against_a_slow_loop(name):
 def test_confidence_is_the_probability_in_the_table_of_predictions():
     for name in PROBABLE[:3]:
         task, logits, _ = drawn(name, 20, 1.0)
-        assert np.allclose(task.confidence(logits), task.decode(logits)["probability"])
+        assert np.allclose(task.confidence(logits), task.decode(Scores(logits))["probability"])
     task, logits, _ = drawn("multilabel", 20, 1.0)
     each = task.probabilities(logits)
     assert np.allclose(task.confidence(logits), [min(max(q, 1 - q) for q in row) for row in each])

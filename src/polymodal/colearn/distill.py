@@ -15,6 +15,7 @@ from polymodal.batch import Batch, Losses, Masked
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator, Trainable
 from polymodal.ops import zeroed
+from polymodal.output import Output, logits_of
 
 TEACHER = "teacher"  # the name under which a batch's targets hold the teacher's logits
 
@@ -58,20 +59,20 @@ class Distilled(Trainable):
         """What the student reads."""
         return self.learner.reads
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+    def infer(self, inputs: Mapping[str, Masked]) -> Output:
         """The student's answer."""
-        return self.learner.predict(inputs)
+        return self.learner.infer(inputs)
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Output]:
         """The student's."""
-        return self.learner.mixer(inputs)
+        return self.learner.recombine(inputs)
 
     def loss(self, batch: Batch) -> Losses:
         """The weighted sum, over the rows that have a label and those that the teacher has answered."""
         targets = dict(batch.targets)
         teacher = targets.pop(TEACHER)
         told = self.learner.loss(Batch(batch.inputs, targets))
-        apart = divergence(zeroed(teacher), self.learner.predict(batch.inputs), self.task.link, self.temperature)
+        apart = divergence(zeroed(teacher), logits_of(self.infer(batch.inputs)), self.task.link, self.temperature)
         here = teacher.present()
         taught = torch.where(here, apart, 0).sum() / here.sum().clamp(min=1)
         total = (1 - self.weight) * told.total + self.weight * taught

@@ -27,6 +27,7 @@ from polymodal.learners.base import Trainable
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Named
 from polymodal.ops import masked_mean
+from polymodal.output import Output, Scores, logits_of
 from polymodal.tasks.base import Metric, Task
 
 SCALE = math.log(1 / 0.07)  # of cosines, at the start (Radford et al. 2021)
@@ -69,15 +70,16 @@ class Pretext(Task):
         """The mask."""
         return target.values.numpy()
 
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+    def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """Both numbers."""
-        return {"objective": logits[:, 0].tolist(), "right": logits[:, 1].tolist()}
+        return {"objective": logits_of(output)[:, 0].tolist(), "right": logits_of(output)[:, 1].tolist()}
 
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Means of both over rows that count, under each row of `weights`."""
-        keep = target.present().numpy() & ~logits[:, 0].isnan().numpy()
+        both = logits_of(output)
+        keep = target.present().numpy() & ~both[:, 0].isnan().numpy()
         w = weights[:, keep]
-        means = w @ logits.numpy()[keep] / np.maximum(w.sum(1, keepdims=True), 1e-12)
+        means = w @ both.numpy()[keep] / np.maximum(w.sum(1, keepdims=True), 1e-12)
         return {"objective": means[:, 0], "right": means[:, 1]}
 
     @property
@@ -122,11 +124,11 @@ class Pretraining(Trainable):
         share = torch.where(asked, right, 0).sum() / count
         return Losses(objective + penalty, {"objective": objective, "penalty": penalty, "right": share})
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
+    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
         """(B, 2): each row's loss and share of right answers among the rows of this batch; NaN if it is not asked."""
         return self._answers(self._tokens(inputs))
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
         """The encoders look once."""
         tokens = self._tokens(inputs)
         return lambda at: self._answers({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
@@ -134,9 +136,9 @@ class Pretraining(Trainable):
     def _tokens(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
         return {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
 
-    def _answers(self, tokens: Mapping[str, Masked]) -> Tensor:
+    def _answers(self, tokens: Mapping[str, Masked]) -> Scores:
         loss, right, asked = self._rows(tokens)
-        return torch.stack([torch.where(asked, x, torch.nan) for x in (loss, right)], dim=1)
+        return Scores(torch.stack([torch.where(asked, x, torch.nan) for x in (loss, right)], dim=1))
 
     def _rows(self, tokens: Mapping[str, Masked]) -> Judged:
         """Means over the questions that a row was asked; 0 where it was asked none."""

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable
 
-from polymodal.decoders.base import Decoder, Decoding, Forced, State, Written
+from polymodal.decoders.base import Decoder, Decoding, Forced, State
 from polymodal.decoders.recurrent import Additive, AttentiveGRU, DotProduct
 from polymodal.decoders.transformer import CrossTransformer, PrefixLM
 from polymodal.decoders.words import Separate
@@ -23,7 +23,6 @@ __all__ = [
     "PrefixLM",
     "Separate",
     "State",
-    "Written",
     "make",
 ]
 

@@ -82,17 +82,6 @@ class Decoder(nn.Module, ABC):
         """
 
 
-class Written(NamedTuple):
-    """Captions of each row, the best first.
-
-    ids: (B, N, L) int64, without the mark of the beginning, filled with the mark of the end. logprob: (B, N) sum of the
-    log-probabilities of a caption's words and of its end; -inf, with no word, where a row has fewer captions than N.
-    """
-
-    ids: Tensor
-    logprob: Tensor
-
-
 METHODS = ("greedy", "beam", "sample", "diverse")
 BEAMS, DRAWN = ("beam", "diverse"), ("sample",)
 KNOWN_TO = {  # the methods to which a setting means something; others mean something to all of them

@@ -1,7 +1,7 @@
 """Connectionist temporal classification: symbols out of frames, with no word of which frame says which.
 
     memory (B, S, dim) --CTC--> log-probabilities (B, S, size + 1) --ctc_loss--> a scalar
-                                                                   --best_path, prefix_beam--> Written
+                                                                   --best_path, prefix_beam--> Texts
                                                                    --alignment--> frames of each symbol
 
 An alignment names a symbol or the blank (the last id, `size`) at every frame. It says the text that is left when runs
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.batch import Masked
-from polymodal.decoders.base import Written
 from polymodal.errors import InputError
 from polymodal.ops import zeroed
+from polymodal.output import Texts
 
 NEVER = float("-inf")
 
@@ -100,7 +100,7 @@ def real_first(mask: Tensor) -> Tensor:
 
 def best_path(
     logp_bsv: Tensor, mask_bs: Tensor, end: int, banned: Sequence[int] = (), most: int | None = None
-) -> Written:
+) -> Texts:
     """What the likeliest id of every frame says; logprob is that of this one alignment. (B, 1, L).
 
     most: symbols of a text at most; where one more would begin, nothing but blanks come from there on.
@@ -126,7 +126,7 @@ def prefix_beam(
     captions: int = 1,
     banned: Sequence[int] = (),
     most: int | None = None,
-) -> Written:
+) -> Texts:
     """The `captions` likeliest of the `beams` texts that are kept at every frame. (B, N, L), the best first.
 
     logprob is the log of the sum over all alignments that were kept. most: symbols of a text at most; longer ones are
@@ -274,9 +274,9 @@ def _writable(logp_bsv: Tensor, mask_bs: Tensor, banned: Sequence[int]) -> Tenso
     return logp
 
 
-def _gathered(ids_bns: Tensor, keep_bns: Tensor, logp_bn: Tensor, end: int, like: Tensor) -> Written:
+def _gathered(ids_bns: Tensor, keep_bns: Tensor, logp_bn: Tensor, end: int, like: Tensor) -> Texts:
     """The ids that are kept, at the front, the mark of the end after them: at least one place."""
     longest = max(1, int(keep_bns.sum(-1).max()) if keep_bns.numel() else 1)
     order = real_first(keep_bns)[..., :longest]
     ids = torch.where(keep_bns, ids_bns, end).gather(-1, order)
-    return Written(ids.to(like.device), logp_bn.to(like.dtype).to(like.device))
+    return Texts(ids.to(like.device), logp_bn.to(like.dtype).to(like.device), end)

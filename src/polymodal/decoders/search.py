@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal.decoders.base import Decoder, Decoding, State, Written
+from polymodal.decoders.base import Decoder, Decoding, State
+from polymodal.output import Texts
 
 CLOSED = -torch.inf
 
@@ -30,7 +31,7 @@ def search(
     how: Decoding,
     limit: int,
     keys: Tensor | None = None,
-) -> Written:
+) -> Texts:
     """Captions of each row of `state`, which is as `start` gave it.
 
     limit: the most ids of a caption, its end included; `how.max_length` can lower it. A row does not depend on the
@@ -49,7 +50,7 @@ def search(
         return Beams(decoder, rules, how).search(state, first)
     if how.method == "greedy":
         ids, logprob = chain(decoder, state, first, rules, lambda logp, live, t: logp.max(-1).indices)
-        return _trimmed(Written(ids[:, None], logprob[:, None]), end)
+        return _trimmed(Texts(ids[:, None], logprob[:, None], end))
     return _sampled(decoder, state, first, rules, how, keys)
 
 
@@ -116,9 +117,7 @@ def chain(
 KEEP = 0.75  # finished rows are dropped once no more than this share is left: each drop copies the memory of the rest
 
 
-def _sampled(
-    decoder: Decoder, state: State, first: Tensor, rules: Rules, how: Decoding, keys: Tensor | None
-) -> Written:
+def _sampled(decoder: Decoder, state: State, first: Tensor, rules: Rules, how: Decoding, keys: Tensor | None) -> Texts:
     rows, n = len(first), how.captions
     random = torch.Generator().manual_seed(how.seed)
     u_nt = torch.rand(n, rules.most + 1, generator=random, dtype=torch.float64).to(first.device)
@@ -131,8 +130,8 @@ def _sampled(
     ids, total = chain(decoder, state.take(each) if n > 1 else state, first[each], rules, pick)
     words = (ids != rules.end).sum(1) + 1
     rank = (total / words**how.length_penalty).unflatten(0, (rows, n)).argsort(dim=1, descending=True, stable=True)
-    found = Written(ids.unflatten(0, (rows, n)), total.unflatten(0, (rows, n)))
-    return _trimmed(_best(found, rank), rules.end)
+    best = _ranked(ids.unflatten(0, (rows, n)), total.unflatten(0, (rows, n)), rank)
+    return _trimmed(Texts(*best, rules.end))
 
 
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, lie far apart
@@ -172,7 +171,7 @@ class Beams:
         self.groups = how.groups if how.method == "diverse" else 1
         self.width = how.beams // self.groups
 
-    def search(self, state: State, first: Tensor) -> Written:
+    def search(self, state: State, first: Tensor) -> Texts:
         """The best captions of each row; first: (B,) the mark of the beginning."""
         rows, beams, end = len(first), self.how.beams, self.rules.end
         every = torch.arange(rows * beams, device=first.device).unflatten(0, (rows, beams))
@@ -197,7 +196,7 @@ class Beams:
                 live, word_bk, words, score = live[going], word_bk[going], words[going], score[going]
                 state = state.take(every[going].flatten())
         assert pool is not None
-        return _trimmed(pool.best(self.how.captions), end)
+        return _trimmed(pool.best(self.how.captions, end))
 
     def _chosen(
         self, logp: Tensor, score: Tensor, words: Tensor, pool: "Pool", live: Tensor, t: int
@@ -260,24 +259,24 @@ class Pool(NamedTuple):
         )
         both = Pool(*(torch.cat([a[live, g : g + width], b], dim=1) for a, b in zip(self, new, strict=True)))
         keep = both.rank.argsort(dim=1, descending=True, stable=True)[:, :width]
-        best = _best(Written(both.ids, both.logprob), keep)
         self.rank[live, g : g + width] = both.rank.gather(1, keep)
-        self.logprob[live, g : g + width], self.ids[live, g : g + width] = best.logprob, best.ids
+        best = _ranked(both.ids, both.logprob, keep)
+        self.ids[live, g : g + width], self.logprob[live, g : g + width] = best
 
-    def best(self, captions: int) -> Written:
+    def best(self, captions: int, end: int) -> Texts:
         """The best of all groups."""
         rank = self.rank.argsort(dim=1, descending=True, stable=True)[:, :captions]
-        return _best(Written(self.ids, self.logprob), rank)
+        return Texts(*_ranked(self.ids, self.logprob, rank), end)
 
 
-def _best(found: Written, rank: Tensor) -> Written:
-    ids = found.ids.gather(1, rank[..., None].expand(-1, -1, found.ids.shape[2]))
-    return Written(ids, found.logprob.gather(1, rank))
+def _ranked(ids: Tensor, logprob: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    """The captions at these (B, N) places of each row."""
+    return ids.gather(1, rank[..., None].expand(-1, -1, ids.shape[2])), logprob.gather(1, rank)
 
 
-def _trimmed(found: Written, end: int) -> Written:
+def _trimmed(found: Texts) -> Texts:
     """Without the columns that hold nothing but what comes after an end."""
-    words = (found.ids != end).flatten(0, 1).any(0).nonzero()
+    words = (found.ids != found.end).flatten(0, 1).any(0).nonzero()
     return found._replace(ids=found.ids[..., : int(words[-1]) + 2 if len(words) else 1])
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval, difference, intervals
+from polymodal.output import Output
 from polymodal.tasks.base import Task
 
 
@@ -53,11 +52,11 @@ class Comparison(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A candidate's logits on the rows that all candidates are scored on."""
+    """A candidate's answers to the rows that all candidates are scored on."""
 
     name: str
     family: str  # "single" (one modality), "concat", "late", "fusion", "hybrid" or "ensemble"
-    logits: Tensor
+    output: Output
     parameters: int
     epochs: int
     seconds: float
@@ -75,7 +74,7 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
     candidates = [
         Candidate(r.name, score, r.parameters, r.epochs, r.seconds, r.memory_mb)
         for r in results
-        for score in (intervals(task, r.logits, target, groups)[metric.name],)
+        for score in (intervals(task, r.output, target, groups)[metric.name],)
     ]
     rivals: dict[str, Result] = {}
     for family in ("single", "concat"):  # the best of each
@@ -85,7 +84,7 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
             rivals[best.name] = best
     gains = {}
     for name, rival in rivals.items():
-        gain = difference(task, results[0].logits, rival.logits, target, metric.name, groups)
+        gain = difference(task, results[0].output, rival.output, target, metric.name, groups)
         gains[name] = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     rows = int(target.present().sum())
     few = f"{rows} row{'s' * (rows != 1)} are too few to tell candidates apart."

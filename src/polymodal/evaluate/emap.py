@@ -15,6 +15,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval, difference, intervals
+from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 CHUNK = 4096  # combinations at a time
@@ -85,8 +86,9 @@ def needed(
 ) -> Needed:
     """Score a projection. target, groups: of the rows of the projection, in its order."""
     metric = task.metric
-    own, additive = (intervals(task, x, target, groups)[metric.name] for x in projection[1:])
-    gain = difference(task, projection.own, projection.additive, target, metric.name, groups)
+    both = Scores(projection.own), Scores(projection.additive)
+    own, additive = (intervals(task, x, target, groups)[metric.name] for x in both)
+    gain = difference(task, *both, target, metric.name, groups)
     if not metric.higher:
         gain = Interval(-gain.value, -gain.high, -gain.low)
     return Needed(name, own, additive, gain, int(target.present().sum()))

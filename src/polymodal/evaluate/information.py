@@ -24,6 +24,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval
+from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 Array = NDArray[np.float64]
@@ -250,7 +251,7 @@ def readings(task: Task, logits: Tensor, target: Masked) -> Array:
     """What is made a symbol of: (N, C) probabilities of classes, or (N, K) log-odds or numbers."""
     if target.values.is_floating_point():
         return np.asarray(logits.detach().cpu().double())
-    columns = [v for k, v in task.decode(logits.detach().cpu()).items() if k.startswith("probability[")]
+    columns = [v for k, v in task.decode(Scores(logits.detach().cpu())).items() if k.startswith("probability[")]
     return np.array(columns, dtype=np.float64).reshape(len(columns), len(logits)).T
 
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from polymodal.batch import Masked
+from polymodal.output import Output
 from polymodal.tasks.base import Task
 
 CHUNK = 2**25  # bytes of counts at a time
@@ -59,7 +59,7 @@ def weights(
 
 def intervals(
     task: Task,
-    logits: Tensor,
+    output: Output,
     target: Masked,
     groups: Sequence[Any] | None = None,
     replicates: int = 1000,
@@ -70,17 +70,17 @@ def intervals(
     The interval of one row is the value itself: there is nothing to resample. A sample in which a metric is undefined
     is left out; where it is undefined on all, or is one of `task.whole`, both ends are NaN.
     """
-    (logits,), target, groups = _labelled([logits], target, groups)
-    n = len(logits)
-    value = task.scores(logits, target, np.ones((1, n)))
-    parts = [task.scores(logits, target, w) for w in weights(n, replicates, groups, seed)]
+    (output,), target, groups = _labelled([output], target, groups)
+    n = output.rows
+    value = task.scores(output, target, np.ones((1, n)))
+    parts = [task.scores(output, target, w) for w in weights(n, replicates, groups, seed)]
     return {k: _interval(float(v[0]), [] if k in task.whole else [p[k] for p in parts]) for k, v in value.items()}
 
 
 def difference(
     task: Task,
-    logits_a: Tensor,
-    logits_b: Tensor,
+    a: Output,
+    b: Output,
     target: Masked,
     metric: str,
     groups: Sequence[Any] | None = None,
@@ -90,8 +90,8 @@ def difference(
     """Score of a minus score of b with its 95% interval, both on the same samples: what the rows have in
     common cancels.
     """
-    (a, b), target, groups = _labelled([logits_a, logits_b], target, groups)
-    n = len(a)
+    (a, b), target, groups = _labelled([a, b], target, groups)
+    n = a.rows
     one = np.ones((1, n))
     value = task.scores(a, target, one)[metric] - task.scores(b, target, one)[metric]
     parts = [
@@ -102,12 +102,12 @@ def difference(
 
 
 def _labelled(
-    logits: Sequence[Tensor], target: Masked, groups: Sequence[Any] | None
-) -> tuple[list[Tensor], Masked, list[Any] | None]:
+    outputs: Sequence[Output], target: Masked, groups: Sequence[Any] | None
+) -> tuple[list[Output], Masked, list[Any] | None]:
     """The rows that have a label: the others are no part of the sample."""
     keep = target.present()
     kept = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
-    return [x[keep.to(x.device)] for x in logits], target.take(keep), kept
+    return [x.take(keep) for x in outputs], target.take(keep), kept
 
 
 def _interval(value: float, parts: Sequence[NDArray[np.floating]]) -> Interval:

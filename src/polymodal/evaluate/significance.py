@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval, weights
+from polymodal.output import Output
 from polymodal.tasks.base import Task
 
 LEVEL = 0.05
@@ -72,24 +72,24 @@ def corrected_t(differences_rk: Sequence[Sequence[float]], test_share: float) ->
 
 def paired_bootstrap(
     task: Task,
-    logits_a: Sequence[Tensor],
-    logits_b: Sequence[Tensor],
+    each_a: Sequence[Output],
+    each_b: Sequence[Output],
     target: Masked,
     metric: str,
     groups: Sequence[Any] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Paired:
-    """Score of a minus score of b on out-of-fold logits, with its percentile interval and p, over rows or groups.
+    """Score of a minus score of b on out-of-fold answers, with its percentile interval and p, over rows or groups.
 
-    logits: one (N, outputs) a repeat; the score is the mean over repeats, under the same samples as
+    each_a, each_b: of all rows, one a repeat; the score is the mean over repeats, under the same samples as
     `intervals.difference` draws, so that of one repeat it gives the same interval. p is twice the smaller share of
     samples on either side of 0, (count + 1) / (samples + 1), at most 1; NaN where the metric is undefined.
     """
     keep = target.present()
     kept = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
     target, n = target.take(keep), int(keep.sum())
-    pairs = [(a[keep.to(a.device)], b[keep.to(b.device)]) for a, b in zip(logits_a, logits_b, strict=True)]
+    pairs = [(a.take(keep), b.take(keep)) for a, b in zip(each_a, each_b, strict=True)]
 
     def gain(w: NDArray[np.floating]) -> NDArray[np.float64]:
         each = [task.scores(a, target, w)[metric] - task.scores(b, target, w)[metric] for a, b in pairs]

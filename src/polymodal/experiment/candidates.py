@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.colearn.transfer import Start
@@ -35,21 +34,22 @@ from polymodal.learners.library import Library, Member, Recipe
 from polymodal.modalities.base import Encoder
 from polymodal.model import BATCH
 from polymodal.objectives.base import Candidate
+from polymodal.output import Output, Scores, logits_of
 from polymodal.progress import progress
 from polymodal.tasks.base import Metric
 from polymodal.train import Settings, predict, train
 
 
 class Trial(NamedTuple):
-    """A candidate that was trained. result: its logits on the validation rows, and what it cost.
+    """A candidate that was trained. result: its answers to the validation rows, and what it cost.
 
-    judged: logits by which it can be compared with others: of parts that did not see the row, nor were chosen by it.
+    judged: answers by which it can be compared with others: of parts that did not see the row, nor were chosen by it.
     learner: makes the learner; with True as its argument, one that is fitted on the validation rows too, where that can
     be. history: of networks, one dict an epoch.
     """
 
     result: Result
-    judged: Tensor
+    judged: Output
     modalities: list[str]
     learner: Callable[[bool], Learner]
     history: list[dict[str, float]]
@@ -114,21 +114,21 @@ class Networks:
             learner.load_state_dict(weights)
             return learner.eval()
 
-        logits = predict(learner, valid, BATCH)
-        result = Result(name, _family(candidate), logits, count, len(trained.history), trained.seconds, peak())
+        output = predict(learner, valid, BATCH)
+        result = Result(name, _family(candidate), output, count, len(trained.history), trained.seconds, peak())
         searched = "search" in self.problem.objective.capabilities
-        judged = self._judged(trained.answers) if searched else logits
+        judged = self._judged(trained.answers) if searched else output
         return Trial(result, judged, list(chosen), made, trained.history, not trained.out_of_time)
 
-    def _judged(self, answers: Sequence[Tensor]) -> Tensor:
-        """(N, outputs) logits of each half of the validation rows, of the epoch that the other half likes best."""
+    def _judged(self, answers: Sequence[Output]) -> Output:
+        """The answers to each half of the validation rows, of the epoch that the other half likes best."""
         target = self.valid.target(range(len(self.valid)))
-        out = answers[-1].clone()
+        out = logits_of(answers[-1]).clone()
         for by, held in self.halves:
             rows = torch.tensor(by)
-            best = max(answers, key=lambda a, r=rows: quality(self.problem.task, a[r], target.take(r)))  # type: ignore[misc]
-            out[held] = best[held]
-        return out
+            best = max(answers, key=lambda a, r=rows: quality(self.problem.task, a.take(r), target.take(r)))  # type: ignore[misc]
+            out[held] = logits_of(best)[held]
+        return Scores(out)
 
     def _fresh(self, candidate: Candidate) -> Trainable:
         """A fresh learner; its parameters are decided by the seed, and by what it begins with."""
@@ -222,14 +222,14 @@ class FeaturePath:
         return [self._trial(name, recipe) for name, recipe in self.library.recipes().items()]
 
     def _trial(self, name: str, recipe: Recipe) -> Trial:
-        logits = recipe.outcome[self.library.valid]
+        output = Scores(recipe.outcome[self.library.valid])
         size = self.library.size(recipe)
-        result = Result(f"{name} (features)", recipe.family, logits, size, 0, self.seconds, self.memory_mb)
+        result = Result(f"{name} (features)", recipe.family, output, size, 0, self.seconds, self.memory_mb)
 
         def made(refit: bool) -> Learner:
             return self.library.learner(recipe, refit)
 
-        return Trial(result, logits, recipe.modalities, made, [])
+        return Trial(result, output, recipe.modalities, made, [])
 
     def _keep(self) -> None:
         if self.path is None or not self.library.answers:
@@ -265,8 +265,8 @@ def misled(library: Library, groups: Sequence[Any] | None) -> str | None:
     best = max(library.answers, key=library.quality)
     of = None if groups is None else [groups[i - len(library.train)] for i in rows.tolist()]
     judge, answers = library.judge, library.answers[best]
-    seen = intervals(task, answers[judge], library.target.take(judge))[name]
-    new = intervals(task, answers[rows], library.target.take(rows), of)[name]
+    seen = intervals(task, Scores(answers[judge]), library.target.take(judge))[name]
+    new = intervals(task, Scores(answers[rows]), library.target.take(rows), of)[name]
     error = float(np.hypot(seen.high - seen.low, new.high - new.low)) / (2 * 1.96)
     if not sign * (seen.value - new.value) > 3 * error:
         return None
@@ -323,6 +323,6 @@ def plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_ " else f"%{ord(c):x}" for c in name)
 
 
-def logits_of(learner: Learner, rows: Rows) -> Tensor:
-    """(N, outputs) of encoded rows."""
+def outputs_of(learner: Learner, rows: Rows) -> Output:
+    """The answers to encoded rows."""
     return predict(learner, rows.only(learner.reads), BATCH)

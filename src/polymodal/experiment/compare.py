@@ -24,7 +24,7 @@ from polymodal.data.table import digest
 from polymodal.errors import InputError
 from polymodal.experiment import problem, runs
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import FeaturePath, Networks, Trial, logits_of, plain
+from polymodal.experiment.candidates import FeaturePath, Networks, Trial, outputs_of, plain
 from polymodal.experiment.config import Columns, Config, Record, Search, Training
 from polymodal.experiment.config import Run as RunConfig
 from polymodal.experiment.fit import FEATURES, known
@@ -32,6 +32,7 @@ from polymodal.experiment.problem import Problem, Reading
 from polymodal.experiment.search import PRESETS
 from polymodal.learners.base import Learner
 from polymodal.objectives.base import Candidate
+from polymodal.output import logits_of
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
 from polymodal.train import Settings
@@ -197,7 +198,7 @@ class _Maker:
             if (part := kept[candidate.name]) is None:
                 assert networks is not None
                 trial = networks.train(candidate, budget.seconds())
-                part = _part(trial, logits_of(trial.learner(False), test))
+                part = _part(trial, logits_of(outputs_of(trial.learner(False), test)))
                 networks.learners.clear()
                 self._keep(fold, part)
             yield part
@@ -245,7 +246,7 @@ class _Maker:
     def _by_features(self, fold: Fold, reading: Reading, budget: Budget) -> list[Part]:
         path = self._path(fold, reading)
         whole = path.grow(self.preset.kinds, budget)
-        parts = [_part(t._replace(finished=whole), t.result.logits) for t in path.trials()]
+        parts = [_part(t._replace(finished=whole), logits_of(t.result.output)) for t in path.trials()]
         for part in parts:
             self._keep(fold, part)
         if (place := self._place(fold)) is not None and whole:

@@ -24,7 +24,7 @@ from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result, compare
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import Trial, logits_of, peak_memory_mb
+from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
 from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
 from polymodal.experiment.fit import SEARCHES, known
 from polymodal.experiment.prepare import Prepared, prepare
@@ -33,6 +33,7 @@ from polymodal.learners.base import Learner
 from polymodal.model import Model, load
 from polymodal.objectives.base import Candidate
 from polymodal.objectives.colearning import Colearning
+from polymodal.output import Scores
 from polymodal.train import Settings
 
 DISTILLED, ALONE, ALL = "distilled", "without a teacher", "the teacher, on all"
@@ -245,7 +246,7 @@ def _answers(teacher: Model, table: Table, run: Run) -> Tensor:
 def _beside(teacher: Model, table: Table, run: Run) -> Result:
     """The teacher as a candidate, for comparison."""
     size = sum(p.numel() for p in teacher.learner.parameters())
-    return Result(ALL, "ensemble", _answers(teacher, table, run), size, 0, 0.0)
+    return Result(ALL, "ensemble", Scores(_answers(teacher, table, run)), size, 0, 0.0)
 
 
 def _test(
@@ -253,8 +254,8 @@ def _test(
 ) -> dict[str, Any]:
     """All three on rows that nothing was chosen by."""
     rows, groups = prepared.reading.encode(table), lesson.problem.groups(table)
-    logits = [logits_of(student_of(t), rows) for t in students]
-    found = [r._replace(logits=x) for r, x in zip(students.results(), logits, strict=True)]
+    outputs = [outputs_of(student_of(t), rows) for t in students]
+    found = [r._replace(output=x) for r, x in zip(students.results(), outputs, strict=True)]
     found.append(_beside(lesson.teacher, table, run))
     comparison = compare(model.task, found, rows.target(range(len(rows))), groups)
     return {**model.score(rows, groups).to_json(), "comparison": comparison.to_json()}

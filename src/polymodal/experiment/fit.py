@@ -14,7 +14,7 @@ from polymodal.evaluate.compare import Comparison, compare
 from polymodal.evaluate.starved import starved
 from polymodal.experiment import pretraining, problem, runs
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import Trial, logits_of, peak_memory_mb
+from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
 from polymodal.experiment.config import Config, Record, Training
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.pretraining import Pretrained
@@ -219,8 +219,8 @@ def _model(prepared: Prepared, trained: Trained, refit: bool) -> Model:
         "bad": [b._asdict() for b in prepared.bad],
     }
     model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
-    answers = model.calibrated(results[0].logits)
-    model.report["valid"] = model.score(prepared.valid, valid.groups, logits=answers).to_json()
+    answers = model.calibrated(results[0].output)
+    model.report["valid"] = model.score(prepared.valid, valid.groups, output=answers).to_json()
     return model
 
 
@@ -230,10 +230,10 @@ def _test(model: Model, trials: Sequence[Trial], prepared: Prepared, table: Tabl
     table = goal.rows(table)
     rows, groups, refit = prepared.reading.encode(table), goal.groups(table), model.report["refit"]
     first, *others = trials
-    results = [first.result._replace(logits=model.logits(rows))]
-    results += [t.result._replace(logits=logits_of(t.learner(refit), rows)) for t in others]
+    results = [first.result._replace(output=model.outputs(rows))]
+    results += [t.result._replace(output=outputs_of(t.learner(refit), rows)) for t in others]
     comparison = compare(goal.task, results, rows.target(range(len(rows))), groups)
-    return {**model.score(rows, groups, logits=results[0].logits).to_json(), "comparison": comparison.to_json()}
+    return {**model.score(rows, groups, output=results[0].output).to_json(), "comparison": comparison.to_json()}
 
 
 def comparison_of(report: Mapping[str, Any], part: str = "valid") -> Comparison:

@@ -31,6 +31,7 @@ from polymodal.experiment.fit import SEARCHES, fit, known
 from polymodal.experiment.problem import Problem
 from polymodal.model import load
 from polymodal.objectives.colearning import Colearning
+from polymodal.output import Scores
 from polymodal.saving import put
 from polymodal.tasks.base import Task
 from polymodal.view import plot
@@ -291,11 +292,11 @@ def _point(goal: Problem, part: Table, held: Table, fraction: float, labels: int
     """The scores of one fraction, by a task that was fitted as that of its models: the scale of numbers is in it."""
     task, metric = copy.deepcopy(goal.task).fit(goal.cells(part)), goal.task.metric
     target, groups = _target(task, goal, held), goal.groups(held)
-    score = intervals(task, found[PLAIN], target, groups)[metric.name]
+    score = intervals(task, Scores(found[PLAIN]), target, groups)[metric.name]
     if HELPED not in found:
         return Point(fraction, labels, score, None, None)
-    other = intervals(task, found[HELPED], target, groups)[metric.name]
-    gain = difference(task, found[HELPED], found[PLAIN], target, metric.name, groups)
+    other = intervals(task, Scores(found[HELPED]), target, groups)[metric.name]
+    gain = difference(task, Scores(found[HELPED]), Scores(found[PLAIN]), target, metric.name, groups)
     gain = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     return Point(fraction, labels, score, other, gain)
 

@@ -17,6 +17,7 @@ from polymodal.evaluate.information import information
 from polymodal.evaluate.significance import Paired, paired_bootstrap
 from polymodal.experiment.compare import INNER, Fold, Part, Run
 from polymodal.learners.base import Learner
+from polymodal.output import Scores, logits_of
 
 SAMPLE = 64  # rows that the additive projection is made of
 
@@ -41,7 +42,7 @@ def standing(run: Run) -> Board:
     metric = task.metric
 
     def paired(a: str, b: str) -> Paired:
-        return paired_bootstrap(task, answers[a], answers[b], target, metric.name, of)
+        return paired_bootstrap(task, [*map(Scores, answers[a])], [*map(Scores, answers[b])], target, metric.name, of)
 
     tested = sum(len(f.test) for f in run.folds)
     # networks are fitted on the part of the training rows that does not choose their epoch
@@ -84,11 +85,11 @@ def mixed(learner: Learner, rows: Rows, views: Mapping[str, str]) -> Callable[[M
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     batch = rows.only(learner.reads).batch(range(len(rows))).to(device)
     with torch.no_grad():
-        mix = learner.mixer(batch.inputs)
+        answer = learner.recombine(batch.inputs)
 
     @torch.no_grad()
     def logits(at: Mapping[str, Sequence[int]]) -> Tensor:
-        return mix({v: torch.tensor(at[views[v]]) for v in learner.reads}).float().cpu()
+        return logits_of(answer({v: torch.tensor(at[views[v]]) for v in learner.reads}).cpu())
 
     return logits
 
@@ -106,7 +107,7 @@ def _entry(run: Run, name: str, parts: Mapping[int, Part], target: Masked, place
     scores: list[list[float]] = [[] for _ in range(run.folds[-1].repeat + 1)]
     for i, fold in enumerate(run.folds):
         truth = target.take(torch.tensor([place[row] for row in fold.test]))
-        value = task.scores(parts[i].logits, truth, np.ones((1, len(fold.test))))[task.metric.name][0]
+        value = task.scores(Scores(parts[i].logits), truth, np.ones((1, len(fold.test))))[task.metric.name][0]
         scores[fold.repeat].append(float(value))
     cut = sum(not p.finished for p in parts.values())
     peaks = [p.memory_mb for p in parts.values() if p.memory_mb is not None]

@@ -21,6 +21,7 @@ from polymodal.experiment.candidates import FeaturePath, Networks, Trial, folds_
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble, blend, kept, quality, select
 from polymodal.objectives.base import Candidate
+from polymodal.output import Scores, logits_of
 from polymodal.tasks.base import Task
 
 
@@ -71,7 +72,7 @@ FEATURES = 0.35  # of the time, where networks are tried too
 
 class Outcome(NamedTuple):
     """What was tried and chosen. trials: the chosen one first. notes: a sentence a step, for a person. searched: by
-    these rows, so that a trial's score is that of its `judged` logits.
+    these rows, so that a trial's score is that of its `judged` answers.
     """
 
     trials: list[Trial]
@@ -84,9 +85,9 @@ class Outcome(NamedTuple):
         return self.trials[0]
 
     def results(self) -> list[Result]:
-        """All trials with the logits that they are scored by: of one fusion all candidates had the same choice of
+        """All trials with the answers that they are scored by: of one fusion all candidates had the same choice of
         epochs."""
-        return [t.result._replace(logits=t.judged) if self.searched else t.result for t in self.trials]
+        return [t.result._replace(output=t.judged) if self.searched else t.result for t in self.trials]
 
 
 class ValidationSet(NamedTuple):
@@ -224,7 +225,7 @@ def _average(trials: Sequence[Trial], valid: ValidationSet) -> Trial | None:
     """The average of the trials that help each other; its logits are of weights that other validation rows chose."""
     if len(trials) < 2:
         return None
-    answers = [t.judged for t in trials]
+    answers = [logits_of(t.judged) for t in trials]
     weights = kept(dict(enumerate(select(valid.task, answers, valid.target))))
     if len(weights) < 2:
         return None
@@ -237,7 +238,7 @@ def _average(trials: Sequence[Trial], valid: ValidationSet) -> Trial | None:
     seconds = sum(t.result.seconds for t in made.values())
     parameters = sum(t.result.parameters for t in made.values())
     modalities = list(dict.fromkeys(m for t in made.values() for m in t.modalities))
-    judged = _outcome(answers, valid)
+    judged = Scores(_outcome(answers, valid))
     result = Result("ensemble", "ensemble", judged, parameters, 0, seconds)
     return Trial(result, judged, modalities, learner, [])
 

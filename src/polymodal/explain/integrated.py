@@ -9,7 +9,7 @@ Sundararajan, Taly & Yan 2017, by captum.
 Axes: n step of the path, s part.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.modalities.base import Encoder
 from polymodal.modalities.segments import Cut, Open
+from polymodal.output import logits_of
 
 # A norm makes an answer of a direction, so that it jumps where the path leaves a baseline of 0: the path is cut where
 # such a jump would hide, and each stretch has steps of its own
@@ -80,13 +81,13 @@ def can(learner: Learner, cut: Cut) -> bool:
 
 def integrated(
     learner: Learner, inputs: Mapping[str, Masked], cut: Cut, at: int, steps: Sequence[int] = STEPS,
-    calibrated: Callable[[Tensor], Tensor] = lambda logits: logits,
+    temperature: float = 1.0,
 ) -> Integrated:  # fmt: skip
     """The scores of the parts of one row; see the head of this file.
 
     inputs: of one row, all views. at: which of the task's quantities is explained, by `Task.evidence`, which does not
-    fade where the model is sure. calibrated: from the learner's logits to those of the probabilities that are shown.
-    Raises InputError for a learner that has no gradient there.
+    fade where the model is sure. temperature: what the learner's logits are divided by in the probabilities
+    that are shown. Raises InputError for a learner that has no gradient there.
     """
     if not can(learner, cut):
         raise InputError(
@@ -99,7 +100,7 @@ def integrated(
         entries = list(_entries(learner, inputs, cut))
 
         def f(*given: Tensor) -> Tensor:
-            return learner.task.evidence(calibrated(_answer(learner, inputs, cut, entries, given)), at)
+            return learner.task.evidence(_answer(learner, inputs, cut, entries, given) / temperature, at)
 
         xs, blanks = tuple(e.values for e in entries), tuple(e.blank for e in entries)
         with torch.backends.cudnn.flags(enabled=False), torch.no_grad():  # its recurrent nets have no slopes in eval
@@ -179,9 +180,9 @@ def _answer(
 
 def logits(learner: Learner, inputs: Mapping[str, Masked], changed: Mapping[str, Masked], count: int) -> Tensor:
     """(P, outputs) of a row of which some views are changed in P ways; the others are looked at once."""
-    mix = learner.mixer({v: changed.get(v, inputs[v]) for v in learner.reads})
+    answer = learner.recombine({v: changed.get(v, inputs[v]) for v in learner.reads})
     each, one = torch.arange(count), torch.zeros(count, dtype=torch.long)
-    return mix({v: each if v in changed else one for v in learner.reads})
+    return logits_of(answer({v: each if v in changed else one for v in learner.reads}))
 
 
 @contextmanager

@@ -249,7 +249,7 @@ def _of_features(learner: Stacked, rows: Rows) -> dict[str, Vectors]:
         return {FUSED: Vectors(_beside([_unit(x.values) for x in out.values()]), everywhere), **out}
     with answering(learner):
         logits = torch.cat([
-            learner.predict(rows.only(learner.reads).batch(range(s, min(s + CHUNK, len(rows)))).inputs)
+            learner.infer(rows.only(learner.reads).batch(range(s, min(s + CHUNK, len(rows)))).inputs).values
             for s in range(0, len(rows), CHUNK)
         ])  # fmt: skip
     answer = logits.double().softmax(1) if learner.task.link == "softmax" else logits.double().sigmoid()

@@ -139,7 +139,7 @@ def reasons(
     rows = model.preprocessor.encode(some, None, cache=folder, without=without, quiet=quiet)
     one = rows.take([0])
     c = contributions(model, rows, output=output, sample=len(rows)).take([0])
-    said = {k: v[0] for k, v in task.decode(model.logits(one)).items()}
+    said = {k: v[0] for k, v in task.decode(model.outputs(one)).items()}
     absent = [m for m, here in zip(c.modalities, c.present[0], strict=True) if not here]
     notes = _notes(model, c, whole.rows)
     found: list[Attribution] = []

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from polymodal.batch import Batch, Losses, Masked
-from polymodal.decoders.base import Decoding, Written
+from polymodal.decoders.base import Decoding
+from polymodal.output import Output, Texts
 from polymodal.tasks.base import Task
 
 if TYPE_CHECKING:
     from polymodal.tasks.generate import Generation
+
+
+Infer = Callable[[Mapping[str, Masked]], Output]  # inputs -> the answer to each row
 
 
 class Learner(nn.Module, ABC):
@@ -22,15 +26,15 @@ class Learner(nn.Module, ABC):
     @property
     @abstractmethod
     def reads(self) -> Sequence[str]:
-        """Names of the inputs that `predict` wants."""
+        """Names of the inputs that `infer` wants."""
 
     @abstractmethod
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
-        """What the task's `decode` reads."""
+    def infer(self, inputs: Mapping[str, Masked]) -> Output:
+        """The answer to each row, which the task reads."""
 
     @abstractmethod
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        """A function from places, one tensor an input, to what `predict` gives for rows put together of these.
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Output]:
+        """A function from places, one tensor an input, to what `infer` gives for rows put together of these.
 
         Each input is looked at once, however many rows it becomes a part of.
         """
@@ -81,12 +85,12 @@ class Generator(Trainable):
     decoding: Decoding
 
     @abstractmethod
-    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Written:
+    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Texts:
         """Captions of each row, the best first, at most `task.longest_` words with the mark of the end.
 
         Raises InputError for a search that the vocabulary does not allow.
         """
 
-    def predict(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Tensor:
-        """(B, task.longest_) int64 ids of the best caption, filled with the mark of the end."""
-        return self.task.filled(self.write(inputs, how).ids[:, 0])
+    def infer(self, inputs: Mapping[str, Masked]) -> Texts:
+        """Captions of each row, searched for by `decoding`."""
+        return self.write(inputs)

@@ -23,6 +23,7 @@ from polymodal.learners.predictor import asked
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Block, Named, positions
 from polymodal.ops import masked_mean, zeroed
+from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 
@@ -76,14 +77,14 @@ class Cyclic(Trainable):
         """The source; `loss` wants every modality that it has an encoder for."""
         return (self.source,)
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
-        """(B, outputs) logits from the source; a row without it gets a prior."""
-        return self._answer(self._represented(self.source, self._tokens(inputs, self.source)))
+    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
+        """From the source; a row without it gets a prior."""
+        return Scores(self._answer(self._represented(self.source, self._tokens(inputs, self.source))))
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
         """The source is all that is looked at, and a row's answer depends on nothing else."""
-        logits = self.predict(inputs)
-        return lambda at: logits[at[self.source].to(logits.device)]
+        whole = self.infer(inputs)
+        return lambda at: whole.take(at[self.source])
 
     def alone(self, inputs: Mapping[str, Masked]) -> dict[str, Tensor]:
         """(B, outputs) logits of the heads by which the encoders of the targets learn."""

@@ -14,6 +14,7 @@ from polymodal.batch import Masked
 from polymodal.learners.base import Learner
 from polymodal.nn import Named
 from polymodal.ops import mixture
+from polymodal.output import Output, Scores, logits_of
 from polymodal.tasks.base import Task
 
 Name = TypeVar("Name")
@@ -36,22 +37,22 @@ class Ensemble(Learner):
         """All that any member reads."""
         return list(dict.fromkeys(v for m in self._each() for v in m.reads))
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
-        """(B, outputs) logits of the average answer."""
-        return self._average([m.predict({v: inputs[v] for v in m.reads}) for m in self._each()])
+    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
+        """The average answer."""
+        return self._average([m.infer({v: inputs[v] for v in m.reads}) for m in self._each()])
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        """The average of the members' mixers."""
-        mixers = [m.mixer({v: inputs[v] for v in m.reads}) for m in self._each()]
-        return lambda at: self._average([mix(at) for mix in mixers])
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
+        """The average of the members' answers to the same rows."""
+        each = [m.recombine({v: inputs[v] for v in m.reads}) for m in self._each()]
+        return lambda at: self._average([answer(at) for answer in each])
 
     def _each(self) -> list[Learner]:
         return [m for _, m in self.members.items() if isinstance(m, Learner)]
 
-    def _average(self, answers: Sequence[Tensor]) -> Tensor:
-        l_bkc = torch.stack([a.float() for a in answers], dim=1)
+    def _average(self, answers: Sequence[Output]) -> Scores:
+        l_bkc = torch.stack([logits_of(a).float() for a in answers], dim=1)
         w_k = l_bkc.new_tensor([self.weights[k] for k in self.members.names])
-        return blend(l_bkc, w_k, None, self.task.link)
+        return Scores(blend(l_bkc, w_k, None, self.task.link))
 
 
 def blend(l_bkc: Tensor, w_k: Tensor, here_bk: Tensor | None, link: str) -> Tensor:
@@ -83,7 +84,7 @@ def select(
     best: tuple[tuple[float, float], Tensor] | None = None
     for _ in range(rounds if len(answers) > 1 else 1):
         tries = [counts + one for one in torch.eye(len(answers))]
-        scores = [quality(task, blend(l_bkc, w / w.sum(), here, task.link), target) for w in tries]
+        scores = [quality(task, Scores(blend(l_bkc, w / w.sum(), here, task.link)), target) for w in tries]
         at = max(range(len(tries)), key=lambda i: scores[i])
         counts = tries[at]
         if best is None or scores[at] > best[0]:
@@ -92,11 +93,11 @@ def select(
     return (best[1] / best[1].sum()).tolist()
 
 
-def quality(task: Task, logits: Tensor, target: Masked) -> tuple[float, float]:
+def quality(task: Task, output: Output, target: Masked) -> tuple[float, float]:
     """The task's metric, greater being better and rounded to what is no noise, then minus the loss: to compare by."""
-    value = float(task.scores(logits, target, np.ones((1, len(logits))))[task.metric.name][0])
+    value = float(task.scores(output, target, np.ones((1, output.rows)))[task.metric.name][0])
     value = value if task.metric.higher else -value
-    return (-np.inf if np.isnan(value) else round(value, 4)), -float(task.loss(logits, target))
+    return (-np.inf if np.isnan(value) else round(value, 4)), -float(task.loss(logits_of(output), target))
 
 
 def kept(weights: Mapping[Name, float], least: float = 0.02) -> dict[Name, float]:

@@ -16,6 +16,7 @@ from polymodal.learners.estimators import KINDS, Fitted
 from polymodal.learners.matrix import Block, Join, Matrix
 from polymodal.learners.stacked import Extract, Stacked, key, meta
 from polymodal.modalities.extractor import Record
+from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 ROOM = 2**24  # numbers that an extractor may make of a view if they are to be kept: 64 MiB a fold
@@ -147,7 +148,7 @@ class Library:
 
     def quality(self, member: Member) -> tuple[float, float]:
         """How good a member is on the rows that judge; see `ensemble.quality`."""
-        return quality(self.task, self.answers[member][self.judge], self.target.take(self.judge))
+        return quality(self.task, Scores(self.answers[member][self.judge]), self.target.take(self.judge))
 
     def learner(self, recipe: Recipe, refit: bool = False) -> Stacked:
         """The recipe with its members fitted on all training rows, or, refit, on the validation rows too."""

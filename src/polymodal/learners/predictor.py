@@ -13,6 +13,7 @@ from polymodal.learners.base import Trainable
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Named
 from polymodal.ops import masked_mean, widened
+from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 
@@ -59,14 +60,14 @@ class Predictor(Trainable):
         """The modalities that it has encoders for."""
         return self.encoders.names
 
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
-        """(B, outputs) logits; `task.decode` turns them into words. Rows with nothing present get a prior."""
-        return self._fused(self._tokens(inputs))
+    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
+        """`task.decode` turns logits into words. Rows with nothing present get a prior."""
+        return Scores(self._fused(self._tokens(inputs)))
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
         """The encoders look once; the fusion answers for each row that is put together."""
         tokens = self._tokens(inputs)
-        return lambda at: self._fused({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
+        return lambda at: Scores(self._fused({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()}))
 
     def loss(self, batch: Batch) -> Losses:
         """The task's loss over the rows that have a label, and what the fusion asks of its weights.

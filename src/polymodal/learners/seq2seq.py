@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.batch import Batch, Losses, Masked
-from polymodal.decoders.base import Decoding, Written
+from polymodal.decoders.base import Decoding
 from polymodal.decoders.pretrained import opened
 from polymodal.decoders.search import CLOSED, Rules, drawn
 from polymodal.errors import InputError
@@ -32,6 +32,7 @@ from polymodal.modalities.pretrained.source import (
     written,
 )
 from polymodal.ops import zeroed
+from polymodal.output import Texts
 from polymodal.tasks.generate import Generation
 
 
@@ -87,22 +88,17 @@ class Seq2Seq(Generator):
         loss = self.task.loss(logits, Masked(words.values[words.mask], words.mask[words.mask]))
         return Losses(loss, {"loss": loss})
 
-    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Written:
+    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Texts:
         """Captions of each row, the best first. A row without its input gets what is likeliest for zeros.
 
         Raises InputError for diverse beams, which transformers no longer has.
         """
         return self._written(self._look(inputs), how or self.decoding)
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Texts]:
         """The encoder looks once; each row that is put together is written anew."""
         memory = self._look(inputs)
-
-        def mix(at: Mapping[str, Tensor]) -> Tensor:
-            rows = at[self.modality].to(memory.device)
-            return self.task.filled(self._written(memory[rows], self.decoding).ids[:, 0])
-
-        return mix
+        return lambda at: self._written(memory[at[self.modality].to(memory.device)], self.decoding)
 
     def save_source(self, folder: Path) -> None:
         """Write what `source` needs to be this folder: config, tokenizer, and a note that weights are elsewhere."""
@@ -123,7 +119,7 @@ class Seq2Seq(Generator):
         return torch.tensor(self.prompt, device=next(self.parameters()).device).expand(rows, -1)
 
     @torch.no_grad()
-    def _written(self, memory: Tensor, how: Decoding) -> Written:
+    def _written(self, memory: Tensor, how: Decoding) -> Texts:
         how.check(self.task.outputs, self.task.longest_)
         if how.method == "diverse":
             raise InputError(
@@ -132,7 +128,7 @@ class Seq2Seq(Generator):
             )
         rules, n = self._rules(how, memory.device), how.captions
         if not len(memory):
-            return Written(rules.shut.new_zeros(0, n, 1), memory.new_zeros(0, n))
+            return Texts(rules.shut.new_zeros(0, n, 1), memory.new_zeros(0, n), rules.end)
         if how.method == "sample":
             memory = memory.repeat_interleave(n, 0)
         ids = self._generated(memory, how, rules)
@@ -145,9 +141,10 @@ class Seq2Seq(Generator):
         total = torch.where(over, 0.0, logp).sum(1)
         rank = (total / (~over).sum(1) ** how.length_penalty).unflatten(0, (-1, n))
         best = rank.argsort(dim=1, descending=True, stable=True)
-        return Written(
+        return Texts(
             ids.unflatten(0, (-1, n)).take_along_dim(best[..., None], 1),
             total.unflatten(0, (-1, n)).take_along_dim(best, 1),
+            end,
         )
 
     def _generated(self, memory: Tensor, how: Decoding, rules: Rules) -> Tensor:

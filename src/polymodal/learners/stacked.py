@@ -23,6 +23,7 @@ from polymodal.learners.ensemble import blend
 from polymodal.learners.estimators import KINDS, Fitted
 from polymodal.learners.matrix import Fields, Join, Matrix, Tokens, records
 from polymodal.modalities.extractor import Extractor
+from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 Extract = Extractor | Tokens | Fields
@@ -50,27 +51,27 @@ class Stacked(Learner):
         return [v for v, m in self.views.items() if m in used]
 
     @torch.no_grad()
-    def predict(self, inputs: Mapping[str, Masked]) -> Tensor:
-        """(B, outputs) logits, on the device of the inputs."""
+    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
+        """On the device of the inputs."""
         device = next(iter(inputs.values())).mask.device
         everything = torch.arange(len(next(iter(inputs.values())).mask))
-        return self.mixer(inputs)(dict.fromkeys(inputs, everything)).to(device)
+        return Scores(self.recombine(inputs)(dict.fromkeys(inputs, everything)).values.to(device))
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
         """The blocks of each view are made once; their rows are put together, then the estimators answer."""
         rows = {v: records(x) for v, x in inputs.items()}
         blocks = {k: [b.matrix(rows[v]) for v, b in join.blocks.items()] for k, join in self.joins.items()}
 
-        def mix(at: Mapping[str, Tensor]) -> Tensor:
+        def answer(at: Mapping[str, Tensor]) -> Scores:
             places = {v: i.cpu().numpy() for v, i in at.items()}
             matrices, seen = {}, {}
             for k, join in self.joins.items():
                 chosen = {v: [rows[v][i] for i in places[v]] for v in join.blocks}
                 parts = [x[places[v]] for v, x in zip(join.blocks, blocks[k], strict=True)]
                 matrices[k], seen[k] = join.joined(parts, chosen), torch.from_numpy(join.present(chosen).any(1))
-            return self._answer(matrices, seen)
+            return Scores(self._answer(matrices, seen))
 
-        return mix
+        return answer
 
     def _answer(self, matrices: Mapping[str, Matrix], here: Mapping[str, Tensor]) -> Tensor:
         keys = [key(m["modalities"], KINDS[m["kind"]].reduce) for m in self.members]

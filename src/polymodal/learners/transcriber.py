@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from polymodal.batch import Batch, Losses, Masked
-from polymodal.decoders.base import Decoding, Written
+from polymodal.decoders.base import Decoding
 from polymodal.decoders.ctc import CTC, best_path, ctc_loss, prefix_beam, real_first, too_long
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator
@@ -20,6 +20,7 @@ from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Named
 from polymodal.ops import masked_mean, zeroed
+from polymodal.output import Texts
 from polymodal.tasks.generate import Generation
 
 
@@ -89,22 +90,22 @@ class Transcriber(Generator):
         mask = self.encoders[self.stream](batch.inputs[self.stream]).mask
         return int(too_long(mask[rows], symbols).sum())
 
-    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Written:
+    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Texts:
         """Transcripts, by the likeliest path ("greedy") or prefix beam search ("beam"). A row without the stream says
         nothing. Raises InputError for other searches, and for what they do not know (`known`)."""
         return self._written(self.frames(inputs), how or self.decoding)
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Texts]:
         """The encoders look once; each row that is put together is written anew."""
         tokens = self._tokens(inputs)
 
-        def mix(at: Mapping[str, Tensor]) -> Tensor:
+        def answer(at: Mapping[str, Tensor]) -> Texts:
             frames = self._heard({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
-            return self.task.filled(self._written(frames, self.decoding).ids[:, 0])
+            return self._written(frames, self.decoding)
 
-        return mix
+        return answer
 
-    def _written(self, x: Masked, how: Decoding) -> Written:
+    def _written(self, x: Masked, how: Decoding) -> Texts:
         how.check(self.task.outputs, self.task.longest_)
         known(how)
         v, logp, most = self.task.vocabulary, self.ctc(x), self.task.longest_ - 1

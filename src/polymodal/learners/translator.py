@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.batch import Batch, Losses, Masked
-from polymodal.decoders.base import Decoder, Decoding, State, Written
+from polymodal.decoders.base import Decoder, Decoding, State
 from polymodal.decoders.search import search
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Named
 from polymodal.ops import zeroed
+from polymodal.output import Texts
 from polymodal.sentences import Cider
 from polymodal.tasks.generate import Generation
 
@@ -84,19 +85,19 @@ class Translator(Generator):
         """The tokens of all modalities, one after another."""
         return self._joined(self._tokens(inputs))
 
-    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Written:
+    def write(self, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Texts:
         """Captions of each row, the best first. A row with nothing present gets what is likeliest without a look."""
         return self._searched(self.decoder.start(self.memory(inputs).tokens), how or self.decoding)
 
-    def mixer(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Texts]:
         """The encoders look once; each row that is put together is written anew."""
         tokens = self._tokens(inputs)
 
-        def mix(at: Mapping[str, Tensor]) -> Tensor:
+        def answer(at: Mapping[str, Tensor]) -> Texts:
             memory = self._joined({m: t.take(at[m].to(t.mask.device)) for m, t in tokens.items()})
-            return self.task.filled(self._searched(self.decoder.start(memory.tokens), self.decoding).ids[:, 0])
+            return self._searched(self.decoder.start(memory.tokens), self.decoding)
 
-        return mix
+        return answer
 
     def loss(self, batch: Batch) -> Losses:
         """Cross-entropy of every reference's words, or, with a `reward`, the self-critical loss.
@@ -167,7 +168,7 @@ class Translator(Generator):
         values = torch.cat([given.values[:, :1], torch.where(swap, own, given.values[:, 1:])], dim=1)
         return Masked(values, given.mask)
 
-    def _searched(self, state: State, how: Decoding, keys: Tensor | None = None) -> Written:
+    def _searched(self, state: State, how: Decoding, keys: Tensor | None = None) -> Texts:
         how.check(self.task.outputs, self.task.longest_)
         v, limit = self.task.vocabulary, self.task.longest_
         return search(self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=limit, keys=keys)

@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
 from polymodal.data.table import Table
@@ -111,7 +112,7 @@ def training_rows(study: Study, train: Any) -> Training:
 
 def neighbours(study: Study, row: int, train: Training) -> list[Block]:
     """The nearest training rows by all modalities together, and the nearest of another label."""
-    said: Any = study.model.task.decode(study.logits[[row]]).get("prediction", [None])[0]
+    said: Any = study.model.task.decode(study.output.take(torch.tensor([row]))).get("prediction", [None])[0]
     one = study.rows.take([row])
     try:
         found = nearest(study.model, one, said, train.table, skip=_same(study, row, train.table), cache=study.cache)

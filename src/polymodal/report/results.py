@@ -10,6 +10,7 @@ import numpy as np
 
 from polymodal.evaluate.compare import FEW, Comparison
 from polymodal.evaluate.intervals import Interval
+from polymodal.output import logits_of
 from polymodal.report.blocks import Block, Grid, Heading, Picture, Section, Words, small
 from polymodal.report.looks import NAME
 from polymodal.report.study import COVERAGE, Study
@@ -122,7 +123,8 @@ def _per_class(labels: Sequence[Any], table: np.ndarray) -> list[Block]:
 
 def _label_sets(study: Study) -> list[Block]:
     task = study.model.task
-    logits, truth = study.known()
+    output, truth = study.known()
+    logits = logits_of(output)
     said, true = task.probabilities(logits) > 0.5, numpy(truth.values) > 0.5
     order = np.argsort(-true.sum(0), kind="stable")[:PAIRS]
     rows = []
@@ -139,7 +141,8 @@ def _residuals(study: Study) -> list[Block]:
     task = study.model.task
     if "residuals" not in task.capabilities:
         return []
-    logits, truth = study.known()
+    output, truth = study.known()
+    logits = logits_of(output)
     guess, true = task.values(logits), task.values(truth.values)
     mask = numpy(truth.mask).reshape(len(true), -1)
     names = [study.target] if task.columns is None else task.columns
@@ -202,7 +205,8 @@ def _before_and_after(study: Study) -> list[list[str]]:
 
 def reliability(study: Study) -> list[tuple[float, float, float, float, int]]:
     """By bin of confidence that has rows: its mean, the share that is right, that share's 95% interval, and rows."""
-    logits, truth = study.known()
+    output, truth = study.known()
+    logits = logits_of(output)
     sure, right = (x[:, 0] for x in study.model.task.decisions(logits, truth))
     at_b = np.minimum((sure * BINS).astype(int), BINS - 1)
     out = []

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polymodal.explain.contributions import Contributions, contributions
@@ -94,7 +95,7 @@ def _card(study: Study, row: int, said: str, one: Contributions | None, train: T
 def answer(study: Study, row: int) -> str:
     """What the model says of the row at this position, in words."""
     task = study.model.task
-    columns: dict[str, Any] = {k: v[0] for k, v in task.decode(study.logits[[row]]).items()}
+    columns: dict[str, Any] = {k: v[0] for k, v in task.decode(study.output.take(torch.tensor([row]))).items()}
     if "residuals" in task.capabilities:
         named = len(columns) > 1
         return ", ".join(f"{short(k, 60)} {v:.4g}" if named else f"{v:.4g}" for k, v in list(columns.items())[:4])

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from polymodal import objectives
 from polymodal.batch import Masked
@@ -21,6 +20,7 @@ from polymodal.data.schema import Schema
 from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
 from polymodal.model import Evaluation, Model
+from polymodal.output import Output
 from polymodal.report.looks import NAME
 from polymodal.tasks.base import Task
 from polymodal.tasks.labels import missing
@@ -57,14 +57,14 @@ class Sampled(NamedTuple):
 
 
 class Study(NamedTuple):
-    """name: of the table, for a reader. rows: of the sample, encoded. logits: calibrated; ids of texts of a model that
-    writes. truth: labels; scores: against them; both None where no row has one."""
+    """name: of the table, for a reader. rows: of the sample, encoded. output: what the
+    model answers. truth: labels; scores: against them; both None where no row has one."""
 
     model: Model
     name: str
     drawn: Sampled
     rows: Rows
-    logits: Tensor
+    output: Output
     truth: Masked | None
     scores: Evaluation | None
     cache: Path | None
@@ -103,11 +103,11 @@ class Study(NamedTuple):
         """The task's metric on the rows."""
         return None if self.scores is None else self.scores.metrics[self.scores.metric]
 
-    def known(self) -> tuple[Tensor, Masked]:
-        """Logits and labels of the rows that have a label."""
+    def known(self) -> tuple[Output, Masked]:
+        """Answers and labels of the rows that have a label."""
         assert self.truth is not None
         where = torch.from_numpy(self.labelled)
-        return self.logits[where], self.truth.take(where)
+        return self.output.take(where), self.truth.take(where)
 
 
 def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -> Study:
@@ -123,15 +123,15 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
     if writes and not known:
         few = range(min(ENDLESS, len(encoded)))
         encoded, drawn = encoded.take(few), drawn._replace(table=drawn.table.take(few))
-    logits = model.logits(encoded)
+    output = model.outputs(encoded)
     truth = scores = None
     if known:
         group = prep.schema.group
         groups = drawn.table.cells(group) if group in drawn.table.columns else None
         coverage = COVERAGE if model.calibration is not None and not writes else None
         truth = encoded.target(range(len(encoded)))
-        scores = model.score(encoded, groups, logits=logits, coverage=coverage)
-    return Study(model, short(drawn.table.name, NAME), drawn, encoded, logits, truth, scores, cache, seed)
+        scores = model.score(encoded, groups, output=output, coverage=coverage)
+    return Study(model, short(drawn.table.name, NAME), drawn, encoded, output, truth, scores, cache, seed)
 
 
 # --- the sample ---------------------------------------------------------------------------------------

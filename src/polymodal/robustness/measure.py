@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.data.encode import encode
@@ -22,6 +21,7 @@ from polymodal.evaluate.intervals import Interval, weights
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.noise import Noise
 from polymodal.model import Model
+from polymodal.output import Output, cat
 from polymodal.robustness.noise import rng_of
 from polymodal.tasks.base import Task
 
@@ -48,15 +48,15 @@ class Scorer:
         small = self.rows * replicates <= COUNTS
         self._drawn = list(weights(self.rows, replicates, groups)) if small else []
 
-    def sample(self, logits: Tensor) -> Sample:
+    def sample(self, output: Output) -> Sample:
         """The metric on all rows and on each sample."""
         drawn = self._drawn or weights(self.rows, self.replicates, self.groups)
-        draws = [self.task.score(logits, self.target, w) for w in drawn]
-        return Sample(self.value(logits), np.concatenate([np.zeros(0), *draws]))
+        draws = [self.task.score(output, self.target, w) for w in drawn]
+        return Sample(self.value(output), np.concatenate([np.zeros(0), *draws]))
 
-    def value(self, logits: Tensor) -> float:
+    def value(self, output: Output) -> float:
         """The metric on all rows."""
-        return float(self.task.score(logits, self.target, np.ones((1, self.rows)))[0])
+        return float(self.task.score(output, self.target, np.ones((1, self.rows)))[0])
 
     def loss(self, sample: Sample, clean: Sample) -> Interval:
         """How much worse than clean, paired: positive is worse, whichever way the metric runs."""
@@ -84,19 +84,19 @@ class Reader:
         self.rows = model.preprocessor.encode(table, model.task, cache=cache, need_target=True, quiet=quiet)
         self.modalities = model.modalities
         self.here: Bools = model.here(self.rows)  # (N, M) which modality each row has
-        self._patterns: dict[tuple[bool, ...], Tensor] = {}
+        self._patterns: dict[tuple[bool, ...], Output] = {}
 
     def views(self, modality: str) -> list[str]:
         """The views of a modality."""
         return [v for v, m in self.model.preprocessor.views.items() if m == modality]
 
-    def pattern(self, keep: tuple[bool, ...]) -> Tensor:
+    def pattern(self, keep: tuple[bool, ...]) -> Output:
         """Answers of all rows with these modalities alone; each pattern is asked for once."""
         if keep not in self._patterns:
             self._patterns[keep] = self._hidden(self.rows, keep)
         return self._patterns[keep]
 
-    def mixed(self, keep_nm: Bools) -> Tensor:
+    def mixed(self, keep_nm: Bools) -> Output:
         """Answers where row n keeps modality m if ``keep_nm[n, m]``.
 
         Rows never see each other, so that a row's answer is decided by its own pattern; of few modalities the answers
@@ -107,19 +107,23 @@ class Reader:
         parts = []
         for keep, own in zip(map(tuple, patterns.tolist()), rows, strict=True):
             few = len(keep) <= EXACT
-            parts.append(self.pattern(keep)[own] if few else self._hidden(self.rows.take(own.tolist()), keep))
-        return torch.cat(parts)[np.argsort(np.concatenate(rows))]
+            parts.append(
+                self.pattern(keep).take(torch.from_numpy(own))
+                if few
+                else self._hidden(self.rows.take(own.tolist()), keep)
+            )
+        return cat(parts).take(torch.from_numpy(np.argsort(np.concatenate(rows))))
 
-    def _hidden(self, rows: Rows, keep: Sequence[bool]) -> Tensor:
+    def _hidden(self, rows: Rows, keep: Sequence[bool]) -> Output:
         gone = [m for m, k in zip(self.modalities, keep, strict=True) if not k]
-        return self.model.logits(rows.hidden({v: np.ones(len(rows), dtype=bool) for m in gone for v in self.views(m)}))
+        return self.model.outputs(rows.hidden({v: np.ones(len(rows), dtype=bool) for m in gone for v in self.views(m)}))
 
-    def moved(self, modality: str, places: NDArray[np.intp]) -> Tensor:
+    def moved(self, modality: str, places: NDArray[np.intp]) -> Output:
         """Answers where row n has the modality of row ``places[n]``."""
         taken = {v: self.rows.inputs[v].take(places.tolist()) for v in self.views(modality)}
-        return self.model.logits(self._with(taken))
+        return self.model.outputs(self._with(taken))
 
-    def changed(self, modality: str, cells: Callable[[list[Any]], Iterator[Any]]) -> Tensor:
+    def changed(self, modality: str, cells: Callable[[list[Any]], Iterator[Any]]) -> Output:
         """Answers where a modality's cells are ``cells(clean ones)``; what was absent or unreadable stays so."""
         prep, taken = self.model.preprocessor, {}
         for v in self.views(modality):
@@ -127,7 +131,7 @@ class Reader:
             # made as they are read: noisy pictures of a whole table would fill the memory
             found, _ = encode(cells(self.cells(modality, v)), prep.codecs[v])  # type: ignore[arg-type]
             taken[v] = found.hidden(~clean.present())
-        return self.model.logits(self._with(taken))
+        return self.model.outputs(self._with(taken))
 
     def _with(self, taken: Mapping[str, Any]) -> Rows:
         rows = self.rows

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from polymodal import objectives
 from polymodal.data.table import Table
@@ -20,6 +19,7 @@ from polymodal.learners.predictor import Predictor
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.noise import Noise
 from polymodal.model import Model
+from polymodal.output import Output
 from polymodal.progress import Ticker, progress
 from polymodal.robustness.absent import SHARES, Guide, at_random, by_target, removed, subsets
 from polymodal.robustness.measure import EXACT, Reader, Sample, Scorer, Source, interval, mean
@@ -269,7 +269,7 @@ class Study:
             loss = self.scorer.loss(mine[level], self.clean)
             yield Noisy(*curve[:2], level, said, place, interval(mine[level]), loss, self.scorer.rows)
 
-    def _spoiler(self, curve: Curve, place: float) -> tuple[Callable[[Reader, str], Tensor], str]:
+    def _spoiler(self, curve: Curve, place: float) -> tuple[Callable[[Reader, str], Output], str]:
         """What a model answers when its modality of this name is spoiled, and how much that is in words."""
         if curve.noise is None:
             rows, words = self._mismatched(curve.modality, place)

@@ -1,6 +1,6 @@
 """The contract of a task, in prose: the only place that knows what the target means.
 
-cell --encode--> Tensor or None --collate--> Masked      logits --decode--> columns of a prediction table
+cell --encode--> Tensor or None --collate--> Masked      Output --decode--> columns of a prediction table
 
 What every task can do is abstract. What only some can do stands in `capabilities`, and a verb asks there before it asks
 for it: nobody outside this package asks what class a task has.
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Output
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -164,31 +165,31 @@ class Task(ABC):
         """The metric of early stopping and of comparisons: one of those of `scores`."""
 
     @abstractmethod
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values are (R,),
         NaN where a metric is undefined. Rows without a label are left out."""
 
-    def score(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) `metric` alone, for those who ask often."""
-        return self.scores(logits, target, weights)[self.metric.name]
+        return self.scores(output, target, weights)[self.metric.name]
 
-    def confusion(self, logits: Tensor, target: Masked) -> tuple[list[Any], list[list[int]]] | None:
+    def confusion(self, output: Output, target: Masked) -> tuple[list[Any], list[list[int]]] | None:
         """Labels, and counts of labelled rows by (true, predicted); None for a task without "confusion"."""
         return None
 
     # --- how an answer is said
 
     @abstractmethod
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
-        """(B, outputs) -> columns of the prediction table: "prediction", then "probability" and one
+    def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
+        """Columns of the prediction table: "prediction", then "probability" and one
         "probability[label]" a class where the task has them."""
 
-    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+    def extremes(self, output: Output, target: Masked) -> tuple[list[Extreme], list[str]]:
         """Kinds of rows that tell most of a model, and what is said of each row; all rows are labelled.
 
         A row that is shown of one kind is not shown of a later one.
         """
-        return [], [""] * len(logits)
+        return [], [""] * output.rows
 
     # --- how sure it is: of tasks that can "calibrate"; all rows are labelled
 

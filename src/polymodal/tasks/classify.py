@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Output, logits_of
 from polymodal.tasks.base import (
     Array,
     Bools,
@@ -124,9 +125,9 @@ class Labelled(Classes):
     def classes(self, logits: Tensor) -> Tensor:
         """(B, outputs) -> (B,) the predicted positions in `labels_`."""
 
-    def confusion(self, logits: Tensor, target: Masked) -> tuple[list[Any], list[list[int]]]:
+    def confusion(self, output: Output, target: Masked) -> tuple[list[Any], list[list[int]]]:
         """Labels, and counts of labelled rows by (true, predicted)."""
-        truth, guess = truth_and(target, self.classes(logits))
+        truth, guess = truth_and(target, self.classes(logits_of(output)))
         table = metrics.confusion(truth, guess, np.ones((1, len(truth))), len(self.labels_))[0]
         return self.labels_, table.round().astype(int).tolist()
 
@@ -148,8 +149,9 @@ class Labelled(Classes):
         """(B,) the score of the true label."""
         return taken(self.label_scores(logits), numpy(target.values))
 
-    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+    def extremes(self, output: Output, target: Masked) -> tuple[list[Extreme], list[str]]:
         """By the probability of the true label."""
+        logits = logits_of(output)
         chance = taken(self.probabilities(logits), numpy(target.values))
         sure, right = self.confidence(logits), numpy(self.classes(logits) == target.values)
         return [
@@ -198,10 +200,10 @@ class Single(Labelled):
         """The greatest logit."""
         return logits.argmax(1)
 
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+    def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction, its probability, and the probability of each class."""
-        p_bc = logits.double().softmax(1)
-        return decoded(self.labels_, self.classes(logits), p_bc)
+        logits = logits_of(output)
+        return decoded(self.labels_, self.classes(logits), logits.double().softmax(1))
 
     @property
     def metric(self) -> Metric:
@@ -211,16 +213,17 @@ class Single(Labelled):
         skewed = max(self.counts_) > SKEWED * min(self.counts_)
         return Metric("macro_f1" if skewed else "accuracy", higher=True)
 
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
-        truth, p = truth_and(target, logits.double().softmax(1))
+        truth, p = truth_and(target, logits_of(output).double().softmax(1))
         return metrics.of_classes(truth, p, weights[:, numpy(target.mask)])
 
-    def score(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) from the confusion matrix alone: the ranks that the other metrics need take far longer."""
         if not bool(target.mask.all()):
-            return super().score(logits, target, weights)
-        table = metrics.confusion(numpy(target.values), numpy(self.classes(logits)), weights, len(self.labels_))
+            return super().score(output, target, weights)
+        guess = numpy(self.classes(logits_of(output)))
+        table = metrics.confusion(numpy(target.values), guess, weights, len(self.labels_))
         return metrics.of_confusion(table)[self.metric.name]
 
     def probabilities(self, logits: Tensor) -> Array:

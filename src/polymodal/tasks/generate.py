@@ -1,6 +1,6 @@
 """The target is a text: a caption, an answer, a transcript, a translation.
 
-cell --references--> texts --encode--> UTF-8 bytes (R, L)      ids (B, T) --decode--> texts
+cell --references--> texts --encode--> UTF-8 bytes (R, L)      Texts --decode--> texts
 
 A reference travels as text, not as ids, so that words which the vocabulary lacks still count when it is scored.
 
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.gradients import smoothed_cross_entropy
+from polymodal.output import Output, texts_of
 from polymodal.sentences import key, scores
 from polymodal.tasks.base import Capability, Extreme, Metric, Task
 from polymodal.tasks.labels import is_json_list, missing
@@ -142,38 +142,40 @@ class Generation(Task):
         """Texts are no classes: raises InputError."""
         raise InputError("estimators on features can't write text; leave --fusion features out to train a network")
 
-    def filled(self, ids: Tensor) -> Tensor:
-        """Ids (B, T) -> (B, longest_), filled with the mark of the end."""
-        return pad(ids, (0, self.longest_ - ids.shape[1]), value=self.vocabulary.end)
-
     def written(self, ids: Tensor) -> list[str]:
         """Text of each row of ids (B, T), up to the mark of the end."""
         end = self.vocabulary.end
         return [self.vocabulary.text(row[: row.index(end)] if end in row else row) for row in ids.tolist()]
 
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
-        """Ids (B, T) -> the column "prediction"."""
-        return {"prediction": self.written(logits)}
+    def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
+        """Of each text, the best first, the words and their log-probability: "prediction", "log_probability",
+        "prediction_2" ..."""
+        found, out = texts_of(output), dict[str, Sequence[Any]]()
+        for n in range(found.ids.shape[1]):
+            end = f"_{n + 1}" if n else ""
+            out["prediction" + end] = self.written(found.ids[:, n])
+            out["log_probability" + end] = [round(x, 4) for x in found.logprob[:, n].tolist()]
+        return out
 
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
-        """Scores of the texts that ids (B, T) say against the references: see `sentences.scores`."""
+    def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """Scores of the best text of each row against its references: see `sentences.scores`."""
         keep = target.present()
         references = self.texts(target.take(keep))
         here = weights[:, keep.cpu().numpy()]
-        return {**scores(self.written(logits[keep.to(logits.device)]), references, here, seen=self._seen())}
+        return {**scores(self.written(texts_of(output).take(keep).best), references, here, seen=self._seen())}
 
     @property
     def metric(self) -> Metric:
         """`measure`."""
         return Metric(self.measure, self.measure not in LOWER_IS_BETTER)
 
-    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+    def extremes(self, output: Output, target: Masked) -> tuple[list[Extreme], list[str]]:
         """By the metric of the row alone."""
         name, higher = self.metric
-        value = self.score(logits, target, np.eye(len(logits)))
+        value = self.score(output, target, np.eye(output.rows))
         order = np.where(np.isnan(value), -np.inf, value if higher else -value)
         most, least = ("greatest", "least") if higher else ("least", "greatest")
-        every = np.ones(len(logits), bool)
+        every = np.ones(output.rows, bool)
         return [
             Extreme("Best", f"The {most} {name} of all.", -order, every),
             Extreme("Worst, and most surprising", f"The {least} {name} of all.", order, every),

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Bools, Extreme, Metric, Quantities
 from polymodal.tasks.classify import Classes, binary_log_loss, labelled_mean, numpy, truth_and
 from polymodal.tasks.labels import count, key, listed, missing, separator_of, several
@@ -87,16 +88,16 @@ class MultiLabel(Classes):
         """(B, K) ones for the labels that the row has."""
         return numpy(target.values)
 
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+    def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction, a list of the labels more likely than not, and the probability of each."""
-        p_bk = logits.double().sigmoid()
+        p_bk = logits_of(output).double().sigmoid()
         chosen = [[self.labels_[i] for i in np.flatnonzero(row)] for row in numpy(p_bk > 0.5)]
         each = {f"probability[{label}]": p_bk[:, i].tolist() for i, label in enumerate(self.labels_)}
         return {"prediction": chosen, **each}
 
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_label_sets`."""
-        truth, score = truth_and(target, logits.double())
+        truth, score = truth_and(target, logits_of(output).double())
         return metrics.of_label_sets(truth > 0.5, score, weights[:, numpy(target.mask)])
 
     @property
@@ -151,8 +152,9 @@ class MultiLabel(Classes):
         """(B,) the likeliest label."""
         return np.asarray(self.probabilities(logits).argmax(1), dtype=np.int64)
 
-    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+    def extremes(self, output: Output, target: Masked) -> tuple[list[Extreme], list[str]]:
         """By the log loss of the row."""
+        logits = logits_of(output)
         p_nk, y_nk = self.probabilities(logits), numpy(target.values) > 0.5
         loss = -np.log(np.where(y_nk, p_nk, 1 - p_nk).clip(1e-12)).mean(1)
         right, sure = ((p_nk > 0.5) == y_nk).all(1), self.confidence(logits)

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Metric, Quantities, Quantity
 from polymodal.tasks.classify import Labelled, binary_log_loss, decoded, labelled_mean, numpy, truth_and
 from polymodal.tasks.labels import key, listed, number, plain
@@ -74,13 +75,14 @@ class Ordinal(Labelled):
         """The median class."""
         return (logits.cummin(1).values > 0).sum(1)
 
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+    def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction, its probability, and the probability of each class."""
+        logits = logits_of(output)
         return decoded(self.labels_, self.classes(logits), -_surviving(logits).diff(dim=1))
 
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_ranks`."""
-        truth, guess = truth_and(target, self.classes(logits))
+        truth, guess = truth_and(target, self.classes(logits_of(output)))
         return metrics.of_ranks(truth, guess, weights[:, numpy(target.mask)], len(self.labels_))
 
     @property

@@ -13,6 +13,7 @@ from torch.nn.functional import huber_loss
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Capability, Extreme, Metric, Quantities, Quantity, Region, Task
 from polymodal.tasks.classify import labelled_mean, numpy
 from polymodal.tasks.labels import missing, number, shown
@@ -103,9 +104,9 @@ class Regression(Task):
         mask = numpy(target.mask).reshape(len(target.values), -1)
         return np.where(mask, numpy(target.values), np.nan)
 
-    def decode(self, logits: Tensor) -> Mapping[str, Sequence[Any]]:
+    def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction; or prediction[name] for each of several targets."""
-        y_bk = self._in_units(numpy(logits))
+        y_bk = self._in_units(numpy(logits_of(output)))
         if self.columns is None:
             return {"prediction": y_bk[:, 0].tolist()}
         return {f"prediction[{c}]": y_bk[:, i].tolist() for i, c in enumerate(self.columns)}
@@ -114,14 +115,14 @@ class Regression(Task):
         y: NDArray[np.float64] = np.asarray(x, dtype=np.float64) * self.scale_ + self.center_
         return y
 
-    def scores(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """mae, rmse, r2, pearson and spearman; of several targets their mean over targets, and name[target]
         each.
 
         r2 and the correlations of several targets weigh each target alike, whatever its unit; see
         `metrics.of_numbers`.
         """
-        truth, guess = self._in_units(numpy(target.values)), self._in_units(numpy(logits))
+        truth, guess = self._in_units(numpy(target.values)), self._in_units(numpy(logits_of(output)))
         mask = numpy(target.mask).reshape(len(truth), -1) & np.ones((1, self.outputs), dtype=bool)
         each = [metrics.of_numbers(truth[m, k], guess[m, k], weights[:, m]) for k, m in enumerate(mask.T)]
         out = {name: np.mean([s[name] for s in each], axis=0) for name in each[0]}
@@ -142,11 +143,11 @@ class Regression(Task):
         """r2: the share of the variance that is explained."""
         return Metric("r2", higher=True)
 
-    def score(self, logits: Tensor, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) r2 alone, which is the same in any unit: the ranks that other metrics need take far longer."""
         if self.columns is not None or not bool(target.mask.all()):
-            return super().score(logits, target, weights)
-        truth, guess = (numpy(x[:, 0].double()) for x in (target.values, logits))
+            return super().score(output, target, weights)
+        truth, guess = (numpy(x[:, 0].double()) for x in (target.values, logits_of(output)))
         return metrics.r2(truth, guess, weights)
 
     def numbers_of(self, cell: Any) -> list[float]:
@@ -187,8 +188,9 @@ class Regression(Task):
         """(B,) the target in its unit."""
         return logits.double()[:, at] * self.scale_[at] + self.center_[at]
 
-    def extremes(self, logits: Tensor, target: Masked) -> tuple[list[Extreme], list[str]]:
+    def extremes(self, output: Output, target: Masked) -> tuple[list[Extreme], list[str]]:
         """By how far the prediction is from the truth."""
+        logits = logits_of(output)
         mask = numpy(target.mask).reshape(len(logits), -1)
         error_nk = np.where(mask, numpy(logits.double()) - numpy(target.values.double()), np.nan)
         size, way, every = np.nanmean(np.abs(error_nk), axis=1), error_nk[:, 0], np.ones(len(logits), bool)

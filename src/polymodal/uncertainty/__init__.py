@@ -29,6 +29,7 @@ from torch import Tensor
 from polymodal.data.preprocess import Rows
 from polymodal.errors import InputError
 from polymodal.learners.base import Learner
+from polymodal.output import logits_of
 from polymodal.tasks.base import Array, Task
 from polymodal.uncertainty.conformal import Pattern, named, pattern
 from polymodal.uncertainty.temperature import tempered
@@ -127,7 +128,7 @@ def patterns(modalities: Sequence[str], here_bm: NDArray[np.bool_]) -> list[list
 def answers(learner: Learner, rows: Rows, views: Mapping[str, str], shown: Sequence[Sequence[str]]) -> list[Tensor]:
     """(N, outputs) float32 logits of the rows for each list of modalities in `shown`, all others being hidden.
 
-    Each cell is looked at once: what is hidden is the cell of an empty row beside the others (`Learner.mixer`).
+    Each cell is looked at once: what is hidden is the cell of an empty row beside the others (`Learner.recombine`).
     """
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     learner.eval()
@@ -135,11 +136,11 @@ def answers(learner: Learner, rows: Rows, views: Mapping[str, str], shown: Seque
     for start in range(0, len(rows), BATCH):
         part = range(start, min(start + BATCH, len(rows)))
         cells: dict[str, list[Tensor | None]] = {v: [*(x[r] for r in part), None] for v, x in rows.inputs.items()}
-        mix = learner.mixer({v: rows.codecs[v].collate(c).to(device) for v, c in cells.items()})
+        answer = learner.recombine({v: rows.codecs[v].collate(c).to(device) for v, c in cells.items()})
         real = torch.arange(len(part))
         empty = torch.full_like(real, len(part))
         for found, present in zip(out, shown, strict=True):
-            found.append(mix({v: real if views[v] in present else empty for v in cells}).float().cpu())
+            found.append(logits_of(answer({v: real if views[v] in present else empty for v in cells}).cpu()))
     return [torch.cat(parts) for parts in out]
 
 
