@@ -1,7 +1,7 @@
 """A table, looked at before training: what it holds, what is missing, and what would mislead."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from polymodal.data.schema import Schema
 from polymodal.data.suspects import Group, Warned
 from polymodal.data.table import Table
 from polymodal.errors import InputError
+from polymodal.tasks.base import Task
 from polymodal.tasks.infer import guess as guess_task
-from polymodal.tasks.labels import count, key, missing, number, plain, separator_of, several
+from polymodal.tasks.labels import count, missing, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,11 +108,11 @@ def inspect(
         patterns=_patterns(table, schema, found),
         unreadable=sorted(found.bad),
         duplicates=suspects.duplicates(told, numbers),
-        target=goals,
+        target=[form for _, form in goals],
         groups=suspects.groups(table, schema, found.content),
         warnings=[
-            *(Warned("target", g["column"], g["reason"]) for g in goals if g["task"] is None),
-            *(w for g in goals for w in _leaks(table, schema, g)),
+            *(Warned("target", form["column"], form["reason"]) for task, form in goals if task is None),
+            *(w for task, form in goals for w in _leaks(table, schema, task, form["column"])),
             *_conflicts(schema, told, goals),
             *suspects.ids(table, schema),
         ],
@@ -129,19 +130,22 @@ def _patterns(table: Table, schema: Schema, found: Measured) -> list[tuple[list[
     return [(list(p), n) for p, n in patterns.most_common()]
 
 
-def _target(table: Table, column: str) -> dict[str, Any]:
-    """The task that a target asks for, and how its labels are spread."""
+def _target(table: Table, column: str) -> tuple[Task | None, dict[str, Any]]:
+    """The task that a target asks for, None where there is none, and how its labels are spread."""
     cells = table.cells(column)
     known = [c for c in cells if not missing(c)]
     out: dict[str, Any] = {"column": column, "task": None, "reason": "", "missing": len(cells) - len(known)}
+    task: Task | None = None
     try:
-        task, out["reason"] = guess_task(cells, [column])
-        out["task"] = task.name
+        guessed, reason = guess_task(cells, [column])
+        task = guessed if "decode" in guessed.capabilities else guessed.fit(known)
+        out |= {"task": task.name, "reason": reason}
     except InputError as e:
         out["reason"] = str(e)
     out |= {"distinct": 0, "classes": None, "numbers": None}
-    if out["task"] == "regression":
-        x = np.array([y for c in known if (y := number(c)) is not None])
+    if task is not None and "residuals" in task.capabilities:
+        x = np.array([y for c in known for y in task.numbers_of(c)])
+        x = x[~np.isnan(x)]
         out["distinct"] = len(np.unique(x))
         out["numbers"] = {
             "min": float(x.min()),
@@ -149,40 +153,33 @@ def _target(table: Table, column: str) -> dict[str, Any]:
             "mean": float(x.mean()),
             "max": float(x.max()),
         }
-        return out
-    if out["task"] == "multilabel":
-        separator = separator_of(known)
-        known = [label for c in known for label in several(c, separator)]
+        return task, out
     try:
-        labels, counts = count(plain(c) for c in known)
+        labels, counts = (task.labels_, task.counts_) if task and task.labels_ else count(plain(c) for c in known)
     except InputError:  # cells that are no labels: the reason says so
-        return out
+        return task, out
     ranked = sorted(zip(labels, counts, strict=True), key=lambda pair: -pair[1])
     classes = [{"label": label, "rows": n} for label, n in ranked[:CLASSES]]
-    return out | {"distinct": len(labels), "classes": classes}
+    return task, out | {"distinct": len(labels), "classes": classes}
 
 
-def _labels(table: Table, goal: Mapping[str, Any]) -> list[Any]:
-    """One plain label a row, None where it is missing; none at all where a row may have several."""
-    cells = table.cells(goal["column"])
-    if goal["task"] == "regression":
-        return [None if missing(c) else number(c) for c in cells]
-    return [None if missing(c) else key(plain(c)) for c in cells]
-
-
-def _leaks(table: Table, schema: Schema, goal: Mapping[str, Any]) -> list[Warned]:
-    if goal["task"] not in ("binary", "multiclass", "regression"):
+def _leaks(table: Table, schema: Schema, task: Task | None, column: str) -> list[Warned]:
+    """Of a target with one label or number a row."""
+    if task is None or not task.capabilities & {"confusion", "residuals"}:
         return []
-    labels = _labels(table, goal)
-    return suspects.leaks(table, schema, goal["column"], labels, goal["task"] == "regression")
+    read: Callable[[Any], list[Any]] = task.labels_of if task.labels_ else task.numbers_of
+    labels = [None if missing(c) else read(c)[0] for c in table.cells(column)]
+    return suspects.leaks(table, schema, column, labels, numeric=not task.labels_)
 
 
-def _conflicts(schema: Schema, told: Mapping[str, Sequence[Any]], goals: Sequence[Mapping[str, Any]]) -> list[Warned]:
+def _conflicts(
+    schema: Schema, told: Mapping[str, Sequence[Any]], goals: Sequence[tuple[Task | None, Mapping[str, Any]]]
+) -> list[Warned]:
     """Rows that no model can tell apart, and that have different labels."""
     features = {c: v for c, v in told.items() if c not in schema.target}
     out = []
-    for goal in goals:
-        if goal["task"] in ("binary", "multiclass") and (n := suspects.conflicts(features, told[goal["column"]])):
+    for task, goal in goals:
+        if task and "confusion" in task.capabilities and (n := suspects.conflicts(features, told[goal["column"]])):
             message = (
                 f"{n} rows equal another in every feature, but have another {goal['column']!r}: "
                 "no model can be right on all of them"
