@@ -135,7 +135,7 @@ def run(name: str, how: dict[str, Any], work: Path, limit: str) -> dict[str, Any
     result = {
         "fit": f"polymodal fit {fit}".replace(str(work), "WORK").replace(str(DATA), "DATA"),
         "seconds": report["seconds"], "memory": report["peak_memory_mb"], "epochs": len(report["history"]),
-        "rows": report["rows"], "story": report["story"], "scores": scored,
+        "rows": report["rows"], "story": report["notes"], "scores": scored,
         "alone": {c["name"]: c["score"] for c in report["comparison"]["candidates"][1:]},
         "metric": report["comparison"]["metric"],
     }  # fmt: skip

@@ -662,7 +662,7 @@ MUTANTS = [
     Mutant(
         "parts explain the calibrated answer",
         "explain/parts.py",
-        "learner.task.values(answer / self.model.temperature)[:, self.at]",
+        "learner.task.values(answer / self.model.scorer.temperature)[:, self.at]",
         "learner.task.values(answer)[:, self.at]",
         "tests/explain/test_parts.py",
     ),

@@ -29,6 +29,8 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "train",
     "evaluate",
     "uncertainty folder",
+    "scoring",
+    "summary",
     "model",
     "extract",
     "experiment",

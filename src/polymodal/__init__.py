@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from polymodal.experiment.fit import fit as fit
     from polymodal.experiment.learning_curve import learning_curve as learning_curve
     from polymodal.learners.predictor import Predictor as Predictor
-    from polymodal.model import Evaluation as Evaluation
     from polymodal.model import Model as Model
     from polymodal.model import load as load
     from polymodal.objectives.colearning import Colearning as Colearning
     from polymodal.objectives.writing import Writing as Writing
+    from polymodal.scoring import Evaluation as Evaluation
 
 __version__ = "0.1.0"
 
@@ -49,7 +49,7 @@ _HOMES = {
     "Colearning": "polymodal.objectives.colearning",
     "Columns": "polymodal.experiment.config",
     "Decoding": "polymodal.decoders.base",
-    "Evaluation": "polymodal.model",
+    "Evaluation": "polymodal.scoring",
     "InputError": "polymodal.errors",
     "Losses": "polymodal.batch",
     "Masked": "polymodal.batch",

@@ -1,9 +1,9 @@
 """A trained model: schema, codecs and learner, from a table to predictions and scores."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -11,21 +11,21 @@ from torch import Tensor
 
 from polymodal import folder as folder_format
 from polymodal import objectives
-from polymodal.batch import Masked
 from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.table import Table, chunks
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
-from polymodal.evaluate.intervals import Interval, intervals
 from polymodal.learners.base import Generator, Learner
+from polymodal.objectives import Objective
 from polymodal.output import Output, Scores, logits_of
 from polymodal.quantize import int8
+from polymodal.scoring import Evaluation, Scorer
+from polymodal.summary import Report
 from polymodal.tasks.base import Task
 from polymodal.train import predict
-from polymodal.uncertainty import Calibration, check, presence
-from polymodal.uncertainty.conformal import Coverage, coverage_of, named
-from polymodal.uncertainty.temperature import quality_of_probabilities
+from polymodal.uncertainty import Calibration, check
+from polymodal.uncertainty.conformal import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,71 +34,13 @@ BATCH = 128
 PRECISIONS = ("no", "bf16", "int8")  # of prediction
 WRITTEN = 32  # rows whose texts are written together
 CHUNK = 1024  # rows that are in memory at a time when predicting
-METEOR = (
-    "meteor_exact_stem is METEOR 1.5 with two of its four stages, equal words and equal stems; figures of the full "
-    "METEOR, which also matches WordNet's synonyms and paraphrases, are higher and can't be compared with it"
-)
-
-
-class Selective(NamedTuple):
-    """Scores on the rows whose confidence is at least what `abstain` asks; share: of the labelled ones. No row, no
-    metrics."""
-
-    abstain: float
-    rows: int
-    share: float
-    metrics: dict[str, Interval]
-
-
-class Evaluation(NamedTuple):
-    """Scores of a model on a table.
-
-    metrics: each with its 95% bootstrap interval, over groups where there are any. confusion: labels, and counts by
-    (true, predicted); None for tasks without classes. absent: rows that lack each modality. bad: unreadable cells.
-    probabilities: the temperature, and log loss, Brier score and calibration error under it; None for numbers and
-    texts. coverage, selective: where they were asked for.
-    """
-
-    task: str
-    rows: int
-    unlabelled: int
-    metrics: dict[str, Interval]
-    metric: str
-    group: str | None
-    without: list[str]
-    absent: dict[str, int]
-    confusion: tuple[list[Any], list[list[int]]] | None
-    bad: list[Bad]
-    probabilities: dict[str, float] | None = None
-    coverage: Coverage | None = None
-    selective: Selective | None = None
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader must know before comparing a score with one that was computed elsewhere."""
-        return [METEOR] if "meteor_exact_stem" in self.metrics else []
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain containers: ``{"task", "rows", "metrics": {name: {"value", "low", "high"}}, "notes", ...}``."""
-        labels_matrix = dict(zip(("labels", "matrix"), self.confusion, strict=True)) if self.confusion else None
-        sets = self.coverage
-        return {
-            **self._asdict(),
-            "metrics": _spans(self.metrics),
-            "coverage": None if sets is None else [c._asdict() for c in sets.patterns],
-            "coverage_overall": None if sets is None else _without_present(sets),
-            "selective": self.selective and {**self.selective._asdict(), "metrics": _spans(self.selective.metrics)},
-            "confusion": labels_matrix,
-            "bad": [b._asdict() for b in self.bad],
-            "notes": self.notes,
-        }
 
 
 class Model:
-    """What `fit` returns and `load` reads. `report` is what training had to say, as JSON values."""
+    """What `fit` returns and `load` reads. report: what training had to tell; by default nothing."""
 
-    def __init__(self, preprocessor: Preprocessor, learner: Learner, report: Mapping[str, Any]) -> None:
-        self.preprocessor, self.learner, self.report = preprocessor, learner, dict(report)
+    def __init__(self, preprocessor: Preprocessor, learner: Learner, report: Report | None = None) -> None:
+        self.preprocessor, self.learner, self.report = preprocessor, learner, report or Report()
         self.precision = "no"
 
     @property
@@ -133,21 +75,19 @@ class Model:
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
 
     @property
-    def calibration(self) -> Calibration | None:
-        """What validation rows say of the model's certainty; None where none were asked, as of a model that writes."""
-        form = self.report.get("calibration")
-        return None if form is None else Calibration.from_json(form)
+    def objective(self) -> Objective:
+        """What was learned."""
+        return objectives.of(self.task)
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by so that probabilities mean what they say; 1 of a model that writes."""
-        form = self.report.get("calibration")
-        return 1.0 if form is None else float(form["temperature"])
+    def calibration(self) -> Calibration | None:
+        """What validation rows say of the model's certainty; None where none were asked, as of a model that writes."""
+        return self.report.calibration
 
-    def calibrated(self, output: Output) -> Output:
-        """What the learner gives, over the temperature."""
-        t = self.temperature
-        return output if t == 1 else Scores(logits_of(output) / t)
+    @property
+    def scorer(self) -> Scorer:
+        """What scores the model's answers."""
+        return Scorer(self.preprocessor, self.task, self.calibration)
 
     def outputs(self, rows: Rows, decoding: Decoding | None = None) -> Output:
         """The answers to encoded rows, calibrated, on the CPU. decoding: how a model that writes searches.
@@ -157,17 +97,13 @@ class Model:
         rows = rows.only(self.learner.reads)
         with self._cast():
             if decoding is None:
-                return self.calibrated(predict(self.learner, rows, BATCH))
+                return self.scorer.calibrated(predict(self.learner, rows, BATCH))
             learner = self._generator()
             return predict(learner, rows, WRITTEN, infer=lambda inputs: learner.write(inputs, decoding))
 
     def logits(self, rows: Rows) -> Tensor:
         """(N, outputs) of the answers to encoded rows, of a model of labels or numbers."""
         return logits_of(self.outputs(rows))
-
-    def here(self, rows: Rows) -> np.ndarray:
-        """(N, M) whether the row has each of `modalities`."""
-        return np.stack([*presence(rows, self.preprocessor.views).values()], axis=1)
 
     def predict(
         self,
@@ -235,8 +171,8 @@ class Model:
         logits = self.logits(rows)
         out: dict[str, Any] = dict(self.task.decode(Scores(logits)))
         if coverage is not None:
-            here = self.here(rows)
-            limits = self._limits(here, coverage)
+            here = self.scorer.present(rows)
+            limits = self.scorer.limits(here, coverage)
             out |= self.task.region(logits, limits).columns()
             if unmet is not None:
                 unmet.update(" + ".join(named(self.modalities, row)) for row in here[np.isinf(limits)])
@@ -246,12 +182,6 @@ class Model:
             # of objects, or numbers with a gap would become fractions
             out |= {"prediction": pd.Series(kept, dtype=object), "abstained": unsure}
         return out
-
-    def _limits(self, here: np.ndarray, coverage: float) -> np.ndarray:
-        """(N,) up to which score an answer is in the set, by what is present."""
-        found = self.calibration
-        assert found is not None  # `check` has seen to it
-        return found.limits(here[:, [self.modalities.index(m) for m in found.modalities]], coverage)
 
     def evaluate(
         self,
@@ -273,7 +203,7 @@ class Model:
         Raises InputError where the table lacks the target, or no row has a label.
         """
         check(self.task, self.calibration, coverage, abstain)
-        table = objectives.of(self.task).rows(Table.read(table), self.preprocessor.schema)
+        table = self.objective.rows(Table.read(table), self.preprocessor.schema)
         rows = self.preprocessor.encode(
             table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=quiet
         )
@@ -299,56 +229,12 @@ class Model:
     ) -> Evaluation:
         """`evaluate` on rows that are encoded already, or, with (calibrated) `output`, answered already."""
         check(self.task, self.calibration, coverage, abstain)
-        unlabelled = int((~rows.labelled()).sum())
-        if unlabelled == len(rows):
-            raise InputError(
-                f"none of the {len(rows)} rows has a label in {', '.join(self.preprocessor.schema.target)!r}, so "
-                "there is nothing to score; use predict"
-            )
-        output = self.outputs(rows) if output is None else output
-        target = rows.target(range(len(rows)))
-        return Evaluation(
-            task=self.task.name,
-            rows=len(rows),
-            unlabelled=unlabelled,
-            metrics=intervals(self.task, output, target, groups),
-            metric=self.task.metric.name,
-            group=self.preprocessor.schema.group if groups is not None else None,
-            without=list(without),
-            absent=self._absent(rows),
-            confusion=self.task.confusion(output, target),
-            bad=list(rows.bad),
-            probabilities=self._probabilities(output, target),
-            coverage=None if coverage is None else self._covered(rows, logits_of(output), target, coverage),
-            selective=None if abstain is None else self._selective(logits_of(output), target, groups, abstain),
-        )
-
-    def _absent(self, rows: Rows) -> dict[str, int]:
-        """By modality, rows in which none of its views has anything."""
-        return {m: int((~here).sum()) for m, here in presence(rows, self.preprocessor.views).items()}
-
-    def _probabilities(self, output: Output, target: Masked) -> dict[str, float] | None:
-        if "calibrate" not in self.task.capabilities:
-            return None
-        keep, found = target.present(), self.calibration
-        good = quality_of_probabilities(self.task, logits_of(output.take(keep)), target.take(keep))
-        return {"temperature": 1.0 if found is None else found.temperature, **good}
-
-    def _covered(self, rows: Rows, logits: Tensor, target: Masked, coverage: float) -> Coverage:
-        here = self.here(rows)
-        return coverage_of(self.task, logits, target, here, self._limits(here, coverage), self.modalities, coverage)
-
-    def _selective(self, logits: Tensor, target: Masked, groups: Sequence[Any] | None, abstain: float) -> Selective:
-        labelled = target.present().numpy()
-        sure = np.flatnonzero(labelled & (self.task.confidence(logits) >= abstain))
-        at = torch.from_numpy(sure)
-        of = None if groups is None else [groups[i] for i in sure.tolist()]
-        metrics = intervals(self.task, Scores(logits[at]), target.take(at), of) if len(sure) else {}
-        return Selective(abstain, len(sure), len(sure) / int(labelled.sum()), metrics)
+        answers = self.outputs(rows) if output is None else output
+        return self.scorer.score(rows, answers, groups, without, coverage=coverage, abstain=abstain)
 
     def save(self, folder: Path | str) -> Path:
         """Write the model folder (JSON and safetensors). Raises InputError where the folder can't be written."""
-        return folder_format.write(Path(folder), self.preprocessor, self.learner, self.report)
+        return folder_format.write(Path(folder), self.preprocessor, self.learner, self.report.to_json())
 
 
 def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
@@ -356,17 +242,13 @@ def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
 
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
-    return Model(*folder_format.read(Path(folder), parts))
-
-
-def _spans(scores: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    return {name: score._asdict() for name, score in scores.items()}
-
-
-def _without_present(sets: Coverage) -> dict[str, float]:
-    overall = sets.overall._asdict()
-    del overall["present"]  # all rows are meant, whatever they have
-    return {"asked": sets.asked, **overall}
+    preprocessor, learner, report = folder_format.read(Path(folder), parts)
+    try:
+        return Model(preprocessor, learner, Report.from_json(report))
+    except (KeyError, TypeError, ValueError) as e:
+        raise InputError(
+            f"the report of the model in {folder} can't be read ({type(e).__name__}: {e}); it was altered: fit it again"
+        ) from None
 
 
 def _folder(cache: Path | str | None) -> Path | None:

@@ -12,7 +12,6 @@ from rich.table import Table
 from polymodal.data.cache import Usage
 from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
-from polymodal.experiment.fit import comparison_of
 from polymodal.extract import Extracted
 from polymodal.learners.base import Generator, Learner
 from polymodal.learners.cyclic import Cyclic
@@ -21,7 +20,8 @@ from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Stacked
 from polymodal.learners.translator import Translator
 from polymodal.modalities.features import Features
-from polymodal.model import Evaluation, Model
+from polymodal.model import Model
+from polymodal.scoring import Evaluation
 
 SHOWN = 10  # rows of a list before the rest is counted
 
@@ -29,23 +29,24 @@ SHOWN = 10  # rows of a list before the rest is counted
 def fitted(model: Model, out: Path, table: str) -> None:
     """The end of `fit`: what was learned, how well, and beside what."""
     report, console = model.report, Console()
-    rows, bad = report["rows"], [Bad(**b) for b in report["bad"]]
-    console.print(f"[bold]{escape(_target(model))}[/]: {model.task.name}, {escape(report['task']['reason'])}")
+    rows = report.rows
+    console.print(f"[bold]{escape(_target(model))}[/]: {model.task.name}, {escape(report.reason)}")
     console.print(f"[bold]modalities[/]: {escape(', '.join(_modalities(model)))}")
-    given = "given" if report["valid_given"] else "held out"
+    given = "given" if report.valid_given else "held out"
     groups = f", by {escape(str(model.preprocessor.schema.group))}" if model.preprocessor.schema.group else ""
     console.print(f"[bold]rows[/]: {rows['train']:,} to train on, {rows['valid']:,} to validate on ({given}{groups})")
-    if rows["unlabelled"] and "distillation" not in report:  # a teacher answers for them, as its story says
+    if rows["unlabelled"] and report.distillation is None:  # a teacher answers for them, as its notes say
         console.print(f"{rows['unlabelled']:,} rows without a label were left out of the loss")
-    _bad(console, bad)
-    for line in report["story"]:
+    _bad(console, report.bad)
+    for line in report.notes:
         console.print(escape(line), highlight=False)
-    _comparison(console, comparison_of(report), "validation rows")
-    if "test" in report:
-        _comparison(console, comparison_of(report, "test"), "test rows")
+    if report.comparison is not None:
+        _comparison(console, report.comparison, "validation rows")
+    if report.test is not None:
+        _comparison(console, report.test.comparison, "test rows")
     folder = escape(shlex.quote(str(out)))
     console.print(
-        f"\n{report['seconds']:.0f} s, at most {report['peak_memory_mb']:,.0f} MB. "
+        f"\n{report.seconds:.0f} s, at most {report.peak_memory_mb:,.0f} MB. "
         f"The model is in {escape(str(out))}; next:\n"
         f"  polymodal evaluate {folder} TABLE      score it on other rows\n"
         f"  polymodal predict {folder} TABLE       predict rows without a label",

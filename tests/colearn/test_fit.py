@@ -46,9 +46,9 @@ def test_learners_begin_with_what_was_learned_without_labels(shop, kind, monkeyp
     assert taken and all(torch.allclose(own[k].cpu(), state[k].cpu()) for k in taken)
     others = [k for k in own if k.startswith("fusion.")] if kind == "contrastive" else []
     assert not any(k in state for k in others), "nothing was learned of the fusion"
-    told = model.report["colearning"]["pretraining"]
+    told = model.report.to_json()["colearning"]["pretraining"]
     assert told["kind"] == kind and told["rows"] == 32 and told["unlabelled"] == 0 and told["valid"] == 8
-    assert any(line.startswith(f"pretrained ({kind}) on 32 rows") for line in model.report["story"])
+    assert any(line.startswith(f"pretrained ({kind}) on 32 rows") for line in model.report.to_json()["notes"])
 
 
 def test_rows_without_a_label_count_and_rows_with_one_modality_do_not(shop, tmp_path):
@@ -62,9 +62,9 @@ def test_rows_without_a_label_count_and_rows_with_one_modality_do_not(shop, tmp_
     more.to_csv(tmp_path / "more.csv", index=False)
     model = fit(frame, **TINY, fusion="late-mean", valid=shop, colearning=Colearning(
         pretrain="masked", unlabelled=str(tmp_path / "more.csv")))  # fmt: skip
-    told = model.report["colearning"]["pretraining"]
+    told = model.report.to_json()["colearning"]["pretraining"]
     assert told["rows"] == 40 - 2 + 20 and told["unlabelled"] == 8 + 20
-    assert model.report["rows"]["unlabelled"] == 10
+    assert model.report.to_json()["rows"]["unlabelled"] == 10
 
 
 def test_what_pretraining_needs(shop, tmp_path):
@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(shop, tmp_path, interr
     again = fit(shop, **how, out=tmp_path / "part", resume=True)
     mine, theirs = (x.learner.state_dict() for x in (again, whole))
     assert all(torch.equal(v, theirs[k]) for k, v in mine.items())
-    assert again.report["history"] == whole.report["history"]
+    assert again.report.to_json()["history"] == whole.report.to_json()["history"]
 
 
 @pytest.mark.parametrize("how", ["ogm-ge", "watch"])
@@ -129,14 +129,14 @@ def test_balanced_learners_are_saved_and_loaded(shop, tmp_path, how):
     )
     again = load(tmp_path / "m")
     assert isinstance(again.learner, Balanced) and again.learner.how == how and again.learner.filler is not None
-    assert any("photo alone" in k for k in model.report["history"][0])
+    assert any("photo alone" in k for k in model.report.to_json()["history"][0])
     assert again.predict(shop).equals(model.predict(shop))
 
 
 def test_a_cyclic_model_needs_its_source_alone(shop, tmp_path):
     model = fit(shop, **{**TINY, "baselines": True}, colearning=Colearning(cyclic="note"), out=tmp_path / "m")
     assert isinstance(load(tmp_path / "m").learner, Cyclic) and model.modalities == ["note"]
-    names = [c["name"] for c in model.report["comparison"]["candidates"]]
+    names = [c["name"] for c in model.report.to_json()["comparison"]["candidates"]]
     assert names == ["cyclic from note", "photo alone", "note alone", "table alone", "concat"]
     assert len(model.predict(pd.read_csv(shop)[["note"]])) == 40
 
@@ -144,7 +144,10 @@ def test_a_cyclic_model_needs_its_source_alone(shop, tmp_path):
 def test_auto_tries_what_was_asked_for_with_every_fusion(shop):
     asked = Colearning(imputation="tokens", pretrain="contrastive")
     model = fit(shop, "kind", size="tiny", epochs=1, preset="fast", time_limit=6, colearning=asked)
-    assert model.report["colearning"]["pretraining"]["rows"] == 32 and model.report["settings"]["fusion"] == "auto"
+    assert (
+        model.report.to_json()["colearning"]["pretraining"]["rows"] == 32
+        and model.report.to_json()["settings"]["fusion"] == "auto"
+    )
 
 
 def test_the_command_line(shop, run, tmp_path):

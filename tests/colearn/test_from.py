@@ -52,12 +52,14 @@ def test_weights_and_codecs_are_the_source_s_though_the_task_is_another(source, 
         old = model.learner.encoders[m].state_dict()
         assert all(torch.equal(v, old[k]) for k, v in new.learner.encoders[m].state_dict().items())
         assert new.preprocessor.codecs[m].fingerprint() == model.preprocessor.codecs[m].fingerprint()
-    told = new.report["colearning"]["from"]
+    told = new.report.to_json()["colearning"]["from"]
     assert told["taken"] == ["photo", "note"] and "its columns differ" in told["left"]["table"]
     fresh = fit(other, "score", **STILL)
     assert fresh.preprocessor.codecs["note"].fingerprint() != model.preprocessor.codecs["note"].fingerprint()
-    assert any(f"begun with {folder}: photo, note" in line for line in new.report["story"])
-    assert "the fusion" in told["more"] and "the fusion" in new.report["story"][0]  # the same names, the same widths
+    assert any(f"begun with {folder}: photo, note" in line for line in new.report.to_json()["notes"])
+    assert (
+        "the fusion" in told["more"] and "the fusion" in new.report.to_json()["notes"][0]
+    )  # the same names, the same widths
 
 
 def test_the_fusion_goes_along_where_all_shapes_agree(source, tmp_path):
@@ -66,11 +68,11 @@ def test_the_fusion_goes_along_where_all_shapes_agree(source, tmp_path):
     old = model.learner.fusion.state_dict()
     assert all(torch.equal(v, old[k]) for k, v in new.learner.fusion.state_dict().items())
     assert not torch.equal(new.learner.head[1].weight, model.learner.head[1].weight), "what answers is learned anew"
-    assert begun(table, "kind", folder, fusion="concat").report["colearning"]["from"]["more"] == []
+    assert begun(table, "kind", folder, fusion="concat").report.to_json()["colearning"]["from"]["more"] == []
     frame = pd.read_csv(table).drop(columns=["price", "seller"])
     fewer = table.parent / "fewer.csv"
     frame.to_csv(fewer, index=False)
-    assert begun(fewer, "kind", folder).report["colearning"]["from"]["more"] == []
+    assert begun(fewer, "kind", folder).report.to_json()["colearning"]["from"]["more"] == []
 
 
 def test_a_copy_learns_and_the_source_stays(source, other):
@@ -83,7 +85,7 @@ def test_a_copy_learns_and_the_source_stays(source, other):
 
 def test_an_encoder_that_is_asked_for_wins(source, other):
     new = begun(other, "score", source[2], encoders={"note": "gru"})
-    told = new.report["colearning"]["from"]
+    told = new.report.to_json()["colearning"]["from"]
     assert told["taken"] == ["photo"] and told["left"]["note"] == "another encoder is asked for with --encoder"
 
 
@@ -96,7 +98,7 @@ def test_what_can_not_be_begun_with(source, other, tmp_path):
     with pytest.raises(InputError, match=r"has nothing for this table to begin with. table: its columns differ: mass"):
         begun(tmp_path / "t.csv", "score", source[2])
     features = fit(source[1], "kind", fusion="features", preset="fast", time_limit=5, out=tmp_path / "f")
-    assert features.report["settings"]["fusion"] == "features"
+    assert features.report.to_json()["settings"]["fusion"] == "features"
     with pytest.raises(InputError, match="the model has no encoders that could be taken over: it is Stacked"):
         begun(other, "score", tmp_path / "f")
 
@@ -113,7 +115,7 @@ def test_a_run_goes_on_only_with_the_same_source(source, other, tmp_path):
     out = {"out": tmp_path / "m", "resume": True}
     begun(other, "score", source[2], **out)
     changed = fit(source[1], "kind", **{**FAST, "seed": 1}, out=tmp_path / "source")
-    assert changed.report["seconds"] > 0
+    assert changed.report.to_json()["seconds"] > 0
     with pytest.raises(InputError, match=r"can't be resumed: codecs, colearning changed|can't be resumed: colearning"):
         begun(other, "score", tmp_path / "source", **out)
 
@@ -131,7 +133,7 @@ def test_a_captioner_goes_on_where_another_stopped(tmp_path):
     )
     old = first.learner.state_dict()
     assert all(torch.equal(v, old[k]) for k, v in new.learner.state_dict().items() if k != "steps")
-    assert new.report["colearning"]["from"]["more"] == ["places", "the decoder"]
+    assert new.report.to_json()["colearning"]["from"]["more"] == ["places", "the decoder"]
     with pytest.raises(InputError, match="image: its tokens are 64 wide, and 256 of this --size"):
         fit(table, "caption", **{**WRITES, "size": "small"}, ignore=["caption_id"],
             colearning=Colearning(init_from=str(tmp_path / "m")))  # fmt: skip
@@ -156,7 +158,7 @@ def test_a_network_that_was_frozen_goes_on_learning(tmp_path):
     first = fit(table, "caption", **how, lr=0.01, out=tmp_path / "m")
     asked = Colearning(init_from=str(tmp_path / "m"))
     tuned = fit(table, "caption", **how, lr=1e-30, finetune=["image"], colearning=asked, out=tmp_path / "t")
-    told = tuned.report["colearning"]["from"]
+    told = tuned.report.to_json()["colearning"]["from"]
     assert told["taken"] == ["image"] and "the decoder" in told["more"]
     pictures = pd.read_csv(table)[["image"]].drop_duplicates()
     pictures["image"] = [str(table.parent / p) for p in pictures["image"]]
@@ -164,9 +166,11 @@ def test_a_network_that_was_frozen_goes_on_learning(tmp_path):
     assert list(a["prediction"]) == list(b["prediction"]) and b.equals(c)
     assert abs(a["log_probability"] - b["log_probability"]).max() < 0.05  # kept in half precision, and tuned at 5e-5
     again = fit(table, "caption", **how, lr=1e-3, colearning=asked, writing=Writing(self_critical=1))
-    assert again.report["colearning"]["from"]["left"] == {} and len(again.report["history"]) == 2
+    assert again.report.to_json()["colearning"]["from"]["left"] == {} and len(again.report.to_json()["history"]) == 2
     other = fit(table, "caption", **{**how, "encoders": {}}, lr=1e-30, writing=Writing(decoder="gru"), colearning=asked)
-    assert other.report["colearning"]["from"]["more"] == ["places"], "another decoder has no use for these weights"
+    assert other.report.to_json()["colearning"]["from"]["more"] == ["places"], (
+        "another decoder has no use for these weights"
+    )
 
 
 def test_the_command_line(source, other, run, tmp_path):
@@ -185,4 +189,4 @@ def test_of_a_model_that_reads_one_modality_that_one_is_taken(source, tmp_path):
     how = {k: v for k, v in FAST.items() if k != "fusion"}
     fit(table, "kind", **{**how, "epochs": 1}, colearning=Colearning(cyclic="note"), out=tmp_path / "m")
     new = begun(table, "kind", tmp_path / "m")
-    assert "not photo (the model reads note alone); not table (" in " ".join(new.report["story"])
+    assert "not photo (the model reads note alone); not table (" in " ".join(new.report.to_json()["notes"])

@@ -93,10 +93,16 @@ def test_a_run_is_about_the_rows_of_a_table_and_not_its_name(tmp_path):
 def test_what_was_asked_is_recorded_and_a_run_goes_on_with_nothing_else(tmp_path):
     table = make_shop(tmp_path / "shop", 24)
     model = fit(table, **FAST, colearning=Colearning(imputation="tokens"), modality_dropout=0.5, out=tmp_path / "m")
-    assert model.report["colearning"]["imputation"] == "tokens" and model.report["settings"]["modality_dropout"] == 0.5
+    assert (
+        model.report.to_json()["colearning"]["imputation"] == "tokens"
+        and model.report.to_json()["settings"]["modality_dropout"] == 0.5
+    )
     assert type(load(tmp_path / "m").learner.filler) is AbsentTokens
     again = {**FAST, "out": tmp_path / "m", "resume": True, "modality_dropout": 0.5}
-    assert fit(table, **again, colearning=Colearning(imputation="tokens")).report["seconds"] == model.report["seconds"]
+    assert (
+        fit(table, **again, colearning=Colearning(imputation="tokens")).report.to_json()["seconds"]
+        == model.report.to_json()["seconds"]
+    )
     with pytest.raises(InputError, match="can't be resumed: colearning changed since it began"):
         fit(table, **again, colearning=Colearning(imputation="predicted"))
     with pytest.raises(InputError, match=r"can.t be resumed: modality_dropout .it was 0.5. changed since it began"):

@@ -35,14 +35,16 @@ def found(table):
 
 
 def names(model):
-    return [c["name"] for c in model.report["comparison"]["candidates"]]
+    return [c["name"] for c in model.report.to_json()["comparison"]["candidates"]]
 
 
 def test_auto_tries_both_paths_and_says_what_it_chose(found):
     tried = names(found)
     assert {"concat (features)", "photo alone (features)", "film", "concat", "photo alone"} <= set(tried)
-    assert found.report["story"][-1].startswith("chosen: ") and tried[0] in found.report["story"][-1]
-    assert found.report["valid"]["metrics"]["accuracy"]["value"] > 0.8
+    assert (
+        found.report.to_json()["notes"][-1].startswith("chosen: ") and tried[0] in found.report.to_json()["notes"][-1]
+    )
+    assert found.report.to_json()["valid"]["metrics"]["accuracy"]["value"] > 0.8
 
 
 def test_its_model_answers_the_same_when_it_is_read_back(found, table, tmp_path):
@@ -89,7 +91,7 @@ def test_groups_stay_together_in_every_fold(table, monkeypatch):
 def test_a_time_limit_too_short_gives_the_best_single_one_and_says_so(table):
     model = flat.fit(table, "kind", ignore=IGNORE, size="tiny", time_limit=0.01)
     assert len(model.predict(table)) == 200
-    assert any("time" in line for line in model.report["story"])
+    assert any("time" in line for line in model.report.to_json()["notes"])
 
 
 def test_interrupted_and_resumed_it_keeps_what_was_fitted(table, tmp_path, monkeypatch):
@@ -114,14 +116,14 @@ def test_interrupted_and_resumed_it_keeps_what_was_fitted(table, tmp_path, monke
     model = flat.fit(table, "kind", resume=True, **settings)
     assert not [1 for m, fold in calls if m in done and fold < 3]
     whole = flat.fit(table, "kind", **{**settings, "out": None})
-    assert [c["score"] for c in model.report["comparison"]["candidates"]] == [
-        c["score"] for c in whole.report["comparison"]["candidates"]
+    assert [c["score"] for c in model.report.to_json()["comparison"]["candidates"]] == [
+        c["score"] for c in whole.report.to_json()["comparison"]["candidates"]
     ]
 
 
 def test_preset_best_is_fitted_on_validation_rows_too(table):
     model = flat.fit(table, "kind", ignore=IGNORE, fusion="features", preset="best", time_limit=40)
-    assert model.report["refit"] is True
+    assert model.report.to_json()["refit"] is True
 
 
 def test_bad_options(table):
@@ -185,7 +187,7 @@ def test_json_report(table, tmp_path, run):
         "--json",
     )
     report = json.loads(done.stdout)
-    assert report["settings"]["fusion"] == "features" and report["story"]
+    assert report["settings"]["fusion"] == "features" and report["notes"]
     assert (
         "estimators, averaged" in run("schema", tmp_path / "m").stdout
         or "stacked" in run("schema", tmp_path / "m").stdout
@@ -256,4 +258,7 @@ def test_one_group_with_labels_and_others_without(table):
     held.to_csv(table.parent / "held.csv", index=False)
     model = flat.fit(table.parent / "some.csv", "kind", valid=table.parent / "held.csv", group="seller",
                           fusion="features", preset="fast", time_limit=20)  # fmt: skip
-    assert model.report["rows"]["unlabelled"] == 75 and model.report["valid"]["metrics"]["accuracy"]["value"] > 0.5
+    assert (
+        model.report.to_json()["rows"]["unlabelled"] == 75
+        and model.report.to_json()["valid"]["metrics"]["accuracy"]["value"] > 0.5
+    )

@@ -56,7 +56,7 @@ def fit(target, **more):
 )
 def test_tasks(target, task, metrics, tmp_path):
     model = fit(target)
-    assert model.task.name == task and metrics <= model.report["valid"]["metrics"].keys()
+    assert model.task.name == task and metrics <= model.report.to_json()["valid"]["metrics"].keys()
     assert set(model.modalities) == {"wave", "vector", "note", "table"}
     again = polymodal.load(model.save(tmp_path / "m"))
     a, b = model.predict(rows(20, seed=1)), again.predict(rows(20, seed=1))
@@ -66,12 +66,12 @@ def test_tasks(target, task, metrics, tmp_path):
 
 def test_ordinal_by_name():
     model = fit("grade", task="ordinal")
-    assert model.task.name == "ordinal" and "quadratic_kappa" in model.report["valid"]["metrics"]
+    assert model.task.name == "ordinal" and "quadratic_kappa" in model.report.to_json()["valid"]["metrics"]
 
 
 def test_regression_learns():
     model = fit("height", epochs=40)
-    assert model.report["valid"]["metrics"]["r2"]["value"] > 0.5
+    assert model.report.to_json()["valid"]["metrics"]["r2"]["value"] > 0.5
 
 
 def test_groups_never_part_and_intervals_are_over_groups(monkeypatch):
@@ -85,7 +85,8 @@ def test_groups_never_part_and_intervals_are_over_groups(monkeypatch):
     owners = table.cells("owner")
     assert not {owners[i] for i in train} & {owners[i] for i in valid}
     assert (
-        model.report["valid"]["group"] == "owner" and "owner" not in model.preprocessor.schema.modalities()["table"][1]
+        model.report.to_json()["valid"]["group"] == "owner"
+        and "owner" not in model.preprocessor.schema.modalities()["table"][1]
     )
 
 
@@ -94,7 +95,7 @@ def test_rows_without_a_label_are_counted_and_left_out():
     for i in range(10):
         table[i]["grade"] = None
     model = flat.fit(table, "grade", ignore=["height", "width", "tags"], **FAST)
-    assert model.report["rows"] == {"train": 66, "valid": 14, "unlabelled": 10}
+    assert model.report.to_json()["rows"] == {"train": 66, "valid": 14, "unlabelled": 10}
 
 
 def test_codecs_see_training_rows_only():
@@ -110,7 +111,7 @@ def test_half_of_all_cells_absent():
     g = np.random.default_rng(0)
     table = [{k: (None if k not in TARGETS and g.random() < 0.5 else v) for k, v in r.items()} for r in rows()]
     model = flat.fit(table, "grade", ignore=["height", "width", "tags"], **FAST)
-    assert np.isfinite(model.report["history"][-1]["valid_loss"])
+    assert np.isfinite(model.report.to_json()["history"][-1]["valid_loss"])
     assert len(model.predict(table)) == 80
 
 
@@ -121,7 +122,7 @@ def test_every_source_of_a_table_is_the_same_table(tmp_path):
     frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
     frame.to_parquet(tmp_path / "t.parquet")
     sources = [frame, tmp_path / "t.jsonl", tmp_path / "t.parquet", pl.from_pandas(frame), frame.to_dict("records")]
-    answers = [flat.fit(s, "grade", **FAST).report["valid"]["metrics"]["accuracy"] for s in sources]
+    answers = [flat.fit(s, "grade", **FAST).report.to_json()["valid"]["metrics"]["accuracy"] for s in sources]
     assert all(a == answers[0] for a in answers)
 
 
@@ -167,7 +168,7 @@ def test_pretrained_by_folder_and_a_model_folder_that_needs_nothing_else(bert, t
 
 def test_bf16(shop):
     model = flat.fit(shop, "kind", precision="bf16", **FAST)
-    assert np.isfinite(model.report["history"][-1]["loss"])
+    assert np.isfinite(model.report.to_json()["history"][-1]["loss"])
 
 
 def test_too_few_labels_and_groups():

@@ -37,7 +37,7 @@ def test_loaded_model_predicts_the_same(saved, tmp_path, name):
     model = flat.fit(saved[0], "kind", **{**FIT, "fusion": name})
     again = polymodal.load(model.save(tmp_path / "m"))
     pd.testing.assert_frame_equal(model.predict(saved[0]), again.predict(saved[0]), check_exact=True)
-    assert again.report["settings"]["fusion"] == name
+    assert again.report.to_json()["settings"]["fusion"] == name
 
 
 def test_folder_is_plain_files(folder):
@@ -125,6 +125,6 @@ def test_own_class_is_loaded_only_when_it_is_handed_in(saved, tmp_path, monkeypa
 def test_audio_model_round_trip(tmp_path):
     table = make_tones(tmp_path / "t", 40)
     model = flat.fit(table, "pitch", **{**FIT, "epochs": 12})
-    assert model.report["valid"]["metrics"]["accuracy"]["value"] > 0.7
+    assert model.report.to_json()["valid"]["metrics"]["accuracy"]["value"] > 0.7
     again = polymodal.load(model.save(tmp_path / "m"))
     pd.testing.assert_frame_equal(model.predict(table), again.predict(table))

@@ -114,15 +114,15 @@ def test_time_limit_ends_in_time(table):
     began = time.monotonic()
     model = flat.fit(table, "kind", fusion="gated", time_limit=3, epochs=10_000, batch_size=8, size="tiny")
     assert time.monotonic() - began < 40  # without a limit it would be an hour
-    assert model.report["comparison"]["candidates"][0]["epochs"] >= 1
+    assert model.report.to_json()["comparison"]["candidates"][0]["epochs"] >= 1
 
 
 def test_early_stopping_keeps_the_best_epoch(table):
     model = flat.fit(table, "kind", **{**FIT, "epochs": 60})
-    history = model.report["history"]
+    history = model.report.to_json()["history"]
     assert len(history) < 60
     best = max(history, key=lambda h: (h["accuracy"], -h["valid_loss"]))
-    assert model.report["valid"]["metrics"]["accuracy"]["value"] == pytest.approx(best["accuracy"])
+    assert model.report.to_json()["valid"]["metrics"]["accuracy"]["value"] == pytest.approx(best["accuracy"])
 
 
 def test_order_is_a_permutation_decided_by_seed_and_epoch():

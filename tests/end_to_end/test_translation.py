@@ -47,7 +47,7 @@ def test_a_captioner_describes_pictures_that_it_never_saw(fitted, tmp_path):
 
 def test_fit_reports_rows_that_were_gathered(fitted):
     _, model, _ = fitted
-    assert model.report["rows"] == {"train": 48, "valid": 12, "unlabelled": 0}
+    assert model.report.to_json()["rows"] == {"train": 48, "valid": 12, "unlabelled": 0}
     column = model.preprocessor.schema.columns["caption_id"]
     assert column.kind == "id" and "numbers the references" in column.reason
 
@@ -130,7 +130,7 @@ def test_references_may_be_columns_or_lists(tmp_path, form):
     wide.to_csv(path, index=False)
     target = ["one", "two", "three"] if form == "columns" else "texts"
     model = flat.fit(path, target, epochs=1, cache=tmp_path / "c", **FAST)
-    assert model.task.name == "generate" and model.report["rows"]["train"] > 15
+    assert model.task.name == "generate" and model.report.to_json()["rows"]["train"] > 15
     assert len(model.task.seen_) > 6
 
 
@@ -139,7 +139,7 @@ def test_files_that_are_in_two_tables_are_refused_unless_meant(fitted, tmp_path)
     with pytest.raises(InputError, match=r"60 files of the validation table.*0\.png.*--allow-overlap"):
         flat.fit(table, "caption", valid=table, **FAST)
     model = flat.fit(table, "caption", valid=table, allow_overlap=True, epochs=1, cache=tmp_path, **FAST)
-    assert model.report["rows"]["valid"] == 60
+    assert model.report.to_json()["rows"]["valid"] == 60
 
 
 def test_pictures_stay_on_one_side_of_the_split(tmp_path):
@@ -170,8 +170,8 @@ def test_self_critical_epochs_follow_the_others(tmp_path):
         writing=Writing(self_critical=1, scheduled_sampling=0.2),
         **FAST,
     )
-    assert [line["epoch"] for line in model.report["history"]] == [0, 1, 2]
-    assert model.report["writing"]["self_critical"] == 1
+    assert [line["epoch"] for line in model.report.to_json()["history"]] == [0, 1, 2]
+    assert model.report.to_json()["writing"]["self_critical"] == 1
 
 
 def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
@@ -224,9 +224,9 @@ def test_empty_captions_and_rows_without_a_picture_are_counted(tmp_path):
     frame.loc[frame["image"] == "2.png", "caption"] = "far too long " * 4_000
     frame.to_csv(table, index=False)
     model = flat.fit(table, "caption", valid=held, epochs=1, cache=tmp_path / "c", **FAST)
-    assert model.report["rows"]["unlabelled"] == 1
-    assert "3 texts are longer than 64 words; they were learned up to there." in model.report["story"]
-    assert all(math.isfinite(line["loss"]) for line in model.report["history"])
+    assert model.report.to_json()["rows"]["unlabelled"] == 1
+    assert "3 texts are longer than 64 words; they were learned up to there." in model.report.to_json()["notes"]
+    assert all(math.isfinite(line["loss"]) for line in model.report.to_json()["history"])
 
 
 def test_compare_says_that_it_tries_fusions(fitted):
@@ -250,8 +250,8 @@ def test_numbers_as_text_and_gathered_rows_are_told(tmp_path):
     frame.to_csv(table, index=False)
     model = flat.fit(table, "caption", epochs=1, cache=tmp_path / "c", **FAST)
     assert model.task.metric.name == "exact_match"
-    assert "36 rows are 12 inputs with several references" in model.report["task"]["reason"]
-    assert any("holds numbers" in line for line in model.report["story"])
+    assert "36 rows are 12 inputs with several references" in model.report.to_json()["reason"]
+    assert any("holds numbers" in line for line in model.report.to_json()["notes"])
 
 
 def test_asking_for_a_decoder_asks_for_text(fitted, tmp_path):
@@ -276,4 +276,4 @@ def test_a_transcriber_is_fitted_and_texts_too_long_for_their_sound_are_told(tmp
     )
     assert type(model.learner).__name__ == "Transcriber" and model.task.metric.name == "wer"
     told = "1 texts have more symbols than their recording has frames: nothing was learned of them."
-    assert told in model.report["story"]
+    assert told in model.report.to_json()["notes"]

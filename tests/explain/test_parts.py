@@ -37,6 +37,7 @@ from polymodal.model import Model
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean, zeroed
 from polymodal.output import Scores
+from polymodal.summary import Report
 from polymodal.tasks.classify import MultiClass
 from polymodal.tasks.multilabel import MultiLabel
 from polymodal.tasks.ordinal import RANK, Ordinal
@@ -125,7 +126,7 @@ def straight(table: Table, columns: list[str], **codecs: Any) -> Model:
     rows = prep.encode(table, None, quiet=True).batch(range(table.rows)).inputs
     encoders = {m: Line(x.values[0]) for m, x in rows.items()}
     task = task_of(table, "y")
-    return Model(prep, Predictor(encoders, Add(dict.fromkeys(encoders, 1), 1, link="identity"), task), {})
+    return Model(prep, Predictor(encoders, Add(dict.fromkeys(encoders, 1), 1, link="identity"), task))
 
 
 def network(table: Table, columns: list[str], fusion: str = "concat", target: str = "kind", **names: str) -> Model:
@@ -141,18 +142,18 @@ def network(table: Table, columns: list[str], fusion: str = "concat", target: st
         for m, c in prep.codecs.items()
     }
     fused = FUSIONS[fusion]({m: e.dim for m, e in encoders.items()}, 16)
-    return Model(prep, Predictor(encoders, fused, task), {})
+    return Model(prep, Predictor(encoders, fused, task))
 
 
 def test_what_is_explained_is_the_probability_that_is_predicted(table: Table) -> None:
     model = network(table, ["note", "price"])
-    model.report["calibration"] = Calibration(4.0, 10, None, None, model.modalities, []).to_json()
+    model.report = Report(calibration=Calibration(4.0, 10, None, None, model.modalities, []))
     found = attribute(model, table, 3, "note", method="occlusion")
     answer = model.predict(table.take([2])).iloc[0]
     p = answer[f"probability[{answer['prediction']}]"]
     assert found.faithful.deletion[0] == pytest.approx(p, abs=1e-6)
     smooth = attribute(model, table, 3, "note")
-    model.report["calibration"] = None
+    model.report = Report()
     plain = attribute(model, table, 3, "note")
     assert np.allclose(smooth.scores, plain.scores / 4, atol=1e-6) and plain.scores.any(), "log odds of what is said"
 
@@ -225,7 +226,7 @@ def test_scores_sum_to_the_answer_less_that_of_the_baseline(table: Table, name: 
     learner = Predictor(encoders, fused, task).eval()
     rows = prep.encode(table.take([6]), None, quiet=True)
     inputs = rows.batch([0]).inputs
-    cut = _cut(Model(prep, learner, {}), table, 7, modality)
+    cut = cut_up(*_cut_arguments(Model(prep, learner), table, 7, modality))
     found = integrated(learner, inputs, cut, 1)
     with torch.no_grad():
         y = learner.infer(inputs).values
@@ -394,7 +395,7 @@ class Ruled(Learner):
 def test_features_of_a_text_are_explained_by_cutting_words_out_of_it(table: Table) -> None:
     plain = prepared(table, "kind", ["note"])
     prep = Preprocessor(plain.schema, {"note/says": Features(Says())}, {"note/says": "note"})
-    model = Model(prep, Ruled(task_of(table, "kind")), {})
+    model = Model(prep, Ruled(task_of(table, "kind")))
     found = attribute(model, table, 4, "note")
     assert found.method == "occlusion" and found.view == "note/says" and found.faithful.randomised is None
     assert isinstance(found.where, Words) and found.output == "good"
@@ -411,12 +412,12 @@ def test_features_of_a_text_are_explained_by_cutting_words_out_of_it(table: Tabl
         net.preprocessor.schema, {**net.preprocessor.codecs, **prep.codecs}, {**net.preprocessor.views, **prep.views}
     )
     blend = Ensemble({"net": net.learner, "rule": model.learner}, {"net": 0.2, "rule": 0.8}, net.task)
-    mixed = attribute(Model(both, blend, {}), table, 4, "note")
+    mixed = attribute(Model(both, blend), table, 4, "note")
     assert mixed.method == "occlusion" and mixed.where.parts[mixed.scores.argmax()] == "lovely"
     nets = Ensemble(
         {"a": net.learner, "b": network(table, ["note", "price"], "gated").learner}, {"a": 0.5, "b": 0.5}, net.task
     )
-    smooth = attribute(Model(net.preprocessor, nets, {}), table, 4, "note")
+    smooth = attribute(Model(net.preprocessor, nets), table, 4, "note")
     assert smooth.method == "integrated-gradients" and smooth.faithful.randomised is not None
 
 

@@ -106,7 +106,7 @@ def test_features_path_on_few_rows_of_new_people():
     settings = dict(ignore=ignore, group="subject", fusion="features", preset="fast", time_limit=150)
     model, answer = fit("utd_mhad/train.csv", "utd_mhad/val.csv", "label", **settings)
     assert answer.metrics["accuracy"].value > 0.8
-    assert any("estimators, cross-validated" in line for line in model.report["story"])
+    assert any("estimators, cross-validated" in line for line in model.report.to_json()["notes"])
 
 
 def test_a_leak_in_training_features_is_told():
@@ -115,7 +115,7 @@ def test_a_leak_in_training_features_is_told():
     model, answer = fit(
         "mosi/train.jsonl", "mosi/val.jsonl", "label", ignore=ignore, fusion="features", preset="fast", time_limit=60
     )
-    assert any("may have seen the training labels" in line for line in model.report["story"])
+    assert any("may have seen the training labels" in line for line in model.report.to_json()["notes"])
     assert 0.6 < answer.metrics["accuracy"].value < 0.9
 
 

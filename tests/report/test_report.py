@@ -185,7 +185,7 @@ def test_rows_without_a_label_are_not_counted_as_scored(
 
 
 def test_the_summary_names_the_best_rivals(model: polymodal.Model, written: Written) -> None:
-    rivals = Comparison.from_json(model.report["comparison"]).candidates[1:]
+    rivals = Comparison.from_json(model.report.to_json()["comparison"]).candidates[1:]
     best = sorted(rivals, key=lambda x: -x.score.value)[:4]
     beside = written.told.summary[1].partition(", beside ")[2]
     assert [beside.find(x.name) for x in best] == sorted(beside.find(x.name) for x in best) and best[0].name in beside
@@ -211,7 +211,7 @@ def test_estimators_and_sets_of_labels(things: Path, cells: Path, tmp_path: Path
     model = flat.fit(
         frame, "tags", task="multilabel", fusion="features", preset="fast", time_limit=5, baselines=False, cache=cells
     )
-    assert not model.report["history"]
+    assert not model.report.to_json()["history"]
     told = report.write(model, frame, tmp_path / "r.html", cache=cells, robust=False)
     said = text(tmp_path / "r.html")
     assert "average_precision" in told.metrics and "made of estimators, which have none" in said
@@ -298,6 +298,9 @@ def test_the_command_that_was_typed_is_the_one_to_repeat(things: Path, cells: Pa
     done = run(*fit, "--size", "tiny", "--fusion", "gated", "--no-baselines", "--cache", cells, "--out", tmp_path / "m")
     assert done.returncode == 0, done.stderr
     model = polymodal.load(tmp_path / "m")
-    assert model.report["command"].startswith("polymodal fit ") and "--ignore photo" in model.report["command"]
+    assert (
+        model.report.to_json()["command"].startswith("polymodal fit ")
+        and "--ignore photo" in model.report.to_json()["command"]
+    )
     told = report.write(model, things, tmp_path / "r.html", cache=cells, robust=False)
     assert "--ignore photo" in Path(told.path).read_text(encoding="utf-8")

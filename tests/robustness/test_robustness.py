@@ -259,7 +259,7 @@ def test_estimators_and_averages_are_measured_too(model, shop, folder):
     assert {a.by for a in answer.absence if a.how == "mar"} == {"price (table stays)"}
     assert any("so that table stays" in n for n in answer.notes)
     both = Ensemble({"a": model.learner, "b": model.learner}, {"a": 0.5, "b": 0.5}, model.task)
-    average = robustness(Model(model.preprocessor, both, {}), shop, levels=2, kinds=["note=typos"])
+    average = robustness(Model(model.preprocessor, both), shop, levels=2, kinds=["note=typos"])
     alone = robustness(model, shop, levels=2, kinds=["note=typos"])
     assert [s.score.value for s in average.subsets] == pytest.approx([s.score.value for s in alone.subsets])
 

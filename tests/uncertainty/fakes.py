@@ -11,6 +11,7 @@ from polymodal.data.preprocess import Rows
 from polymodal.learners.base import Learner
 from polymodal.model import Model
 from polymodal.output import Scores
+from polymodal.summary import Report
 from polymodal.tasks import Binary, MultiClass, MultiLabel, Ordinal, Regression
 from polymodal.uncertainty import calibrate
 
@@ -95,7 +96,7 @@ def model(name, n, groups=None, **how):
     schema = SimpleNamespace(target=["y"], group=None)
     found = calibrate(learner, rows, views, groups)
     prep = SimpleNamespace(views=views, modalities=list(views), schema=schema)
-    return Model(prep, learner, {"calibration": found.to_json()})
+    return Model(prep, learner, Report(calibration=found))
 
 
 def hide(rows, *names):

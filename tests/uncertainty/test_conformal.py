@@ -48,7 +48,7 @@ def test_scores_are_rounded_up_so_that_ties_stay_inside():
 
 
 def covered(model, rows, share):
-    here, target = model.here(rows), rows.target(range(len(rows)))
+    here, target = model.scorer.present(rows), rows.target(range(len(rows)))
     limits = model.calibration.limits(here, share)
     return coverage_of(model.task, model.logits(rows), target, here, limits, model.modalities, share)
 
@@ -71,9 +71,9 @@ def test_without_a_list_for_each_pattern_coverage_fails():
     """What the lists are for: with that of whole rows alone, rows that lack much are covered too seldom."""
     model = fakes.model("multiclass", 2000, noise=0.3, gaps=0.0)
     _, _, new = fakes.made("multiclass", 4000, seed=1, noise=0.3, gaps=0.0)
-    whole = model.report["calibration"]["patterns"][0]
+    whole = model.report.calibration.patterns[0]
     assert whole["present"] == ["a", "b"]
-    model.report["calibration"]["patterns"] = [{**whole, "present": p} for p in (["a", "b"], ["a"], ["b"])]
+    model.report.calibration.patterns = [whole._replace(present=p) for p in (["a", "b"], ["a"], ["b"])]
     noisy = new.hidden({"b": np.ones(4000, dtype=bool)})
     g = torch.Generator().manual_seed(0)
     model.learner.recombine = lambda inputs: lambda at: Scores(torch.randn(len(at["a"]), 4, generator=g))
@@ -178,9 +178,9 @@ def test_work_is_bounded(monkeypatch):
 
 def test_json_says_it_all():
     model = fakes.model("multilabel", 700)
-    form = json.loads(json.dumps(model.report["calibration"], allow_nan=False))
+    form = json.loads(json.dumps(model.report.to_json()["calibration"], allow_nan=False))
     again, here = Calibration.from_json(form), np.array([[1, 1], [1, 0], [0, 1], [0, 0]], dtype=bool)
-    assert again.to_json() == model.report["calibration"]
+    assert again.to_json() == model.report.to_json()["calibration"]
     assert again.limits(here, 0.7).tolist() == model.calibration.limits(here, 0.7).tolist()
     assert np.isinf(again.limits(here, 0.7)).tolist() == [False, False, False, True]
 
@@ -217,7 +217,7 @@ def test_selective_scores_are_those_of_the_sure_rows():
 
 def test_a_model_of_before_has_a_temperature_of_one():
     model = fakes.model("multiclass", 400, scale=3.0)
-    old = Model(model.preprocessor, model.learner, {})
+    old = Model(model.preprocessor, model.learner)
     _, _, new = fakes.made("multiclass", 50)
     t = model.calibration.temperature
     assert t > 1.5 and torch.allclose(old.logits(new), model.logits(new) * t)

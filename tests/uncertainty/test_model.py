@@ -52,7 +52,7 @@ def test_encoders_that_look_once_answer_as_hidden_modalities_do(which, shop, req
     model = request.getfixturevalue(which)
     rows = model.preprocessor.encode(polymodal.Table.read(shop[2]), None).only(list(model.learner.reads))
     views = model.preprocessor.views
-    patterns = [p["present"] for p in model.report["calibration"]["patterns"]]
+    patterns = [p["present"] for p in model.report.to_json()["calibration"]["patterns"]]
     assert len(patterns) == 2 ** len(model.modalities) - 1
     for present, found in zip(patterns, answers(model.learner, rows, views, patterns), strict=True):
         away = {v: np.ones(len(rows), dtype=bool) for v in rows.inputs if views[v] not in present}
@@ -63,7 +63,7 @@ def test_a_learner_that_saw_the_validation_rows_is_calibrated_as_it_was_before(s
     seen = []
     monkeypatch.setattr("polymodal.learners.library.Library.learner", lambda self, recipe, refit=False: seen.append(refit) or features.learner)  # fmt: skip
     flat.fit(shop[1], "kind", fusion="features", preset="best", ignore=["photo"], time_limit=0.1, **FAST)
-    assert features.report["refit"] and seen == sorted(seen) and set(seen) == {False, True}
+    assert features.report.to_json()["refit"] and seen == sorted(seen) and set(seen) == {False, True}
 
 
 def test_a_saved_model_is_as_sure(shop, model):
@@ -71,13 +71,13 @@ def test_a_saved_model_is_as_sure(shop, model):
     again = polymodal.load(folder / "model")
     one, two = (m.predict(new, coverage=0.8, abstain=0.6) for m in (model, again))
     pd.testing.assert_frame_equal(one, two)
-    assert again.report["calibration"] == model.report["calibration"]
+    assert again.report.to_json()["calibration"] == model.report.to_json()["calibration"]
 
 
 def test_probabilities_are_those_of_the_temperature(shop, model, monkeypatch):
-    monkeypatch.setitem(model.report["calibration"], "temperature", 1.0)
+    monkeypatch.setattr(model.report.calibration, "temperature", 1.0)
     plain, before = model.predict(shop[2]), model.evaluate(shop[2])
-    monkeypatch.setitem(model.report["calibration"], "temperature", 2.5)
+    monkeypatch.setattr(model.report.calibration, "temperature", 2.5)
     mild, after = model.predict(shop[2]), model.evaluate(shop[2])
     want = torch.tensor(plain.filter(like="[").to_numpy()).log().div(2.5).softmax(1)
     assert np.allclose(mild.filter(like="[").to_numpy(), want, atol=1e-5)
@@ -180,7 +180,7 @@ def test_shares_that_can_not_be(shop, model, run, verb, option, share):
 def test_a_model_without_calibration(shop, model, run):
     folder, _, new = shop
     old = polymodal.load(folder / "model")
-    del old.report["calibration"]
+    old.report = old.report._replace(calibration=None)
     old.save(folder / "old")
     for verb in ("predict", "evaluate"):
         done = run(verb, folder / "old", new, "--coverage", 0.9)

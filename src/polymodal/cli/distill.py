@@ -78,6 +78,6 @@ def distill(
             ),
         )  # fmt: skip
     if as_json:
-        print_json({"model": str(out), **student.report})
+        print_json({"model": str(out), **student.report.to_json()})
     else:
         render.fitted(student, out, table)

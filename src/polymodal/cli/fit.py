@@ -221,6 +221,6 @@ def fit(
 
     if PartialState().is_main_process:
         if as_json:
-            print_json({"model": str(out), **model.report})
+            print_json({"model": str(out), **model.report.to_json()})
         else:
             render.fitted(model, out, table)

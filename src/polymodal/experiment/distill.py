@@ -6,7 +6,7 @@ the same student, from the same labels, rows, epochs and seed, without the teach
 
 import copy
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,10 @@ from polymodal.model import Model, load
 from polymodal.objectives.base import Candidate
 from polymodal.objectives.colearning import Colearning
 from polymodal.output import Scores
+from polymodal.scoring import Scorer
+from polymodal.summary import Report, TestScores
 from polymodal.train import Settings
+from polymodal.uncertainty import Calibration
 
 DISTILLED, ALONE, ALL = "distilled", "without a teacher", "the teacher, on all"
 
@@ -98,7 +101,7 @@ def distill(
     budget = Budget.of(time_limit)
     asked = _checked(Config.of(config, "distill", (Search, Training, Run)), weight, temperature, seed)
     teacher = model if isinstance(model, Model) else load(model, custom)
-    seed = int(teacher.report.get("settings", {}).get("seed", 0)) if seed is None else seed
+    seed = int(teacher.report.settings.get("seed", 0)) if seed is None else seed
     lesson = _lesson(teacher, Table.read(table), keep, asked.search.size)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -110,19 +113,19 @@ def distill(
     if folder is not None and (done := runs.remember(folder, plan, asked.run.resume)):
         return done
     students = _students(prepared, teacher, asked, settings, budget, folder, (weight, temperature))
-    model = _model(prepared, lesson, students, asked.run)
-    model.report["distillation"] |= {"weight": weight, "temperature": temperature}
-    model.report |= {
-        "settings": {"fusion": asked.fusion, "preset": "", "size": asked.search.size, **settings._asdict()},
-        "command": asked.run.command, "plan": plan,
-    }  # fmt: skip
+    report, learner = _report(prepared, lesson, students, asked.run)
     if test is not None:
-        model.report["test"] = _test(model, students, lesson, prepared, Table.read(test), asked.run)
-    model.report |= {"seconds": budget.elapsed, "peak_memory_mb": peak_memory_mb()}
+        report = report._replace(test=_test(prepared, lesson, students, report, Table.read(test), asked.run))
+    report = report._replace(
+        settings={"fusion": asked.fusion, "preset": "", "size": asked.search.size, **settings._asdict()},
+        distillation={**(report.distillation or {}), "weight": weight, "temperature": temperature},
+        command=asked.run.command, plan=plan, seconds=budget.elapsed, peak_memory_mb=peak_memory_mb(),
+    )  # fmt: skip
+    out_model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
     if folder is not None:
-        model.save(folder)
+        out_model.save(folder)
         shutil.rmtree(folder / "training", ignore_errors=True)
-    return model
+    return out_model
 
 
 def _checked(asked: Config, weight: float, temperature: float, seed: int | None) -> Config:
@@ -200,35 +203,39 @@ def _students(
     )
 
 
-def _model(prepared: Prepared, lesson: Lesson, students: Students, run: Run) -> Model:
-    """The student with its report: beside the same without a teacher, and the teacher, on the validation rows."""
+def _report(prepared: Prepared, lesson: Lesson, students: Students, run: Run) -> tuple[Report, Learner]:
+    """The student, beside the same without a teacher, and the teacher, on the validation rows."""
     learner, problem, valid = student_of(students.taught), prepared.problem, prepared.validation
     results = [*students.results(), _beside(lesson.teacher, prepared.held_table, run)]
     comparison = compare(problem.task, results, valid.target, valid.groups)
     calibration = uncertainty.calibrate(learner, prepared.valid, prepared.reading.preprocessor.views, valid.groups)
     unlabelled = prepared.counts["unlabelled"]
-    report: dict[str, Any] = {
-        "rows": prepared.counts,
-        "task": {"name": problem.task.name, "reason": problem.reason},
-        "processes": 1,
-        "valid_given": prepared.given,
-        "story": _notes(lesson, list(prepared.reading.encoders), prepared.held_table, unlabelled),
-        "refit": False,
-        "comparison": comparison.to_json(),
-        "calibration": calibration and calibration.to_json(),
-        "history": students.taught.history,
-        "writing": None,
-        "bad": [b._asdict() for b in prepared.bad],
-        "distillation": {
-            "keep": list(prepared.reading.encoders),
-            "left": lesson.left,
-            "taught_alone": unlabelled,
-            "gain": comparison.to_json()["gains"][ALONE],
-        },
+    distillation = {
+        "keep": list(prepared.reading.encoders),
+        "left": lesson.left,
+        "taught_alone": unlabelled,
+        "gain": comparison.gains[ALONE]._asdict(),
     }
-    model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
-    model.report["valid"] = model.score(prepared.valid, valid.groups).to_json()
-    return model
+    return Report(
+        rows=prepared.counts,
+        task=problem.task.name,
+        reason=problem.reason,
+        valid_given=prepared.given,
+        notes=_notes(lesson, list(prepared.reading.encoders), prepared.held_table, unlabelled),
+        comparison=comparison,
+        calibration=calibration,
+        history=students.taught.history,
+        distillation=distillation,
+        bad=prepared.bad,
+        valid=_scores(prepared, learner, calibration, prepared.valid, valid.groups),
+    ), learner
+
+
+def _scores(
+    prepared: Prepared, learner: Learner, calibration: Calibration | None, rows: Rows, groups: Sequence[Any] | None
+) -> dict[str, Any]:
+    scorer = Scorer(prepared.reading.preprocessor.only(learner.reads), prepared.problem.task, calibration)
+    return scorer.score(rows, scorer.calibrated(outputs_of(learner, rows)), groups).to_json()
 
 
 def student_of(trial: Trial) -> Learner:
@@ -249,16 +256,14 @@ def _beside(teacher: Model, table: Table, run: Run) -> Result:
     return Result(ALL, "ensemble", Scores(_answers(teacher, table, run)), size, 0, 0.0)
 
 
-def _test(
-    model: Model, students: Students, lesson: Lesson, prepared: Prepared, table: Table, run: Run
-) -> dict[str, Any]:
+def _test(prepared: Prepared, lesson: Lesson, students: Students, report: Report, table: Table, run: Run) -> TestScores:
     """All three on rows that nothing was chosen by."""
     rows, groups = prepared.reading.encode(table), lesson.problem.groups(table)
     outputs = [outputs_of(student_of(t), rows) for t in students]
     found = [r._replace(output=x) for r, x in zip(students.results(), outputs, strict=True)]
     found.append(_beside(lesson.teacher, table, run))
-    comparison = compare(model.task, found, rows.target(range(len(rows))), groups)
-    return {**model.score(rows, groups).to_json(), "comparison": comparison.to_json()}
+    comparison = compare(prepared.problem.task, found, rows.target(range(len(rows))), groups)
+    return TestScores(_scores(prepared, student_of(students.taught), report.calibration, rows, groups), comparison)
 
 
 def _notes(lesson: Lesson, kept: Sequence[str], held: Table, unlabelled: int) -> list[str]:
@@ -267,10 +272,10 @@ def _notes(lesson: Lesson, kept: Sequence[str], held: Table, unlabelled: int) ->
     if unlabelled:
         notes.append(f"{unlabelled:,} rows without a label were taught by the teacher alone")
     report = lesson.teacher.report
-    plan: Mapping[str, Any] = report.get("plan", {})
+    plan = report.plan
     if plan.get("table") not in (None, digest(lesson.problem.table)):
         notes.append("the teacher was trained on another table: if that shares rows with these, its own score flatters")
-    elif "table" in plan and (report.get("refit") or plan.get("validation rows") != digest(held)):
+    elif "table" in plan and (report.refit or plan.get("validation rows") != digest(held)):
         notes.append("the teacher has learned from labels of the validation rows, so its own score on them flatters")
     return notes
 
@@ -278,4 +283,4 @@ def _notes(lesson: Lesson, kept: Sequence[str], held: Table, unlabelled: int) ->
 def digest_of(model: Model) -> str:
     """A key of a model's weights and of what it was trained with."""
     total = [f"{k} {v.double().sum().item():.12g}" for k, v in model.learner.state_dict().items()]
-    return runs.key([*total, str(model.report.get("plan"))])
+    return runs.key([*total, str(dict(model.report.plan))])

@@ -1,7 +1,7 @@
 """From a table to a model: prepare, train candidates, choose, and say what fusion brought."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from polymodal import fusion as fusions
 from polymodal import uncertainty
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.evaluate.compare import Comparison, compare
+from polymodal.evaluate.compare import compare
 from polymodal.evaluate.starved import starved
 from polymodal.experiment import pretraining, problem, runs
 from polymodal.experiment.budget import Budget
@@ -22,8 +22,11 @@ from polymodal.experiment.problem import Problem
 from polymodal.experiment.search import PRESETS, Outcome, Preset
 from polymodal.experiment.search import search as find
 from polymodal.experiment.warm_start import Origin
+from polymodal.learners.base import Learner
 from polymodal.model import Model
 from polymodal.objectives.base import Candidate
+from polymodal.scoring import Scorer
+from polymodal.summary import Report, TestScores
 from polymodal.tasks.base import Task
 from polymodal.train import Settings
 
@@ -76,14 +79,15 @@ def fit(
     if search is not None and time_limit is None:
         budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
     trained = _train(prepared, asked, settings, budget, folder, candidates, search)
-    model = _model(prepared, trained, search is not None and search.refit)
-    model.report |= {
-        "settings": {"fusion": asked.fusion, "preset": preset, "size": asked.search.size, **settings._asdict()},
-        "command": asked.run.command, "plan": plan,
-    }  # fmt: skip
+    report, learner = _report(prepared, trained, search is not None and search.refit)
     if test is not None:
-        model.report["test"] = _test(model, trained.outcome.trials, prepared, Table.read(test))
-    model.report |= {"seconds": budget.elapsed, "peak_memory_mb": peak_memory_mb()}
+        tables = goal.rows(Table.read(test))
+        report = report._replace(test=_test(prepared, trained.outcome.trials, report, tables))
+    report = report._replace(
+        settings={"fusion": asked.fusion, "preset": preset, "size": asked.search.size, **settings._asdict()},
+        command=asked.run.command, plan=plan, seconds=budget.elapsed, peak_memory_mb=peak_memory_mb(),
+    )  # fmt: skip
+    model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
     if folder is not None and _is_main():
         model.save(folder)
         shutil.rmtree(folder / "training", ignore_errors=True)
@@ -180,8 +184,8 @@ def _train(
     return Trained(outcome, first, more_parts, options)
 
 
-def _model(prepared: Prepared, trained: Trained, refit: bool) -> Model:
-    """The chosen learner with its report: scores beside those of all candidates on the validation rows."""
+def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, Learner]:
+    """The chosen learner, and what there is to tell of it: scores beside those of all candidates on validation rows."""
     goal, outcome, chosen = prepared.problem, trained.outcome, trained.outcome.chosen
     valid, warm, first = prepared.validation, prepared.warm_start, trained.pretrained
     results = outcome.results()
@@ -198,47 +202,36 @@ def _model(prepared: Prepared, trained: Trained, refit: bool) -> Model:
     notes += [*outcome.notes, *goal.objective.notes(goal.table, goal.schema, before, prepared.rows)]
     notes += [s] if (s := starved(chosen.history, goal.task.metric, alone)) else []
     learner = chosen.learner(refit)
-    report: dict[str, Any] = {
-        "rows": prepared.counts,
-        "task": {"name": goal.task.name, "reason": goal.reason},
-        "processes": _processes(),
-        "valid_given": prepared.given,
-        "story": notes,
-        "refit": refit,
-        "comparison": comparison.to_json(),
-        "calibration": calibration and calibration.to_json(),
-        "history": chosen.history,
-        "writing": goal.objective.options(),
-        "colearning": {
-            **trained.colearning,
-            "from": {"taken": list(warm.start.encoders), "more": trained.warm_started, "left": warm.left}
-            if warm
-            else None,
-            "pretraining": first and first.report,
-        },
-        "bad": [b._asdict() for b in prepared.bad],
-    }
-    model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
-    answers = model.calibrated(results[0].output)
-    model.report["valid"] = model.score(prepared.valid, valid.groups, output=answers).to_json()
-    return model
+    scorer = Scorer(prepared.reading.preprocessor.only(learner.reads), goal.task, calibration)
+    origin = {"taken": list(warm.start.encoders), "more": trained.warm_started, "left": warm.left} if warm else None
+    return Report(
+        rows=prepared.counts,
+        task=goal.task.name,
+        reason=goal.reason,
+        processes=_processes(),
+        valid_given=prepared.given,
+        notes=notes,
+        refit=refit,
+        comparison=comparison,
+        calibration=calibration,
+        history=chosen.history,
+        writing=goal.objective.options(),
+        colearning={**trained.colearning, "from": origin, "pretraining": first and first.report},
+        bad=prepared.bad,
+        valid=scorer.score(prepared.valid, scorer.calibrated(results[0].output), valid.groups).to_json(),
+    ), learner
 
 
-def _test(model: Model, trials: Sequence[Trial], prepared: Prepared, table: Table) -> dict[str, Any]:
+def _test(prepared: Prepared, trials: Sequence[Trial], report: Report, table: Table) -> TestScores:
     """The model, and what it is compared with, on rows that nothing was chosen by."""
     goal = prepared.problem
-    table = goal.rows(table)
-    rows, groups, refit = prepared.reading.encode(table), goal.groups(table), model.report["refit"]
-    first, *others = trials
-    results = [first.result._replace(output=model.outputs(rows))]
-    results += [t.result._replace(output=outputs_of(t.learner(refit), rows)) for t in others]
+    rows, groups = prepared.reading.encode(table), goal.groups(table)
+    learners = [t.learner(report.refit) for t in trials]
+    results = [t.result._replace(output=outputs_of(x, rows)) for t, x in zip(trials, learners, strict=True)]
+    scorer = Scorer(prepared.reading.preprocessor.only(learners[0].reads), goal.task, report.calibration)
+    results[0] = results[0]._replace(output=scorer.calibrated(results[0].output))
     comparison = compare(goal.task, results, rows.target(range(len(rows))), groups)
-    return {**model.score(rows, groups, output=results[0].output).to_json(), "comparison": comparison.to_json()}
-
-
-def comparison_of(report: Mapping[str, Any], part: str = "valid") -> Comparison:
-    """The comparison in a model's report: on the validation rows, or with part="test" on the test rows."""
-    return Comparison.from_json(report["comparison"] if part == "valid" else report["test"]["comparison"])
+    return TestScores(scorer.score(rows, results[0].output, groups).to_json(), comparison)
 
 
 def _processes() -> int:

@@ -257,7 +257,7 @@ def _checked(fractions: Sequence[float], asked: Config) -> list[float]:
 
 
 def _check_unseen(origin: str, goal: Problem) -> None:
-    plan = load(Path(origin)).report.get("plan", {})
+    plan = load(Path(origin)).report.plan
     if plan.get("target") == goal.schema.target and plan.get("table") == digest(goal.table):
         raise InputError(
             f"--init-from {origin}: that model has seen all labels of {goal.table.name}, so it would not show what few "

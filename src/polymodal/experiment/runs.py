@@ -66,8 +66,8 @@ def remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | Non
     path = folder / "training" / "plan.json"
     if resume and (path.exists() or (folder / "manifest.json").exists()):
         done = None if path.exists() else load(folder)
-        before = read_plan(path) if done is None else done.report.get("plan")
-        if before is None:
+        before = read_plan(path) if done is None else done.report.plan
+        if not before:
             raise InputError(f"the plan of the model in {folder} can't be read; begin anew with --overwrite")
         refuse_changes(f"the run in {folder}", before, plan)
         return done

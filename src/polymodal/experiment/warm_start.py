@@ -50,9 +50,9 @@ class Origin:
 
     def writing(self, writing: Writing | None, problem: Problem) -> Writing | None:
         """How text is to be written: by the other model's decoder, where none is asked for."""
-        before = self.model.report.get("writing")
+        before = self.model.report.writing
         asked = writing is not None and writing.decoder is not None
-        if "decode" not in problem.objective.capabilities or not before or asked:
+        if "write" not in problem.objective.capabilities or not before or asked:
             return writing
         decoder = str(before["decoder"])
         if pretrained(decoder) and not Path(decoder).exists():  # its copy is in the model folder
@@ -95,7 +95,7 @@ class Origin:
 
     def _check_unseen(self, table: Table, valid: Table, schema: Schema) -> None:
         """Raises InputError where the model has learned from labels of the rows that are to judge now."""
-        before = self.model.report.get("plan", {})
+        before = self.model.report.plan
         if before.get("target") != schema.target:
             return
         split = before.get("table") == digest(table) and before.get("validation rows") != digest(valid)

@@ -144,7 +144,7 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
         def outputs(at: Mapping[str, Sequence[int]]) -> Tensor:
             n = len(next(iter(at.values())))
             parts = [logits_of({m: i[s : s + size] for m, i in at.items()}) for s in range(0, n, size)]
-            return torch.from_numpy(np.concatenate([task.values(x / model.temperature) for x in parts]))
+            return torch.from_numpy(np.concatenate([task.values(x / model.scorer.temperature) for x in parts]))
 
         projection = emap(outputs, len(rows), players, len(rows))
     out: Floats = projection.additive.double().numpy()[np.arange(len(rows)), which]
@@ -197,7 +197,7 @@ class _Game:
             c = np.arange(s, min(s + self.size, len(rows_c)))
             at = np.where(inside_cm[c], rows_c[c, None], len(self.present))
             logits = self.logits_of({m: at[:, i].tolist() for i, m in enumerate(self.players)})
-            yield c, logits / self.model.temperature
+            yield c, logits / self.model.scorer.temperature
 
     def everything(self) -> Tensor:
         """(N, outputs) answers to the rows as they are."""

@@ -79,7 +79,7 @@ class Row(NamedTuple):
                 some = away[start : start + BATCH]
                 changed = {v: x.hidden(some) for v, x in self.cut.views.items()}
                 answer = logits(learner, self.inputs, changed, len(some)).float().cpu()
-                out.append(learner.task.values(answer / self.model.temperature)[:, self.at])
+                out.append(learner.task.values(answer / self.model.scorer.temperature)[:, self.at])
         return np.concatenate(out)
 
     def there(self) -> NDArray[np.bool_]:
@@ -151,7 +151,7 @@ def scored(row: Row, learner: Learner, method: str, steps: Sequence[int] = STEPS
     steps: of integrated gradients.
     """
     if method == "integrated-gradients":
-        scores = integrated(learner, row.inputs, row.cut, row.at, steps, row.model.temperature).scores
+        scores = integrated(learner, row.inputs, row.cut, row.at, steps, row.model.scorer.temperature).scores
     elif method == "rollout":
         scores = _rolled(row, learner)
     else:

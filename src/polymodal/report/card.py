@@ -65,7 +65,7 @@ def _what(study: Study) -> str:
     more = f" and {len(kinds) - 6} more modalities" if len(kinds) > 6 else ""
     of = f", one of {len(task.labels_):,} labels," if "confusion" in task.capabilities else ""
     does = f"writes {short(study.target, 60)}" if study.writes else f"predicts {short(study.target, 60)}{of}"
-    rows = (study.model.report.get("rows") or {}).get("train")
+    rows = study.model.report.rows.get("train")
     learned = f", and learned it from {rows:,} rows" if rows else ""
     return f"This model {does} from {', '.join(read)}{more}{learned}."
 
@@ -149,16 +149,16 @@ def model_card(study: Study, found: Robustness | str, given: Mapping[str, str]) 
 def _facts(study: Study, found: Robustness | str) -> dict[str, Sequence[str]]:
     report, task = study.model.report, study.model.task
     learner = type(study.model.learner).__name__
-    settings = report.get("settings") or {}
+    settings = report.settings
     fusion = f", fusion {settings['fusion']}" if settings.get("fusion") else ""
     size = sum(p.numel() for p in study.model.learner.parameters())
     weights = f", {size:,} weights" if size else ", made of estimators"
-    rows, group = report.get("rows") or {}, study.model.preprocessor.schema.group
+    rows, group = report.rows, study.model.preprocessor.schema.group
     train = []
     if rows:
-        train.append(f"{rows['train']:,} rows, of which {rows.get('unlabelled', 0):,} have no label; "
+        train.append(f"{rows['train']:,} rows, of which {rows['unlabelled']:,} have no label; "
                      f"{rows['valid']:,} validation rows chose the model.")  # fmt: skip
-    if bad := report.get("bad"):
+    if bad := report.bad:
         cells = "1 cell" if len(bad) == 1 else f"{len(bad):,} cells"
         train.append(f"{cells} could not be read when it was fitted, and counted as absent.")
     if counts := _balance(study):

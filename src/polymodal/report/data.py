@@ -140,7 +140,7 @@ def _unreadable(study: Study) -> list[Block]:
 
 def _examples(study: Study) -> list[Block]:
     """A few rows, spread over the table, those with most to see first."""
-    there = study.model.here(study.rows).sum(1)
+    there = study.model.scorer.present(study.rows).sum(1)
     spread = np.linspace(0, len(there) - 1, min(len(there), 8 * EXAMPLES)).round().astype(int)
     best = sorted(dict.fromkeys(spread.tolist()), key=lambda i: -there[i])[:EXAMPLES]
     cards = [Card(i, f"Row {study.table.row_number(i)}", _label(study, i)) for i in sorted(best)]

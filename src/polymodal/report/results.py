@@ -55,8 +55,8 @@ def _value(x: Interval) -> list[str]:
 def comparisons(study: Study) -> list[tuple[str, Comparison]]:
     """The comparisons with each modality alone and concat that the model keeps: of validation rows, of test rows."""
     report = study.model.report
-    found = [("validation rows", report.get("comparison")), ("test rows", (report.get("test") or {}).get("comparison"))]
-    return [(of, Comparison.from_json(form)) for of, form in found if form is not None]
+    found = [("validation rows", report.comparison), ("test rows", report.test and report.test.comparison)]
+    return [(of, comparison) for of, comparison in found if comparison is not None]
 
 
 def _compared(study: Study) -> list[Block]:

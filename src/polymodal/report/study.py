@@ -19,9 +19,10 @@ from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
-from polymodal.model import Evaluation, Model
+from polymodal.model import Model
 from polymodal.output import Output
 from polymodal.report.looks import NAME
+from polymodal.scoring import Evaluation
 from polymodal.tasks.base import Task
 from polymodal.tasks.labels import missing
 from polymodal.view.text import short

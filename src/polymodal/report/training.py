@@ -22,20 +22,21 @@ NAMES = {"loss": "training", "valid_loss": "validation"}
 def training(study: Study) -> Section:
     """How the model came to be."""
     report = study.model.report
-    rows = report.get("rows")
+    rows = report.rows
     blocks: list[Block] = []
     if rows:
-        given = "given" if report.get("valid_given") else "held out"
+        given = "given" if report.valid_given else "held out"
         blocks.append(
-            Words(f"It was trained on {rows['train']:,} rows, {rows.get('unlabelled', 0):,} of them without a label, "
+            Words(f"It was trained on {rows['train']:,} rows, {rows['unlabelled']:,} of them without a label, "
                   f"and chosen by {rows['valid']:,} validation rows ({given}).")
         )  # fmt: skip
-    blocks += [Words(short(line, 400)) for line in report.get("story") or []]
-    seconds, memory = report.get("seconds"), report.get("peak_memory_mb")
-    if seconds is not None and memory is not None:
-        blocks.append(Words(f"It took {seconds:,.0f} seconds and at most {memory:,.0f} MB of memory."))
-    blocks += _curves(study, report.get("history") or [])
-    settings = {k: v for k, v in (report.get("settings") or {}).items() if v is not None}
+    blocks += [Words(short(line, 400)) for line in report.notes]
+    if report.seconds:
+        blocks.append(
+            Words(f"It took {report.seconds:,.0f} seconds and at most {report.peak_memory_mb:,.0f} MB of memory.")
+        )
+    blocks += _curves(study, report.history)
+    settings = {k: v for k, v in report.settings.items() if v is not None}
     if settings:
         facts = [(short(k.replace("_", " "), 60), _said(v)) for k, v in list(settings.items())[:SETTINGS]]
         blocks += [Heading("Settings"), Facts(facts)]
@@ -85,9 +86,7 @@ def _table(history: Sequence[Mapping[str, float]], metric: str) -> Grid:
 def repeat(study: Study, command: str) -> Section:
     """How model and page are made again."""
     report, prep = study.model.report, study.model.preprocessor
-    plan = report.get("plan") or {}
-    settings = report.get("settings") or {}
-    typed = report.get("command")
+    plan, settings, typed = report.plan, report.settings, report.command
     same = "The same table, options and seed make the same model on the same machine."
     by_hand = " TABLE is the training table; options of encoders, columns and co-learning given by hand are not here."
     blocks: list[Block] = [Words(same if typed else same + by_hand), Code(typed or _command(study, settings))]
@@ -114,7 +113,7 @@ def _command(study: Study, settings: Mapping[str, Any]) -> str:
     words = ["polymodal", "fit", "TABLE", *(w for t in schema.target for w in ("--target", t))]
     words += ["--group", schema.group] if schema.group else []
     words += [w for k in ("fusion", "preset", "size", "seed") if k in settings for w in (f"--{k}", str(settings[k]))]
-    words += ["--epochs", str(settings["epochs"])] if "epochs" in settings and study.model.report.get("history") else []
+    words += ["--epochs", str(settings["epochs"])] if "epochs" in settings and study.model.report.history else []
     return shlex.join([*words, "--out", "MODEL"])
 
 

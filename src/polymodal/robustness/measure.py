@@ -83,7 +83,7 @@ class Reader:
         self.model, self.table = model, table
         self.rows = model.preprocessor.encode(table, model.task, cache=cache, need_target=True, quiet=quiet)
         self.modalities = model.modalities
-        self.here: Bools = model.here(self.rows)  # (N, M) which modality each row has
+        self.here: Bools = model.scorer.present(self.rows)  # (N, M) which modality each row has
         self._patterns: dict[tuple[bool, ...], Output] = {}
 
     def views(self, modality: str) -> list[str]:
