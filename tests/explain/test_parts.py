@@ -226,7 +226,7 @@ def test_scores_sum_to_the_answer_less_that_of_the_baseline(table: Table, name: 
     learner = Predictor(encoders, fused, task).eval()
     rows = prep.encode(table.take([6]), None, quiet=True)
     inputs = rows.batch([0]).inputs
-    cut = cut_up(*_cut_arguments(Model(prep, learner), table, 7, modality))
+    cut = _cut(Model(prep, learner), table, 7, modality)
     found = integrated(learner, inputs, cut, 1)
     with torch.no_grad():
         y = learner.infer(inputs).values

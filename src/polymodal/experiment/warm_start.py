@@ -52,7 +52,7 @@ class Origin:
         """How text is to be written: by the other model's decoder, where none is asked for."""
         before = self.model.report.writing
         asked = writing is not None and writing.decoder is not None
-        if "write" not in problem.objective.capabilities or not before or asked:
+        if "decode" not in problem.objective.capabilities or not before or asked:
             return writing
         decoder = str(before["decoder"])
         if pretrained(decoder) and not Path(decoder).exists():  # its copy is in the model folder
