@@ -121,7 +121,7 @@ def test_a_token_is_what_was_learned_in_every_row() -> None:
 
 
 def test_a_guess_is_the_formula_a_row_at_a_time() -> None:
-    f, x = built("imputed"), tokens()
+    f, x = built("predicted"), tokens()
     assert isinstance(f, Imputed)
     guesses, names = f.guesses(x), list(DIMS)
     for m in names:
@@ -135,7 +135,7 @@ def test_a_guess_is_the_formula_a_row_at_a_time() -> None:
 
 
 def test_the_penalty_is_the_error_in_units_of_the_spread() -> None:
-    f, x = built("imputed").requires_grad_(False), tokens()
+    f, x = built("predicted").requires_grad_(False), tokens()
     assert isinstance(f, Imputed)
     guesses, total = f.guesses(x), 0.0
     for m in DIMS:
@@ -149,7 +149,7 @@ def test_the_penalty_is_the_error_in_units_of_the_spread() -> None:
 
 
 def test_the_penalty_teaches_the_guess_and_moves_no_target() -> None:
-    f, x = built("imputed"), tokens()
+    f, x = built("predicted"), tokens()
     only = {m: v if m == "" else v.hidden() for m, v in x.items()}
     assert f.penalty(only) == 0, "a modality that is alone has nothing to be guessed from"
     target = x["values"].values.requires_grad_()

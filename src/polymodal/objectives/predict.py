@@ -37,8 +37,9 @@ class Predict(Objective):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The task's; and its model is searched for among fusions and features, if no one of them is asked for."""
-        return self.task.capabilities | (frozenset() if self.colearning.cyclic is not None else {"search"})
+        """Those of the task; fusions and features are searched and compared, a teacher's logits can be learned from."""
+        alone = self.colearning.cyclic is not None
+        return self.task.capabilities | {"compare", "distill"} | (set() if alone else {"search"})
 
     def fitted(self, cells: Sequence[Any]) -> Self:
         """With a copy of the task that has learned from the cells."""
