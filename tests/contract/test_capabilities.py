@@ -12,6 +12,7 @@ import torch
 from contract.test_tasks import CASES, fitted, logits_of
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.output import Output, Scores, Texts
 from polymodal.tasks import TASKS, Generation, Task
 from polymodal.tasks.base import Capability, Extreme
 from polymodal.tasks.vocabulary import WordList
@@ -49,12 +50,19 @@ def labelled(case: str, scale: float = 2.0) -> tuple[Task, list[Any], torch.Tens
         task, cells = Generation(WordList(min_count=1)), ["a dog", ["a cat", "one cat"], "a dog"]
         task.fit(cells)
         _, ids = task.captions(task.collate([task.encode(c) for c in cells]))
-        return task, cells, task.filled(ids.values[[0, 1, 3]]), task.collate([task.encode(c) for c in cells])
+        return task, cells, ids.values[[0, 1, 3]], task.collate([task.encode(c) for c in cells])
     task, cells, target = fitted(case)
     here = target.present()
     target = target.take(here)
     known = [c for c, there in zip(cells, here.tolist(), strict=True) if there]
     return task, known, scale * logits_of(task, len(known)), target
+
+
+def given(task: Task, x: torch.Tensor) -> Output:
+    """What a learner would give: these logits, or a text of these ids a row."""
+    if "decode" in task.capabilities:
+        return Texts(x[:, None], torch.zeros(len(x), 1), task.vocabulary.end)  # type: ignore[attr-defined]
+    return Scores(x)
 
 
 @EVERY
@@ -69,7 +77,7 @@ def test_capabilities_are_true(case: str) -> None:
                 continue
             with pytest.raises(InputError, match=f"the task {task.name} (has no|is no)"):
                 ask(task, logits, target)
-    assert ("confusion" in task.capabilities) == (task.confusion(logits, target) is not None)
+    assert ("confusion" in task.capabilities) == (task.confusion(given(task, logits), target) is not None)
     assert ("residuals" in task.capabilities) == (task.link == "identity")
     assert ("decode" in task.capabilities) == (task.name == "generate")
 
@@ -117,8 +125,8 @@ def test_weights_of_rows_have_mean_one_over_the_training_rows(case: str) -> None
 def test_the_metric_alone_is_that_among_all_scores(case: str) -> None:
     task, _, logits, target = labelled(case)
     counts = np.random.default_rng(0).integers(1, 3, (5, len(target.mask))).astype(float)
-    one = task.score(logits, target, counts)
-    np.testing.assert_allclose(one, task.scores(logits, target, counts)[task.metric.name], atol=1e-6)
+    one = task.score(given(task, logits), target, counts)
+    np.testing.assert_allclose(one, task.scores(given(task, logits), target, counts)[task.metric.name], atol=1e-6)
 
 
 # --- certainty
@@ -128,7 +136,7 @@ def test_the_metric_alone_is_that_among_all_scores(case: str) -> None:
 def test_probabilities_are_those_of_the_prediction_table(case: str) -> None:
     task, _, logits, _ = labelled(case)
     p = task.probabilities(logits)
-    told = task.decode(logits)
+    told = task.decode(given(task, logits))
     assert p.shape == (len(logits), len(task.labels_)) and (p >= 0).all() and (p <= 1).all()
     assert p.tolist() == np.stack([told[f"probability[{x}]"] for x in task.labels_], 1).tolist()
     if "confusion" in task.capabilities:
@@ -142,7 +150,7 @@ def test_the_confidence_is_that_of_the_least_sure_decision(case: str) -> None:
     sure, right = task.decisions(logits, target)
     assert sure.shape == right.shape == (len(cells), sure.shape[1]) and right.dtype == bool
     assert (sure.min(1) == task.confidence(logits)).all() and (sure >= 0).all() and (sure <= 1).all()
-    told = task.decode(logits)["prediction"]
+    told = task.decode(given(task, logits))["prediction"]
     assert right.all(1).tolist() == [not task.differs(c, x) for c, x in zip(cells, told, strict=True)]
 
 
@@ -193,7 +201,7 @@ def test_a_set_grows_with_its_limit_and_holds_the_truth_from_its_nonconformity_o
 @able("conformal")
 def test_at_even_odds_nothing_is_in_a_set_but_the_prediction(case: str) -> None:
     task, cells, logits, _ = labelled(case)
-    told = task.decode(logits)
+    told = task.decode(given(task, logits))
     columns = task.region(logits, np.zeros(len(cells))).columns()
     if "set" not in columns:
         assert [*columns.values()] == [*told.values()] * 2
@@ -231,7 +239,7 @@ def test_the_usual_quantity_is_what_the_model_says(case: str) -> None:
     task, _, logits, _ = labelled(case)
     usual, names = task.usual_quantity(logits), task.quantities.names
     if task.link == "softmax":
-        assert [names[i] for i in usual] == [str(x) for x in task.decode(logits)["prediction"]]
+        assert [names[i] for i in usual] == [str(x) for x in task.decode(given(task, logits))["prediction"]]
     elif "confusion" not in task.capabilities and task.labels_:
         assert usual.tolist() == task.probabilities(logits).argmax(1).tolist()
     else:
@@ -244,7 +252,7 @@ def test_the_usual_quantity_is_what_the_model_says(case: str) -> None:
 @EVERY
 def test_extremes_are_of_rows(case: str) -> None:
     task, cells, logits, target = labelled(case)
-    kinds, said = task.extremes(logits, target)
+    kinds, said = task.extremes(given(task, logits), target)
     assert len(kinds) > 1 and len(said) == len(cells) and all(said)
     assert len({k.title for k in kinds}) == len(kinds) and all(k.definition.endswith(".") for k in kinds)
     for kind in kinds:
@@ -259,7 +267,7 @@ def test_the_best_row_is_better_than_the_worst(case: str) -> None:
     if "balance" in vars(task):
         task.balance = 0.0  # type: ignore[attr-defined]
     each = [float(task.loss(logits[[i]], target.take(torch.tensor([i])))) for i in range(len(cells))]
-    kinds, _ = task.extremes(logits, target)
+    kinds, _ = task.extremes(given(task, logits), target)
     best, *worst = [k for k in kinds if k.among.any()]
     found = each[first(best)]
     assert found < min(each[first(k)] for k in worst)
@@ -276,5 +284,5 @@ def first(kind: Extreme) -> int:
 def test_the_best_text_has_the_better_score(measure: str) -> None:
     task, _, ids, target = labelled("generate")
     task.measure = measure  # type: ignore[attr-defined]
-    best, worst = task.extremes(ids[[0, 0, 2]], target)[0]  # the second says what the first should
+    best, worst = task.extremes(given(task, ids[[0, 0, 2]]), target)[0]  # the second says what the first should
     assert first(worst) == 1 and first(best) != 1
