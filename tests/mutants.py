@@ -34,7 +34,7 @@ FUSION, OPS, REF = (
 )
 FORMULAS, HEADS = "tests/reference/test_fusion_formulas.py", "tests/reference/test_fusion_heads.py"
 TASKS, METRICS = "tests/contract/test_tasks.py", "tests/reference/test_metrics.py"
-INTERVALS = "tests/reference/test_intervals.py"
+ABLE, INTERVALS = "tests/contract/test_capabilities.py", "tests/reference/test_intervals.py"
 LEARNERS, AUTO = "tests/reference/test_learners.py", "tests/end_to_end/test_auto.py"
 COMPARE, SIGNIFICANCE = "tests/end_to_end/test_compare.py", "tests/reference/test_significance.py"
 SENTENCES, GENERATE = "tests/reference/test_sentences.py", "tests/contract/test_generate.py"
@@ -651,6 +651,34 @@ MUTANTS = [
         "rank = int(np.ceil((self.rows + 1) * coverage - 1e-9))",
         "rank = int(np.ceil(self.rows * coverage - 1e-9))",
         "tests/uncertainty/test_conformal.py -k slow_loop",
+    ),
+    Mutant(
+        "an answer at the limit is in the set",
+        "tasks/classify.py",
+        "self.label_scores(logits) <= limits[:, None]",
+        "self.label_scores(logits) < limits[:, None]",
+        f"{ABLE} -k holds_the_truth",
+    ),
+    Mutant(
+        "evidence for a label is against all others",
+        "tasks/classify.py",
+        "return y[:, at] - others.logsumexp(1)",
+        "return y[:, at]",
+        f"{ABLE} -k evidence",
+    ),
+    Mutant(
+        "a set of labels is as sure as the least sure of them",
+        "tasks/multilabel.py",
+        "least: Array = np.maximum(p_bk, 1 - p_bk).min(1)",
+        "least: Array = np.maximum(p_bk, 1 - p_bk).max(1)",
+        f"{ABLE} -k least_sure",
+    ),
+    Mutant(
+        "numbers have no probabilities",
+        "tasks/regress.py",
+        'frozenset({"conformal", "explain_parts", "residuals"})',
+        'frozenset({"calibrate", "conformal", "explain_parts", "residuals"})',
+        f"{ABLE} -k capabilities_are_true",
     ),
     Mutant(
         "hidden cells are gone",
