@@ -8,6 +8,7 @@ import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
+    SEARCH,
     EncoderOpt,
     EpochsOpt,
     LabelTaskOpt,
@@ -44,10 +45,11 @@ def compare(
         typer.Option(
             metavar="NAMES",
             help="Fusions to compare, with commas between; all for every one; features for the small-data path (default: what --preset tries, and features).",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 5,
-    repeats: Annotated[int, typer.Option(help="Repetitions with other folds.")] = 1,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.", rich_help_panel=SEARCH)] = 5,
+    repeats: Annotated[int, typer.Option(help="Repetitions with other folds.", rich_help_panel=SEARCH)] = 1,
     preset: PresetOpt = "balanced",
     size: SizeOpt = "small",
     encoder: EncoderOpt = None,

@@ -7,6 +7,7 @@ import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
+    SEARCH,
     BatchSizeOpt,
     EncoderOpt,
     EpochsOpt,
@@ -52,7 +53,9 @@ def learning_curve(
     valid: Annotated[
         str | None, typer.Option(help="Table to score on (default: a fifth of TABLE is held out).")
     ] = None,
-    fusion: Annotated[str, typer.Option(help="How modalities are joined, as for fit.")] = "gated",
+    fusion: Annotated[
+        str, typer.Option(help="How modalities are joined, as for fit.", rich_help_panel=SEARCH)
+    ] = "gated",
     size: SizeOpt = "small",
     encoder: EncoderOpt = None,
     modality: ModalityOpt = None,

@@ -7,6 +7,7 @@ import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
+    SEARCH,
     BatchSizeOpt,
     EpochsOpt,
     LrOpt,
@@ -41,7 +42,9 @@ def distill(
     weight: Annotated[
         float, typer.Option(metavar="FRACTION", help="Weight of the teacher's loss, 0 to 1; the label's has the rest.")
     ] = 0.5,
-    fusion: Annotated[str, typer.Option(help="How the student joins modalities, as for fit.")] = "gated",
+    fusion: Annotated[
+        str, typer.Option(help="How the student joins modalities, as for fit.", rich_help_panel=SEARCH)
+    ] = "gated",
     size: SizeOpt = "small",
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,

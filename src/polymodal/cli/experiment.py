@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import pairs, typed
+from polymodal.cli.options import COLUMNS, pairs, typed
 
 if TYPE_CHECKING:
     from polymodal.experiment.config import Record
 
+SEARCH, TRAINING, RUN = "Search (what is tried)", "Training (of networks)", "Run (time, files and repetition)"
 COLEARNING = "Co-learning (modalities that help each other, and what is learned before)"
 
 ValidOpt = Annotated[
@@ -20,19 +21,30 @@ ValidOpt = Annotated[
     typer.Option("--valid", help="Table to choose the best epoch by (default: a fifth of TABLE is held out)."),
 ]
 TestOpt = Annotated[str | None, typer.Option("--test", help="Table to score once, at the end.")]
-PresetOpt = Annotated[str, typer.Option("--preset", help="How hard a search tries: fast, balanced or best.")]
-SizeOpt = Annotated[str, typer.Option("--size", help="Widths and depths of networks: tiny, small, base or large.")]
+PresetOpt = Annotated[
+    str, typer.Option("--preset", help="How hard a search tries: fast, balanced or best.", rich_help_panel=SEARCH)
+]
+SizeOpt = Annotated[
+    str,
+    typer.Option("--size", help="Widths and depths of networks: tiny, small, base or large.", rich_help_panel=SEARCH),
+]
 EncoderOpt = Annotated[
     list[str] | None,
     typer.Option(
         "--encoder",
         metavar="COLUMN=NAME",
         help="Encoder of a column: transformer, gru, vit ...; or a Hugging Face name or folder of a pretrained network, an .onnx file, or another polymodal model (frozen).",
+        rich_help_panel=COLUMNS,
     ),
 ]
 FinetuneOpt = Annotated[
     list[str] | None,
-    typer.Option("--finetune", metavar="COLUMN", help="Fine-tune this column's pretrained network; repeatable."),
+    typer.Option(
+        "--finetune",
+        metavar="COLUMN",
+        help="Fine-tune this column's pretrained network; repeatable.",
+        rich_help_panel=COLUMNS,
+    ),
 ]
 LabelTaskOpt = Annotated[
     str | None, typer.Option("--task", help="binary, multiclass, multilabel, ordinal or regression.")
@@ -43,16 +55,30 @@ TimeLimitOpt = Annotated[
         "--time-limit",
         metavar="TIME",
         help="For everything, in equal shares where several are trained: 90s, 10m, 1h30m (default: none).",
+        rich_help_panel=RUN,
     ),
 ]
 EpochsOpt = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Passes over the training rows, at most (default: from the rows).")
+    int | None,
+    typer.Option(
+        "--epochs",
+        min=1,
+        help="Passes over the training rows, at most (default: from the rows).",
+        rich_help_panel=TRAINING,
+    ),
 ]
 BatchSizeOpt = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Rows in a training step (default: from the rows).")
+    int | None,
+    typer.Option(
+        "--batch-size", min=1, help="Rows in a training step (default: from the rows).", rich_help_panel=TRAINING
+    ),
 ]
-LrOpt = Annotated[float | None, typer.Option("--lr", help="Peak learning rate (default: 0.001).")]
-SeedOpt = Annotated[int, typer.Option("--seed", help="Decides splits, initial weights and the order of rows.")]
+LrOpt = Annotated[
+    float | None, typer.Option("--lr", help="Peak learning rate (default: 0.001).", rich_help_panel=TRAINING)
+]
+SeedOpt = Annotated[
+    int, typer.Option("--seed", help="Decides splits, initial weights and the order of rows.", rich_help_panel=RUN)
+]
 InitFromOpt = Annotated[
     str | None,
     typer.Option(
@@ -78,8 +104,10 @@ UnlabelledOpt = Annotated[
         rich_help_panel=COLEARNING,
     ),
 ]  # fmt: skip
-ResumeOpt = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")]
-OverwriteOpt = Annotated[bool, typer.Option("--overwrite", help="Write over what is in --out.")]
+ResumeOpt = Annotated[
+    bool, typer.Option("--resume", help="Go on with the interrupted run in --out.", rich_help_panel=RUN)
+]
+OverwriteOpt = Annotated[bool, typer.Option("--overwrite", help="Write over what is in --out.", rich_help_panel=RUN)]
 
 
 def config(

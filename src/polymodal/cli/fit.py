@@ -8,6 +8,8 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
     COLEARNING,
+    SEARCH,
+    TRAINING,
     BatchSizeOpt,
     EncoderOpt,
     EpochsOpt,
@@ -57,6 +59,7 @@ def fit(
         str | None,
         typer.Option(
             help="auto (tries both paths and chooses), features (estimators on features alone), or how networks join modalities: mean, sum, weighted, product, concat, gated, mvae, tensor, low-rank, bilinear, mlb, mutan, mfb, mcb, film, mmtm, cen, attention, cross-attention, mult, mbt, perceiver, recurrent, late-mean, late-weighted, late-vote, late-product, late-max, late-stacking, hybrid; or mypackage.mymodule:MyFusion. `polymodal fusions` tells them apart. (default: auto)",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     preset: PresetOpt = "balanced",
@@ -177,10 +180,12 @@ def fit(
     epochs: EpochsOpt = None,
     batch_size: BatchSizeOpt = None,
     lr: LrOpt = None,
-    precision: Annotated[str | None, typer.Option(help="Of training: no (float32), bf16 or fp16.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of training: no (float32), bf16 or fp16.", rich_help_panel=TRAINING)
+    ] = None,
     seed: SeedOpt = 0,
     baselines: Annotated[
-        bool, typer.Option(help="Also train each modality alone, and concat, to compare with.")
+        bool, typer.Option(help="Also train each modality alone, and concat, to compare with.", rich_help_panel=SEARCH)
     ] = True,
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from polymodal.decoders.base import Decoding
     from polymodal.model import Model
 
+COLUMNS = "Columns (how the table is read)"  # the panel of their options
+
 TableArg = Annotated[
     str,
     typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL or Parquet file; paths in it are relative to its folder."),
@@ -49,6 +51,7 @@ GroupOpt = Annotated[
         "--group",
         metavar="COLUMN",
         help="Rows of one group (speaker, patient) never part between training and validation.",
+        rich_help_panel=COLUMNS,
     ),
 ]
 ModalityOpt = Annotated[
@@ -57,10 +60,12 @@ ModalityOpt = Annotated[
         "--modality",
         metavar="COLUMN=KIND",
         help="Read a column as this kind: text, image, audio, series, vector, number, category, boolean, date.",
+        rich_help_panel=COLUMNS,
     ),
 ]
 IgnoreOpt = Annotated[
-    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.")
+    list[str] | None,
+    typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.", rich_help_panel=COLUMNS),
 ]
 
 
