@@ -14,7 +14,7 @@ from polymodal.errors import InputError
 from polymodal.experiment import compare as comparing
 from polymodal.experiment.candidates import FeaturePath, Networks
 from polymodal.experiment.ranking import mixed, standing
-from polymodal.learners.matrix import Tokens
+from polymodal.modalities.extractor import Tokens
 from polymodal.output import Scores
 
 SMALL = dict(ignore=["photo"], size="tiny", epochs=2, folds=3, preset="fast")

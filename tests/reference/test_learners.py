@@ -11,11 +11,13 @@ from polymodal.errors import InputError
 from polymodal.learners import estimators
 from polymodal.learners.ensemble import Ensemble, blend, kept, select
 from polymodal.learners.library import Library, Member
-from polymodal.learners.matrix import Block, Fields, Join, Tokens, records
+from polymodal.learners.matrix import Block, Join, records
 from polymodal.learners.stacked import Stacked
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import pad
+from polymodal.modalities.extractor import Tokens
 from polymodal.modalities.features import Features
+from polymodal.modalities.tabular.features import Fields
 from polymodal.modalities.text.features import Tfidf
 from polymodal.tasks import TASKS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from polymodal.errors import InputError
-from polymodal.modalities.pretrained.source import LOCK, copy, processor
+from polymodal.modalities.pretrained.source import LOCK, copy, tokenizer
 from polymodal.tasks.vocabulary import Vocabulary, remember, spaced
 
 
@@ -85,7 +85,7 @@ class HubTokens(Vocabulary):
 
     def _tokenizer(self) -> Any:
         if self._loaded[0] != self.source:
-            self._loaded = (self.source, processor(self.source, "text"), {})
+            self._loaded = (self.source, tokenizer(self.source), {})
         return self._loaded[1]
 
 

@@ -16,14 +16,12 @@ from polymodal.data.splits import holdout
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.experiment.config import Columns
-from polymodal.learners.matrix import Fields, Tokens
-from polymodal.learners.stacked import Extract
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
+from polymodal.modalities.extractor import Vectorizer
 from polymodal.modalities.features import Features
 from polymodal.modalities.pretrained.own import is_model
 from polymodal.modalities.pretrained.own import parted as model_parted
-from polymodal.modalities.tabular.codec import Cells
 from polymodal.nn import SIZES, Size
 from polymodal.objectives import Objective
 from polymodal.objectives.base import Parts
@@ -118,7 +116,7 @@ class Problem(NamedTuple):
                 for name in MODALITIES[kind].default_extractors:
                     view = _unique(f"{m}/{name}", codecs)
                     codecs[view], views[view] = Features(MODALITIES[kind].extractors[name]()), m
-                if not networks and not _vectors(codecs[m]):
+                if not networks and not codecs[m].for_estimators:
                     del codecs[m]
         fresh = {v: c for v, c in codecs.items() if v not in (taken or {})}
         Preprocessor(self.schema, fresh, views).fit(self.table.take(train), self.size, quiet)
@@ -136,17 +134,9 @@ class Reading(NamedTuple):
     rows: Rows
     encode: Callable[[Table], Rows]
 
-    def extractors(self) -> dict[str, Extract]:
+    def extractors(self) -> dict[str, Vectorizer]:
         """How the small-data path reads each view that it can read."""
-        out: dict[str, Extract] = {}
-        for view, codec in self.preprocessor.codecs.items():
-            if isinstance(codec, Features):
-                out[view] = codec.extractor
-            elif isinstance(codec, Cells):
-                out[view] = Fields(codec.fields)
-            elif _vectors(codec):
-                out[view] = Tokens()
-        return out
+        return {v: codec.vectorizer() for v, codec in self.preprocessor.codecs.items() if codec.for_estimators}
 
 
 def state(
@@ -172,11 +162,6 @@ def state(
     found = objectives.resolve(table, schema, task, writing, colearning or Colearning())
     _check_encoders(found.schema, columns.encoders, columns.finetune)
     return Problem(found.table, found.schema, found.objective, found.reason, found.objective.size(size), columns)
-
-
-def _vectors(codec: Codec) -> bool:
-    """Is what the codec gives a vector of features already?"""
-    return isinstance(codec, Cells) or codec.kind == "vector" or hasattr(codec, "tokens")
 
 
 def _unique(name: str, taken: Mapping[str, Any]) -> str:

@@ -13,10 +13,8 @@ from polymodal.data.schema import Schema
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.experiment.problem import Problem
+from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.pretrained.hub import Frozen, Hub
-from polymodal.modalities.pretrained.source import digest as digest_of
-from polymodal.modalities.vector.encoders import Projection
 from polymodal.model import Model, load
 from polymodal.objectives.base import Parts
 from polymodal.objectives.writing import Writing, pretrained
@@ -115,7 +113,7 @@ class Origin:
             return f"the model reads no column of this name, but {', '.join(known)}"
         if known[modality][0] != kind:
             return f"it is {kind} here, and {known[modality][0]} in the model"
-        if kind == "tabular":
+        if MODALITIES[kind].columns:
             now, then = (
                 {c: s.columns[c].kind for c in cs}
                 for s, cs in ((problem.schema, columns), (before, known[modality][1]))
@@ -136,17 +134,5 @@ class Origin:
         if asked is None:
             return copy.deepcopy(codec), encoder
         if (type(codec), type(encoder)) == (type(asked[0]), asked[1]):
-            same = not isinstance(codec, Frozen) or _one_network(codec, asked[0])
-            return (copy.deepcopy(codec), encoder) if same else (None, None)
-        known = isinstance(codec, Frozen) and asked[1] is Hub and _one_network(codec, asked[0])
-        if known and isinstance(encoder, Projection):  # it was frozen, and learns now: what maps its tokens goes on
-            return None, Hub(_source(asked[0]), encoder.dim, kind=codec.kind, head=copy.deepcopy(encoder))
-        return None, None
-
-
-def _source(codec: Codec) -> str:
-    return str(getattr(codec, "source"))  # noqa: B009
-
-
-def _one_network(a: Codec, b: Codec) -> bool:
-    return digest_of(_source(a), weights=True) == digest_of(_source(b), weights=True)
+            return (copy.deepcopy(codec), encoder) if codec.same(asked[0]) else (None, None)
+        return None, codec.thawed(encoder, *asked)

@@ -14,8 +14,8 @@ from polymodal.learners import estimators
 from polymodal.learners.ensemble import blend, quality, select
 from polymodal.learners.estimators import KINDS, Fitted
 from polymodal.learners.matrix import Block, Join, Matrix
-from polymodal.learners.stacked import Extract, Stacked, key, meta
-from polymodal.modalities.extractor import Record
+from polymodal.learners.stacked import Stacked, key, meta
+from polymodal.modalities.extractor import Record, Vectorizer
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
@@ -61,7 +61,7 @@ class Library:
     def __init__(
         self,
         task: Task,
-        extractors: Mapping[str, Extract],
+        extractors: Mapping[str, Vectorizer],
         views: Mapping[str, str],
         rows: Mapping[str, Sequence[Record | None]],
         target: Masked,
@@ -81,7 +81,7 @@ class Library:
         self.judge = self.labelled(np.concatenate([np.asarray(h, dtype=int) for _, h in splits]))
         self.cross = self.splits[: self.folds + 1]
         self.by_valid = False
-        self._read: dict[tuple[str, int], tuple[Extract, Any]] = {}
+        self._read: dict[tuple[str, int], tuple[Vectorizer, Any]] = {}
         self._blocks: dict[tuple[str, int | None, int], Block] = {}
         self._parts: dict[tuple[str, int | None, int], Matrix] = {}
         self._fitted: dict[tuple[Member, int], Fitted] = {}
@@ -260,7 +260,7 @@ class Library:
         join = Join(blocks, {v: self.views[v] for v in blocks})
         return join.joined([self._parts[v, reduce, fold] for v in blocks], self.rows)
 
-    def _vectors(self, view: str, fold: int) -> tuple[Extract, Any]:
+    def _vectors(self, view: str, fold: int) -> tuple[Vectorizer, Any]:
         """The view's extractor, fitted on the fold's training rows, and what it makes of all rows."""
         from sklearn.base import clone
 

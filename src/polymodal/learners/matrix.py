@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, TruncatedSVD
 
 from polymodal.batch import Masked
-from polymodal.modalities.extractor import Extractor, Record
+from polymodal.modalities.extractor import Record, Vectorizer
 
 Matrix = Any  # (N, D) float32, dense or scipy.sparse.csr_matrix
 BOUND = 8.0  # standard deviations
@@ -44,73 +44,6 @@ def here(rows: Sequence[Record | None]) -> NDArray[np.bool_]:
     return np.array([r is not None for r in rows], dtype=bool)
 
 
-class Tokens(BaseEstimator):
-    """The mean over tokens of what a frozen network or a column of embeddings gives: (T, D) -> (D,)."""
-
-    def learn(self, rows: Sequence[Record | None]) -> Self:
-        """The width; 0 where no row has the view."""
-        self.width_ = next((r.shape[-1] for r in rows if r is not None), 0)
-        return self
-
-    def vectors(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
-        """(N, D), NaN for None."""
-        out = np.full((len(rows), self.width_), np.nan, dtype=np.float32)
-        for row, record in zip(out, rows, strict=True):
-            if record is not None and self.width_:
-                row[:] = record.astype(np.float32).mean(0)
-        return out
-
-    def names(self) -> list[str]:
-        """Places in the vector."""
-        return [str(i) for i in range(self.width_)]
-
-
-class Fields(BaseEstimator):
-    """Numbers and categories of a table's row: numbers as they are, one column a category that training rows hold.
-
-    fields: for each field 0 where it is a number, else its number of categories, as `modalities.tabular.Cells` has it.
-    """
-
-    LARGEST = 64  # categories of a field: the commonest have columns
-
-    def __init__(self, fields: list[int]) -> None:
-        self.fields = fields
-
-    def learn(self, rows: Sequence[Record | None]) -> Self:
-        """Which categories have a column."""
-        x = self._numbers(rows)
-        self.categories_: list[list[int]] = []
-        for i, n in enumerate(self.fields):
-            seen = np.bincount(x[~np.isnan(x[:, i]), i].astype(int), minlength=1) if n else np.zeros(0)
-            best = np.argsort(-seen, kind="stable")[: self.LARGEST]
-            self.categories_.append([int(c) for c in best if seen[c]])
-        return self
-
-    def vectors(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
-        """(N, D), NaN for what is missing."""
-        x = self._numbers(rows)
-        columns = []
-        for i, (n, categories) in enumerate(zip(self.fields, self.categories_, strict=True)):
-            if not n:
-                columns.append(x[:, i])
-            columns += [np.where(np.isnan(x[:, i]), np.nan, x[:, i] == c) for c in categories if n]
-        return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(rows), 0), np.float32)
-
-    def names(self) -> list[str]:
-        """Places of the fields, with the category where it is one."""
-        out = []
-        for i, (n, categories) in enumerate(zip(self.fields, self.categories_, strict=True)):
-            out += [f"{i}={c}" for c in categories] if n else [str(i)]
-        return out
-
-    def _numbers(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
-        out = np.full((len(rows), len(self.fields)), np.nan, dtype=np.float32)
-        for row, record in zip(out, rows, strict=True):
-            if record is not None:
-                row[: len(record)] = record
-        return out
-
-
 class Block(BaseEstimator):
     """Records of one view -> (N, D), rows of unit length on average over the rows that have the view.
 
@@ -119,7 +52,7 @@ class Block(BaseEstimator):
     Sparse features are not centred.
     """
 
-    def __init__(self, extractor: "Extractor | Tokens | Fields", reduce: int | None = None, seed: int = 0) -> None:
+    def __init__(self, extractor: Vectorizer, reduce: int | None = None, seed: int = 0) -> None:
         self.extractor, self.reduce, self.seed = extractor, reduce, seed
 
     def learn(self, rows: Sequence[Record | None], vectors: Any = None) -> Self:

@@ -21,12 +21,9 @@ from polymodal.learners import estimators
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import blend
 from polymodal.learners.estimators import KINDS, Fitted
-from polymodal.learners.matrix import Fields, Join, Matrix, Tokens, records
-from polymodal.modalities.extractor import Extractor
+from polymodal.learners.matrix import Join, Matrix, records
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
-
-Extract = Extractor | Tokens | Fields
 
 
 class Stacked(Learner):
@@ -120,9 +117,9 @@ TRUSTED = (
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "polymodal.learners.matrix.Block",
-    "polymodal.learners.matrix.Fields",
     "polymodal.learners.matrix.Join",
-    "polymodal.learners.matrix.Tokens",
+    "polymodal.modalities.extractor.Tokens",
+    "polymodal.modalities.tabular.features.Fields",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 )

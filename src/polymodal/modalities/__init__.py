@@ -45,31 +45,31 @@ def column_kinds() -> tuple[str, ...]:
 
 
 def choose(
-    kind: str, name: str | None = None, *, tune: bool = False, settings: Mapping[str, Any] | None = None
+    kind: str, name: str | None = None, *, finetune: bool = False, settings: Mapping[str, Any] | None = None
 ) -> tuple[Codec, type[Encoder]]:
     """The codec and the encoder class for a kind of column, by the name that a user gives.
 
     name: None for the defaults, "encoder", "codec+encoder", a Hugging Face name or folder of a pretrained network,
-    frozen unless `tune`, an ONNX file with its overrides ("model.onnx:rate=8000", see `onnx.Onnx`), or another
+    frozen unless `finetune`, an ONNX file with its overrides ("model.onnx:rate=8000", see `onnx.Onnx`), or another
     polymodal model, whose encoder stays frozen ("MODEL" or "MODEL:MODALITY", see `own.Own`).
     settings: the codec's arguments. Raises InputError for a name that is nothing of these.
     """
     modality = MODALITIES[kind]
     if name and is_model(name):
-        if tune:
+        if finetune:
             raise InputError(f"an encoder of {name} stays frozen; leave --finetune out")
         folder, of = model_parted(name)
         return Own(folder, kind, of), Projection
     file, options = parted(name or "")
     if file.endswith(".onnx"):
-        if tune:
+        if finetune:
             raise InputError(f"{file} is an ONNX file, whose weights can't be trained; leave --finetune out")
         return Onnx(file, kind, options), Projection
     codec_name, _, encoder_name = (name or "").rpartition("+")
     codec = modality.codecs.get(codec_name or next(iter(modality.codecs)))
     encoder = modality.encoders.get(encoder_name or next(iter(modality.encoders)))
     if codec and encoder:
-        if tune:
+        if finetune:
             raise InputError(f"{name or encoder_name!r} is trained from scratch anyway; leave --finetune out")
         return codec(**(settings or {})), encoder
     known = [*modality.encoders, *(f"{c}+{e}" for c in modality.codecs for e in modality.encoders)]
@@ -83,4 +83,4 @@ def choose(
         )
         raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(known)}{also}")
     prepared = modality.hub(str(name))
-    return (prepared, Hub) if tune else (Frozen(prepared), Projection)
+    return (prepared, Hub) if finetune else (Frozen(prepared), Projection)

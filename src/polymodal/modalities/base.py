@@ -10,7 +10,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from polymodal.errors import Unreadable
 from polymodal.nn import Size
 from polymodal.ops import widened
 from polymodal.spec import spec
+
+if TYPE_CHECKING:
+    from polymodal.modalities.extractor import Vectorizer
 
 
 class Guess(NamedTuple):
@@ -41,6 +44,7 @@ class Codec(ABC):
     kind: ClassVar[str]  # the schema's word for such a column: "text", "image" ...
     takes_files: ClassVar[bool] = False  # strings in such a column are paths
     costly: ClassVar[bool] = False  # decoding is worth keeping on disk
+    for_estimators: ClassVar[bool] = False  # its records are numbers that say something as they are: see `vectorizer`
     batched: ClassVar[bool] = False  # `encode_batch` is faster than many `encode`, and uses every core itself
 
     @classmethod
@@ -69,6 +73,22 @@ class Codec(ABC):
             return None if cell is None else self.encode(cell)
         except Unreadable as e:
             return e
+
+    def vectorizer(self) -> "Vectorizer":
+        """What makes rows of numbers of its records, of a codec `for_estimators`, once it is fitted."""
+        raise TypeError(f"what {type(self).__name__} gives is for networks alone")
+
+    def keep(self, tokens: int) -> None:
+        """Give so many tokens a cell, where it can choose: a decoder attends to them."""
+        return
+
+    def same(self, other: "Codec") -> bool:
+        """Does it read cells as the other one, but for what `fit` has learned?"""
+        return type(self) is type(other)
+
+    def thawed(self, encoder: "Encoder", other: "Codec", cls: type["Encoder"]) -> "Encoder | None":
+        """The encoder that goes on from `encoder` where `other` and `cls` read the cells now; None where none can."""
+        return None
 
     def unreadable(self, cell: Any) -> dict[str, str]:
         """Of a cell that is several columns, {column: reason} for those that hold something which can't be read."""

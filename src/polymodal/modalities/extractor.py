@@ -11,7 +11,7 @@ steps, so that what is slow is done once a cell and kept, and what is learned se
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,19 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from polymodal.errors import Unreadable
 
 Record = NDArray[Any]  # float32, float16, int64 or uint8, at most 4 axes, none of length 0
+
+
+class Vectorizer(Protocol):
+    """What makes rows of numbers of the records of a view, for estimators."""
+
+    def learn(self, records: Sequence[Record | None]) -> Self:
+        """Find what `vectors` needs in the records of training rows. Returns self."""
+
+    def vectors(self, records: Sequence[Record | None]) -> "NDArray[np.float32] | csr_matrix":
+        """(N, D) float32: dense, with NaN in rows whose record is None, or sparse, with 0 there."""
+
+    def names(self) -> list[str]:
+        """D names."""
 
 
 class Extractor(TransformerMixin, BaseEstimator, ABC):
@@ -93,3 +106,24 @@ def dense(records: Sequence[Record | None], width: int) -> NDArray[np.float32]:
         if record is not None:
             row[:] = record
     return out
+
+
+class Tokens(BaseEstimator):
+    """The mean over tokens of what a frozen network or a column of embeddings gives: (T, D) -> (D,)."""
+
+    def learn(self, rows: Sequence[Record | None]) -> Self:
+        """The width; 0 where no row has the view."""
+        self.width_ = next((r.shape[-1] for r in rows if r is not None), 0)
+        return self
+
+    def vectors(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:
+        """(N, D), NaN for None."""
+        out = np.full((len(rows), self.width_), np.nan, dtype=np.float32)
+        for row, record in zip(out, rows, strict=True):
+            if record is not None and self.width_:
+                row[:] = record.astype(np.float32).mean(0)
+        return out
+
+    def names(self) -> list[str]:
+        """Places in the vector."""
+        return [str(i) for i in range(self.width_)]

@@ -4,7 +4,7 @@ cell --Features(Hog())--> record, cached --learners.matrix--> a row of numbers
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.modalities.base import Codec, Guess
-from polymodal.modalities.extractor import Extractor
+from polymodal.modalities.extractor import Extractor, Vectorizer
 from polymodal.nn import Size
 
 
@@ -22,6 +22,7 @@ class Features(Codec):
     kind: str  # type: ignore[misc]  # of the extractor
     takes_files: bool  # type: ignore[misc]
     costly: bool  # type: ignore[misc]
+    for_estimators: ClassVar[bool] = True
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
@@ -35,6 +36,10 @@ class Features(Codec):
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Nothing is learned from the cells here."""
         return self
+
+    def vectorizer(self) -> Vectorizer:
+        """The extractor."""
+        return self.extractor
 
     def encode(self, cell: Any) -> Tensor | None:
         """The record of a cell."""

@@ -45,6 +45,13 @@ class Modality(NamedTuple):
     noise: Noises | None = None  # what spoils its cells, for `robustness`
     segments: Segments = Segments(1, whole)  # what of a cell explanations hide
 
+    # --- text that is written from it ---
+    places: int = 1  # tokens that a frozen network gives of a cell, for words to look at
+    stream: bool = False  # its tokens come in the order of time, so that a CTC head can write from it
+    speech: bool = False  # its cells may be what somebody says
+    transcriber: str | None = None  # the encoder for a CTC head, where the default has too few tokens
+    variation: Callable[[], Any] | None = None  # makes a module that varies what its own encoders read, in training
+
     @property
     def codec(self) -> type[Codec]:
         """The default."""

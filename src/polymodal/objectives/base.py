@@ -13,7 +13,7 @@ from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.learners.base import Learner, Trainable
-from polymodal.modalities import choose
+from polymodal.modalities import MODALITIES, choose
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.nn import SIZES, Size
 from polymodal.objectives.colearning import Colearning
@@ -95,9 +95,9 @@ class Objective(ABC):
         finetune: modalities whose pretrained network learns too."""
         out: Parts = {}
         for m, (kind, columns) in schema.modalities().items():
-            settings = {"columns": {c: schema.columns[c].kind for c in columns}} if kind == "tabular" else {}
+            settings = MODALITIES[kind].settings({c: schema.columns[c].kind for c in columns})
             name = encoders.get(m, self.default_encoder(kind))
-            out[m] = choose(kind, name, tune=m in finetune, settings=settings)
+            out[m] = choose(kind, name, finetune=m in finetune, settings=settings)
             self.adapt(out[m][0])
         return out
 

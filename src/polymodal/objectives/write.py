@@ -14,11 +14,12 @@ from polymodal.errors import InputError
 from polymodal.learners.base import Learner, Trainable
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
+from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.nn import SIZES, Size
 from polymodal.objectives.base import Candidate, Objective, Parts, Stage
 from polymodal.objectives.colearning import Colearning
-from polymodal.objectives.writing import CTC, GRID, WIDTHS, Writing, fits
+from polymodal.objectives.writing import CTC, WIDTHS, Writing, fits
 from polymodal.sentences import Cider
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation, references
@@ -89,12 +90,11 @@ class Write(Objective):
 
     def adapt(self, codec: Codec) -> None:
         """A frozen network reads a picture as a grid of places, which words can look at."""
-        if codec.kind == "image" and hasattr(codec, "tokens"):
-            codec.tokens = GRID
+        codec.keep(MODALITIES[codec.kind].places)
 
     def default_encoder(self, kind: str) -> str | None:
-        """For CTC a token each 40 ms, where convolutions give one each 80: too few for the letters of fast speech."""
-        return "transformer" if kind == "audio" and self.decoder == CTC else None
+        """For CTC the kind's own for transcripts."""
+        return MODALITIES[kind].transcriber if self.decoder == CTC else None
 
     @property
     def decoder(self) -> str:

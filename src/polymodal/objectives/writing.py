@@ -20,10 +20,7 @@ from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
 from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
 from polymodal.modalities import MODALITIES
-from polymodal.modalities.audio.hub import HubAudio
-from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.pretrained.hub import Hub
 from polymodal.modalities.pretrained.source import config
 from polymodal.nn import Size
@@ -32,7 +29,6 @@ from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.vocabulary import VOCABULARIES, CharacterList, Vocabulary, WordList
 
 CTC = "ctc"
-STREAMS = ("audio", "series")  # modalities whose tokens come in the order of time
 SENTENCE = 3  # words: where texts have fewer on average, they have no n-grams that CIDEr-D could count
 FEW_WORDS = 100  # so many different words or fewer are written as words, even by CTC
 WIDTHS = {  # of decoders, and so of the encoders that they read: more than a classifier needs
@@ -41,7 +37,6 @@ WIDTHS = {  # of decoders, and so of the encoders that they read: more than a cl
     "base": {"dim": 512, "layers": 3, "heads": 8},
     "large": {"dim": 768, "layers": 6, "heads": 12},
 }
-GRID = 49  # tokens of a frozen network: 7 x 7 places of a picture
 
 
 class Writing(NamedTuple):
@@ -140,7 +135,7 @@ class Writing(NamedTuple):
         source = pretrained(name)
         if not source or not whole(source):
             return {}
-        hubs = {"image": HubImage, "audio": HubAudio}
+        hubs = {k: m.hub for k, m in MODALITIES.items() if m.hub is not None and m.hub.whole}
         if len(kinds) != 1 or (kind := next(iter(kinds.values()))) not in hubs:
             columns = ", ".join(f"{m} ({k})" for m, k in kinds.items())
             raise InputError(
@@ -171,21 +166,22 @@ class Writing(NamedTuple):
             return Translator(
                 encoders(), decoder, task, decoding=self.decoding, sampled=self.scheduled_sampling, dropout=self.dropout
             )
-        streams = [m for m in modalities if kinds[m] in STREAMS]
+        streams = [m for m in modalities if MODALITIES[kinds[m]].stream]
         if not streams:
             raise InputError(
                 f"a CTC head transcribes a recording or a series, and there is none among {', '.join(modalities)}; "
                 "choose another --decoder"
             )
         parts, stream = encoders(), streams[0]
-        heard = type(parts[stream]) in MODALITIES["audio"].encoders.values()  # it reads log-mel frames itself
+        modality = MODALITIES[kinds[stream]]
+        own = type(parts[stream]) in modality.encoders.values()  # it reads the codec's frames, not a network's output
         return Transcriber(
             parts,
             stream,
             task,
             layers=max(1, size.layers - 1),
             decoding=self.decoding,
-            voices=Voices() if heard else None,
+            voices=modality.variation() if own and modality.variation is not None else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -208,10 +204,11 @@ def whole(source: str) -> bool:
 
 def fits(name: str, kind: str) -> bool:
     """Can a modality of this kind alone be written from by this decoder?"""
-    return name != CTC or kind in STREAMS
+    return name != CTC or MODALITIES[kind].stream
 
 
 def _spoken(texts: Sequence[Sequence[str]], schema: Schema) -> bool:
     """Recordings alone, each with one text: a transcript. Several texts of one recording are descriptions of it."""
     kinds = {kind for kind, _ in schema.modalities().values()}
-    return kinds == {"audio"} and sum(map(len, texts)) < 1.5 * sum(bool(t) for t in texts)
+    heard = bool(kinds) and all(MODALITIES[k].speech for k in kinds)
+    return heard and sum(map(len, texts)) < 1.5 * sum(bool(t) for t in texts)

@@ -28,6 +28,7 @@ class HubAudio(HubCodec):
     kind: ClassVar[str] = "audio"
     takes_files: ClassVar[bool] = True
     costly: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
 
     def __init__(self, source: str, seconds: float = 15.0) -> None:
         self.source, self.seconds = source, seconds

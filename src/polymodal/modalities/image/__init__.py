@@ -30,4 +30,5 @@ IMAGE = Modality(
     measure=MEASURE,
     noise=NOISES,
     segments=SEGMENTS,
+    places=49,  # 7 x 7
 )

@@ -25,6 +25,7 @@ class HubImage(HubCodec):
     kind: ClassVar[str] = "image"
     takes_files: ClassVar[bool] = True
     costly: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
 
     def __init__(self, source: str) -> None:
         self.source = source

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from polymodal.modalities.base import Codec, Guess
 from polymodal.modalities.pretrained.source import copy, digest
@@ -15,6 +15,8 @@ ASKED = Guess(0.0, "a pretrained network is asked for by name")
 
 class HubCodec(Codec):
     """What prepares the cells of one kind for a network in `source`, as its own processor does it."""
+
+    whole: ClassVar[bool] = False  # may an encoder-decoder read what it prepares, and write about it alone
 
     def __init__(self, source: str) -> None:
         self.source = source

@@ -10,6 +10,7 @@ Axes: b batch, t token, n sample, c channel, h height, w width, d width of a tok
 """
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from torch.nn.functional import normalize
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, Encoder, Guess, pad
+from polymodal.modalities.extractor import Tokens, Vectorizer
 from polymodal.modalities.pretrained.codec import ASKED, HubCodec, keyed
 from polymodal.modalities.pretrained.network import BATCH, look, reduced, width
 from polymodal.modalities.pretrained.source import copy, digest, network, pooling, written
@@ -40,6 +42,7 @@ class Frozen(Codec):
     takes_files: bool  # type: ignore[misc]
     costly: ClassVar[bool] = True
     batched: ClassVar[bool] = True
+    for_estimators: ClassVar[bool] = True
 
     def __init__(self, inner: HubCodec, tokens: int = 1) -> None:
         self.inner, self.tokens = inner, tokens
@@ -108,6 +111,26 @@ class Frozen(Codec):
         top = torch.finfo(torch.float16).max
         return [r.nan_to_num().clamp(-top, top).half() for r in rows]
 
+    def keep(self, tokens: int) -> None:
+        """Means over neighbours, at most so many."""
+        self.tokens = tokens
+
+    def same(self, other: Codec) -> bool:
+        """Of one network, wherever it lies."""
+        return isinstance(other, Frozen) and _one_network(self.source, other.source)
+
+    def thawed(self, encoder: Encoder, other: Codec, cls: type[Encoder]) -> Encoder | None:
+        """The network, which learns now; what maps its tokens goes on."""
+        if cls is not Hub or not isinstance(other, HubCodec) or not isinstance(encoder, Projection):
+            return None
+        if not _one_network(self.source, other.source):
+            return None
+        return Hub(other.source, encoder.dim, kind=self.kind, head=deepcopy(encoder))
+
+    def vectorizer(self) -> Vectorizer:
+        """The mean of its tokens."""
+        return Tokens()
+
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """float16 (B, T, width_) and the (B, T) mask."""
         return pad(cells, torch.zeros(0, self.width_, dtype=torch.float16))
@@ -174,3 +197,7 @@ class Hub(Encoder):
         """Write what `source` needs to be this folder: config, and a note that weights are elsewhere."""
         copy(self.source, folder, weights=False)
         written(folder)
+
+
+def _one_network(a: str, b: str) -> bool:
+    return digest(a, weights=True) == digest(b, weights=True)

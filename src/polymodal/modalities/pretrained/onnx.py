@@ -29,6 +29,7 @@ from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.arrays import array
 from polymodal.modalities.audio.files import read
 from polymodal.modalities.base import Codec, Guess, pad
+from polymodal.modalities.extractor import Tokens, Vectorizer
 from polymodal.modalities.image.files import picture
 from polymodal.modalities.pretrained.codec import ASKED
 from polymodal.modalities.pretrained.graph import (
@@ -68,6 +69,7 @@ class Onnx(Codec):
     takes_files: bool  # type: ignore[misc]
     costly: ClassVar[bool] = True
     batched: ClassVar[bool] = True
+    for_estimators: ClassVar[bool] = True
 
     def __init__(self, source: str, kind: str, options: Mapping[str, str] | None = None, tokens: int = 1) -> None:
         self.source, self.kind, self.options, self.tokens = source, kind, dict(options or {}), tokens
@@ -125,6 +127,18 @@ class Onnx(Codec):
         for group in ready.values():
             self._run(group, out)
         return out
+
+    def keep(self, tokens: int) -> None:
+        """Means over neighbours, at most so many."""
+        self.tokens = tokens
+
+    def same(self, other: Codec) -> bool:
+        """Of one network, wherever it lies."""
+        return isinstance(other, Onnx) and self.fingerprint() == other.fingerprint()
+
+    def vectorizer(self) -> Vectorizer:
+        """The mean of its tokens."""
+        return Tokens()
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """float16 (B, T, width_) and the (B, T) mask."""

@@ -22,6 +22,7 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.base import Codec, Encoder, Guess, pad
+from polymodal.modalities.extractor import Tokens, Vectorizer
 from polymodal.modalities.pretrained.codec import ASKED
 from polymodal.nn import Size, at
 from polymodal.ops import masked_mean
@@ -57,6 +58,7 @@ class Own(Codec):
     takes_files: bool  # type: ignore[misc]
     costly: ClassVar[bool] = True
     batched: ClassVar[bool] = True
+    for_estimators: ClassVar[bool] = True
     tokens = 1
 
     def __init__(self, source: str, kind: str, modality: str = "") -> None:
@@ -92,6 +94,14 @@ class Own(Codec):
             for i, y_d in zip(rows, y_bd, strict=True):
                 out[i] = y_d[None].half()
         return out
+
+    def same(self, other: Codec) -> bool:
+        """Of one network, wherever it lies."""
+        return isinstance(other, Own) and self.fingerprint() == other.fingerprint()
+
+    def vectorizer(self) -> Vectorizer:
+        """The mean of its tokens."""
+        return Tokens()
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """float16 (B, 1, width_) and the (B, 1) mask."""

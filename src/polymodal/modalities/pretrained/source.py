@@ -197,6 +197,11 @@ def _processor(folder: str, kind: str) -> Any:
         return auto.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
+def tokenizer(source: str) -> Any:
+    """The tokenizer of a network that reads or writes text."""
+    return processor(source, "text")
+
+
 def transformers() -> Any:
     """The library, imported where it is used."""
     try:

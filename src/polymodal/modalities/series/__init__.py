@@ -29,4 +29,5 @@ SERIES = Modality(
     measure=MEASURE,
     noise=NOISES,
     segments=SEGMENTS,
+    stream=True,
 )

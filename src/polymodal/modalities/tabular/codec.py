@@ -17,8 +17,10 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.base import Codec, Guess, missing, stack
+from polymodal.modalities.extractor import Vectorizer
 from polymodal.modalities.tabular.columns import FALSE, FIT, READ, TRUE, category, code, moment, number, read, shown
 from polymodal.modalities.tabular.columns import fields as count_fields
+from polymodal.modalities.tabular.features import Fields
 from polymodal.nn import Size
 from polymodal.ops import zeroed
 
@@ -36,6 +38,7 @@ class Cells(Codec):
     """
 
     kind: ClassVar[str] = "tabular"
+    for_estimators: ClassVar[bool] = True
     columns_: dict[str, dict[str, Any]]
 
     def __init__(self, columns: dict[str, str]) -> None:
@@ -92,6 +95,10 @@ class Cells(Codec):
         x, row = stack(cells, torch.full((len(self.fields),), math.nan))
         mask = row[:, None] & ~x.isnan()
         return Masked(zeroed(Masked(x, mask)), mask)
+
+    def vectorizer(self) -> Vectorizer:
+        """Its fields, a column a category."""
+        return Fields(self.fields)
 
     @property
     def fields(self) -> list[int]:

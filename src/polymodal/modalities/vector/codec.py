@@ -14,6 +14,7 @@ from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.arrays import SAMPLE, Array, Moments, array, readable, reduced, shapes
 from polymodal.modalities.base import Codec, Guess, pad
+from polymodal.modalities.extractor import Tokens, Vectorizer
 from polymodal.nn import Size
 
 BOUND = 10.0  # standard deviations: past them lies a broken feature, and float32 squares must stay finite
@@ -30,6 +31,7 @@ class Vectors(Codec):
 
     kind: ClassVar[str] = "vector"
     takes_files: ClassVar[bool] = True
+    for_estimators: ClassVar[bool] = True
     width_: int
     length_: int
     center_: list[float]
@@ -66,6 +68,10 @@ class Vectors(Codec):
             raise Unreadable(f"a vector of {x_td.shape[1]} numbers; expected {self.width_}, as in training")
         x_td = (reduced(x_td, self.length_) - self.center_) / self.scale_
         return torch.from_numpy(np.nan_to_num(x_td).clip(-BOUND, BOUND).astype(np.float32))
+
+    def vectorizer(self) -> Vectorizer:
+        """The mean of its tokens."""
+        return Tokens()
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """(B, T, D) and the mask (B, T)."""
