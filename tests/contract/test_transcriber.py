@@ -155,9 +155,7 @@ def frames_of(rows: int = 2) -> Masked:
 
 
 def made(kind: str, encoder) -> Transcriber:
-    learner = Writing().build(
-        "ctc", ["sound"], lambda: {"sound": encoder}, kinds={"sound": kind}, task=task_of(), size=SIZE
-    )
+    learner = Writing().build("ctc", {"sound": kind}, lambda: {"sound": encoder}, task_of(), SIZE)
     assert isinstance(learner, Transcriber)
     return learner
 
