@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.asked import Asked, serve
 from benchmarks.naive import BATCH, CHANNELS, DIM, LENGTH, PLACES, WORDS, captions
+from polymodal import objectives
 from polymodal.data.cache import Store
 from polymodal.data.encode import Encoded
 from polymodal.data.preprocess import Rows
@@ -32,7 +33,8 @@ from polymodal.modalities.vector.encoders import Projection
 from polymodal.quantize import int8
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import WordList
-from polymodal.train import Settings, train
+from polymodal.training.loop import train
+from polymodal.training.settings import Settings
 
 TOKENS = 20  # of a caption, its end among them
 REPEATS = 3
@@ -131,7 +133,7 @@ class Ours:
         self.learner.times = []
         rows, few = self.rows.take(range(ROWS)), self.rows.take(range(ROWS, ROWS + 2))
         settings = Settings(epochs=EPOCHS, batch_size=BATCH, precision="bf16")
-        train(self.learner, self.task, rows, few, settings, quiet=True)
+        train(self.learner, objectives.of(self.task), rows, few, settings, quiet=True)
         self.small = int8(self.learner)
         return {"ms": statistics.median(b - a for a, b in pairwise(self.learner.times[ROWS // BATCH :]))}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.table import make
-from polymodal import Batch, Table
+from polymodal import Batch, Table, objectives
 from polymodal.data.preprocess import Preprocessor, Rows, order, target_cells
 from polymodal.data.schema import Schema
 from polymodal.fusion import FUSIONS
@@ -17,7 +17,8 @@ from polymodal.learners.predictor import Predictor
 from polymodal.modalities import choose
 from polymodal.nn import SIZES
 from polymodal.tasks import TASKS
-from polymodal.train import Settings, train
+from polymodal.training.loop import train
+from polymodal.training.settings import Settings
 
 ROWS, EPOCHS, BATCH = 512, 3, 64
 
@@ -54,7 +55,14 @@ def run(repeats: int = 3) -> dict[str, float]:
         ours, bare = [], []
         for _ in range(repeats):
             model = learner()
-            train(model, task, rows, rows.take(range(8)), Settings(epochs=EPOCHS, batch_size=BATCH), quiet=True)
+            train(
+                model,
+                objectives.of(task),
+                rows,
+                rows.take(range(8)),
+                Settings(epochs=EPOCHS, batch_size=BATCH),
+                quiet=True,
+            )
             ours += _steps(model.times)
             model = learner()
             _bare(model, rows)

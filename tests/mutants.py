@@ -738,7 +738,7 @@ MUTANTS = [
     ),
     Mutant(
         "a learner is told how far training is",
-        "train.py",
+        "training/loop.py",
         "learner.progress = share = _share(",
         "share = _share(",
         "tests/reference/test_balanced.py -k hides",

@@ -26,7 +26,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "learners",
     "data colearn",
     "objectives",
-    "train",
+    "training",
     "evaluate",
     "uncertainty folder",
     "scoring",

@@ -17,13 +17,13 @@ from polymodal.data.table import Table, chunks
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.learners.base import Generator, Learner
-from polymodal.objectives import Objective
+from polymodal.objectives import Supervised
 from polymodal.output import Output, Scores, logits_of
 from polymodal.quantize import int8
 from polymodal.scoring import Evaluation, Scorer
 from polymodal.summary import Report
 from polymodal.tasks.base import Task
-from polymodal.train import predict
+from polymodal.training.inference import predict
 from polymodal.uncertainty import Calibration, check
 from polymodal.uncertainty.conformal import named
 
@@ -75,7 +75,7 @@ class Model:
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
 
     @property
-    def objective(self) -> Objective:
+    def objective(self) -> Supervised:
         """What was learned."""
         return objectives.of(self.task)
 

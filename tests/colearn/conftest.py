@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from polymodal import train
+from polymodal.training import loop
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def interrupted(monkeypatch):
     """A function of a step and of what trains: Ctrl-C comes in this step, counted from 1, and ends it."""
 
     def interrupted(step, work):
-        steps, plain = [], train.modality_dropout
+        steps, plain = [], loop.modality_dropout
 
         def counting(batch, p):
             steps.append(p)
@@ -21,7 +21,7 @@ def interrupted(monkeypatch):
             return plain(batch, p)
 
         with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-            m.setattr(train, "modality_dropout", counting)
+            m.setattr(loop, "modality_dropout", counting)
             work()
         assert len(steps) == step
 

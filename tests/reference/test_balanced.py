@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from polymodal import objectives
 from polymodal.batch import Batch, Masked
 from polymodal.errors import InputError
 from polymodal.evaluate.starved import curves, starved
@@ -23,7 +24,8 @@ from polymodal.modalities.base import Encoder
 from polymodal.spec import build, spec
 from polymodal.tasks import TASKS
 from polymodal.tasks.base import Metric, Task
-from polymodal.train import Settings, train
+from polymodal.training.loop import train
+from polymodal.training.settings import Settings
 
 HOWS = pytest.mark.parametrize("how", ["ogm-ge", "blending", "watch"])
 
@@ -274,7 +276,7 @@ SETTINGS = Settings(epochs=8, batch_size=32, lr=1e-2, modality_dropout=0.0, warm
 def test_history_has_the_curves_of_each_modality(how: str) -> None:
     f, valid = learner(how=how, every=2), unequal(90, 1)
     valid.inputs["b"].mask[:40] = False
-    told = train(f, f.task, unequal(150, 0), valid, SETTINGS._replace(epochs=4), quiet=True)
+    told = train(f, objectives.of(f.task), unequal(150, 0), valid, SETTINGS._replace(epochs=4), quiet=True)
     assert len(told.history) == 4
     for m in "ab":
         for k in ("accuracy of", "valid_loss of", "loss of"):
@@ -296,7 +298,7 @@ def test_history_has_the_curves_of_each_modality(how: str) -> None:
 def test_an_interrupted_training_ends_in_the_same_weights(how: str, epoch: int, tmp_path: Path) -> None:
     settings, rows, valid = SETTINGS._replace(modality_dropout=0.3), unequal(100, 0), unequal(60, 1)
     whole = learner(how=how, every=2)
-    told = train(whole, whole.task, rows, valid, settings, quiet=True)
+    told = train(whole, objectives.of(whole.task), rows, valid, settings, quiet=True)
     cut = learner(how=how, every=2)
     hook = cut.epoch_ended
 
@@ -307,9 +309,11 @@ def test_an_interrupted_training_ends_in_the_same_weights(how: str, epoch: int, 
 
     cut.epoch_ended = interrupt  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        train(cut, cut.task, rows, valid, settings, quiet=True, checkpoint=tmp_path / "c.safetensors")
+        train(cut, objectives.of(cut.task), rows, valid, settings, quiet=True, checkpoint=tmp_path / "c.safetensors")
     again = learner(how=how, every=2)
-    resumed = train(again, again.task, rows, valid, settings, quiet=True, checkpoint=tmp_path / "c.safetensors")
+    resumed = train(
+        again, objectives.of(again.task), rows, valid, settings, quiet=True, checkpoint=tmp_path / "c.safetensors"
+    )
     assert resumed.history == told.history
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in whole.state_dict().items())
 
@@ -326,7 +330,14 @@ def test_training_hides_modalities_and_validation_does_not(p: float) -> None:
         return tokens(inputs)
 
     f._tokens = watch  # type: ignore[method-assign]
-    train(f, f.task, unequal(300, 0), unequal(80, 1), SETTINGS._replace(epochs=2, modality_dropout=p), quiet=True)
+    train(
+        f,
+        objectives.of(f.task),
+        unequal(300, 0),
+        unequal(80, 1),
+        SETTINGS._replace(epochs=2, modality_dropout=p),
+        quiet=True,
+    )
     share = torch.cat(seen[True]).double().mean().item()
     # of two, each is hidden with p - p^2 / 2, as one of a row that would lose both stays
     assert share == pytest.approx(1 - p + p**2 / 2, abs=0.05) and torch.cat(seen[True]).any(1).all()
@@ -345,7 +356,14 @@ def test_what_adam_divides_out_is_given_back_to_the_rate(noise: float) -> None:
         rows.inputs["a"].values[:, 0, 0] *= 3
         with torch.no_grad():
             f.heads["a"].weight.copy_(torch.linspace(-1, 1, 32).reshape(2, 16))
-        train(f, f.task, rows, unequal(30, 1), SETTINGS._replace(epochs=1, clip=1e9, weight_decay=0.0), quiet=True)
+        train(
+            f,
+            objectives.of(f.task),
+            rows,
+            unequal(30, 1),
+            SETTINGS._replace(epochs=1, clip=1e9, weight_decay=0.0),
+            quiet=True,
+        )
         paces[alpha] = f.paces()
         moved[alpha] = {m: (f.encoders[m].net[0].weight - start[f"encoders.at_{m}.net.0.weight"]).abs().median() for m in "ab"}  # fmt: skip
     ks = f.slow_m["a"], f.slow_m["b"]
@@ -364,7 +382,7 @@ def test_balance_feeds_the_modality_that_starves(seed: int) -> None:
     for name, more in {"none": {"alpha": 0.0, "noise": 0.0}, "ogm": {"alpha": 1.0, "noise": 0.0}, "blending": {"how": "blending"}}.items():  # fmt: skip
         f = learner(**more)
         settings = SETTINGS._replace(epochs=12)
-        told = train(f, f.task, unequal(300, 2 * seed), unequal(300, 2 * seed + 1), settings, quiet=True)
+        told = train(f, objectives.of(f.task), unequal(300, 2 * seed), unequal(300, 2 * seed + 1), settings, quiet=True)
         last = told.history[-1]
         assert last["accuracy"] > 0.98 and last["accuracy of a alone"] > 0.98
         b[name] = last["accuracy of b alone"]

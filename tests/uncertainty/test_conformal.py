@@ -12,7 +12,7 @@ from scipy.stats import binom
 from polymodal.model import Model
 from polymodal.output import Scores
 from polymodal.tasks import MultiClass, Ordinal
-from polymodal.train import predict
+from polymodal.training.inference import predict
 from polymodal.uncertainty import Calibration, answers, calibrate, patterns
 from polymodal.uncertainty.conformal import KEPT, binomial, coverage_of, pattern, ranks
 from uncertainty import fakes

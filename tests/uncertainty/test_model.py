@@ -11,7 +11,7 @@ import flat
 import polymodal
 from conftest import make_shop
 from polymodal import cli
-from polymodal.train import predict
+from polymodal.training.inference import predict
 from polymodal.uncertainty import answers
 
 FAST = {"epochs": 5, "size": "tiny", "baselines": False}

@@ -122,7 +122,8 @@ class Pretraining(Trainable):
         objective = torch.where(asked, loss, 0).sum() / count
         penalty = objective.new_zeros(()) if self.fusion is None else self.fusion.penalty(tokens)
         share = torch.where(asked, right, 0).sum() / count
-        return Losses(objective + penalty, {"objective": objective, "penalty": penalty, "right": share})
+        parts = {"objective": objective, "penalty": penalty, "right": share, "asked": asked.sum()}
+        return Losses(objective + penalty, parts)
 
     def infer(self, inputs: Mapping[str, Masked]) -> Scores:
         """(B, 2): each row's loss and share of right answers among the rows of this batch; NaN if it is not asked."""

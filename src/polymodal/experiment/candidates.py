@@ -37,7 +37,9 @@ from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
 from polymodal.progress import progress
 from polymodal.tasks.base import Metric
-from polymodal.train import Settings, predict, train
+from polymodal.training.inference import predict
+from polymodal.training.loop import train
+from polymodal.training.settings import Settings
 
 
 class Trial(NamedTuple):
@@ -104,8 +106,8 @@ class Networks:
         checkpoint = self.folder / f"{step}-{plain(name)}.safetensors" if self.folder else None
         with memory() as peak, during(learner):
             trained = train(
-                learner, self.problem.task, rows, valid, settings or self.settings, title=name, checkpoint=checkpoint,
-                time_limit=limit, quiet=self.quiet,
+                learner, self.problem.objective, rows, valid, settings or self.settings, title=name,
+                checkpoint=checkpoint, time_limit=limit, quiet=self.quiet,
             )  # fmt: skip
         count = sum(p.numel() for p in learner.parameters())
         weights = {k: v.detach().cpu().clone() for k, v in learner.state_dict().items()}

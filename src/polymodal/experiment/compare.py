@@ -35,7 +35,7 @@ from polymodal.objectives.base import Candidate
 from polymodal.output import logits_of
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
-from polymodal.train import Settings
+from polymodal.training.settings import Settings
 
 ALL = "all"
 INNER = 0.2  # of the training rows of a fold: they choose a network's epoch

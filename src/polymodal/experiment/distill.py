@@ -36,7 +36,7 @@ from polymodal.objectives.colearning import Colearning
 from polymodal.output import Scores
 from polymodal.scoring import Scorer
 from polymodal.summary import Report, TestScores
-from polymodal.train import Settings
+from polymodal.training.settings import Settings
 from polymodal.uncertainty import Calibration
 
 DISTILLED, ALONE, ALL = "distilled", "without a teacher", "the teacher, on all"

@@ -28,7 +28,7 @@ from polymodal.objectives.base import Candidate
 from polymodal.scoring import Scorer
 from polymodal.summary import Report, TestScores
 from polymodal.tasks.base import Task
-from polymodal.train import Settings
+from polymodal.training.settings import Settings
 
 AUTO, FEATURES = SEARCHES = "auto", "features"  # beside the names of fusions: both paths, or the small-data path alone
 PRETRAINING = 1 / 3  # of the time

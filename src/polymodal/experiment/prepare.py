@@ -18,7 +18,7 @@ from polymodal.experiment.problem import Problem, Reading
 from polymodal.experiment.search import ValidationSet
 from polymodal.experiment.warm_start import Origin, WarmStart
 from polymodal.learners.base import Trainable
-from polymodal.train import Settings
+from polymodal.training.settings import Settings
 
 
 class Prepared(NamedTuple):

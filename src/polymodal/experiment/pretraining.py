@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal import fusion as fusions
-from polymodal.colearn.pretrain import Pretext, pretraining
+from polymodal.colearn.pretrain import pretraining
 from polymodal.colearn.transfer import Start
 from polymodal.data.encode import Encoded
 from polymodal.data.preprocess import Preprocessor, Rows
@@ -20,7 +20,9 @@ from polymodal.experiment.candidates import Networks
 from polymodal.experiment.config import Run, Training
 from polymodal.fusion.base import Late
 from polymodal.modalities.base import Encoder
-from polymodal.train import Settings, train
+from polymodal.objectives import Pretrain
+from polymodal.training.loop import train
+from polymodal.training.settings import Settings
 
 FEWEST = 4  # rows with two modalities, to learn from; and two to validate on
 OTHERWISE = "concat"  # joins modalities for pretraining, where what follows joins decisions, or tries several
@@ -51,13 +53,14 @@ def pretrain(
     fusion: what joins the modalities afterwards, if it is the name of one. more: rows of another table. limit: seconds.
     Raises InputError where too few rows have two modalities.
     """
-    rows = counted(joined(networks.rows, more, list(networks.encoders)))
-    valid = counted(networks.valid.only(list(networks.encoders)))
-    n, held = int(rows.labelled().sum()), int(valid.labelled().sum())
-    if n < FEWEST or held < 2:
+    objective, modalities = Pretrain(), list(networks.encoders)
+    rows, valid = unlabelled(networks.rows, modalities, more), unlabelled(networks.valid, modalities)
+    usable = objective.usable(rows)
+    n, n_valid = int(usable.sum()), int(objective.usable(valid).sum())
+    if n < FEWEST or n_valid < 2:
         raise InputError(
             f"--pretrain {kind} learns from rows with at least two modalities, and there are {n} to learn from and "
-            f"{held} to validate on; at least {FEWEST} and 2 are needed: leave --pretrain out, or add rows with "
+            f"{n_valid} to validate on; at least {FEWEST} and 2 are needed: leave --pretrain out, or add rows with "
             "--unlabelled or --valid"
         )
     torch.manual_seed(networks.settings.seed)
@@ -68,22 +71,21 @@ def pretrain(
     joins = fusions.make(name, {m: e.dim for m, e in encoders.items()}, size, networks.problem.task)
     learner = pretraining(kind, encoders, joins, size.dim)
     path = networks.folder / "pretraining.safetensors" if networks.folder else None
-    settings = Settings.for_rows(
-        n, **{**training._asdict(), "modality_dropout": 0.0}, seed=seed
-    )  # it hides what it has to
+    # it hides what it has to
+    settings = Settings.for_rows(n, **{**training._asdict(), "modality_dropout": 0.0}, seed=seed)
     trained = train(
-        learner, learner.task, rows, valid, settings, title="pretraining", checkpoint=path, time_limit=limit,
+        learner, objective, rows, valid, settings, title="pretraining", checkpoint=path, time_limit=limit,
         quiet=networks.quiet,
     )  # fmt: skip
-    unlabelled = n - int((rows.labelled()[: len(networks.rows)] & networks.rows.labelled()).sum())
+    labelled = int((usable[: len(networks.rows)] & networks.rows.labelled()).sum())
     start = networks.start._replace(encoders=encoders, fusion=learner.fusion or networks.start.fusion)
     return Pretrained(
         start,
         {
             "kind": kind,
             "rows": n,
-            "unlabelled": unlabelled,
-            "valid": held,
+            "unlabelled": n - labelled,
+            "valid": n_valid,
             "best_epoch": trained.best_epoch,
             "seconds": trained.seconds,
             "history": trained.history,
@@ -110,22 +112,13 @@ def read(preprocessor: Preprocessor, source: Any, run: Run) -> Rows:
     )
 
 
-def counted(rows: Rows) -> Rows:
-    """The same rows, "labelled" where they have at least two modalities."""
-    several = np.sum([x.present() for x in rows.inputs.values()], axis=0) > 1
-    task = Pretext()
-    labels = [task.encode(bool(s)) for s in several]
-    return Rows(rows.inputs, rows.codecs, labels, task, rows.numbers, rows.bad)
-
-
-def joined(rows: Rows, more: Rows | None, modalities: list[str]) -> Rows:
-    """The rows of both, one after another."""
-    rows = rows.only(modalities)
-    if more is None:
-        return rows
-    inputs = {m: cast(Encoded, _Chain(x, more.inputs[m])) for m, x in rows.inputs.items()}
-    labels = [*rows.labels, *[None] * len(more)]
-    return Rows(inputs, rows.codecs, labels, rows.task, [*rows.numbers, *more.numbers], [])
+def unlabelled(rows: Rows, modalities: list[str], more: Rows | None = None) -> Rows:
+    """The rows, and those of another table behind them, without their labels."""
+    inputs, numbers = {m: rows.inputs[m] for m in modalities}, list(rows.numbers)
+    if more is not None:
+        inputs = {m: cast(Encoded, _Chain(x, more.inputs[m])) for m, x in inputs.items()}
+        numbers += more.numbers
+    return Rows(inputs, rows.codecs, [None] * len(numbers), None, numbers, [])
 
 
 class _Chain:

@@ -23,7 +23,7 @@ from polymodal.modalities.features import Features
 from polymodal.modalities.pretrained.own import is_model
 from polymodal.modalities.pretrained.own import parted as model_parted
 from polymodal.nn import SIZES, Size
-from polymodal.objectives import Objective
+from polymodal.objectives import Supervised
 from polymodal.objectives.base import Parts
 from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.writing import Writing
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
 
     table: Table
     schema: Schema
-    objective: Objective
+    objective: Supervised
     reason: str
     size: Size
     columns: Columns

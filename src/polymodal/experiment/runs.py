@@ -13,7 +13,7 @@ from polymodal.experiment.config import Run, Search
 from polymodal.experiment.prepare import Prepared
 from polymodal.model import Model, load
 from polymodal.objectives.colearning import Colearning
-from polymodal.train import Settings
+from polymodal.training.settings import Settings
 
 SHORT = 24  # characters of a value that an error shows: digests are longer
 

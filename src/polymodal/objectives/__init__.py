@@ -7,15 +7,16 @@ from polymodal.data.preprocess import target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.objectives.base import Objective
+from polymodal.objectives.base import Objective, Supervised
 from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.predict import Predict
+from polymodal.objectives.pretrain import Pretrain
 from polymodal.objectives.write import Write
 from polymodal.objectives.writing import Writing
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
 
-__all__ = ["OBJECTIVES", "Objective", "Predict", "Resolved", "Write", "of", "resolve"]
+__all__ = ["OBJECTIVES", "Objective", "Predict", "Pretrain", "Resolved", "Supervised", "Write", "of", "resolve"]
 
 OBJECTIVES: dict[str, type[Predict] | type[Write]] = {"predict": Predict, "write": Write}
 
@@ -23,7 +24,7 @@ OBJECTIVES: dict[str, type[Predict] | type[Write]] = {"predict": Predict, "write
 class Resolved(NamedTuple):
     """An objective, the table and the schema as it reads them, and why it is this one, for a person."""
 
-    objective: Objective
+    objective: Supervised
     table: Table
     schema: Schema
     reason: str
@@ -44,7 +45,7 @@ def resolve(
     return Resolved(objective, read, schema, why)
 
 
-def of(task: Task) -> Objective:
+def of(task: Task) -> Supervised:
     """The objective of a model whose task this is."""
     return OBJECTIVES[task.objective](task)  # type: ignore[arg-type]
 

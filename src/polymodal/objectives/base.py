@@ -6,8 +6,13 @@ table, schema --rows, readings--> encoded rows --candidates, build, stages--> tr
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polymodal.batch import Losses
 from polymodal.data.preprocess import Rows
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
@@ -18,7 +23,8 @@ from polymodal.modalities.base import Codec, Encoder
 from polymodal.nn import SIZES, Size
 from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.writing import Writing
-from polymodal.tasks.base import Task
+from polymodal.output import Output
+from polymodal.tasks.base import Metric, Task
 
 Parts = dict[str, tuple[Codec, type[Encoder]]]  # by modality, how networks read it
 
@@ -42,14 +48,59 @@ class Stage(NamedTuple):
     during: Callable[[Trainable], AbstractContextManager[object]] = nullcontext
 
 
+class Answers(Protocol):
+    """What a learner in training says of validation rows; each thing is computed when it is asked for."""
+
+    def output(self) -> Output:
+        """Its answers to all rows."""
+
+    def losses(self) -> Sequence[tuple[Losses, int]]:
+        """Its loss on each batch, and how many rows that is of."""
+
+    def unimodal(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """By modality, logits of the head that answers from it alone, and which rows have it."""
+
+
+class Validation(NamedTuple):
+    """How a learner does on validation rows. scores: metrics by name, and "valid_loss". output: its answers, where the
+    objective asks for any."""
+
+    scores: dict[str, float]
+    output: Output | None
+
+
 class Objective(ABC):
-    """A target of a table is learned. task: what the target means.
+    """What is learned: which rows count, and how a learner is judged. This is all that the trainer knows."""
 
-    name: "predict" (a label or number) or "write" (a text). capabilities: what else a verb may do with such a model.
-    """
+    name: ClassVar[str]  # "predict", "write", "pretrain"
 
-    name: ClassVar[str]
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """The metric of early stopping and of comparisons: one of the scores."""
+
+    @abstractmethod
+    def usable(self, rows: Rows) -> NDArray[np.bool_]:
+        """(N,) True for the rows that can be learned from."""
+
+    @abstractmethod
+    def validate(self, answers: Answers, rows: Rows) -> Validation:
+        """Judge a learner by what it says of these validation rows."""
+
+
+class Supervised(Objective):
+    """A target of a table is learned. task: what the target means."""
+
     task: Task
+
+    @property
+    def metric(self) -> Metric:
+        """The task's."""
+        return self.task.metric
+
+    def usable(self, rows: Rows) -> NDArray[np.bool_]:
+        """Those that have a label."""
+        return rows.labelled()
 
     @classmethod
     @abstractmethod

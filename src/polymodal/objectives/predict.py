@@ -4,21 +4,25 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
+from polymodal.data.preprocess import Rows
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.learners.base import Trainable
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Size
-from polymodal.objectives.base import Candidate, Objective
+from polymodal.objectives.base import Answers, Candidate, Supervised, Validation
 from polymodal.objectives.colearning import CYCLIC, Colearning
 from polymodal.objectives.writing import Writing
+from polymodal.output import Scores, logits_of
 from polymodal.tasks.base import Task
 
 PLAIN = "concat"  # joins what is compared with
 
 
-class Predict(Objective):
+class Predict(Supervised):
     """A task with a fixed number of outputs a row. colearning: how modalities help each other."""
 
     name: ClassVar[str] = "predict"
@@ -44,6 +48,21 @@ class Predict(Objective):
     def fitted(self, cells: Sequence[Any]) -> Self:
         """With a copy of the task that has learned from the cells."""
         return type(self)(copy.deepcopy(self.task).fit(cells), self.colearning)
+
+    def validate(self, answers: Answers, rows: Rows) -> Validation:
+        """The task's metrics and loss; of heads that answer from one modality, over the rows that have it."""
+        output, target = answers.output(), rows.target(range(len(rows)))
+        logits, task = logits_of(output), self.task
+        scores = {k: float(v[0]) for k, v in task.scores(output, target, np.ones((1, len(rows)))).items()}
+        scores["valid_loss"] = float(task.loss(logits, target))
+        for m, (alone, present) in answers.unimodal().items():
+            at = present.nonzero()[:, 0]
+            some = target.take(at)
+            if some.mask.any():
+                found = task.scores(Scores(alone[at]), some, np.ones((1, len(at))))
+                scores[f"{task.metric.name} of {m} alone"] = float(found[task.metric.name][0])
+                scores[f"valid_loss of {m} alone"] = float(task.loss(alone[at], some))
+        return Validation(scores, output)
 
     def candidates(self, fusion: str, modalities: Mapping[str, str], baselines: bool) -> list[Candidate]:
         """The fusion; then each modality alone, and concat."""

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.references import gathered, refuse_shared, sharers, unnumbered
 from polymodal.data.schema import Schema
@@ -17,7 +19,7 @@ from polymodal.learners.translator import Translator
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.nn import SIZES, Size
-from polymodal.objectives.base import Candidate, Objective, Parts, Stage
+from polymodal.objectives.base import Answers, Candidate, Parts, Stage, Supervised, Validation
 from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.writing import CTC, WIDTHS, Writing, fits
 from polymodal.sentences import Cider
@@ -30,7 +32,7 @@ SELF_CRITICAL_RATE = 0.03  # of the learning rate: words are known by then, and 
 FIRST = 0.6  # of the time for cross-entropy, where self-critical epochs follow
 
 
-class Write(Objective):
+class Write(Supervised):
     """Text with one or more references a row. writing: how it is written, with a decoder by name."""
 
     name: ClassVar[str] = "write"
@@ -61,6 +63,13 @@ class Write(Objective):
     def fitted(self, cells: Sequence[Any]) -> Self:
         """With a copy of the task that has learned the vocabulary and the longest text."""
         return type(self)(copy.deepcopy(self.task).fit(cells), self.writing)
+
+    def validate(self, answers: Answers, rows: Rows) -> Validation:
+        """Metrics of the texts that it writes, and the loss of the true words."""
+        output = answers.output()
+        found = self.task.scores(output, rows.target(range(len(rows))), np.ones((1, len(rows))))
+        loss = sum(float(x.total) * n for x, n in answers.losses()) / len(rows)
+        return Validation({**{k: float(v[0]) for k, v in found.items()}, "valid_loss": loss}, output)
 
     def rows(self, table: Table, schema: Schema) -> Table:
         """Rows that differ in the target alone are one row with several references."""

@@ -1,0 +1,35 @@
+"""Settings of the trainer, with defaults from the number of rows."""
+
+from typing import Any, NamedTuple
+
+
+class Settings(NamedTuple):
+    """How to train. Each has a default that suits a few hundred to a few ten thousand rows on a laptop."""
+
+    epochs: int
+    batch_size: int
+    lr: float = 1e-3
+    tuned_lr: float = 5e-5  # of pretrained networks that are fine-tuned
+    weight_decay: float = 0.01
+    clip: float = 1.0  # gradient norm
+    warmup: float = 0.05  # share of the steps
+    modality_dropout: float = 0.3  # chance that a modality of a row is hidden in training
+    patience: int = 8  # epochs without a better validation metric before training stops
+    precision: str = "no"  # "no", "bf16" or "fp16": accelerate's mixed precision
+    seed: int = 0
+
+    @classmethod
+    def for_rows(cls, rows: int, **chosen: Any) -> "Settings":
+        """Defaults for a table of so many rows: about 4,000 steps, in 8 to 60 epochs; anything may be chosen."""
+        size = chosen.get("batch_size") or (16 if rows < 300 else 32 if rows < 2_000 else 64)
+        epochs = min(60, max(8, round(4_000 * size / max(rows, 1))))
+        # a quarter of the epochs: small tables have few steps in each, and a hard modality starts late
+        patience = max(8, epochs // 4)
+        return cls(
+            **{
+                "epochs": epochs,
+                "batch_size": size,
+                "patience": patience,
+                **{k: v for k, v in chosen.items() if v is not None},
+            }
+        )
