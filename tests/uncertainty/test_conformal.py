@@ -72,7 +72,7 @@ def test_without_a_list_for_each_pattern_coverage_fails():
     model = fakes.model("multiclass", 2000, noise=0.3, gaps=0.0)
     _, _, new = fakes.made("multiclass", 4000, seed=1, noise=0.3, gaps=0.0)
     whole = model.report.calibration.patterns[0]
-    assert whole["present"] == ["a", "b"]
+    assert whole.present == ["a", "b"]
     model.report.calibration.patterns = [whole._replace(present=p) for p in (["a", "b"], ["a"], ["b"])]
     noisy = new.hidden({"b": np.ones(4000, dtype=bool)})
     g = torch.Generator().manual_seed(0)

@@ -112,5 +112,6 @@ def load(path: Path, learner: Learner, optimizer: Any) -> tuple[State, dict[str,
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])
     form |= {"best": tuple(form["best"]), "history": tuple(form["history"])}
-    answers = [output_of(part(f"answers/{i}/")) for i in range(form["epoch"])]
+    outputs = (part(f"answers/{i}/") for i in range(form["epoch"]))  # an objective may ask for none
+    answers = [output_of(x) for x in outputs if x]
     return State(**form), {k: v.to(device) for k, v in part("best/").items()}, answers
