@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from benchmarks import captioning, epochs, fusion, predicting, startup, steps
+from benchmarks import captioning, epochs, fusion, predicting, quantized, startup, steps
 
 ALL = {
     "startup": startup.run,
@@ -13,6 +13,7 @@ ALL = {
     "predicting": predicting.run,
     "fusion": fusion.run,
     "captioning": captioning.run,
+    "quantized": quantized.run,
 }
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

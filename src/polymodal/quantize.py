@@ -4,7 +4,8 @@
     q = round(w / s),   s[o] = max_i |w[o, i]| / 127,   a[n] = max_i |x[n, i]| / 127
 
 Scales of weights are fixed, those of inputs are of one row each, so that rows never see each other; the sum is exact.
-Dynamic quantisation as in Jacob et al. 2018, symmetric.
+Dynamic quantisation as in Jacob et al. 2018, symmetric. (torch's own has one scale for all rows of a batch; torchao's
+takes 1.5 to 2 times as long on a processor: `benchmarks/quantized.py`.)
 
 Axes: n row, i input, o output.
 """
