@@ -99,13 +99,13 @@ class Networks:
 
         A step is training to its end, learning rate included (warm restarts, Loshchilov & Hutter 2017).
         """
-        name, chosen = candidate.name, candidate.modalities
+        name, modalities = candidate.name, candidate.modalities
         learner = self.learners[name] if step else self._fresh(candidate)
         self.learners[name] = learner
-        rows, valid = self.rows.only(chosen), self.valid.only(chosen)
+        rows, valid = self.rows.only(modalities), self.valid.only(modalities)
         checkpoint = self.folder / f"{step}-{plain(name)}.safetensors" if self.folder else None
         with memory() as peak, during(learner):
-            trained = train(
+            training = train(
                 learner, self.problem.objective, rows, valid, settings or self.settings, title=name,
                 checkpoint=checkpoint, time_limit=limit, quiet=self.quiet,
             )  # fmt: skip
@@ -117,19 +117,19 @@ class Networks:
             return learner.eval()
 
         output = predict(learner, valid, BATCH)
-        result = Result(name, _family(candidate), output, count, len(trained.history), trained.seconds, peak())
-        searched = "search" in self.problem.objective.capabilities
-        judged = self._judged(trained.answers) if searched else output
-        return Trial(result, judged, list(chosen), made, trained.history, not trained.out_of_time)
+        result = Result(name, _family(candidate), output, count, len(training.history), training.seconds, peak())
+        searches = "search" in self.problem.objective.capabilities
+        judged = self._judged(training.answers) if searches else output
+        return Trial(result, judged, list(modalities), made, training.history, not training.out_of_time)
 
     def _judged(self, answers: Sequence[Output]) -> Output:
         """The answers to each half of the validation rows, of the epoch that the other half likes best."""
         target = self.valid.target(range(len(self.valid)))
         out = logits_of(answers[-1]).clone()
-        for by, held in self.halves:
+        for by, others in self.halves:
             rows = torch.tensor(by)
             best = max(answers, key=lambda a, r=rows: quality(self.problem.task, a.take(r), target.take(r)))  # type: ignore[misc]
-            out[held] = logits_of(best)[held]
+            out[others] = logits_of(best)[others]
         return Scores(out)
 
     def _fresh(self, candidate: Candidate) -> Trainable:
@@ -143,9 +143,9 @@ class Networks:
 
     def encoder(self, modality: str) -> Encoder:
         """The modality's encoder as a learner begins with it."""
-        known = self.start.encoder(modality)
-        made = self.encoders[modality]
-        return made.for_codec(self.rows.codecs[modality], self.problem.size) if known is None else known
+        initial = self.start.encoder(modality)
+        kind = self.encoders[modality]
+        return kind.for_codec(self.rows.codecs[modality], self.problem.size) if initial is None else initial
 
 
 def _family(candidate: Candidate) -> str:
@@ -160,8 +160,8 @@ def _best_stage(trials: Sequence[Trial], metric: Metric) -> Trial:
     best = max(reversed(trials), key=lambda t: max(sign * line[metric.name] for line in t.history))
     history: list[dict[str, float]] = []
     for t in trials:
-        done = len(history)
-        history += [{**line, "epoch": line["epoch"] + done} for line in t.history]
+        before = len(history)
+        history += [{**line, "epoch": line["epoch"] + before} for line in t.history]
     seconds = sum(t.result.seconds for t in trials)
     return best._replace(result=best.result._replace(epochs=len(history), seconds=seconds), history=history)
 
@@ -181,7 +181,7 @@ class FeaturePath:
         self.quiet, self.valid = quiet, len(valid)
         target = _joined(rows.target(range(len(rows))), valid.target(range(len(valid))))
         views = {v: views[v] for v in extractors}
-        found = {v: records_of(rows, v) + records_of(valid, v) for v in extractors}
+        records = {v: records_of(rows, v) + records_of(valid, v) for v in extractors}
         labelled = np.flatnonzero(rows.labelled())
         at = labelled.tolist()
         of = None if groups is None else [groups[i] for i in at]
@@ -191,7 +191,7 @@ class FeaturePath:
         k = min(most, enough, len(at), *([len(set(own(of)))] if of is not None else []))
         splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of, seed)
         places = [(labelled[a].tolist(), labelled[b].tolist()) for a, b in splits]
-        self.library = Library(task, extractors, views, found, target, places, len(valid), seed)
+        self.library = Library(task, extractors, views, records, target, places, len(valid), seed)
         self.seconds = 0.0
         self.path = folder / "features.safetensors" if folder else None
         self.warning: str | None = None
@@ -238,8 +238,8 @@ class FeaturePath:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
-        found = {f"{m.kind}\t" + "\t".join(m.modalities): a.contiguous() for m, a in self.library.answers.items()}
-        save_file(found, temporary, metadata={"seconds": str(self.seconds)})
+        answers = {f"{m.kind}\t" + "\t".join(m.modalities): a.contiguous() for m, a in self.library.answers.items()}
+        save_file(answers, temporary, metadata={"seconds": str(self.seconds)})
         temporary.replace(self.path)
 
     def _remember(self) -> float:
@@ -267,13 +267,13 @@ def misled(library: Library, groups: Sequence[Any] | None) -> str | None:
     best = max(library.answers, key=library.quality)
     of = None if groups is None else [groups[i - len(library.train)] for i in rows.tolist()]
     judge, answers = library.judge, library.answers[best]
-    seen = intervals(task, Scores(answers[judge]), library.target.take(judge))[name]
+    old = intervals(task, Scores(answers[judge]), library.target.take(judge))[name]
     new = intervals(task, Scores(answers[rows]), library.target.take(rows), of)[name]
-    error = float(np.hypot(seen.high - seen.low, new.high - new.low)) / (2 * 1.96)
-    if not sign * (seen.value - new.value) > 3 * error:
+    error = float(np.hypot(old.high - old.low, new.high - new.low)) / (2 * 1.96)
+    if not sign * (old.value - new.value) > 3 * error:
         return None
     return (
-        f"{best.kind} on {' + '.join(best.modalities)} has a cross-validated {name} of {seen.value:.3f} on training "
+        f"{best.kind} on {' + '.join(best.modalities)} has a cross-validated {name} of {old.value:.3f} on training "
         f"rows, but {new.value:.3f} on validation rows. A feature may have seen the training labels, or the rows "
         "differ; so estimators were chosen by the validation rows"
     )
@@ -295,8 +295,8 @@ def memory() -> Iterator[Callable[[], float | None]]:
 
 def _status(line: str) -> float | None:
     """A figure of /proc/self/status in MB."""
-    found = (x.split()[1] for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(line))
-    return next((int(x) / 1024 for x in found), None)
+    figures = (x.split()[1] for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(line))
+    return next((int(x) / 1024 for x in figures), None)
 
 
 GREATEST = [0.0]  # memory in MB, before the system was told to forget it

@@ -22,13 +22,13 @@ from polymodal.data.splits import folds as parted
 from polymodal.data.splits import holdout, own
 from polymodal.data.table import digest
 from polymodal.errors import InputError
-from polymodal.experiment import problem, runs
+from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import FeaturePath, Networks, Trial, outputs_of, plain
 from polymodal.experiment.config import Columns, Config, Record, Search, Training
 from polymodal.experiment.config import Run as RunConfig
-from polymodal.experiment.fit import FEATURES, known
-from polymodal.experiment.problem import Problem, Reading
+from polymodal.experiment.fit import FEATURES, check_fusion
+from polymodal.experiment.problem import Problem, Reading, state
 from polymodal.experiment.search import PRESETS
 from polymodal.learners.base import Learner
 from polymodal.objectives.base import Candidate
@@ -107,40 +107,43 @@ def run(
     `polymodal.fit`. Raises InputError for input that can't be used.
     """
     budget = Budget.of(time_limit)
-    asked = Config.of(config, "compare", (Columns, Search, Training, RunConfig))
+    request = Config.of(config, "compare", (Columns, Search, Training, RunConfig))
     names = _names(fusion, preset)
-    asked.training.check(seed)
+    request.training.check(seed)
     for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise InputError(f"--{option} {value} can't be; it is at least {least}")
-    goal = problem.state(
-        table, target, group=group, ignore=ignore, task=task, size=asked.search.size, columns=asked.columns
+    problem = state(
+        table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns
     )
-    goal.objective.require(
+    problem.objective.require(
         "compare",
-        f"compare tries fusions, which join modalities for a label, but {', '.join(goal.schema.target)} is text; fit a "
-        "model with each --decoder and look at what `polymodal evaluate` says of them",
+        f"compare tries fusions, which join modalities for a label, but {', '.join(problem.schema.target)} is text; "
+        "fit a model with each --decoder and look at what `polymodal evaluate` says of them",
     )
-    goal = goal.fitted(goal.table)  # one meaning of the logits in all folds: the labels, and the scale of numbers
+    # one meaning of the logits in all folds: the labels, and the scale of numbers
+    problem = problem.fitted(problem.table)
+    columns = request.columns
     plan = {
-        "table": digest(goal.table), "target": goal.schema.target, "group": group, "folds": folds, "repeats": repeats,
-        "size": asked.search.size, "preset": preset, "task": goal.task.name, "encoders": dict(asked.columns.encoders),
-        "finetune": list(asked.columns.finetune), "columns": {c.name: c.kind for c in goal.schema.columns.values()},
-        "epochs": asked.training.epochs, "seed": seed,
+        "table": digest(problem.table), "target": problem.schema.target, "group": group, "folds": folds,
+        "repeats": repeats, "size": request.search.size, "preset": preset, "task": problem.task.name,
+        "encoders": dict(columns.encoders), "finetune": list(columns.finetune),
+        "columns": {c.name: c.kind for c in problem.schema.columns.values()},
+        "epochs": request.training.epochs, "seed": seed,
     }  # fmt: skip
-    folder = _folder(out, plan, asked.run)
-    todo = list(_folds(goal, folds, repeats, seed))
-    maker = _Maker(goal, names, preset, asked, seed, folder)
+    folder = _folder(out, plan, request.run)
+    todo = list(_folds(problem, folds, repeats, seed))
+    maker = _Maker(problem, names, preset, request, seed, folder)
     parts: dict[str, dict[int, Part]] = {}
     shares = _Shares(budget, len(todo) * maker.count)
-    with progress("comparing", float(len(todo)), asked.run.quiet) as tick:
+    with progress("comparing", float(len(todo)), request.run.quiet) as tick:
         for i, fold in enumerate(todo):
             tick(float(i), fold.name)
             for j, part in enumerate(maker.fold(fold, shares)):
                 parts.setdefault(part.name, {})[i] = part
                 tick(i + min(0.99, (j + 1) / maker.count), f"{fold.name}: {part.name}")
     settings = {**plan, "fusion": names, "time_limit": time_limit}
-    return Run(goal, todo, parts, settings, budget.elapsed, partial(maker.again, todo[0]))
+    return Run(problem, todo, parts, settings, budget.elapsed, partial(maker.again, todo[0]))
 
 
 class _Shares:
@@ -165,10 +168,11 @@ class _Maker:
     """Makes the parts of a fold, or finds them on disk."""
 
     def __init__(
-        self, goal: Problem, names: Sequence[str], preset: str, asked: Config, seed: int, folder: Path | None
+        self, problem: Problem, names: Sequence[str], preset: str, request: Config, seed: int, folder: Path | None
     ) -> None:
-        self.goal, self.preset, self.asked, self.seed, self.folder = goal, PRESETS[preset], asked, seed, folder
-        every = list(goal.kinds)
+        self.problem, self.preset, self.request = problem, PRESETS[preset], request
+        self.seed, self.folder = seed, folder
+        every = list(problem.kinds)
         several = len(every) > 1
         self.features = FEATURES in names
         self.networks: list[Candidate] = []
@@ -212,8 +216,8 @@ class _Maker:
         reading = self._reading(fold)
         test, views = reading.rows.take(fold.test), reading.preprocessor.views
         seconds = None if part.finished else part.seconds
-        if found := [c for c in self.networks if c.name == part.name]:
-            trial = self._networks(fold, reading, None).train(found[0], seconds)
+        if networks := [c for c in self.networks if c.name == part.name]:
+            trial = self._networks(fold, reading, None).train(networks[0], seconds)
         else:
             path = self._path(fold, reading)
             path.grow(self.preset.kinds, Budget.of(seconds))
@@ -222,8 +226,8 @@ class _Maker:
 
     def _reading(self, fold: Fold) -> Reading:
         try:
-            return self.goal.read(
-                fold.train, features=self.features, networks=bool(self.networks), cache=self.asked.run.cache_folder
+            return self.problem.read(
+                fold.train, features=self.features, networks=bool(self.networks), cache=self.request.run.cache_folder
             )
         except InputError as e:
             raise InputError(f"{fold.name}: {e}; or give fewer folds, or another --seed") from None
@@ -231,15 +235,15 @@ class _Maker:
     def _networks(self, fold: Fold, reading: Reading, folder: Path | None) -> Networks:
         fit_at, valid_at = self._inner(fold)
         rows = reading.rows.take(fold.train)
-        settings = Settings.for_rows(len(fit_at), epochs=self.asked.training.epochs, seed=self.seed)
+        settings = Settings.for_rows(len(fit_at), epochs=self.request.training.epochs, seed=self.seed)
         return Networks(
-            self.goal, reading.encoders, settings, rows.take(fit_at), rows.take(valid_at), groups=None, folder=folder,
-            quiet=True,
+            self.problem, reading.encoders, settings, rows.take(fit_at), rows.take(valid_at), groups=None,
+            folder=folder, quiet=True,
         )  # fmt: skip
 
     def _path(self, fold: Fold, reading: Reading) -> FeaturePath:
         return FeaturePath(
-            self.goal, reading, self.goal.table.take(fold.train), reading.rows.take(fold.train),
+            self.problem, reading, self.problem.table.take(fold.train), reading.rows.take(fold.train),
             reading.rows.take(fold.test), seed=self.seed, folder=self._place(fold), quiet=True, most=self.preset.folds,
         )  # fmt: skip
 
@@ -255,10 +259,10 @@ class _Maker:
 
     def _inner(self, fold: Fold) -> tuple[list[int], list[int]]:
         """Places among the fold's training rows to fit a network on, and to choose its epoch by."""
-        cells = self.goal.cells(self.goal.table.take(fold.train))
-        groups = self.goal.groups(self.goal.table)
+        cells = self.problem.cells(self.problem.table.take(fold.train))
+        groups = self.problem.groups(self.problem.table)
         of = None if groups is None else [groups[i] for i in fold.train]
-        return holdout(len(fold.train), INNER, self.goal.task.strata(cells), of, self.seed)
+        return holdout(len(fold.train), INNER, self.problem.task.strata(cells), of, self.seed)
 
     def _place(self, fold: Fold) -> Path | None:
         if self.folder is None:
@@ -296,8 +300,8 @@ class _Maker:
         if place is None or not (place / "features.json").exists():
             return []
         names = json.loads((place / "features.json").read_text(encoding="utf-8"))
-        found = [self._kept(fold, n) for n in names]
-        return [p for p in found if p is not None] if all(found) else []
+        parts = [self._kept(fold, n) for n in names]
+        return [p for p in parts if p is not None] if all(parts) else []
 
 
 def _part(trial: Trial, logits: Tensor) -> Part:
@@ -314,24 +318,24 @@ def _names(fusion: Sequence[str], preset: str) -> list[str]:
             names += [*fusions.FUSIONS, FEATURES]
         else:
             if name != FEATURES:
-                known(name)
+                check_fusion(name)
             names.append(name)
     return list(dict.fromkeys(names))
 
 
-def _folds(goal: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
+def _folds(problem: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
     """The same for every candidate. Rows without a label are in no fold."""
-    cells = goal.cells(goal.table)
-    labelled = [i for i, c in enumerate(cells) if goal.task.encode(c) is not None]
+    cells = problem.cells(problem.table)
+    labelled = [i for i, c in enumerate(cells) if problem.task.encode(c) is not None]
     if len(labelled) < 2 * k:
         raise InputError(f"only {len(labelled)} rows have a label, too few for {k} folds; give fewer with --folds")
-    strata = goal.task.strata([cells[i] for i in labelled])
-    groups = goal.groups(goal.table)
+    strata = problem.task.strata([cells[i] for i in labelled])
+    groups = problem.groups(problem.table)
     of = None if groups is None else [groups[i] for i in labelled]
     if of is not None and (n := len(set(own(of)))) < max(3, k):
         need = f"{k} folds need as many groups" if n > 2 else "3 groups are needed, to train, to choose and to test"
         way = f"give --folds {n}" if n > 2 else "leave --group out"
-        raise InputError(f"{need}, but {goal.schema.group!r} has {n}; {way}")
+        raise InputError(f"{need}, but {problem.schema.group!r} has {n}; {way}")
     for repeat in range(repeats):
         for number, (train, test) in enumerate(parted(len(labelled), k, strata, of, seed + repeat)):
             if strata is not None and not {strata[i] for i in test} & {strata[i] for i in train}:

@@ -59,10 +59,10 @@ class Training(NamedTuple):
             "seed": (lambda x: 0 <= x < 2**32, "a whole number from 0 to 4294967295"),
             "modality_dropout": (lambda x: 0 <= x < 1, "a chance from 0 to below 1"),
         }
-        for name, (good, expected) in rules.items():
+        for name, (good, range_) in rules.items():
             value = seed if name == "seed" else getattr(self, name)
             if value is not None and not good(value):
-                raise InputError(f"{name.replace('_', '-')} can't be {value!r}; it must be {expected}")
+                raise InputError(f"{name.replace('_', '-')} can't be {value!r}; it must be {range_}")
 
 
 class Run(NamedTuple):
@@ -107,18 +107,18 @@ class Config(NamedTuple):
     def of(cls, config: Record | Sequence[Record], verb: str, takes: Sequence[type[Record]] = RECORDS) -> Self:
         """The records by kind. Raises InputError for two of one kind, and for what the verb does not take."""
         given = [config] if isinstance(config, RECORDS) else list(config)
-        found: dict[str, Any] = {}
+        by_kind: dict[str, Any] = {}
         for record in given:
             kind = type(record)
             if kind not in takes:
-                known = ", ".join(r.__name__ for r in takes)
-                raise InputError(f"{verb} takes no {kind.__name__} in config={record!r}; it takes records of {known}")
-            if kind.__name__.lower() in found:
+                names = ", ".join(r.__name__ for r in takes)
+                raise InputError(f"{verb} takes no {kind.__name__} in config={record!r}; it takes records of {names}")
+            if kind.__name__.lower() in by_kind:
                 raise InputError(
                     f"{verb} got two records of {kind.__name__} in config; give one with all that is asked"
                 )
-            found[kind.__name__.lower()] = record
-        return cls(**found)
+            by_kind[kind.__name__.lower()] = record
+        return cls(**by_kind)
 
 
 def records(**options: Any) -> list[Record]:
@@ -127,11 +127,11 @@ def records(**options: Any) -> list[Record]:
     >>> records(fusion="gated", epochs=None, size="tiny")
     [Search(fusion='gated', size='tiny', baselines=True)]
     """
-    found = []
+    out = []
     for kind in RECORDS:
         if mine := {k: options.pop(k) for k in kind._fields if k in options}:
-            given = {k: v for k, v in mine.items() if v is not None}
-            found += [kind(**given)] if given else []
+            values = {k: v for k, v in mine.items() if v is not None}
+            out += [kind(**values)] if values else []
     if options:
         raise TypeError(f"no record has a field {', '.join(options)}")
-    return found
+    return out

@@ -26,7 +26,7 @@ from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
 from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
-from polymodal.experiment.fit import SEARCHES, known
+from polymodal.experiment.fit import SEARCHES, check_fusion
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.problem import Problem, state
 from polymodal.learners.base import Learner
@@ -52,8 +52,8 @@ class Taught(Rows):
     def batch(self, rows: Sequence[int]) -> Batch:
         """The batch of these rows, with what the teacher says of them."""
         inputs, targets = super().batch(rows)
-        said = self.logits[torch.as_tensor(rows)]
-        return Batch(inputs, {**targets, TEACHER: Masked(said, torch.ones(len(said), dtype=torch.bool))})
+        logits = self.logits[torch.as_tensor(rows)]
+        return Batch(inputs, {**targets, TEACHER: Masked(logits, torch.ones(len(logits), dtype=torch.bool))})
 
     def only(self, modalities: Sequence[str]) -> "Taught":
         """The same rows, with these modalities alone."""
@@ -99,27 +99,27 @@ def distill(
     Raises InputError for a model that writes text, columns that it does not read, and where nothing is left out.
     """
     budget = Budget.of(time_limit)
-    asked = _checked(Config.of(config, "distill", (Search, Training, Run)), weight, temperature, seed)
+    request = _check(Config.of(config, "distill", (Search, Training, Run)), weight, temperature, seed)
     teacher = model if isinstance(model, Model) else load(model, custom)
     seed = int(teacher.report.settings.get("seed", 0)) if seed is None else seed
-    lesson = _lesson(teacher, Table.read(table), keep, asked.search.size)
+    lesson = _lesson(teacher, Table.read(table), keep, request.search.size)
     folder = None if out is None else Path(out)
     if folder is not None:
-        runs.prepare(folder, asked.run)
-    prepared = prepare(lesson.problem, valid, asked.run, seed=seed, refit=False)
-    settings = Settings.for_rows(len(prepared.rows), **asked.training._asdict(), seed=seed)
-    plan = runs.plan(prepared, settings, asked.search, "", Colearning())
+        runs.prepare(folder, request.run)
+    prepared = prepare(lesson.problem, valid, request.run, seed=seed, refit=False)
+    settings = Settings.for_rows(len(prepared.rows), **request.training._asdict(), seed=seed)
+    plan = runs.plan(prepared, settings, request.search, "", Colearning())
     plan |= {"teacher": digest_of(teacher), "weight": weight, "temperature": temperature}
-    if folder is not None and (done := runs.remember(folder, plan, asked.run.resume)):
-        return done
-    students = _students(prepared, teacher, asked, settings, budget, folder, (weight, temperature))
-    report, learner = _report(prepared, lesson, students, asked.run)
+    if folder is not None and (model_before := runs.remember(folder, plan, request.run.resume)):
+        return model_before
+    students = _students(prepared, teacher, request, settings, budget, folder, (weight, temperature))
+    report, learner = _report(prepared, lesson, students, request.run)
     if test is not None:
-        report = report._replace(test=_test(prepared, lesson, students, report, Table.read(test), asked.run))
+        report = report._replace(test=_test(prepared, lesson, students, report, Table.read(test), request.run))
     report = report._replace(
-        settings={"fusion": asked.fusion, "preset": "", "size": asked.search.size, **settings._asdict()},
+        settings={"fusion": request.fusion, "preset": "", "size": request.search.size, **settings._asdict()},
         distillation={**(report.distillation or {}), "weight": weight, "temperature": temperature},
-        command=asked.run.command, plan=plan, seconds=budget.elapsed, peak_memory_mb=peak_memory_mb(),
+        command=request.run.command, plan=plan, seconds=budget.elapsed, peak_memory_mb=peak_memory_mb(),
     )  # fmt: skip
     out_model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
     if folder is not None:
@@ -128,15 +128,15 @@ def distill(
     return out_model
 
 
-def _checked(asked: Config, weight: float, temperature: float, seed: int | None) -> Config:
+def _check(request: Config, weight: float, temperature: float, seed: int | None) -> Config:
     """The config with a fusion. Raises InputError for what can't be asked for."""
     lessons.check(weight, temperature)
-    asked = asked._replace(search=asked.search._replace(fusion=asked.fusion or "gated"))
-    if asked.fusion in SEARCHES:
-        raise InputError(f"a student is one network: --fusion {asked.fusion} chooses among several; name one, gated")
-    known(asked.fusion)
-    asked.training.check(seed)
-    return asked
+    request = request._replace(search=request.search._replace(fusion=request.fusion or "gated"))
+    if request.fusion in SEARCHES:
+        raise InputError(f"a student is one network: --fusion {request.fusion} chooses among several; name one, gated")
+    check_fusion(request.fusion)
+    request.training.check(seed)
+    return request
 
 
 def _lesson(teacher: Model, table: Table, keep: Sequence[str], size: str) -> Lesson:
@@ -146,19 +146,19 @@ def _lesson(teacher: Model, table: Table, keep: Sequence[str], size: str) -> Les
         "a model that writes text can't teach another by its answers; distil one that predicts a label",
     )
     schema = teacher.preprocessor.schema
-    read = {m: c for m, (_, c) in schema.modalities().items() if m in teacher.modalities}
+    columns_of = {m: c for m, (_, c) in schema.modalities().items() if m in teacher.modalities}
     columns: list[str] = []
     for name in keep:
-        if name not in read and not any(name in c for c in read.values()):
-            there = list(dict.fromkeys([*read, *(c for cs in read.values() for c in cs)]))
+        if name not in columns_of and not any(name in c for c in columns_of.values()):
+            there = list(dict.fromkeys([*columns_of, *(c for cs in columns_of.values() for c in cs)]))
             raise InputError(f"--keep: the model {unknown('column', name, there)}")
-        columns += read.get(name, [name])
+        columns += columns_of.get(name, [name])
     if not columns:
-        raise InputError(f"what should the student read? Name columns with --keep, of {', '.join(read)}")
-    if all(c in columns for cs in read.values() for c in cs):
+        raise InputError(f"what should the student read? Name columns with --keep, of {', '.join(columns_of)}")
+    if all(c in columns for cs in columns_of.values() for c in cs):
         raise InputError(
             f"--keep {','.join(keep)} is all that the model reads, so there is nothing that it knows better; leave "
-            f"some of {', '.join(read)} out"
+            f"some of {', '.join(columns_of)} out"
         )
     target, group = schema.target, schema.group if schema.group in table.columns else None
     ignore = [c for c in table.columns if c not in (*columns, *target, group)]
@@ -168,8 +168,8 @@ def _lesson(teacher: Model, table: Table, keep: Sequence[str], size: str) -> Les
         columns=Columns(kinds=kinds),
     )  # fmt: skip
     problem = problem._replace(reason="the teacher's")
-    left = [m for m, cs in read.items() if not any(c in columns for c in cs)]
-    return Lesson(teacher, problem, left or [c for cs in read.values() for c in cs if c not in columns])
+    left = [m for m, cs in columns_of.items() if not any(c in columns for c in cs)]
+    return Lesson(teacher, problem, left or [c for cs in columns_of.values() for c in cs if c not in columns])
 
 
 class Students(NamedTuple):
@@ -184,19 +184,19 @@ class Students(NamedTuple):
 
 
 def _students(
-    prepared: Prepared, teacher: Model, asked: Config, settings: Settings, budget: Budget, folder: Path | None,
+    prepared: Prepared, teacher: Model, request: Config, settings: Settings, budget: Budget, folder: Path | None,
     how: tuple[float, float],
 ) -> Students:  # fmt: skip
     """Train both in equal shares of the time, on the same rows, epochs and seed."""
     place, modalities = folder and folder / "training", list(prepared.reading.encoders)
-    logits = _answers(teacher, prepared.table, asked.run)
-    join = asked.fusion if len(modalities) > 1 else "concat"
+    logits = _answers(teacher, prepared.table, request.run)
+    join = request.fusion if len(modalities) > 1 else "concat"
     half = budget.seconds(1 / 2)
     weight, temperature = how
     taught = prepared._replace(rows=Taught(prepared.rows, logits)).networks(
-        settings, place, asked.run.quiet, lambda x: Distilled(x, weight=weight, temperature=temperature)
+        settings, place, request.run.quiet, lambda x: Distilled(x, weight=weight, temperature=temperature)
     )
-    alone = prepared.networks(settings, place, asked.run.quiet)
+    alone = prepared.networks(settings, place, request.run.quiet)
     return Students(
         taught.train(Candidate(DISTILLED, join, modalities), half),
         alone.train(Candidate(ALONE, join, modalities), half),
@@ -260,22 +260,22 @@ def _test(prepared: Prepared, lesson: Lesson, students: Students, report: Report
     """All three on rows that nothing was chosen by."""
     rows, groups = prepared.reading.encode(table), lesson.problem.groups(table)
     outputs = [outputs_of(student_of(t), rows) for t in students]
-    found = [r._replace(output=x) for r, x in zip(students.results(), outputs, strict=True)]
-    found.append(_beside(lesson.teacher, table, run))
-    comparison = compare(prepared.problem.task, found, rows.target(range(len(rows))), groups)
+    results = [r._replace(output=x) for r, x in zip(students.results(), outputs, strict=True)]
+    results.append(_beside(lesson.teacher, table, run))
+    comparison = compare(prepared.problem.task, results, rows.target(range(len(rows))), groups)
     return TestScores(_scores(prepared, student_of(students.taught), report.calibration, rows, groups), comparison)
 
 
-def _notes(lesson: Lesson, kept: Sequence[str], held: Table, unlabelled: int) -> list[str]:
+def _notes(lesson: Lesson, reads: Sequence[str], held_table: Table, unlabelled: int) -> list[str]:
     """What a reader has to know; above all whether the teacher has seen labels of `held`, the validation rows."""
-    notes = [f"the teacher reads {', '.join(lesson.teacher.modalities)}, and the student {', '.join(kept)}"]
+    notes = [f"the teacher reads {', '.join(lesson.teacher.modalities)}, and the student {', '.join(reads)}"]
     if unlabelled:
         notes.append(f"{unlabelled:,} rows without a label were taught by the teacher alone")
     report = lesson.teacher.report
     plan = report.plan
     if plan.get("table") not in (None, digest(lesson.problem.table)):
         notes.append("the teacher was trained on another table: if that shares rows with these, its own score flatters")
-    elif "table" in plan and (report.refit or plan.get("validation rows") != digest(held)):
+    elif "table" in plan and (report.refit or plan.get("validation rows") != digest(held_table)):
         notes.append("the teacher has learned from labels of the validation rows, so its own score on them flatters")
     return notes
 

@@ -12,13 +12,13 @@ from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import compare
 from polymodal.evaluate.starved import starved
-from polymodal.experiment import pretraining, problem, runs
+from polymodal.experiment import pretraining, runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
 from polymodal.experiment.config import Config, Record, Training
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.pretraining import Pretrained
-from polymodal.experiment.problem import Problem
+from polymodal.experiment.problem import Problem, state
 from polymodal.experiment.search import PRESETS, Outcome, Preset
 from polymodal.experiment.search import search as find
 from polymodal.experiment.warm_start import Origin
@@ -61,31 +61,31 @@ def fit(
     Raises InputError for input that can't be used, saying what was seen and the way out.
     """
     budget = Budget.of(time_limit)
-    asked = _checked(Config.of(config, "fit"), preset, seed)
-    goal, origin = _problem(asked, table, target, group, ignore, task)
-    candidates = goal.objective.candidates(asked.fusion, goal.kinds, asked.search.baselines)
-    search = PRESETS[preset] if asked.fusion in SEARCHES and "search" in goal.objective.capabilities else None
+    request = _check(Config.of(config, "fit"), preset, seed)
+    problem, origin = _problem(request, table, target, group, ignore, task)
+    candidates = problem.objective.candidates(request.fusion, problem.kinds, request.search.baselines)
+    search = PRESETS[preset] if request.fusion in SEARCHES and "search" in problem.objective.capabilities else None
     folder = Path(out) if out is not None else None
     if folder is not None:
-        runs.prepare(folder, asked.run)
+        runs.prepare(folder, request.run)
     prepared = prepare(
-        goal, valid, asked.run, seed=seed, features=search is not None, networks=asked.fusion != FEATURES,
+        problem, valid, request.run, seed=seed, features=search is not None, networks=request.fusion != FEATURES,
         origin=origin, test=test,
     )  # fmt: skip
-    settings = _settings(prepared, asked.training, seed, 1 if search is None else search.longer)
-    plan = runs.plan(prepared, settings, asked.search, preset, asked.colearning)
-    if folder is not None and (done := runs.remember(folder, plan, asked.run.resume)):
+    settings = _settings(prepared, request.training, seed, 1 if search is None else search.longer)
+    plan = runs.plan(prepared, settings, request.search, preset, request.colearning)
+    if folder is not None and (done := runs.remember(folder, plan, request.run.resume)):
         return done
     if search is not None and time_limit is None:
         budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
-    trained = _train(prepared, asked, settings, budget, folder, candidates, search)
+    trained = _train(prepared, request, settings, budget, folder, candidates, search)
     report, learner = _report(prepared, trained, search is not None and search.refit)
     if test is not None:
-        tables = goal.rows(Table.read(test))
+        tables = problem.rows(Table.read(test))
         report = report._replace(test=_test(prepared, trained.outcome.trials, report, tables))
     report = report._replace(
-        settings={"fusion": asked.fusion, "preset": preset, "size": asked.search.size, **settings._asdict()},
-        command=asked.run.command, plan=plan, seconds=budget.elapsed, peak_memory_mb=peak_memory_mb(),
+        settings={"fusion": request.fusion, "preset": preset, "size": request.search.size, **settings._asdict()},
+        command=request.run.command, plan=plan, seconds=budget.elapsed, peak_memory_mb=peak_memory_mb(),
     )  # fmt: skip
     model = Model(prepared.reading.preprocessor.only(learner.reads), learner, report)
     if folder is not None and _is_main():
@@ -94,7 +94,7 @@ def fit(
     return model
 
 
-def known(fusion: str) -> None:
+def check_fusion(fusion: str) -> None:
     """Raises InputError for a name that is no fusion."""
     try:
         fusions.find(fusion)
@@ -102,33 +102,33 @@ def known(fusion: str) -> None:
         raise InputError(f"{e}; or {AUTO}, which tries both paths, or {FEATURES}, estimators on features") from None
 
 
-def _checked(asked: Config, preset: str, seed: int) -> Config:
+def _check(request: Config, preset: str, seed: int) -> Config:
     """The config with a fusion. Raises InputError for what can't be asked for, before any work is done."""
-    asked = asked._replace(search=asked.search._replace(fusion=asked.search.fusion or AUTO))
-    if asked.fusion not in SEARCHES:
-        known(asked.fusion)
+    request = request._replace(search=request.search._replace(fusion=request.search.fusion or AUTO))
+    if request.fusion not in SEARCHES:
+        check_fusion(request.fusion)
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; it is one of {', '.join(PRESETS)}")
-    asked.training.check(seed)
-    asked.colearning.check(asked.fusion, asked.training.modality_dropout)
-    return asked
+    request.training.check(seed)
+    request.colearning.check(request.fusion, request.training.modality_dropout)
+    return request
 
 
 def _problem(
-    asked: Config, table: Any, target: str | Sequence[str], group: str | None, ignore: Sequence[str],
+    request: Config, table: Any, target: str | Sequence[str], group: str | None, ignore: Sequence[str],
     task: str | Task | None,
 ) -> tuple[Problem, Origin | None]:  # fmt: skip
     """The problem, and the model that its networks begin with."""
-    state = partial(
-        problem.state, Table.read(table), target, group=group, ignore=ignore, task=task, size=asked.search.size,
-        columns=asked.columns, colearning=asked.colearning,
+    resolve = partial(
+        state, Table.read(table), target, group=group, ignore=ignore, task=task, size=request.search.size,
+        columns=request.columns, colearning=request.colearning,
     )  # fmt: skip
-    origin = Origin(asked.colearning.init_from) if asked.colearning.init_from is not None else None
-    goal = state(writing=asked.writing)
-    if origin is not None and (writing := origin.writing(asked.writing, goal)) is not asked.writing:
-        goal = state(writing=writing)
-    asked.colearning.check_modalities(list(goal.kinds))
-    return goal, origin
+    origin = Origin(request.colearning.init_from) if request.colearning.init_from is not None else None
+    problem = resolve(writing=request.writing)
+    if origin is not None and (writing := origin.writing(request.writing, problem)) is not request.writing:
+        problem = resolve(writing=writing)
+    request.colearning.check_modalities(list(problem.kinds))
+    return problem, origin
 
 
 def _settings(prepared: Prepared, training: Training, seed: int, longer: int) -> Settings:
@@ -150,19 +150,25 @@ class Trained(NamedTuple):
 
 
 def _train(
-    prepared: Prepared, asked: Config, settings: Settings, budget: Budget, folder: Path | None,
+    prepared: Prepared, request: Config, settings: Settings, budget: Budget, folder: Path | None,
     candidates: Sequence[Candidate], search: Preset | None,
 ) -> Trained:  # fmt: skip
     """Pretrain where asked for, then search, or train the candidates in equal shares of the time, or it would not be
     fair."""
-    place, run, helped = folder and folder / "training", asked.run, asked.colearning
-    networks = None if asked.fusion == FEATURES else prepared.networks(settings, place, run.quiet)
+    place, run, colearning = folder and folder / "training", request.run, request.colearning
+    networks = None if request.fusion == FEATURES else prepared.networks(settings, place, run.quiet)
     first = None
-    if helped.pretrain is not None and networks is not None:
+    if colearning.pretrain is not None and networks is not None:
         prep = prepared.reading.preprocessor.only(list(prepared.reading.encoders))
-        more = None if helped.unlabelled is None else pretraining.read(prep, helped.unlabelled, run)
+        more = None if colearning.unlabelled is None else pretraining.read(prep, colearning.unlabelled, run)
         first = pretraining.pretrain(
-            helped.pretrain, networks, asked.fusion, more, asked.training, settings.seed, budget.seconds(PRETRAINING)
+            colearning.pretrain,
+            networks,
+            request.fusion,
+            more,
+            request.training,
+            settings.seed,
+            budget.seconds(PRETRAINING),
         )
         networks.start = first.start
     if search is not None:
@@ -173,49 +179,49 @@ def _train(
         features = prepared.features(search.folds, settings.seed, place, run.quiet)
         outcome = find(
             search, prepared.validation, features, networks, Budget.of(budget.seconds()), given=prepared.given,
-            baselines=asked.search.baselines,
+            baselines=request.search.baselines,
         )  # fmt: skip
     else:
         assert networks is not None
         n = len(candidates)
         outcome = Outcome([networks.run(c, budget.part(1 / (n - i))) for i, c in enumerate(candidates)], [])
     more_parts = [] if networks is None else networks.warm_started.get(outcome.chosen.result.name, [])
-    options = {**helped._asdict(), "modality_dropout": settings.modality_dropout}
+    options = {**colearning._asdict(), "modality_dropout": settings.modality_dropout}
     return Trained(outcome, first, more_parts, options)
 
 
 def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, Learner]:
     """The chosen learner, and what there is to tell of it: scores beside those of all candidates on validation rows."""
-    goal, outcome, chosen = prepared.problem, trained.outcome, trained.outcome.chosen
+    problem, outcome, best = prepared.problem, trained.outcome, trained.outcome.chosen
     valid, warm, first = prepared.validation, prepared.warm_start, trained.pretrained
     results = outcome.results()
-    comparison = compare(goal.task, results, valid.target, valid.groups)
+    comparison = compare(problem.task, results, valid.target, valid.groups)
     alone = {
         t.modalities[0]: c.score.value
         for t, c in zip(outcome.trials[1:], comparison.candidates[1:], strict=True)
         if t.result.family == "single" and t.history
     }
     # before the validation rows are learned from, which would make it look surer than it is
-    views, before = prepared.reading.preprocessor.views, chosen.learner(False)
+    views, before = prepared.reading.preprocessor.views, best.learner(False)
     calibration = uncertainty.calibrate(before, prepared.valid, views, valid.groups)
     notes = [*([warm.describe(trained.warm_started)] if warm else []), *([first.describe()] if first else [])]
-    notes += [*outcome.notes, *goal.objective.notes(goal.table, goal.schema, before, prepared.rows)]
-    notes += [s] if (s := starved(chosen.history, goal.task.metric, alone)) else []
-    learner = chosen.learner(refit)
-    scorer = Scorer(prepared.reading.preprocessor.only(learner.reads), goal.task, calibration)
+    notes += [*outcome.notes, *problem.objective.notes(problem.table, problem.schema, before, prepared.rows)]
+    notes += [s] if (s := starved(best.history, problem.task.metric, alone)) else []
+    learner = best.learner(refit)
+    scorer = Scorer(prepared.reading.preprocessor.only(learner.reads), problem.task, calibration)
     origin = {"taken": list(warm.start.encoders), "more": trained.warm_started, "left": warm.left} if warm else None
     return Report(
         rows=prepared.counts,
-        task=goal.task.name,
-        reason=goal.reason,
+        task=problem.task.name,
+        reason=problem.reason,
         processes=_processes(),
         valid_given=prepared.given,
         notes=notes,
         refit=refit,
         comparison=comparison,
         calibration=calibration,
-        history=chosen.history,
-        writing=goal.objective.options(),
+        history=best.history,
+        writing=problem.objective.options(),
         colearning={**trained.colearning, "from": origin, "pretraining": first and first.report},
         bad=prepared.bad,
         valid=scorer.score(prepared.valid, scorer.calibrated(results[0].output), valid.groups).to_json(),
@@ -224,13 +230,13 @@ def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, 
 
 def _test(prepared: Prepared, trials: Sequence[Trial], report: Report, table: Table) -> TestScores:
     """The model, and what it is compared with, on rows that nothing was chosen by."""
-    goal = prepared.problem
-    rows, groups = prepared.reading.encode(table), goal.groups(table)
+    problem = prepared.problem
+    rows, groups = prepared.reading.encode(table), problem.groups(table)
     learners = [t.learner(report.refit) for t in trials]
     results = [t.result._replace(output=outputs_of(x, rows)) for t, x in zip(trials, learners, strict=True)]
-    scorer = Scorer(prepared.reading.preprocessor.only(learners[0].reads), goal.task, report.calibration)
+    scorer = Scorer(prepared.reading.preprocessor.only(learners[0].reads), problem.task, report.calibration)
     results[0] = results[0]._replace(output=scorer.calibrated(results[0].output))
-    comparison = compare(goal.task, results, rows.target(range(len(rows))), groups)
+    comparison = compare(problem.task, results, rows.target(range(len(rows))), groups)
     return TestScores(scorer.score(rows, results[0].output, groups).to_json(), comparison)
 
 

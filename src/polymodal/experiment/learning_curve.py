@@ -25,10 +25,10 @@ from polymodal.data.splits import own
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, difference, intervals
-from polymodal.experiment import problem, runs
+from polymodal.experiment import runs
 from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
-from polymodal.experiment.fit import SEARCHES, fit, known
-from polymodal.experiment.problem import Problem
+from polymodal.experiment.fit import SEARCHES, check_fusion, fit
+from polymodal.experiment.problem import Problem, state
 from polymodal.model import load
 from polymodal.objectives.colearning import Colearning
 from polymodal.output import Scores
@@ -118,69 +118,72 @@ def learning_curve(
     config: records as for `polymodal.fit`; the fusion is "gated" by default.
     Raises InputError for what can't be learned from, and for texts.
     """
-    asked = Config.of(config, "learning_curve", (Columns, Search, Training, Run, Colearning))
-    asked = asked._replace(search=asked.search._replace(fusion=asked.fusion or "gated", baselines=False))
-    helped = asked.colearning
-    fractions = _checked(fractions, asked)
-    asked.training.check(seed)
-    goal = problem.state(
-        table, target, group=group, ignore=ignore, task=task, size=asked.search.size, columns=asked.columns
+    request = Config.of(config, "learning_curve", (Columns, Search, Training, Run, Colearning))
+    request = request._replace(search=request.search._replace(fusion=request.fusion or "gated", baselines=False))
+    colearning = request.colearning
+    fractions = _check(fractions, request)
+    request.training.check(seed)
+    problem = state(
+        table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns
     )
-    goal.objective.require(
+    problem.objective.require(
         "compare", "a learning curve is of labels, and the target is texts; name another target column"
     )
-    train_at, valid_at = (list(range(goal.table.rows)), []) if valid is not None else goal.split(seed)
-    held = Table.read(valid) if valid is not None else goal.table.take(valid_at)
-    learn = goal.table.take(train_at)
-    goal = goal.fitted(learn)
-    order = nested(goal, learn, seed)
-    if helped.init_from is not None:
-        _check_unseen(helped.init_from, goal)
-    least = _least(goal, learn, held, order)
+    train_at, valid_at = (list(range(problem.table.rows)), []) if valid is not None else problem.split(seed)
+    held_table = Table.read(valid) if valid is not None else problem.table.take(valid_at)
+    learn = problem.table.take(train_at)
+    problem = problem.fitted(learn)
+    order = nested(problem, learn, seed)
+    if colearning.init_from is not None:
+        _check_unseen(colearning.init_from, problem)
+    least = _least(problem, learn, held_table, order)
     steps = sorted({max(least, math.ceil(round(f * len(order), 6))) for f in fractions})
-    arms = [PLAIN, HELPED] if helped != Colearning() else [PLAIN]
+    arms = [PLAIN, HELPED] if colearning != Colearning() else [PLAIN]
     store = _Store(
-        None if out is None else Path(out), asked.run,
+        None if out is None else Path(out), request.run,
         [
-            digest(learn), digest(held), *goal.schema.target, goal.schema.group, goal.task.name, asked.search,
-            {c.name: c.kind for c in goal.schema.columns.values()}, asked.columns, helped.key(), asked.training, seed,
+            digest(learn), digest(held_table), *problem.schema.target, problem.schema.group, problem.task.name,
+            {c.name: c.kind for c in problem.schema.columns.values()}, request.search, request.columns,
+            request.training, colearning.key(), seed,
         ],
     )  # fmt: skip
     limit = None if time_limit is None else time_limit / (len(steps) * len(arms))
     points: list[Point] = []
     for labels in steps:
-        part = _only(goal, learn, order[:labels])
-        found = {}
+        part = _only(problem, learn, order[:labels])
+        outputs = {}
         for arm in arms:
-            config_of_arm = asked._replace(colearning=helped if arm == HELPED else Colearning())
-            found[arm] = store.of(f"{arm}-{labels}", partial(_fit, goal, held, part, config_of_arm, seed, limit))
-        points.append(_point(goal, part, held, labels / len(order), labels, found))
-    return _curve(goal, held, helped, points, len(order))
+            config_of_arm = request._replace(colearning=colearning if arm == HELPED else Colearning())
+            outputs[arm] = store.of(
+                f"{arm}-{labels}", partial(_fit, problem, held_table, part, config_of_arm, seed, limit)
+            )
+        points.append(_point(problem, part, held_table, labels / len(order), labels, outputs))
+    return _curve(problem, held_table, colearning, points, len(order))
 
 
-def nested(goal: Problem, learn: Table, seed: int) -> list[int]:
+def nested(problem: Problem, learn: Table, seed: int) -> list[int]:
     """Labelled rows in an order whose every beginning has classes in proportion, each as early as can be.
 
     With groups, whole groups one after another, first those that bring classes which are not there yet.
     """
-    cells = goal.cells(learn)
+    cells = problem.cells(learn)
     rows = [i for i, c in enumerate(cells) if c is not None]
-    strata = goal.task.strata([cells[i] for i in rows]) or [""] * len(rows)
+    strata = problem.task.strata([cells[i] for i in rows]) or [""] * len(rows)
     names = [str(s) for s in strata]
     g = np.random.default_rng(seed)
-    groups = goal.groups(learn)
+    groups = problem.groups(learn)
     if groups is not None:
         of = own([groups[i] for i in rows])
         members: dict[str, list[int]] = {}
         for k, name in enumerate(of):
             members.setdefault(name, []).append(k)
-        left = [list(members)[i] for i in g.permutation(len(members))]
+        remaining = [list(members)[i] for i in g.permutation(len(members))]
         out: list[int] = []
-        seen: set[str] = set()
-        while left:
-            best = max(left, key=lambda name: len({names[k] for k in members[name]} - seen))
-            left.remove(best)
-            seen |= {names[k] for k in members[best]}
+        classes: set[str] = set()
+        while remaining:
+            best = max(remaining, key=lambda name: len({names[k] for k in members[name]} - classes))
+            remaining.remove(best)
+            classes |= {names[k] for k in members[best]}
             out += members[best]
         return [rows[k] for k in out]
     place = np.zeros(len(rows))
@@ -192,14 +195,14 @@ def nested(goal: Problem, learn: Table, seed: int) -> list[int]:
     return [rows[k] for k in np.argsort(place, kind="stable")]
 
 
-def _least(goal: Problem, learn: Table, held: Table, order: Sequence[int]) -> int:
+def _least(problem: Problem, learn: Table, held_table: Table, order: Sequence[int]) -> int:
     """How many labels, in this order, are needed to know each label of the validation rows; at least `FEWEST`."""
-    cells, asked = goal.cells(learn), goal.cells(held)
+    cells, wanted = problem.cells(learn), problem.cells(held_table)
 
     def enough(labels: int) -> bool:
         try:
-            task = copy.deepcopy(goal.task).fit([cells[i] for i in order[:labels]])
-            for cell in asked:
+            task = copy.deepcopy(problem.task).fit([cells[i] for i in order[:labels]])
+            for cell in wanted:
                 task.encode(cell)
         except InputError:  # too few to learn from, or a label that is unknown
             return False
@@ -209,7 +212,7 @@ def _least(goal: Problem, learn: Table, held: Table, order: Sequence[int]) -> in
     return first + bisect.bisect_left(range(first, len(order)), True, key=enough)
 
 
-def reached(points: Sequence[tuple[float, float]], goal: float) -> float | None:
+def reached(points: Sequence[tuple[float, float]], problem: float) -> float | None:
     """At which x a curve through these points (x, y), ascending in x, first has y >= goal, by linear interpolation.
 
     A point whose y is NaN is left out.
@@ -221,10 +224,10 @@ def reached(points: Sequence[tuple[float, float]], goal: float) -> float | None:
     for x, y in points:
         if math.isnan(y):
             continue
-        if y >= goal:
-            if before is None or y == goal:
+        if y >= problem:
+            if before is None or y == problem:
                 return x
-            return before[0] + (x - before[0]) * (goal - before[1]) / (y - before[1])
+            return before[0] + (x - before[0]) * (problem - before[1]) / (y - before[1])
         before = x, y
     return None
 
@@ -241,97 +244,103 @@ def drawn(curve: Curve) -> Plot:
     return plot.curves(title, lines, "labelled training rows", up, ticks=[(n, f"{n:,}") for n in labels], log=True)
 
 
-def _checked(fractions: Sequence[float], asked: Config) -> list[float]:
+def _check(fractions: Sequence[float], request: Config) -> list[float]:
     """The fractions, ascending, all of the labels among them."""
     if not fractions or any(not 0 < f <= 1 for f in fractions):
         raise InputError(
             f"--fractions can't be {', '.join(map(str, fractions)) or 'nothing'}; each lies above 0, and at 1 most"
         )
-    if asked.fusion in SEARCHES:
+    if request.fusion in SEARCHES:
         raise InputError(
-            f"a learning curve is of one network: --fusion {asked.fusion} chooses among several; name one, gated"
+            f"a learning curve is of one network: --fusion {request.fusion} chooses among several; name one, gated"
         )
-    known(asked.fusion)
-    asked.colearning.check(asked.fusion, asked.training.modality_dropout)
+    check_fusion(request.fusion)
+    request.colearning.check(request.fusion, request.training.modality_dropout)
     return sorted({*fractions, 1.0})
 
 
-def _check_unseen(origin: str, goal: Problem) -> None:
+def _check_unseen(origin: str, problem: Problem) -> None:
     plan = load(Path(origin)).report.plan
-    if plan.get("target") == goal.schema.target and plan.get("table") == digest(goal.table):
+    if plan.get("target") == problem.schema.target and plan.get("table") == digest(problem.table):
         raise InputError(
-            f"--init-from {origin}: that model has seen all labels of {goal.table.name}, so it would not show what few "
-            "labels give; name a model of another table or another target"
+            f"--init-from {origin}: that model has seen all labels of {problem.table.name}, so it would not show what "
+            "few labels give; name a model of another table or another target"
         )
 
 
-def _only(goal: Problem, learn: Table, rows: Sequence[int]) -> Table:
+def _only(problem: Problem, learn: Table, rows: Sequence[int]) -> Table:
     """The training rows, all but these without their label."""
     keep = set(rows)
-    blank = {t: [c if i in keep else None for i, c in enumerate(learn.cells(t))] for t in goal.schema.target}
+    blank = {t: [c if i in keep else None for i, c in enumerate(learn.cells(t))] for t in problem.schema.target}
     return learn.replaced(blank)
 
 
-def _fit(goal: Problem, held: Table, part: Table, asked: Config, seed: int, limit: float | None) -> Tensor:
+def _fit(problem: Problem, held_table: Table, part: Table, request: Config, seed: int, limit: float | None) -> Tensor:
     """(N, outputs) logits on the validation rows of a model of these training rows."""
-    columns = goal.schema.columns.values()
-    read = {c for _, names in goal.schema.modalities().values() for c in names}
-    kinds = {c.name: c.kind for c in columns if c.name in read}
+    columns = problem.schema.columns.values()
+    columns_of = {c for _, names in problem.schema.modalities().values() for c in names}
+    kinds = {c.name: c.kind for c in columns if c.name in columns_of}
     model = fit(
-        part, goal.schema.target, valid=held, group=goal.schema.group, task=copy.deepcopy(goal.task), time_limit=limit,
-        ignore=[c.name for c in columns if c.kind in ("ignored", "id")], seed=seed,
+        part, problem.schema.target, valid=held_table, group=problem.schema.group, task=copy.deepcopy(problem.task),
+        time_limit=limit, ignore=[c.name for c in columns if c.kind in ("ignored", "id")], seed=seed,
         config=[
-            asked.columns._replace(kinds=kinds), asked.search, asked.training, asked.colearning,
-            Run(cache=asked.run.cache, quiet=asked.run.quiet),
+            request.columns._replace(kinds=kinds), request.search, request.training, request.colearning,
+            Run(cache=request.run.cache, quiet=request.run.quiet),
         ],
     )  # fmt: skip
-    return model.logits(model.preprocessor.encode(held, None, cache=asked.run.cache_folder, quiet=True))
+    return model.logits(model.preprocessor.encode(held_table, None, cache=request.run.cache_folder, quiet=True))
 
 
-def _point(goal: Problem, part: Table, held: Table, fraction: float, labels: int, found: dict[str, Tensor]) -> Point:
+def _point(
+    problem: Problem, part: Table, held_table: Table, fraction: float, labels: int, outputs: dict[str, Tensor]
+) -> Point:
     """The scores of one fraction, by a task that was fitted as that of its models: the scale of numbers is in it."""
-    task, metric = copy.deepcopy(goal.task).fit(goal.cells(part)), goal.task.metric
-    target, groups = _target(task, goal, held), goal.groups(held)
-    score = intervals(task, Scores(found[PLAIN]), target, groups)[metric.name]
-    if HELPED not in found:
+    task, metric = copy.deepcopy(problem.task).fit(problem.cells(part)), problem.task.metric
+    target, groups = _target(task, problem, held_table), problem.groups(held_table)
+    score = intervals(task, Scores(outputs[PLAIN]), target, groups)[metric.name]
+    if HELPED not in outputs:
         return Point(fraction, labels, score, None, None)
-    other = intervals(task, Scores(found[HELPED]), target, groups)[metric.name]
-    gain = difference(task, Scores(found[HELPED]), Scores(found[PLAIN]), target, metric.name, groups)
+    other = intervals(task, Scores(outputs[HELPED]), target, groups)[metric.name]
+    gain = difference(task, Scores(outputs[HELPED]), Scores(outputs[PLAIN]), target, metric.name, groups)
     gain = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     return Point(fraction, labels, score, other, gain)
 
 
-def _target(task: Task, goal: Problem, held: Table) -> Masked:
-    return task.collate([task.encode(c) for c in goal.cells(held)])
+def _target(task: Task, problem: Problem, held_table: Table) -> Masked:
+    return task.collate([task.encode(c) for c in problem.cells(held_table)])
 
 
-def _curve(goal: Problem, held: Table, helped: Colearning, points: list[Point], labels: int) -> Curve:
-    metric = goal.task.metric
+def _curve(problem: Problem, held_table: Table, colearning: Colearning, points: list[Point], labels: int) -> Curve:
+    metric = problem.task.metric
     sign = 1 if metric.higher else -1
-    count = int(_target(goal.task, goal, held).present().sum())
+    count = int(_target(problem.task, problem, held_table).present().sum())
     start = " and ".join(
-        [f"pretraining ({helped.pretrain})"] * (helped.pretrain is not None)
-        + [f"beginning with {helped.init_from}"] * (helped.init_from is not None)
+        [f"pretraining ({colearning.pretrain})"] * (colearning.pretrain is not None)
+        + [f"beginning with {colearning.init_from}"] * (colearning.init_from is not None)
     )
     whole = points[-1].plain.value
-    if not start and helped != Colearning():
-        start = ", ".join(helped.options())
+    if not start and colearning != Colearning():
+        start = ", ".join(colearning.options())
     if not start:
-        said = f"{metric.name} is {whole:.3f} with all {labels:,} labels; --pretrain or --init-from show what they save"
-        return Curve(metric.name, metric.higher, labels, count, None, points, None, said)
+        sentence = (
+            f"{metric.name} is {whole:.3f} with all {labels:,} labels; --pretrain or --init-from show what they save"
+        )
+        return Curve(metric.name, metric.higher, labels, count, None, points, None, sentence)
     at = reached([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
     if at is None:
-        said = f"{start} saves none: with no fraction of the labels does it reach {metric.name} {whole:.3f}, which all"
+        sentence = (
+            f"{start} saves none: with no fraction of the labels does it reach {metric.name} {whole:.3f}, which all"
+        )
         return Curve(
-            metric.name, metric.higher, labels, count, start, points, None, f"{said} {labels:,} give without it"
+            metric.name, metric.higher, labels, count, start, points, None, f"{sentence} {labels:,} give without it"
         )
     saved = 1 - at / labels
     first = " or fewer" if at == points[0].labels else ""
-    said = (
+    sentence = (
         f"{start} reaches {metric.name} {whole:.3f}, which all {labels:,} labels give without it, with "
         f"{at:,.0f}{first}: it saves {saved:.0%} of the labels, give or take what the intervals show"
     )
-    return Curve(metric.name, metric.higher, labels, count, start, points, saved, said)
+    return Curve(metric.name, metric.higher, labels, count, start, points, saved, sentence)
 
 
 class _Store:

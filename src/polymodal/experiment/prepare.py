@@ -94,15 +94,15 @@ def prepare(
     if origin is not None:
         problem, warm_start = origin.begin(problem, table, held_table)
     reading = problem.read(
-        train_at, features=features, networks=networks, taken=warm_start and warm_start.parts,
+        train_at, features=features, networks=networks, warm_parts=warm_start and warm_start.parts,
         cache=run.cache_folder, quiet=run.quiet,
     )  # fmt: skip
     if not run.allow_overlap:
         others = {"validation": valid, "test": test}
         tables = {k: Table.read(v) for k, v in others.items() if v is not None}
         problem.objective.check_tables(table, tables, problem.schema)
-    held = reading.encode(held_table) if given else reading.rows.take(valid_at)
-    if not held.labelled().any():
+    held_rows = reading.encode(held_table) if given else reading.rows.take(valid_at)
+    if not held_rows.labelled().any():
         names = ", ".join(problem.schema.target)
         raise InputError(f"no validation row has a label in {names!r}; give other rows with --valid")
-    return Prepared(problem, table, held_table, reading, reading.rows.take(train_at), held, given, warm_start)
+    return Prepared(problem, table, held_table, reading, reading.rows.take(train_at), held_rows, given, warm_start)

@@ -87,8 +87,8 @@ class Problem(NamedTuple):
         """Raises InputError for an encoder that has seen the labels of this table's rows."""
         report = json.loads((Path(model_parted(name)[0]) / "model.json").read_text(encoding="utf-8"))["report"]
         plan = report.get("plan", {})
-        seen = (plan.get("table"), plan.get("validation rows"))
-        if digest(self.table) in seen and plan.get("target") == self.schema.target:
+        digests = (plan.get("table"), plan.get("validation rows"))
+        if digest(self.table) in digests and plan.get("target") == self.schema.target:
             raise InputError(
                 f"--encoder {modality}={name}: that model was trained on {self.table.name} for the same target, so its "
                 "encoder has seen all labels, and no score on these rows would mean anything; train it on other rows"
@@ -100,15 +100,15 @@ class Problem(NamedTuple):
         *,
         features: bool,
         networks: bool = True,
-        taken: Parts | None = None,
+        warm_parts: Parts | None = None,
         cache: Path | None = None,
         quiet: bool = True,
     ) -> "Reading":
         """Encode the table, by codecs that are fitted on its training rows. features: also as classical features.
 
-        taken: by modality, a codec that is fitted already, and its encoder's class, in place of what would be chosen.
+        warm_parts: by modality, a codec that is fitted already, and its encoder's class, in place of the usual ones.
         """
-        parts = self.parts() | (taken or {})
+        parts = self.parts() | (warm_parts or {})
         codecs: dict[str, Codec] = {m: codec for m, (codec, _) in parts.items()}
         views = {m: m for m in codecs}
         if features:
@@ -118,7 +118,7 @@ class Problem(NamedTuple):
                     codecs[view], views[view] = Features(MODALITIES[kind].extractors[name]()), m
                 if not networks and not codecs[m].for_estimators:
                     del codecs[m]
-        fresh = {v: c for v, c in codecs.items() if v not in (taken or {})}
+        fresh = {v: c for v, c in codecs.items() if v not in (warm_parts or {})}
         Preprocessor(self.schema, fresh, views).fit(self.table.take(train), self.size, quiet)
         prep = Preprocessor(self.schema, codecs, views)
         encode = partial(prep.encode, task=self.task, cache=cache, need_target=True, quiet=quiet)
@@ -159,22 +159,24 @@ def state(
     schema = Schema.infer(table, target, group, columns.kinds, ignore)
     schema.check(table.name)
     _check_rows(table)
-    found = objectives.resolve(table, schema, task, writing, colearning or Colearning())
-    _check_encoders(found.schema, columns.encoders, columns.finetune)
-    return Problem(found.table, found.schema, found.objective, found.reason, found.objective.size(size), columns)
+    resolved = objectives.resolve(table, schema, task, writing, colearning or Colearning())
+    _check_encoders(resolved.schema, columns.encoders, columns.finetune)
+    return Problem(
+        resolved.table, resolved.schema, resolved.objective, resolved.reason, resolved.objective.size(size), columns
+    )
 
 
-def _unique(name: str, taken: Mapping[str, Any]) -> str:
-    while name in taken:
+def _unique(name: str, names: Mapping[str, Any]) -> str:
+    while name in names:
         name += "_"
     return name
 
 
 def _check_encoders(schema: Schema, encoders: Mapping[str, str], finetune: Sequence[str]) -> None:
-    found = schema.modalities()
+    modalities = schema.modalities()
     for name in [*encoders, *finetune]:
-        if name not in found:
-            raise InputError(f"no modality {name!r} to choose an encoder for; there are: {', '.join(found)}")
+        if name not in modalities:
+            raise InputError(f"no modality {name!r} to choose an encoder for; there are: {', '.join(modalities)}")
     for name in finetune:
         if name not in encoders:
             raise InputError(
@@ -201,13 +203,13 @@ def _split(problem: Problem, seed: int) -> tuple[list[int], list[int]]:
             "training needs at least 4"
         )
     groups = problem.objective.groups(table, schema)
-    _, held = holdout(
+    _, held_out = holdout(
         len(labelled),
         stratify=problem.task.strata([cells[i] for i in labelled]),
         groups=[groups[i] for i in labelled] if groups else None,
         seed=seed,
     )
-    valid = {labelled[i] for i in held}
+    valid = {labelled[i] for i in held_out}
     return [i for i in range(table.rows) if i not in valid], sorted(valid)
 
 
@@ -217,15 +219,15 @@ def _keep_rare_labels(problem: Problem, train: list[int], valid: list[int]) -> t
     cells = problem.cells(table)
     groups = problem.groups(table) or [None] * table.rows
     task = problem.fitted(table.take(train)).task
-    moved = set()
+    rare = set()
     for i in valid:
         try:
             task.encode(cells[i])
         except InputError:
-            moved |= {i} if groups[i] is None else {j for j in valid if groups[j] == groups[i]}
-    if len(moved) == len(valid):
+            rare |= {i} if groups[i] is None else {j for j in valid if groups[j] == groups[i]}
+    if len(rare) == len(valid):
         raise InputError(
             f"no rows can be held out of {table.name}: each candidate has a label that no other row has; give rows to "
             "validate on with --valid"
         )
-    return sorted([*train, *moved]), [i for i in valid if i not in moved]
+    return sorted([*train, *rare]), [i for i in valid if i not in rare]

@@ -44,31 +44,31 @@ def standing(run: Run) -> Board:
     def paired(a: str, b: str) -> Paired:
         return paired_bootstrap(task, [*map(Scores, answers[a])], [*map(Scores, answers[b])], target, metric.name, of)
 
-    tested = sum(len(f.test) for f in run.folds)
+    n_tested = sum(len(f.test) for f in run.folds)
     # networks are fitted on the part of the training rows that does not choose their epoch
-    share = tested / (tested + (1 - INNER) * sum(len(f.train) for f in run.folds))
+    share = n_tested / (n_tested + (1 - INNER) * sum(len(f.train) for f in run.folds))
     more: dict[str, Any] = {"left_out": {name: len(p) for name, p in run.parts.items() if len(p) < n}}
     if of is not None:
         more |= {"paired": paired, "method": "bootstrap over groups", "groups": len(set(own(of)))}
     out = board(metric.name, metric.higher, entries, share, len(rows), **more)
     if rare := _rare(run, cells):
         out = out._replace(verdict=f"{out.verdict} {rare}")
-    fused = next((e for e in out.entries if e.fused), None)
-    if fused is None:
+    best_fused = next((e for e in out.entries if e.fused), None)
+    if best_fused is None:
         return out
     alone = {e.modalities[0]: torch.stack(answers[e.name]).mean(0) for e in reversed(out.entries) if not e.fused}
     if set(alone) == set(run.problem.schema.modalities()):  # with one missing, the others would get its part
-        together = torch.stack(answers[fused.name]).mean(0)
+        together = torch.stack(answers[best_fused.name]).mean(0)
         out = out._replace(information=information(task, target, alone, together, of))
-    learner, test, views = run.again(whole[fused.name][0])
+    learner, test, views = run.again(whole[best_fused.name][0])
     modalities = list(dict.fromkeys(views[v] for v in learner.reads))
     if len(modalities) < 2:
         return out
-    chosen = np.random.default_rng(0).permutation(len(test))[:SAMPLE].tolist()
-    projection = emap(mixed(learner, test.take(chosen), views), len(chosen), modalities, SAMPLE)
-    at = torch.tensor([place[run.folds[0].test[chosen[r]]] for r in projection.rows])
+    sample = np.random.default_rng(0).permutation(len(test))[:SAMPLE].tolist()
+    projection = emap(mixed(learner, test.take(sample), views), len(sample), modalities, SAMPLE)
+    at = torch.tensor([place[run.folds[0].test[sample[r]]] for r in projection.rows])
     those = None if of is None else [of[i] for i in at.tolist()]
-    return out._replace(emap=needed(fused.name, task, projection, target.take(at), those))
+    return out._replace(emap=needed(best_fused.name, task, projection, target.take(at), those))
 
 
 def _rare(run: Run, cells: Sequence[Any]) -> str:
@@ -76,8 +76,8 @@ def _rare(run: Run, cells: Sequence[Any]) -> str:
     strata = run.problem.task.strata(cells) or []
     k = run.settings["folds"]
     few = {label: n for label, n in Counter(s for s in strata if s is not None).items() if n < k}
-    named = ", ".join(f"{label} ({n})" for label, n in list(few.items())[:5]) + (" ..." if len(few) > 5 else "")
-    return f"Labels with fewer rows than there are folds are tested in some of them only: {named}." if few else ""
+    examples = ", ".join(f"{label} ({n})" for label, n in list(few.items())[:5]) + (" ..." if len(few) > 5 else "")
+    return f"Labels with fewer rows than there are folds are tested in some of them only: {examples}." if few else ""
 
 
 def mixed(learner: Learner, rows: Rows, views: Mapping[str, str]) -> Callable[[Mapping[str, Sequence[int]]], Tensor]:
@@ -109,7 +109,7 @@ def _entry(run: Run, name: str, parts: Mapping[int, Part], target: Masked, place
         truth = target.take(torch.tensor([place[row] for row in fold.test]))
         value = task.scores(Scores(parts[i].logits), truth, np.ones((1, len(fold.test))))[task.metric.name][0]
         scores[fold.repeat].append(float(value))
-    cut = sum(not p.finished for p in parts.values())
+    unfinished_folds = sum(not p.finished for p in parts.values())
     peaks = [p.memory_mb for p in parts.values() if p.memory_mb is not None]
     return Entry(
         name,
@@ -120,5 +120,5 @@ def _entry(run: Run, name: str, parts: Mapping[int, Part], target: Masked, place
         first.parameters or None,
         sum(p.seconds for p in parts.values()) / len(parts),
         max(peaks) if peaks else None,
-        f"the time limit ended its training in {cut} of {len(parts)} folds" if cut else "",
+        f"the time limit ended its training in {unfinished_folds} of {len(parts)} folds" if unfinished_folds else "",
     )

@@ -20,11 +20,11 @@ SHORT = 24  # characters of a value that an error shows: digests are longer
 
 def prepare(folder: Path, run: Run) -> None:
     """Make room for a run. Raises InputError rather than write over anything unasked."""
-    finished, unfinished = (folder / "manifest.json").exists(), any(folder.glob("training/*.safetensors"))
+    has_model, has_checkpoint = (folder / "manifest.json").exists(), any(folder.glob("training/*.safetensors"))
     check_place(folder)
-    if (finished or unfinished) and not run.resume:
+    if (has_model or has_checkpoint) and not run.resume:
         if not run.overwrite:
-            what = "a model" if finished else "an unfinished run"
+            what = "a model" if has_model else "an unfinished run"
             raise InputError(
                 f"{folder} holds {what}; add --resume to go on with it, --overwrite to begin anew, or name another "
                 "folder with --out"
@@ -65,12 +65,12 @@ def remember(folder: Path, plan: Mapping[str, Any], resume: bool) -> Model | Non
     """Write the plan beside the checkpoints; to resume, see that it is the same; return what is finished already."""
     path = folder / "training" / "plan.json"
     if resume and (path.exists() or (folder / "manifest.json").exists()):
-        done = None if path.exists() else load(folder)
-        before = read_plan(path) if done is None else done.report.plan
+        model = None if path.exists() else load(folder)
+        before = read_plan(path) if model is None else model.report.plan
         if not before:
             raise InputError(f"the plan of the model in {folder} can't be read; begin anew with --overwrite")
         refuse_changes(f"the run in {folder}", before, plan)
-        return done
+        return model
     write_plan(path, plan, folder)
     return None
 
@@ -94,13 +94,13 @@ def write_plan(path: Path, plan: Mapping[str, Any], folder: Path) -> None:
 
 def refuse_changes(what: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
     """Raises InputError where a plan differs from the one before, naming in what, and short values as they were."""
-    changed = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
-    if changed:
-        was = {k: repr(before.get(k)) for k in changed}
-        named = ", ".join(k if len(was[k]) > SHORT else f"{k} (it was {was[k]})" for k in changed)
+    differences = [k for k in plan if before.get(k) != json.loads(json.dumps(plan[k]))]
+    if differences:
+        was = {k: repr(before.get(k)) for k in differences}
+        examples = ", ".join(k if len(was[k]) > SHORT else f"{k} (it was {was[k]})" for k in differences)
         raise InputError(
-            f"{what} can't be resumed: {named} changed since it began; give the same input and options, or begin anew "
-            "with --overwrite"
+            f"{what} can't be resumed: {examples} changed since it began; give the same input and options, or begin "
+            "anew with --overwrite"
         )
 
 

@@ -118,28 +118,28 @@ def search(
         whole = features.grow(preset.kinds, budget.part(FEATURES if networks is not None else 1.0))
         if given:
             features.check(valid.groups)
-        found = features.trials()
-        trials += found
-        notes += _of_features(features, found, valid, whole)
+        candidates = features.trials()
+        trials += candidates
+        notes += _of_features(features, candidates, valid, whole)
     if networks is not None:
         trials += _of_networks(networks, preset.fusions, valid, budget, baselines, bool(trials), notes)
     average = _average(trials, valid)
     if average is not None:
         trials.append(average)
-    chosen, why = _choose(trials, valid, preset.simple)
-    return Outcome([chosen, *(t for t in trials if t is not chosen)], [*notes, why], searched=True)
+    best, why = _choose(trials, valid, preset.simple)
+    return Outcome([best, *(t for t in trials if t is not best)], [*notes, why], searched=True)
 
 
-def _of_features(features: FeaturePath, found: Sequence[Trial], valid: ValidationSet, whole: bool) -> list[str]:
+def _of_features(features: FeaturePath, trials: Sequence[Trial], valid: ValidationSet, whole: bool) -> list[str]:
     n = len(features.library.answers)
     notes = [f"features: {n} estimators, cross-validated in {features.seconds:.0f} s"]
     if not whole:
         notes[0] += "; time ran out before all were tried"
-    if found:
-        notes[0] += ": " + ", ".join(valid.describe(t) for t in found)
-    if dropped := features.library.dropped():
-        named = ", ".join(f"{n:,} of {view}" for view, n in dropped.items())
-        notes.append(f"constant or doubled features, left out: {named}")
+    if trials:
+        notes[0] += ": " + ", ".join(valid.describe(t) for t in trials)
+    if left_out := features.library.dropped():
+        examples = ", ".join(f"{n:,} of {view}" for view, n in left_out.items())
+        notes.append(f"constant or doubled features, left out: {examples}")
     return notes + ([features.warning] if features.warning else [])
 
 
@@ -154,10 +154,10 @@ def _of_networks(
         return []
     if len(every) == 1:
         return [networks.train(Candidate(f"{every[0]} alone", "concat", every), budget.seconds())]
-    started = list(fusions)[: max(1, int(min(budget.left, LEAST * len(fusions)) / LEAST))]
-    if len(started) < len(fusions):
-        notes.append(f"networks: no time for {', '.join(fusions[len(started) :])}")
-    fusions = started
+    affordable = list(fusions)[: max(1, int(min(budget.left, LEAST * len(fusions)) / LEAST))]
+    if len(affordable) < len(fusions):
+        notes.append(f"networks: no time for {', '.join(fusions[len(affordable) :])}")
+    fusions = affordable
     fraction = halving_share(len(fusions), len(every) + 1) if baselines else 1.0
     finalists = halve(networks, fusions, valid, budget.part(fraction), notes)
     if not baselines:
@@ -200,7 +200,7 @@ def halve(
     alive, steps = list(fusions), _steps(len(fusions))
     every = list(networks.encoders)
     best: dict[str, Trial] = {}
-    spent = dict.fromkeys(fusions, 0.0)
+    seconds = dict.fromkeys(fusions, 0.0)
     for step in range(steps):
         going = [f for f in alive if step == 0 or not best[f].finished]
         fraction = 1 / (steps - step) / max(1, len(going))
@@ -209,11 +209,11 @@ def halve(
         each = budget.seconds(fraction)
         for f in going:
             trial = networks.train(Candidate(f, f, every), each, step)
-            spent[f] += trial.result.seconds
+            seconds[f] += trial.result.seconds
             if f not in best or valid.quality(trial) > valid.quality(best[f]):
-                best[f] = trial._replace(result=trial.result._replace(seconds=spent[f]))
+                best[f] = trial._replace(result=trial.result._replace(seconds=seconds[f]))
             else:
-                cost = best[f].result._replace(seconds=spent[f])
+                cost = best[f].result._replace(seconds=seconds[f])
                 best[f] = best[f]._replace(finished=trial.finished, result=cost)
         if going:
             notes.append(f"networks, step {step + 1}: " + ", ".join(valid.describe(best[f]) for f in alive))
@@ -229,31 +229,31 @@ def _average(trials: Sequence[Trial], valid: ValidationSet) -> Trial | None:
     weights = kept(dict(enumerate(select(valid.task, answers, valid.target))))
     if len(weights) < 2:
         return None
-    made = {trials[i].result.name: trials[i] for i in weights}
+    members = {trials[i].result.name: trials[i] for i in weights}
     shares = {trials[i].result.name: w for i, w in weights.items()}
 
     def learner(refit: bool) -> Learner:
-        return Ensemble({name: t.learner(refit) for name, t in made.items()}, shares, valid.task).eval()
+        return Ensemble({name: t.learner(refit) for name, t in members.items()}, shares, valid.task).eval()
 
-    seconds = sum(t.result.seconds for t in made.values())
-    parameters = sum(t.result.parameters for t in made.values())
-    modalities = list(dict.fromkeys(m for t in made.values() for m in t.modalities))
-    judged = Scores(_outcome(answers, valid))
-    result = Result("ensemble", "ensemble", judged, parameters, 0, seconds)
-    return Trial(result, judged, modalities, learner, [])
+    seconds = sum(t.result.seconds for t in members.values())
+    parameters = sum(t.result.parameters for t in members.values())
+    modalities = list(dict.fromkeys(m for t in members.values() for m in t.modalities))
+    output = Scores(_outcome(answers, valid))
+    result = Result("ensemble", "ensemble", output, parameters, 0, seconds)
+    return Trial(result, output, modalities, learner, [])
 
 
 def _outcome(answers: Sequence[Tensor], valid: ValidationSet) -> Tensor:
     """(N, outputs) logits of averages, each part's by weights that the other parts chose."""
     n = len(answers[0])
-    stacked = torch.stack(list(answers), dim=1)
+    logits = torch.stack(list(answers), dim=1)
     out = torch.zeros_like(answers[0])
-    for by, held in folds_of(n, 5, valid.groups):
+    for by, others in folds_of(n, 5, valid.groups):
         rows = torch.tensor(by)
         if not valid.target.present()[rows].any():
             rows = torch.arange(n)
         weights = select(valid.task, [a[rows] for a in answers], valid.target.take(rows))
-        out[held] = blend(stacked[held], torch.tensor(weights), None, valid.task.link)
+        out[others] = blend(logits[others], torch.tensor(weights), None, valid.task.link)
     return out
 
 

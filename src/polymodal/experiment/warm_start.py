@@ -31,8 +31,8 @@ class WarmStart(NamedTuple):
 
     def describe(self, more: Sequence[str]) -> str:
         """One sentence for a person: what was begun with, and what not. more: parts beside the encoders."""
-        left = "".join(f"; not {m} ({why})" for m, why in self.left.items())
-        return f"begun with {self.folder}: {', '.join([*self.start.encoders, *more]) or 'nothing'}{left}"
+        exceptions = "".join(f"; not {m} ({why})" for m, why in self.left.items())
+        return f"begun with {self.folder}: {', '.join([*self.start.encoders, *more]) or 'nothing'}{exceptions}"
 
 
 class Origin:
@@ -49,37 +49,37 @@ class Origin:
     def writing(self, writing: Writing | None, problem: Problem) -> Writing | None:
         """How text is to be written: by the other model's decoder, where none is asked for."""
         before = self.model.report.writing
-        asked = writing is not None and writing.decoder is not None
-        if "decode" not in problem.objective.capabilities or not before or asked:
+        is_chosen = writing is not None and writing.decoder is not None
+        if "decode" not in problem.objective.capabilities or not before or is_chosen:
             return writing
         decoder = str(before["decoder"])
         if pretrained(decoder) and not Path(decoder).exists():  # its copy is in the model folder
             return writing
         return (writing or Writing())._replace(decoder=decoder)
 
-    def begin(self, problem: Problem, learn: Table, held: Table) -> tuple[Problem, WarmStart]:
+    def begin(self, problem: Problem, learn: Table, held_table: Table) -> tuple[Problem, WarmStart]:
         """A problem that is fitted on the training rows `learn`, with what the model knows of targets (its
         vocabulary), and what its learners begin with.
 
         Raises InputError where there is nothing, or the model has learned from labels of the validation rows `held`.
         """
-        self._check_unseen(problem.table, held, problem.schema)
+        self._check_unseen(problem.table, held_table, problem.schema)
         objective = problem.objective.adopt(self.model.task, problem.cells(learn))
         return problem._replace(objective=objective), self._taken(problem)
 
     def _taken(self, problem: Problem) -> WarmStart:
         """What the modalities of this problem take over. Raises InputError where nothing is common to both."""
-        asked = problem.parts() if problem.columns.encoders else {}
+        requested = problem.parts() if problem.columns.encoders else {}
         parts: Parts = {}
         encoders: dict[str, Encoder] = {}
-        left: dict[str, str] = {}
+        exceptions: dict[str, str] = {}
         for m in problem.schema.modalities():
             if why := self._differs(m, problem):
-                left[m] = why
+                exceptions[m] = why
                 continue
-            codec, encoder = self._part(m, asked.get(m) if m in problem.columns.encoders else None)
+            codec, encoder = self._part(m, requested.get(m) if m in problem.columns.encoders else None)
             if encoder is None:
-                left[m] = "another encoder is asked for with --encoder"
+                exceptions[m] = "another encoder is asked for with --encoder"
                 continue
             encoders[m] = encoder
             if codec is not None:
@@ -87,9 +87,9 @@ class Origin:
                 parts[m] = codec, type(encoder)
         whole = not self.start.encoders and set(self.model.modalities) & set(problem.schema.modalities())
         if not encoders and not whole:  # a whole pretrained network that writes has no encoder of its own
-            reasons = "; ".join(f"{m}: {why}" for m, why in left.items())
+            reasons = "; ".join(f"{m}: {why}" for m, why in exceptions.items())
             raise InputError(f"--init-from {self.folder} has nothing for this table to begin with. {reasons}")
-        return WarmStart(self.folder, self.start._replace(encoders=encoders), parts, left)
+        return WarmStart(self.folder, self.start._replace(encoders=encoders), parts, exceptions)
 
     def _check_unseen(self, table: Table, valid: Table, schema: Schema) -> None:
         """Raises InputError where the model has learned from labels of the rows that are to judge now."""
@@ -108,15 +108,15 @@ class Origin:
         """Why the modality can't be begun with what the model has; None where it can."""
         kind, columns = problem.schema.modalities()[modality]
         before = self.model.preprocessor.schema
-        known = before.modalities()
-        if modality not in known:
-            return f"the model reads no column of this name, but {', '.join(known)}"
-        if known[modality][0] != kind:
-            return f"it is {kind} here, and {known[modality][0]} in the model"
+        modalities = before.modalities()
+        if modality not in modalities:
+            return f"the model reads no column of this name, but {', '.join(modalities)}"
+        if modalities[modality][0] != kind:
+            return f"it is {kind} here, and {modalities[modality][0]} in the model"
         if MODALITIES[kind].columns:
             now, then = (
                 {c: s.columns[c].kind for c in cs}
-                for s, cs in ((problem.schema, columns), (before, known[modality][1]))
+                for s, cs in ((problem.schema, columns), (before, modalities[modality][1]))
             )
             if now != then:
                 return f"its columns differ: {', '.join(now)} here, and {', '.join(then)} in the model"

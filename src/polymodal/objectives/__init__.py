@@ -37,12 +37,12 @@ def resolve(
 
     Raises InputError for cells that can't be learned from, and for a config that means nothing to the objective.
     """
-    found, why = (Generation(), "a decoder is asked for") if writing and task is None else _task(task, table, schema)
-    kind = OBJECTIVES[found.objective]
-    objective, read, schema = kind.resolve(found, isinstance(task, Task), table, schema, writing, colearning)
-    if read.rows < table.rows:
-        why += f"; {table.rows:,} rows are {read.rows:,} inputs with several references"
-    return Resolved(objective, read, schema, why)
+    guess, why = (Generation(), "a decoder is asked for") if writing and task is None else _task(task, table, schema)
+    kind = OBJECTIVES[guess.objective]
+    objective, rows, schema = kind.resolve(guess, isinstance(task, Task), table, schema, writing, colearning)
+    if rows.rows < table.rows:
+        why += f"; {table.rows:,} rows are {rows.rows:,} inputs with several references"
+    return Resolved(objective, rows, schema, why)
 
 
 def of(task: Task) -> Supervised:
@@ -59,11 +59,11 @@ def _task(task: str | Task | None, table: Table, schema: Schema) -> tuple[Task, 
     if task not in tasks.TASKS:
         raise InputError(f"unknown task {task!r}; it is one of {', '.join(tasks.TASKS)}")
     if len(schema.target) > 1 and task != Generation.name:
-        found, why = tasks.guess(cells, schema.target)
-        if found.name != task:
+        guess, why = tasks.guess(cells, schema.target)
+        if guess.name != task:
             raise InputError(
                 f"--task {task} has one target column, and there are {len(schema.target)}: {', '.join(schema.target)}; "
-                f"name one of them, or leave --task out: together they are {found.name}"
+                f"name one of them, or leave --task out: together they are {guess.name}"
             )
-        return found, f"set by you; {why}"
+        return guess, f"set by you; {why}"
     return tasks.TASKS[task](), "set by you"

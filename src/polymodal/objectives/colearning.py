@@ -55,16 +55,16 @@ class Colearning(NamedTuple):
 
         fusion: a fusion's name, "auto" or "features". dropout: the chance of modality dropout, where one was given.
         """
-        for name, known in (("imputation", IMPUTATION), ("balance", BALANCE), ("pretrain", (None, *KINDS))):
+        for name, values in (("imputation", IMPUTATION), ("balance", BALANCE), ("pretrain", (None, *KINDS))):
             value = getattr(self, name)
-            if value not in known:
-                choice = ", ".join(k for k in known if k is not None)
+            if value not in values:
+                choice = ", ".join(k for k in values if k is not None)
                 raise InputError(f"--{name} can't be {value!r}; it is one of {choice}")
-        given = self.options() + (["--modality-dropout"] if dropout is not None else [])
-        if fusion == "features" and given:
+        options = self.options() + (["--modality-dropout"] if dropout is not None else [])
+        if fusion == "features" and options:
             raise InputError(
-                f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} of networks, and --fusion features trains "
-                "none; name a fusion, such as --fusion gated"
+                f"{', '.join(options)} {'is' if len(options) == 1 else 'are'} of networks, and --fusion features "
+                "trains none; name a fusion, such as --fusion gated"
             )
         if self.unlabelled is not None and self.pretrain is None:
             raise InputError(
@@ -73,8 +73,8 @@ class Colearning(NamedTuple):
             )
         if self.cyclic is not None:
             self._check_cyclic(fusion)
-        named = fusion not in ("auto", "features") and issubclass(fusions.find(fusion), Late)
-        if self.imputation != "none" and named:
+        is_late = fusion not in ("auto", "features") and issubclass(fusions.find(fusion), Late)
+        if self.imputation != "none" and is_late:
             raise InputError(
                 f"--imputation {self.imputation}: {fusion} is a late fusion, which leaves out what is absent, so "
                 "nothing can stand in for it; take an early or sequence fusion, or leave --imputation out"

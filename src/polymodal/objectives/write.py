@@ -139,9 +139,9 @@ class Write(Supervised):
 
     def notes(self, table: Table, schema: Schema, learner: Learner, rows: Rows) -> list[str]:
         """Texts that were cut, numbers written as words, and texts too long for their recording."""
-        notes, cut = [], self.task.cut_
-        if cut:
-            notes.append(f"{cut:,} texts are longer than {self.task.limit:,} words; they were learned up to there.")
+        notes, n_cut = [], self.task.cut_
+        if n_cut:
+            notes.append(f"{n_cut:,} texts are longer than {self.task.limit:,} words; they were learned up to there.")
         texts = [t for cell in target_cells(table, schema) for t in references(cell)]
         if sum(number(t) is not None for t in texts) > len(texts) / 2:
             notes.append(

@@ -104,10 +104,10 @@ class Writing(NamedTuple):
             "scheduled_sampling": (0 <= self.scheduled_sampling <= 1, "from 0 to 1"),
             "self_critical": (self.self_critical >= 0, "a whole number of epochs"),
         }
-        for setting, (good, expected) in rules.items():
+        for setting, (good, range_) in rules.items():
             if not good:
-                option, seen = setting.replace("_", "-"), getattr(self, setting)
-                raise InputError(f"{option} can't be {seen!r}; it must be {expected}")
+                option, value = setting.replace("_", "-"), getattr(self, setting)
+                raise InputError(f"{option} can't be {value!r}; it must be {range_}")
 
     def task(self, cells: Sequence[Any], schema: Schema) -> Generation:
         """The task, not yet fitted, for these target cells."""
