@@ -22,7 +22,7 @@ from polymodal import decoders
 from polymodal.batch import Masked
 from polymodal.data.encode import Bad
 from polymodal.decoders.base import Decoding
-from polymodal.explain import draw, page
+from polymodal.explain import pages
 from polymodal.explain.attention import Explanation, Looked, looked
 from polymodal.learners.translator import Translator
 from polymodal.modalities import MODALITIES
@@ -44,6 +44,9 @@ from polymodal.modalities.places import (
 from polymodal.nn import SIZES
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import WordList
+from polymodal.view import cell, sheet
+from polymodal.view import page as view
+from polymodal.view.text import plain
 
 NASTY = '<b>"quo\'te" & </script> {{ e }} 照片 $x\x07'
 TINY = SIZES["tiny"]
@@ -356,24 +359,31 @@ def made(tmp_path: Path, words: list[str], pictures: int = 1, side: int = 120, s
     return Explanation("t.csv", 3, " ".join(words), words, -g.random(n), -0.1, maps, shares[:, -1], where, [NASTY, "a dog"], ["video"], [Bad(3, "video", NASTY, "no")])  # fmt: skip
 
 
+def html_of(e: Explanation, command: str = "") -> str:
+    return view.page(pages.caption(e, command=command))
+
+
 def test_light_is_the_formula() -> None:
-    image = np.array([[[200, 100, 50], [0, 255, 0]]], dtype=np.uint8)
-    out = draw.lit(image, np.array([[1.0, 0.25]]))
-    assert out[0, 0].tolist() == [200, 100, 50]
-    grey = 0.587 * 255
-    assert np.allclose(out[0, 1], 0.25 * np.array([0, 255, 0]) + 0.75 * draw.DIM * grey, atol=0.5)
-    scaled = draw.scaled(np.array([[1.0, 4.0], [0.0, 0.0]]))
+    image = Image.fromarray(np.full((4, 4, 3), 200, dtype=np.uint8))
+    light = np.ones((4, 4))
+    assert np.array_equal(np.asarray(cell.lit(image, light)), np.asarray(image))
+    light[:] = 0.25
+    assert np.allclose(np.asarray(cell.lit(image, light)), 200 * (1 - 0.75 * cell.SHADE), atol=200 / cell.LEVELS)
+    light[:, 2:] = 1
+    out = np.asarray(cell.lit(image, light))
+    assert (out[:, 2] == cell.LIT).all() and (out[:, 3] == 200).all()  # the line around what gets half or more
+    scaled = cell.scaled(np.array([[1.0, 4.0], [0.0, 0.0]]))
     assert scaled.tolist() == [[0.25, 1.0], [0.0, 0.0]]
 
 
 def test_the_picture_shows_every_word_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    assert draw.WORDS == 40
-    monkeypatch.setattr(draw, "WORDS", 4)
+    assert pages.WORDS == 40
+    monkeypatch.setattr(pages, "WORDS", 4)
     sizes = {}
     for words in (2, 4, 5, 7):
         e = made(tmp_path, [NASTY, *["dog"] * (words - 1)])
-        with Image.open(io.BytesIO(draw.png(e))) as image:
+        with Image.open(io.BytesIO(sheet.png(pages.caption(e)))) as image:
             assert image.format == "PNG"
             sizes[words] = image.size
     assert {w for w, _ in sizes.values()} == {1100} and sizes[2][1] < sizes[4][1]
@@ -386,13 +396,15 @@ def test_a_caption_without_words_is_drawn_all_the_same(tmp_path: Path) -> None:
     e = e._replace(
         text="", words=[], logprob=e.logprob[:0], nothing=e.nothing[:0], maps={m: a[:0] for m, a in e.maps.items()}
     )
-    assert draw.png(e).startswith(b"\x89PNG") and "(no word)" in page.page(e) and e.to_json()["words"] == []
+    assert (
+        sheet.png(pages.caption(e)).startswith(b"\x89PNG") and "(no word)" in html_of(e) and e.to_json()["words"] == []
+    )
 
 
 def test_pictures_without_matplotlib_say_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'polymodal\[explain\]'"):
-        draw.png(made(tmp_path, ["dog"]))
+        sheet.png(pages.caption(made(tmp_path, ["dog"])))
 
 
 class Seen(HTMLParser):
@@ -428,7 +440,7 @@ def decoded(uri: str | None) -> bytes:
 
 def test_the_page_stands_alone_escaped_and_for_everybody(tmp_path: Path) -> None:
     e = made(tmp_path, ["a", NASTY, "dog"])
-    html = page.page(e, command=f"polymodal explain {NASTY}")
+    html = html_of(e, f"polymodal explain {NASTY}")
     seen = parsed(html)
     names = [t for t, _ in seen.tags]
     assert (
@@ -443,7 +455,7 @@ def test_the_page_stands_alone_escaped_and_for_everybody(tmp_path: Path) -> None
     assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in allowed
     buttons = [a for t, a in seen.tags if t == "button"]
     assert [a["data-word"] for a in buttons] == ["0", "1", "2"] and all(a["aria-pressed"] == "false" for a in buttons)
-    assert [a["data-said"] for a in buttons] == [draw.plain(s) for s in page.said(e)]
+    assert [a["data-said"] for a in buttons] == [plain(s) for s in e.sentences()]
     overlays = [a for t, a in seen.tags if t == "img" and "data-map" in a]
     assert len(overlays) == 3 * 3 and all("hidden" in a and a["alt"] == "" for a in overlays)
     assert all(a["alt"] for t, a in seen.tags if t == "img" and "data-map" not in a)
@@ -451,14 +463,14 @@ def test_the_page_stands_alone_escaped_and_for_everybody(tmp_path: Path) -> None
     ids = [a["id"] for _, a in seen.tags if "id" in a]
     assert len(ids) == len(set(ids)) and names.count("h1") == 1
     assert {i for _, a in seen.tags for i in str(a.get("aria-labelledby") or "").split()} <= set(ids)
-    assert draw.plain(NASTY) in seen.text and "照片" in html and "video" in html
+    assert plain(NASTY) in seen.text and "照片" in html and "video" in html
     assert next(a for t, a in seen.tags if t == "html")["lang"] == "en"
 
 
 def test_maps_and_sound_on_the_page_are_those_of_the_explanation(tmp_path: Path) -> None:
     e = made(tmp_path, ["a", "dog"])
     e.maps["photo0"][1] = np.eye(12)[7] * 0.5  # the last patch of the middle line
-    seen = parsed(page.page(e))
+    seen = parsed(html_of(e))
     overlays = [a["src"] for t, a in seen.tags if t == "img" and a.get("data-map") == "1"]
     alpha = np.asarray(Image.open(io.BytesIO(decoded(overlays[0]))).convert("RGBA")).astype(float)
     h, w = alpha.shape[:2]
@@ -467,7 +479,7 @@ def test_maps_and_sound_on_the_page_are_those_of_the_explanation(tmp_path: Path)
     y, x = np.argwhere(bright).mean(0) / (h, w)
     assert abs(y - 0.5) < 0.05 and 0.8 < x < 0.95 and 0 < bright.mean() < 1 / 9
     strip = np.asarray(Image.open(io.BytesIO(decoded(overlays[1]))).convert("RGBA")).astype(float)
-    light = 1 - strip[0, :, 3] / 255 / page.SHADE
+    light = 1 - strip[0, :, 3] / 255 / cell.SHADE
     expected = e.maps["sound"][1] / e.maps["sound"][1].max()
     assert np.allclose(light.reshape(8, -1), expected[:, None], atol=0.01)
     (audio,) = [a["src"] for t, a in seen.tags if t == "audio"]
@@ -477,9 +489,9 @@ def test_maps_and_sound_on_the_page_are_those_of_the_explanation(tmp_path: Path)
 
 def test_a_page_stays_below_a_megabyte(tmp_path: Path) -> None:
     e = made(tmp_path, ["word"] * 60, pictures=2, side=600, seconds=30.0)
-    html = page.page(e)
-    assert len(html.encode()) < page.LARGEST and "20 more words are not shown" in html
-    assert len([a for t, a in parsed(html).tags if t == "button"]) == draw.WORDS
+    html = html_of(e)
+    assert len(html.encode()) < view.LARGEST and "20 more words are not shown" in html
+    assert len([a for t, a in parsed(html).tags if t == "button"]) == pages.WORDS
 
 
 def test_json_says_all_of_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import polymodal
 from polymodal import report
 from polymodal.report import writing
-from polymodal.report.looks import DETAILS
+from polymodal.view import plot
 from polymodal.view.text import MARKS, short, tail
 from polymodal.view.text import plain as text_of
 from report.conftest import NASTY, Written
@@ -153,13 +153,13 @@ def test_a_page_that_would_be_too_large_shows_less(
     report.write(model, things, small, robust=False, rows=2, cache=cells)
     html = small.read_text(encoding="utf-8")
     assert "data:" not in html.replace("img-src data:", "").replace("media-src data:", "")
-    assert "left out to keep the page small" in read(html).text and DETAILS[-1].side == 0
+    assert "left out to keep the page small" in read(html).text and writing.DETAILS[-1].side == 0
 
 
 def test_without_matplotlib_the_tables_stay(
     model: polymodal.Model, things: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "available", lambda: False)
+    monkeypatch.setattr(plot, "available", lambda: False)
     path = tmp_path / "plain.html"
     report.write(model, things, path, robust=False, rows=2, cache=cells)
     html = path.read_text(encoding="utf-8")

@@ -150,7 +150,7 @@ def test_against_itself_nothing_is_gained_and_areas_have_every_curve(answer):
         "low",
         "high",
     }
-    assert any("fuses by Gated" in n for n in answer.notes)
+    assert any("fuses by Gated" in n for n in map(str, answer.notes))
 
 
 def test_areas_are_printed_with_their_intervals(answer, capsys):
@@ -185,7 +185,7 @@ def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_no
     )
     blur = next(x for x in found.noise if x.kind == "blur" and x.level == 1)
     assert found.effective.curves[0].value == pytest.approx(-blur.loss.value / 2)
-    assert found.against == "Predictor" and not any("effective robustness" in n for n in found.notes)
+    assert found.against == "Predictor" and not any("effective robustness" in n for n in map(str, found.notes))
 
 
 def test_noise_of_a_row_is_the_same_whatever_the_other_rows(model, shop):
@@ -225,7 +225,7 @@ def test_strong_noise_shows_where_the_model_leans_on_what_is_spoiled(tmp_path):
     answer = robustness(model, table, levels=2)
     assert {x.kind for x in answer.noise} == {"white", "babble", "clipping", "dropouts", "mismatch"}
     assert answer.absence == [] and len(answer.subsets) == 1
-    assert any("the model reads sound alone, so that absence can't be measured" in n for n in answer.notes)
+    assert any("the model reads sound alone, so that absence can't be measured" in n for n in map(str, answer.notes))
     assert any(s.startswith("Worst noise: ") for s in answer.sentences)
     swapped = next(x for x in answer.noise if x.kind == "mismatch" and x.level == 1)
     assert answer.clean.value > 0.8 and swapped.score.value < 0.75 and swapped.loss.low > 0
@@ -257,7 +257,7 @@ def test_estimators_and_averages_are_measured_too(model, shop, folder):
     assert {x.kind for x in answer.noise if x.modality == "table"} == {"gaussian", "swaps", "mismatch"}
     assert len(answer.subsets) == 3 and any(x.score.value != answer.clean.value for x in answer.noise)
     assert {a.by for a in answer.absence if a.how == "mar"} == {"price (table stays)"}
-    assert any("so that table stays" in n for n in answer.notes)
+    assert any("so that table stays" in n for n in map(str, answer.notes))
     both = Ensemble({"a": model.learner, "b": model.learner}, {"a": 0.5, "b": 0.5}, model.task)
     average = robustness(Model(model.preprocessor, both), shop, levels=2, kinds=["note=typos"])
     alone = robustness(model, shop, levels=2, kinds=["note=typos"])
@@ -295,14 +295,14 @@ def test_texts_are_measured_on_few_rows(tmp_path, monkeypatch):
     model = flat.fit(tmp_path / "two.csv", "caption", **asked)
     monkeypatch.setattr("polymodal.robustness.run.TEXTS", 6)
     answer = robustness(model, tmp_path / "two.csv", levels=2, kinds=["blur"])
-    assert answer.rows == 6 and any("6 of 12 rows" in n and "word by word" in n for n in answer.notes)
+    assert answer.rows == 6 and any("6 of 12 rows" in n and "word by word" in n for n in map(str, answer.notes))
     assert answer.metric == model.task.metric.name and len(answer.noise) == 2 and len(answer.subsets) == 3
 
 
 def test_a_sample_of_rows_is_said_and_repeats(model, shop):
     first, second = (robustness(model, shop, limit=20, noise=False) for _ in range(2))
     assert first == second and first.rows == 20 and first.noise == []
-    assert any("20 of 60 rows, drawn by seed 0" in n for n in first.notes)
+    assert any("20 of 60 rows, drawn by seed 0" in n for n in map(str, first.notes))
     other = robustness(model, shop, limit=20, noise=False, seed=1)
     assert [s.score for s in other.subsets] != [s.score for s in first.subsets]
 

@@ -80,6 +80,7 @@ def compare(
     from polymodal.evaluate.page import page, portray
     from polymodal.experiment import compare as experiment
     from polymodal.experiment.ranking import standing
+    from polymodal.view.page import page as html
 
     out = folder_of(out, table, "compare")
     with resumable(f"finished candidates are kept in {out}"):
@@ -96,8 +97,7 @@ def compare(
     form = {"settings": run.settings, "seconds": run.seconds, **board.to_json()}
     (out / "compare.json").write_text(json.dumps(form, indent=1, ensure_ascii=False), encoding="utf-8")
     title = f"{Path(table).name}: what predicts {', '.join(run.problem.schema.target)}?"
-    html = page(board, title=title, command=typed())
-    (out / "compare.html").write_text(html, encoding="utf-8")
+    (out / "compare.html").write_text(html(page(board, title=title, command=typed())), encoding="utf-8")
     if as_json:
         print_json(form)
     else:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polymodal.explain.attention import Explanation
     from polymodal.explain.overall import Overall
     from polymodal.explain.reasons import Reasons
+    from polymodal.view.blocks import Page
 
 FORMS = (".png", ".html", ".json")
 ANSWERS = "Answers (for models that give one)"
@@ -190,32 +191,28 @@ def _whole(
 
 def _summary(answer: "Overall", suffix: str, command: str) -> bytes:
     """The contents of the file of a table."""
+    from polymodal.explain import pages
+
     if suffix == ".csv":
         return str(answer.frame().to_csv(index=False)).encode("utf-8", "replace")
-    if suffix == ".png":
-        from polymodal.explain.plot import overview as drawn
-
-        return drawn(answer)
-    if suffix == ".html":
-        from polymodal.explain.show import overview
-
-        return overview(answer, command=command).encode("utf-8", "replace")
-    return _json(answer.to_json())
+    return _json(answer.to_json()) if suffix == ".json" else _shown(pages.table(answer, command=command), suffix)
 
 
 def _form(answer: "Explanation | Reasons", suffix: str, command: str) -> bytes:
     """The contents of the file of a row."""
-    from polymodal.explain.attention import Explanation
+    from polymodal.explain import pages
+    from polymodal.explain.reasons import Reasons
 
     if suffix == ".json":
         return _json(answer.to_json())
-    if isinstance(answer, Explanation):
-        from polymodal.explain import draw, page
+    page = pages.row(answer, command=command) if isinstance(answer, Reasons) else pages.caption(answer, command=command)
+    return _shown(page, suffix)
 
-        return draw.png(answer) if suffix == ".png" else page.page(answer, command=command).encode("utf-8", "replace")
-    from polymodal.explain import plot, show
 
-    return plot.png(answer) if suffix == ".png" else show.page(answer, command=command).encode("utf-8", "replace")
+def _shown(of: "Page", suffix: str) -> bytes:
+    from polymodal.view import page, sheet
+
+    return sheet.png(of) if suffix == ".png" else page.page(of).encode("utf-8", "replace")
 
 
 def _json(form: Any) -> bytes:
@@ -224,15 +221,13 @@ def _json(form: Any) -> bytes:
 
 def _print(answer: "Explanation") -> None:
     """The caption, then a line a word."""
-    from polymodal.explain.page import said
-
     _bad(answer.bad)
     say(f"{answer.table}, row {answer.row}: {answer.text}")
     for text in answer.references:
         say(f"reference: {text}")
     for modality in answer.absent:
         say(f"without {modality}: it is hidden, empty or can't be read")
-    for line in said(answer):
+    for line in answer.sentences():
         say(f"  {line}")
 
 

@@ -1,54 +1,117 @@
-"""A board as one HTML page, which needs nothing beside itself, and as a table in the terminal."""
+"""A board as a page, and as a table in the terminal."""
 
-import math
-from importlib.resources import files
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polymodal.evaluate.board import CONCAT, Board, chance, interaction, rivals
-from polymodal.evaluate.intervals import Interval
 from polymodal.evaluate.significance import alike
 from polymodal.view import plot
+from polymodal.view.blocks import Block, Page, Picture, Section, Table, Words, small
 from polymodal.view.plot import Plot, Span
+from polymodal.view.text import DASH, digits, ends, interval, many
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DASH = "–"
 PARTS = ("redundancy", "unique_first", "unique_second", "synergy")
 
 
-def page(board: Board, *, title: str, command: str = "") -> str:
-    """The page: verdict, candidates, differences, ranks, information. Without matplotlib it has no pictures."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+def page(board: Board, *, title: str, command: str = "") -> Page:
+    """Verdict, candidates, differences, ranks, information, and how it was measured."""
+    summary = [board.verdict, *([interaction(board.emap, board.metric)] if board.emap else [])]
+    drawn = plots(board)
+    parts = [
+        ("candidates", "Candidates", _candidates(board, drawn)),
+        ("tests", "Differences", _tests(board)),
+        ("ranks", "Ranks over the folds", _ranks(board, drawn)),
+        ("information", "What the modalities tell", _information(board, drawn)),
+        ("emap", "How much needs interaction", _emap(board)),
+        ("how", "How it was measured", _how(board)),
+    ]
+    sections = [Section(key, name, blocks) for key, name, blocks in parts if blocks]
+    return Page("comparison", title, title, (), sections, summary, command)
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "score": _score,
-        "span": _span,
-        "whole": lambda x: DASH if x is None else f"{x:,.0f}",
-        "tenth": lambda x: DASH if x is None else f"{x:,.1f}",
-        "signed": lambda x: DASH if math.isnan(x) else f"{x:+.3f}",
-        "bits": lambda x: DASH if math.isnan(x.value) else f"{x.value:.2f} {_span(x, 2)}",
-        "chance": chance,
-    }
-    source = files("polymodal.evaluate").joinpath("compare.html").read_text(encoding="utf-8")
-    found = plots(board) if plot.available() else {}
-    drawn = {k: Markup(plot.inline(v, k)) for k, v in found.items()}  # which escapes every name
-    ranked = sorted(zip(board.ranks.means, board.ranks.names, strict=True)) if board.ranks else []
-    return environment.from_string(source).render(
-        board=board,
-        title=title,
-        command=command,
-        rows=list(zip(board.entries, board.means, strict=True)),
-        notes=any(e.note for e in board.entries),
-        concat=any(e.family == CONCAT for e in board.entries),
-        ranked=ranked,
-        partial=not all(s.fused for s in board.information),
-        interaction=interaction(board.emap, board.metric) if board.emap else "",
-        pictures={"intervals": "", "ranks": "", "information": "", **drawn},
-        hint="" if drawn else plot.HINT,
-    )
+
+def _candidates(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
+    dashed = ", the dashed one concat" * any(e.family == CONCAT for e in board.entries)
+    caption = f"Circles are fused, diamonds single modalities; the dotted line is the best single modality{dashed}."
+    repeats = f" of {board.repeats} repeats" if board.repeats > 1 else ""
+    better = "higher" if board.higher else "lower"
+    notes = any(e.note for e in board.entries)
+    head = ["candidate", board.metric, "95% interval", "kind", "parameters", "seconds", "memory, MB", *["note"] * notes]
+    rows = [
+        [e.name + " (recommended)" * (e.name == board.use), digits(m.value), ends(m), e.family, counted(e.parameters),
+         counted(e.seconds, 1), counted(e.memory_mb), *[e.note] * notes]
+        for e, m in zip(board.entries, board.means, strict=True)
+    ]  # fmt: skip
+    used = [i for i, e in enumerate(board.entries) if e.name == board.use]
+    strong = frozenset((i, k) for i in used for k in range(len(head)))
+    title = f"{board.metric}, {better} is better; mean of {board.folds} folds{repeats}"
+    return [Picture(caption, drawn["intervals"]), Table(title, head, rows, frozenset({3, 7}), strong)]
+
+
+def _tests(board: Board) -> list[Block]:
+    head = ["candidate", "against", "gain", "95% interval", "p", "adjusted p", "more than noise"]
+    rows = [
+        [t.name, t.rival, digits(t.gain.value, sign="+"), ends(t.gain), digits(t.p), digits(t.adjusted),
+         "yes" if t.clear else "no"]
+        for t in board.tests
+    ]  # fmt: skip
+    of = f"{board.method}, p adjusted for {len(rows)} tests (Holm)"
+    return [Table(f"Gain in {board.metric}, positive is better; {of}", head, rows, frozenset({1}))] if rows else []
+
+
+def _ranks(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
+    if board.ranks is None:
+        return []
+    ranked = sorted(zip(board.ranks.means, board.ranks.names, strict=True))
+    rows = [[name, digits(mean, 2)] for mean, name in ranked]
+    caption = "A bar joins candidates that are no further apart than the critical difference (Nemenyi)."
+    order = "Folds of one table share rows, so this shows how consistent the order is; decide by the differences above."
+    return [
+        Picture(caption, drawn["ranks"]),
+        Table("Mean rank, 1 is best", ["candidate", "mean rank"], rows),
+        small(f"All candidates alike: p {chance(board.ranks.p)} (Friedman). {order}"),
+    ]
+
+
+def _information(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
+    if not board.information:
+        return []
+    head = ["first", "second", "total", "redundancy", "only first", "only second", "synergy", "of"]
+    rows = [
+        [s.first, s.second, *(interval(x, 2) for x in (s.total, *(getattr(s, p) for p in PARTS))), digits(s.entropy)]
+        for s in board.information
+    ]
+    bound = "" if all(s.fused for s in board.information) else (
+        "; where no fused model of just these two was trained, synergy is a lower bound"
+    )  # fmt: skip
+    title = "Bits about the target, with 95% intervals, estimated from held-out predictions"
+    return [
+        Picture("Redundancy is what either modality says, synergy what only both together say.", drawn["information"]),
+        Table(title, head, rows, frozenset({1})),
+        small(f"A model that misses something leaves it out here too{bound}."),
+    ]
+
+
+def _emap(board: Board) -> list[Block]:
+    if (found := board.emap) is None:
+        return []
+    parts = {"the model": found.own, "without interaction": found.additive, "gain by interaction": found.gain}
+    rows = [[name, digits(x.value), ends(x)] for name, x in parts.items()]
+    title = f"{found.name} on {found.rows} held-out rows (EMAP, Hessel & Lee 2020)"
+    return [Table(title, ["", board.metric, "95% interval"], rows)]
+
+
+def _how(board: Board) -> list[Block]:
+    groups = "" if board.groups is None else f" in {many(board.groups, 'group')}, kept whole"
+    times = f", cut {board.repeats} times" if board.repeats > 1 else ""
+    return [Words(f"{many(board.rows, 'row')}{groups}; every candidate on the same {board.folds} folds{times}.")]
+
+
+def counted(x: float | None, places: int = 0) -> str:
+    """A number that may be unknown."""
+    return DASH if x is None else f"{x:,.{places}f}"
 
 
 def plots(board: Board) -> dict[str, Plot]:
@@ -91,13 +154,12 @@ def portray(board: Board, console: "Console") -> None:
     for name in (board.metric, "95% interval", "parameters", "seconds", "MB"):
         grid.add_column(escape(name), justify="right")
     for e, m in zip(board.entries, board.means, strict=True):
-        numbers: list[Any] = [e.parameters, e.seconds, e.memory_mb]
-        cells = [DASH if x is None else f"{x:,.{d}f}" for x, d in zip(numbers, (0, 1, 0), strict=True)]
+        cells = [counted(e.parameters), counted(e.seconds, 1), counted(e.memory_mb)]
         used = e.name == board.use
         grid.add_row(
             escape(e.name) + (" (recommended)" if used else ""),
-            _score(m.value),
-            escape(_span(m)),
+            digits(m.value),
+            escape(ends(m)),
             *cells,
             style="bold" if used else "",
         )
@@ -123,13 +185,5 @@ def _bits(board: Board) -> Any:
         grid.add_column(name, justify="right")
     for s in board.information:
         parts = (s.total, s.redundancy, s.unique_first, s.unique_second, s.synergy)
-        grid.add_row(escape(s.first), escape(s.second), *(_score(x.value, 2) for x in parts))
+        grid.add_row(escape(s.first), escape(s.second), *(digits(x.value, 2) for x in parts))
     return grid
-
-
-def _score(x: float, digits: int = 3) -> str:
-    return DASH if math.isnan(x) else f"{x:.{digits}f}"
-
-
-def _span(x: Interval, digits: int = 3) -> str:
-    return DASH if math.isnan(x.low) else f"[{x.low:.{digits}f}, {x.high:.{digits}f}]"

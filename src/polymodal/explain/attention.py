@@ -32,6 +32,7 @@ from polymodal.model import Model
 from polymodal.tasks.generate import references
 
 Floats = NDArray[np.float64]
+LEAST = 0.005  # of the attention: what is not rounded to 0%
 
 
 class Explanation(NamedTuple):
@@ -65,6 +66,15 @@ class Explanation(NamedTuple):
     def told(self) -> dict[str, list[str]]:
         """By modality, in words, where each word looked most."""
         return {m: self.where[m].words(a_ws) for m, a_ws in self.maps.items()}
+
+    def sentences(self) -> list[str]:
+        """A sentence a word: how sure it was, and where it looked."""
+        told, share, out = self.told(), self.share, []
+        for i, word in enumerate(self.words):
+            parts = [f"{m} {share[m][i]:.0%}" + (f", {told[m][i]}" if told[m][i] else "") for m in self.maps]
+            parts += [f"nothing {self.nothing[i]:.0%}"] if self.nothing[i] >= LEAST else []
+            out.append(f"{word} (p {np.exp(self.logprob[i]):.2f}): {'; '.join(parts)}")
+        return out
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers: words with shares and places in words, and the attention of every token."""

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from polymodal.data.preprocess import Preprocessor, Rows, records_of, target_cells
-from polymodal.data.table import Table, chunks, resolve
+from polymodal.data.preprocess import Rows, records_of, target_cells
+from polymodal.data.table import Table, chunks
 from polymodal.errors import InputError
 from polymodal.explain import answers
 from polymodal.explain.answers import answering
+from polymodal.explain.shown import Shown, shown
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.matrix import Block, Matrix, here
@@ -30,15 +31,6 @@ from polymodal.progress import progress
 COUNT = 3  # rows that are shown of each space
 CHUNK = 1024  # training rows that are in memory at a time
 FUSED = ""  # the name of the space of all modalities together; no modality is called so
-LONGEST = 200  # characters of a cell
-
-
-class Shown(NamedTuple):
-    """One modality of a row, for a reader. cell: what its codecs are given. text: the cell as the table has it."""
-
-    kind: str
-    cell: Any
-    text: str
 
 
 class Neighbour(NamedTuple):
@@ -172,23 +164,6 @@ def _keep(
             known.append(Neighbour(part.row_number(i), label, max(0.0, float(distance_n[i])), cells))
         known.sort(key=lambda n: (n.distance, n.row))
         del known[most:]
-
-
-def shown(prep: Preprocessor, table: Table, at: int) -> dict[str, Shown]:
-    """The cells of a row, by modality, of those that hold anything."""
-    out = {}
-    for m in prep.modalities:
-        kind, columns = prep.schema.modalities()[m]
-        if kind == "tabular":
-            cell: Any = {c: table.cells(c)[at] for c in columns if c in table.columns}
-            if any(x is not None for x in cell.values()):
-                text = "; ".join(f"{c}: {x}" for c, x in cell.items() if x is not None)
-                out[m] = Shown(kind, cell, text[:LONGEST])
-        elif columns[0] in table.columns and (cell := table.cells(columns[0])[at]) is not None:
-            files = any(prep.codecs[v].takes_files for v, of in prep.views.items() if of == m)
-            text = cell if isinstance(cell, str) else "" if hasattr(cell, "__array__") else str(cell)
-            out[m] = Shown(kind, resolve(cell, table.folder) if files else cell, text[:LONGEST])
-    return out
 
 
 # --- embeddings ---------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from polymodal.explain import answers
 from polymodal.explain.answers import Floats
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.model import Model
+from polymodal.view.text import Note
 
 LIMIT = 1000  # rows that are explained, unless asked otherwise
 ROUNDING = 1e-9  # sizes that differ by less of themselves are equal
@@ -71,7 +72,7 @@ class Overall(NamedTuple):
     rows: int
     total: int
     summary: Summary
-    notes: list[str]
+    notes: list[Note]
     bad: list[Bad]
     contributions: Contributions
 
@@ -91,7 +92,7 @@ class Overall(NamedTuple):
             "additive_rows": s.split,
             "classes": s.classes,
             "random_orders": self.contributions.orders,
-            "notes": self.notes,
+            "notes": [str(n) for n in self.notes],
             "bad": [b._asdict() for b in self.bad],
         }
 
@@ -200,16 +201,17 @@ def _classes(c: Contributions) -> dict[str, dict[str, Any]]:
     return out
 
 
-def _notes(c: Contributions, s: Summary, rows: int, total: int, without: Sequence[str]) -> list[str]:
+def _notes(c: Contributions, s: Summary, rows: int, total: int, without: Sequence[str]) -> list[Note]:
     """What a reader must know."""
-    notes = [f"{rows:,} of the {total:,} rows, drawn at random; --limit asks for more."] if rows < total else []
-    notes += [f"{m} is hidden from every row." for m in without if m in c.modalities]
+    some = Note(f"{rows:,} of the {total:,} rows, drawn at random", "--limit asks for more")
+    notes = [some] if rows < total else []
+    notes += [Note(f"{m} is hidden from every row") for m in without if m in c.modalities]
     hidden = [m.modality for m in s.modalities if m.absent == rows and m.modality not in without]
-    notes += [f"No row has anything that the model reads of {m}, so it adds nothing." for m in hidden]
+    notes += [Note(f"No row has anything that the model reads of {m}, so it adds nothing") for m in hidden]
     if len(c.modalities) == 1:
-        notes.append(f"The model has one modality, {c.modalities[0]}, so all of every answer's change is its.")
+        notes.append(Note(f"The model has one modality, {c.modalities[0]}, so all of every answer's change is its"))
     if c.orders:
-        notes.append(f"Values are means over {c.orders} random orders; with standard errors in the CSV.")
+        notes.append(Note(f"Values are means over {c.orders} random orders", "with standard errors in the CSV"))
     return notes
 
 
@@ -232,4 +234,4 @@ def told(e: Overall) -> list[str]:
     if s.classes:
         lines = [f"{k} {' and '.join(strongest(x['size'])) or 'none'}" for k, x in list(s.classes.items())[:10]]
         out += ["", f"largest by predicted label: {', '.join(lines)}"]
-    return [*out, *([""] if e.notes else []), *e.notes]
+    return [*out, *([""] if e.notes else []), *map(str, e.notes)]

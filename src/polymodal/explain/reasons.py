@@ -14,9 +14,10 @@ from polymodal.errors import InputError
 from polymodal.explain import answers
 from polymodal.explain.attention import position
 from polymodal.explain.contributions import Contributions, contributions
-from polymodal.explain.nearest import FUSED, Nearest, Neighbour, Shown, nearest, shown
+from polymodal.explain.evidence import faith, named
+from polymodal.explain.nearest import FUSED, Nearest, Neighbour, nearest
 from polymodal.explain.parts import METHODS, Attribution, attribute_rows
-from polymodal.modalities.places import Columns, Words
+from polymodal.explain.shown import Shown, shown
 from polymodal.model import Model
 from polymodal.view.text import SMALL, figure, signed
 
@@ -236,17 +237,6 @@ def _near(modality: str, rows: Sequence[Neighbour], other: Neighbour | None) -> 
     return [f"  {modality if modality != FUSED else 'all together'}: {', '.join(said) or 'none'}{away}"]
 
 
-def named(a: Attribution) -> list[str]:
-    """What each part of a modality is called."""
-    where = a.where
-    if isinstance(where, Words):
-        return where.parts
-    if isinstance(where, Columns):
-        return [f"{n} {x}".strip() for n, x in zip(where.names, where.cells, strict=True)]
-    one = np.eye(len(a.scores))
-    return [w or f"part {i + 1}" for i, w in enumerate(where.words(one))]
-
-
 def summary(a: Attribution) -> str:
     """The parts that speak most for the output, and most against it."""
     if not len(a.scores):
@@ -254,14 +244,3 @@ def summary(a: Attribution) -> str:
     order, names = np.argsort(-np.abs(a.scores), kind="stable")[:TOP], named(a)
     said = [f"{names[i]} {signed(float(a.scores[i]))}" for i in order if abs(a.scores[i]) > SMALL]
     return "; ".join(said) or "nothing in it changes the answer"
-
-
-def faith(a: Attribution) -> str:
-    """How far an explanation can be trusted, in a sentence."""
-    f = a.faithful
-    better = "better than" if f.gain > 0.02 else "worse than" if f.gain < -0.02 else "no better than"
-    out = f"Faithfulness: gain {f.gain:+.2f}, {better} a random order (0)."
-    if f.randomised is None:
-        return f"{out} There is no check with random weights for this model or row."
-    near = "which is low, as it should be" if abs(f.randomised) < 0.5 else "which is high: trust it less"
-    return f"{out} Its rank correlation with the explanation of random weights is {f.randomised:+.2f}, {near}."

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import FEW
-from polymodal.report.blocks import Block, Heading, Section, Words
 from polymodal.report.results import comparisons
 from polymodal.report.study import Study
 from polymodal.robustness import Robustness
 from polymodal.robustness.result import worst_noise, worst_subset
+from polymodal.view.blocks import Block, Heading, Section, Words
 from polymodal.view.text import interval, listed, short
 
 PARTS = {  # the card's headings, by the names that a file gives them

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from polymodal.report.blocks import Block, Card, Cards, Grid, Heading, Picture, Section, Words, small
-from polymodal.report.looks import NAME, VALUE
-from polymodal.report.study import LABELS, Study
+from polymodal.report.study import LABELS, NAME, VALUE, Study
 from polymodal.uncertainty import presence
 from polymodal.view import plot
+from polymodal.view.blocks import Block, Card, Cards, Heading, Picture, Section, Table, Words, small
 from polymodal.view.text import LONGEST, number, short
 
 SHOWN, LISTED, BAD = 20, 60, 12  # bars of a picture, lines of a table, unreadable cells
@@ -31,7 +30,7 @@ def data(study: Study) -> Section:
     return Section("data", "Data", blocks)
 
 
-def _modalities(study: Study) -> Grid:
+def _modalities(study: Study) -> Table:
     schema = study.model.preprocessor.schema
     here = presence(study.rows, study.model.preprocessor.views)
     lines = []
@@ -43,7 +42,7 @@ def _modalities(study: Study) -> Grid:
         of = f"{len(columns)} column{'s' * (len(columns) != 1)}" if kind == "tabular" else kind
         lines.append([short(m, NAME), of, f"{here[m].sum():,} of {len(here[m]):,}", f"{empty:.1%}", f"{bad:,}"])
     head = ["modality", "kind", "rows that have it", "empty cells, of all rows", "unreadable cells"]
-    return Grid("What the model reads", head, lines[:LISTED], frozenset([1]))
+    return Table("What the model reads", head, lines[:LISTED], frozenset([1]))
 
 
 def _labels(study: Study) -> list[Block]:
@@ -70,7 +69,7 @@ def _counted(labels: Counter[str], rows: int, name: str, missing: str) -> list[B
     said = f"{name} has {least}{len(ranked):,} different label{'s' * (len(ranked) != 1)}.{more}{missing}"
     top = [(short(k, LONGEST), float(v)) for k, v in ranked[:SHOWN]]
     lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in ranked[:LISTED]]
-    grid = Grid(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN)
+    grid = Table(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN)
     title = f"Rows by label{f', the {SHOWN} commonest' if len(ranked) > SHOWN else ''}"
     return [Words(said), Picture(title, plot.bars(title, top, "rows")), grid]
 
@@ -86,7 +85,7 @@ def _numbers(study: Study, missing: str) -> list[Block]:
             lines.append([short(names[k], NAME), f"{len(known):,}", *five])
             out += [_histogram(short(names[k], NAME), known)] if k < 2 else []
     head = ["target", "rows", "least", "lower quarter", "middle", "upper quarter", "greatest"]
-    grid = Grid("How the target's values are spread", head, lines)
+    grid = Table("How the target's values are spread", head, lines)
     return [*([Words(missing.strip())] if missing else []), *out, grid]
 
 
@@ -114,7 +113,7 @@ def _patterns(study: Study) -> list[Block]:
         head,
         Words(f"A cell that can't be read counts as absent.{more}"),
         Picture(title, plot.bars(title, [(name, float(n)) for name, n in shown], "rows")),
-        Grid(title, ["pattern", "rows", "share"], lines),
+        Table(title, ["pattern", "rows", "share"], lines),
     ]
 
 
@@ -134,7 +133,7 @@ def _unreadable(study: Study) -> list[Block]:
         return []
     lines = [[f"row {b.row}", short(b.column, NAME), short(b.cell, NAME), short(b.reason, VALUE)] for b in bad[:BAD]]
     more = f", the first {BAD} of {len(bad):,}" if len(bad) > BAD else ""
-    grid = Grid(f"Cells that can't be read{more}", ["row", "column", "cell", "why"], lines, frozenset([1, 2, 3]))
+    grid = Table(f"Cells that can't be read{more}", ["row", "column", "cell", "why"], lines, frozenset([1, 2, 3]))
     return [Heading("Unreadable cells"), grid]
 
 
@@ -143,7 +142,7 @@ def _examples(study: Study) -> list[Block]:
     there = study.model.scorer.present(study.rows).sum(1)
     spread = np.linspace(0, len(there) - 1, min(len(there), 8 * EXAMPLES)).round().astype(int)
     best = sorted(dict.fromkeys(spread.tolist()), key=lambda i: -there[i])[:EXAMPLES]
-    cards = [Card(i, f"Row {study.table.row_number(i)}", _label(study, i)) for i in sorted(best)]
+    cards = [Card(f"Row {study.table.row_number(i)}", _label(study, i), study.cells(i)) for i in sorted(best)]
     return [Heading("Examples"), small("A few rows, spread over the sample, of those that lack least."), Cards(cards)]
 
 

@@ -1,29 +1,24 @@
 """What stands below a row's answer: the parts of its modalities that made it, and the nearest training rows."""
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from polymodal.data.table import Table
 from polymodal.errors import InputError, Unreadable
 from polymodal.explain.answers import quantity
 from polymodal.explain.contributions import Contributions
-from polymodal.explain.draw import lit, scaled, thumbnail
+from polymodal.explain.evidence import seen, strongest
 from polymodal.explain.nearest import nearest
-from polymodal.explain.page import encoded, uri
 from polymodal.explain.parts import Attribution, attribute_rows
-from polymodal.modalities.places import Columns, Grid, Seconds, Steps
-from polymodal.modalities.places import Words as Written
-from polymodal.report.blocks import Block, Facts, Heat, Marked, signed, small
+from polymodal.modalities.places import Columns, Seconds, Steps
 from polymodal.report.study import Study, sampled
+from polymodal.view.blocks import Block, Facts, small
 from polymodal.view.text import short, tail
 
 MODALITIES = 2  # of a row whose parts are shown
-SHOWN, WORDS, SIDE = 6, 80, 200  # bars, words, pixels
-TELLING = ("text", "tabular")  # kinds whose cells say something by themselves
+SHOWN, CHARACTERS = 6, 600  # bars, and characters of a text
 MOST = 2000  # training rows that are looked at
 
 
@@ -42,54 +37,21 @@ def parts(study: Study, row: int, one: Contributions) -> list[Block]:
             out.append(small(f"Parts of {short(m, 40)} are not shown: {short(e, 200)}"))
             continue
         if len(found.scores) > 1:
-            out.append(_shown(found, quantity(study.model.task, found.output).scale))
+            out += _shown(found, quantity(study.model.task, found.output).scale)
     return out
 
 
-def _shown(a: Attribution, scale: str) -> Block:
+def _shown(a: Attribution, scale: str) -> list[Block]:
     """scale: what gradients add up to; empty: the answer itself."""
     unit = scale if scale and a.method == "integrated-gradients" else "change of the answer"
     same = "" if a.faithful.randomised is None else f", likeness to random weights {a.faithful.randomised:.2f}"
-    how = f"{a.method.replace('-', ' ')}; faithfulness gain {a.faithful.gain:+.2f}{same}"
-    caption = f"{short(a.modality, 40)}, by {how}"
-    if isinstance(a.where, Grid):
-        return _lit(a, a.where, caption)
-    if isinstance(a.where, Written):
-        return _marked(a, a.where, caption)
-    names = _names(a)
-    top = np.argsort(-np.abs(a.scores), kind="stable")[:SHOWN]
-    more = f", the {SHOWN} of {len(a.scores)} parts that count most" if len(a.scores) > SHOWN else ""
-    return signed([(names[i], float(a.scores[i])) for i in top], f"{caption}{more} ({unit})")
-
-
-def _names(a: Attribution) -> list[str]:
-    where = a.where
-    if isinstance(where, Columns):
-        cells = zip(where.names, where.cells, strict=True)
-        return [f"{short(n, 40)}: {short(c, 40)}" if c else short(n, 40) for n, c in cells]
-    if isinstance(where, Seconds):
-        ends = [min(e, where.duration) for e in where.edges]
-        return [f"{s:.2f} to {e:.2f} s" for s, e in pairwise(ends)]
-    if isinstance(where, Steps):
-        return where.words(np.eye(len(a.scores)))
-    return [f"token {i + 1}" for i in range(len(a.scores))]
-
-
-def _lit(a: Attribution, where: Grid, caption: str) -> Block:
-    image = np.asarray(thumbnail(where.cell, SIDE))
-    s_1 = np.maximum(a.scores, 0)[None]
-    light = scaled(where.over(s_1, *image.shape[:2]))[0]
-    place = where.words(s_1)[0] if s_1.max() > 0 else "nowhere"
-    said = f"what speaks for the answer keeps its light, most of it {place}"
-    jpeg = encoded(Image.fromarray(lit(image, light)), "JPEG", quality=78)
-    return Heat(f"{caption}: {said}", uri("image/jpeg", jpeg), f"the picture in {short(a.modality, 40)}: {said}")
-
-
-def _marked(a: Attribution, where: Written, caption: str) -> Block:
-    top = float(np.abs(a.scores).max()) or 1.0
-    said = [(short(w, 40), float(s) / top) for w, s in zip(where.parts, a.scores, strict=True)]
-    more = f", the first {WORDS} of {len(said)} parts" if len(said) > WORDS else ""
-    return Marked(f"{caption}{more}", said[:WORDS])
+    caption = (
+        f"{short(a.modality, 40)}, by {a.method.replace('-', ' ')}; faithfulness gain {a.faithful.gain:+.2f}{same}; "
+        f"in {unit}"
+    )
+    if isinstance(a.where, Columns | Seconds | Steps):
+        return strongest(a, SHOWN, caption)
+    return [small(caption), *seen(a, CHARACTERS)]
 
 
 # --- nearest training rows ----------------------------------------------------------------------------
@@ -127,7 +89,7 @@ def neighbours(study: Study, row: int, train: Training) -> list[Block]:
     ]
     facts = []
     for n, why in every:
-        held = [(m, short(c.text, 60) if c.kind in TELLING else tail(c.text)) for m, c in n.cells.items() if c.text]
+        held = [(m, tail(c.text) if c.file else short(c.text, 60)) for m, c in n.cells.items() if c.text]
         cells = "; ".join(f"{short(m, 20)}: {text}" for m, text in held[:3])
         label = f"label {short(n.label or '(none)', 40)}{why}"
         facts.append((f"training row {n.row}", f"{label}, distance {n.distance:.3f}; {cells}"))

@@ -11,12 +11,11 @@ import numpy as np
 from polymodal.evaluate.compare import FEW, Comparison
 from polymodal.evaluate.intervals import Interval
 from polymodal.output import logits_of
-from polymodal.report.blocks import Block, Grid, Heading, Picture, Section, Words, small
-from polymodal.report.looks import NAME
-from polymodal.report.study import COVERAGE, Study
+from polymodal.report.study import COVERAGE, NAME, Study
 from polymodal.tasks.classify import numpy
 from polymodal.uncertainty.conformal import Covered, binomial
 from polymodal.view import plot
+from polymodal.view.blocks import Block, Heading, Picture, Section, Table, Words, small
 from polymodal.view.plot import Span
 from polymodal.view.text import digits, ends, interval, number, short
 
@@ -42,7 +41,7 @@ def _scored(study: Study) -> list[Block]:
     lines = [[name, *_value(x)] for name, x in scores.metrics.items()]
     return [
         Words(f"On {study.of}, {rows:,} of which have a label, {scores.metric} is {interval(score)}.{few}"),
-        Grid(f"Metrics with 95% bootstrap intervals{by}", ["metric", "value", "95% interval"], lines[:METRICS]),
+        Table(f"Metrics with 95% bootstrap intervals{by}", ["metric", "value", "95% interval"], lines[:METRICS]),
         *(small(note) for note in scores.notes),
     ]
 
@@ -73,7 +72,7 @@ def _compared(study: Study) -> list[Block]:
         out += [
             Words(c.verdict),
             Picture(f"{title}, with 95% intervals; circles are this model.", plot.spans(title, shown, c.metric)),
-            Grid(title, ["candidate", c.metric, "95% interval", "parameters"], lines),
+            Table(title, ["candidate", c.metric, "95% interval", "parameters"], lines),
         ]  # fmt: skip
     if not out:
         return []
@@ -92,13 +91,13 @@ def _confusion(study: Study) -> list[Block]:
         names = [short(x, 16) for x in labels]
         head = ["true label \\ predicted", *names]
         rows = [[n, *(f"{x:,}" for x in line)] for n, line in zip(names, table, strict=True)]
-        out.append(Grid("Rows by true label (down) and predicted one (across)", head, rows, shades=share.tolist()))
+        out.append(Table("Rows by true label (down) and predicted one (across)", head, rows, shades=share.tolist()))
     wrong = [(int(table[i, j]), i, j) for i, j in zip(*np.nonzero(table), strict=True) if i != j]
     pairs = sorted(wrong, key=lambda w: -w[0])[:PAIRS]
     if pairs and len(labels) > 2:
         rows = [[short(labels[i], 40), short(labels[j], 40), f"{n:,}", f"{share[i, j]:.0%}"] for n, i, j in pairs]
         head = ["true label", "taken for", "rows", "share of the label"]
-        out.append(Grid("What is confused most often", head, rows, frozenset([1])))
+        out.append(Table("What is confused most often", head, rows, frozenset([1])))
     return out
 
 
@@ -118,7 +117,7 @@ def _per_class(labels: Sequence[Any], table: np.ndarray) -> list[Block]:
         share = f"{right[i] / counts[i]:.0%}"
         rows.append([short(labels[i], 40), f"{counts[i]:,}", share, f"[{low:.0%}, {high:.0%}]", precision])
     head = ["label", "rows", "found (recall)", "95% interval", "right when said (precision)"]
-    return [Grid(f"Each label{more}", head, rows)]
+    return [Table(f"Each label{more}", head, rows)]
 
 
 def _label_sets(study: Study) -> list[Block]:
@@ -134,7 +133,7 @@ def _label_sets(study: Study) -> list[Block]:
         rows.append([short(task.labels_[i], 40), f"{asked:,}", *share])
     head = ["label", "rows that have it", "found (recall)", "right when said (precision)"]
     more = f", the {PAIRS} commonest of {len(task.labels_)}" if len(task.labels_) > PAIRS else ""
-    return [Heading("Each label"), Grid(f"Labels{more}", head, rows)]
+    return [Heading("Each label"), Table(f"Labels{more}", head, rows)]
 
 
 def _residuals(study: Study) -> list[Block]:
@@ -165,7 +164,7 @@ def _residuals(study: Study) -> list[Block]:
             points = list(zip(t.tolist(), y.tolist(), strict=True))
             out.append(Picture(caption, plot.cloud(title, points, "true value", "prediction", told)))
     head = ["target", "mean size", "5%", "25%", "50%", "75%", "95%"]
-    return [*out, Grid("Prediction less truth: its mean size, and its quantiles", head, lines)]
+    return [*out, Table("Prediction less truth: its mean size, and its quantiles", head, lines)]
 
 
 def _reliability(study: Study) -> list[Block]:
@@ -174,7 +173,7 @@ def _reliability(study: Study) -> list[Block]:
         return []
     lines = _before_and_after(study)
     bins = [] if study.scores.confusion is None else reliability(study)
-    grid = Grid("How good the probabilities are; less is better", ["rows", "log loss", "calibration error"], lines)
+    grid = Table("How good the probabilities are; less is better", ["rows", "log loss", "calibration error"], lines)
     out: list[Block] = [Heading("Do the probabilities mean what they say?"), grid]
     t = study.scores.probabilities["temperature"]
     divided = f"Logits are divided by {t:.3g}, the temperature found on validation rows."
@@ -188,7 +187,7 @@ def _reliability(study: Study) -> list[Block]:
         told = "; ".join(f"about {x:.0%} sure: {y:.0%} right of {n}" for x, y, _, _, n in bins)
         across, up = "how sure the model says it is", "share that is right"
         out.append(Picture(caption, plot.shares(title, points, across, up, told)))
-        out.append(Grid(title, ["mean confidence", "right", "95% interval", "rows"], rows))
+        out.append(Table(title, ["mean confidence", "right", "95% interval", "rows"], rows))
     return out
 
 
@@ -236,7 +235,7 @@ def _coverage(study: Study) -> list[Block]:
               f"whatever is absent.{hope}"),
         Picture(f"{title}; the dotted line is what was asked.",
                 plot.spans(title, shown, "share that holds the truth", at=[(COVERAGE, ":")])),
-        Grid(title, ["present", "rows", "held the truth", "95% interval", found.unit], lines),
+        Table(title, ["present", "rows", "held the truth", "95% interval", found.unit], lines),
     ]  # fmt: skip
 
 

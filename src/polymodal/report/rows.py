@@ -7,10 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from polymodal.explain.contributions import Contributions, contributions
-from polymodal.report.blocks import Block, Card, Cards, Heading, Section, Words, signed, small
 from polymodal.report.evidence import Training, neighbours, parts
-from polymodal.report.looks import VALUE
-from polymodal.report.study import Study
+from polymodal.report.study import VALUE, Study
+from polymodal.view.blocks import Block, Card, Cards, Heading, Section, Words, signed_bars, small
 from polymodal.view.text import short
 
 EACH = 3  # rows of a group
@@ -79,17 +78,17 @@ def first(order: Floats, among: NDArray[np.bool_]) -> list[int]:
 
 def _card(study: Study, row: int, said: str, one: Contributions | None, train: Training | None) -> Card:
     lines = [f"predicted: {answer(study, row)}", *truths(study, row)]
-    blocks: list[Block] = []
+    blocks = study.cells(row)
     if one is not None:
         each = zip(one.modalities, one.shapley[0], one.present[0], strict=True)
         adds = [(short(m, 40), float(v)) for m, v, here in each if here]
         if adds:
             caption = f"What each modality adds to {one.base[0]:.3f}, which makes {one.answer[0]:.3f}"
-            blocks.append(signed(adds, f"{caption} ({short(one.output[0], 40)})"))
+            blocks.append(signed_bars(f"{caption} ({short(one.output[0], 40)})", adds))
         blocks += parts(study, row, one)
     if train is not None:
         blocks += neighbours(study, row, train)
-    return Card(row, f"Row {study.table.row_number(row)}", [*lines, *([said] if said else [])], blocks)
+    return Card(f"Row {study.table.row_number(row)}", [*lines, *([said] if said else [])], blocks)
 
 
 def answer(study: Study, row: int) -> str:

@@ -19,14 +19,17 @@ from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
+from polymodal.explain.shown import shown
 from polymodal.model import Model
 from polymodal.output import Output
-from polymodal.report.looks import NAME
 from polymodal.scoring import Evaluation
 from polymodal.tasks.base import Task
 from polymodal.tasks.labels import missing
+from polymodal.view.blocks import Block, Cell
 from polymodal.view.text import short
 
+NAME, VALUE = 80, 120  # characters of a name, of a value
+MODALITIES = 8  # of a row that are shown
 COVERAGE = 0.9  # asked of the sets and intervals whose coverage is checked
 ENDLESS = 32  # texts that are written to be looked at, of a model whose rows have no label
 WRITTEN = 200  # rows of a model that writes: each text is searched for word by word
@@ -103,6 +106,12 @@ class Study(NamedTuple):
     def score(self) -> Interval | None:
         """The task's metric on the rows."""
         return None if self.scores is None else self.scores.metrics[self.scores.metric]
+
+    def cells(self, row: int) -> list[Block]:
+        """What there is to look at in the row at this position."""
+        found = shown(self.model.preprocessor, self.table, row)
+        names = self.model.preprocessor.modalities[:MODALITIES]
+        return [found[m].block(m) if m in found else Cell(short(m, NAME), None, note="absent") for m in names]
 
     def known(self) -> tuple[Output, Masked]:
         """Answers and labels of the rows that have a label."""

@@ -1,22 +1,20 @@
 """The sections about robustness, and about which modality the answers come from."""
 
-import re
 from collections.abc import Sequence
 
 from polymodal.errors import InputError
 from polymodal.explain.overall import Overall, overall
-from polymodal.report.blocks import Block, Grid, Heading, Picture, Section, Words, small
-from polymodal.report.looks import NAME
-from polymodal.report.study import Study
+from polymodal.explain.pages import classes, pairs, sizes
+from polymodal.report.study import NAME, Study
 from polymodal.robustness import Robustness, plots, robustness
 from polymodal.robustness.result import Noisy
 from polymodal.robustness.sentences import HOW
-from polymodal.view import plot
-from polymodal.view.plot import Ends, Span
+from polymodal.view.blocks import Block, Heading, Picture, Section, Table, Words, small
+from polymodal.view.plot import Ends
 from polymodal.view.text import interval, short
 
 ROWS, LEVELS = 300, 4  # rows that noise is tried on, and its levels
-SUBSETS, MODALITIES, PAIRS, CLASSES = 31, 8, 15, 12
+SUBSETS, MODALITIES, CLASSES = 31, 8, 12
 EXPLAINED = 500
 
 
@@ -37,13 +35,8 @@ def sturdy(study: Study, found: Robustness | str) -> Section:
     rows = f"Of {found.rows:,} rows with a label; {found.metric} with everything there is {interval(found.clean)}."
     blocks: list[Block] = [small(rows), *(Words(s) for s in found.sentences)]
     blocks += [*_subsets(found), *_absence(found), *_noise(found)]
-    blocks += [small(_here(note)) for note in found.notes if "--against" not in note]
+    blocks += [small(note.text) for note in found.notes if note.text]
     return Section("robustness", "Robustness", blocks)
-
-
-def _here(note: str) -> str:
-    """A note without what is true of the commands `robustness` and `explain` alone: their options and their files."""
-    return re.sub(r"; (--limit asks for more( or fewer)?|with standard errors in the CSV)", "", note)
 
 
 def _subsets(found: Robustness) -> list[Block]:
@@ -59,7 +52,7 @@ def _subsets(found: Robustness) -> list[Block]:
     return [
         Heading("Modalities that are missing"),
         Picture(f"{title}; the diamond and the dashed line are all of them.", plots.subsets(found, shown)),
-        Grid(title, head, lines),
+        Table(title, head, lines),
     ]  # fmt: skip
 
 
@@ -76,7 +69,7 @@ def _absence(found: Robustness) -> list[Block]:
     return [
         Heading("Cells that are missing"),
         Picture(f"{title}, in {len({a.how for a in found.absence})} ways.", plots.absence(found)),
-        Grid(title, head, rows, frozenset([1]), folded=True),
+        Table(title, head, rows, frozenset([1]), folded=True),
     ]  # fmt: skip
 
 
@@ -105,7 +98,7 @@ def _curves(found: Robustness, modality: str, noise: Sequence[Noisy], ends: Ends
     head = ["noise", "how much", f"{found.metric} [95% interval]", "loss [95% interval]"]
     return [
         Picture(f"{title}.", plots.noise(found, modality, ends)),
-        Grid(title, head, rows, frozenset([1]), folded=True),
+        Table(title, head, rows, frozenset([1]), folded=True),
     ]
 
 
@@ -127,61 +120,16 @@ def contributions(found: Overall | str) -> Section:
     title = "Which modality the answers come from"
     if isinstance(found, str):
         return Section("contributions", title, [Words(found)])
-    ranked = sorted(found.summary.modalities, key=lambda m: -m.size.value)
-    spans = [Span(short(m.modality, NAME), m.size, not i, "D" if i else "o") for i, m in enumerate(ranked)]
-    head = ["modality", "mean size [95% interval]", "mean", "alone", "counts most in", "rows without it"]
-    lines = [
-        [short(m.modality, NAME), interval(m.size), f"{m.mean:+.3f}", f"{m.alone:+.3f}", f"{m.largest:.0%}",
-         f"{m.absent:,}"]
-        for m in ranked
-    ]  # fmt: skip
-    caption = "Mean size of what each modality adds"
-    ends = (0.0, 1.05 * max([1e-9, *(m.size.high for m in ranked if m.size.high == m.size.high)]))
     blocks: list[Block] = [
         Words(f"Of {found.rows:,} rows: Shapley values say how much each modality adds to {found.unit}, from real "
               "absence: a modality that is left out is as absent as an empty cell. They add up to the answer, less "
               "what the model says of a row that has nothing."),
-        Picture(f"{caption}, with 95% intervals.",
-                plot.spans(caption, spans[:SUBSETS], "mean size of the Shapley value", ends=ends)),
-        Grid(caption, head, lines),
-        *_together(found),
-        *_classes(found),
-        *(small(_here(note)) for note in found.notes),
+        *sizes(found),
     ]  # fmt: skip
+    for heading, more in (
+        ("What modalities bring together", pairs(found)),
+        ("By predicted label", classes(found, CLASSES)),
+    ):
+        blocks += [Heading(heading), *more] if more else []
+    blocks += [small(note.text) for note in found.notes if note.text]
     return Section("contributions", title, blocks)
-
-
-def _together(found: Overall) -> list[Block]:
-    s = found.summary
-    if not s.pairs:
-        return []
-    known = sorted((p for p in s.pairs if p.size == p.size), key=lambda p: -p.size)[:PAIRS]
-    lines = [
-        [f"{short(p.first, 40)} and {short(p.second, 40)}", f"{p.mean:+.3f}", f"{p.size:.3f}", f"{p.rows:,}"]
-        for p in known
-    ]
-    head = ["modalities", "mean", "mean size", "rows that have both"]
-    out: list[Block] = [
-        Heading("What modalities bring together"),
-        Grid("Interactions: above 0 each makes the other worth more, below 0 they say the same", head, lines),
-    ]
-    if s.crossmodal == s.crossmodal:
-        out.append(
-            Words(f"Of {s.split:,} rows, {s.crossmodal:.3f} of the answer on average can't be had from a sum of "
-                  f"functions of one modality each; such a sum moves the answer by {s.additive:.3f}.")
-        )  # fmt: skip
-    return out
-
-
-def _classes(found: Overall) -> list[Block]:
-    classes = found.summary.classes
-    if not classes:
-        return []
-    names = list(next(iter(classes.values()))["size"])[:MODALITIES]
-    lines = [
-        [short(label, 40), f"{c['rows']:,}", *(f"{c['size'][m]:.3f}" for m in names)]
-        for label, c in list(classes.items())[:CLASSES]
-    ]
-    more = f", the {CLASSES} commonest of {len(classes)}" if len(classes) > CLASSES else ""
-    title = f"Mean size of contributions by predicted label{more}"
-    return [Heading("By predicted label"), Grid(title, ["predicted", "rows", *(short(m, 30) for m in names)], lines)]

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from polymodal.report.blocks import Block, Code, Facts, Grid, Heading, Picture, Section, Words, small
-from polymodal.report.looks import VALUE
-from polymodal.report.study import Study
+from polymodal.report.study import VALUE, Study
 from polymodal.view import plot
+from polymodal.view.blocks import Block, Code, Facts, Heading, Picture, Section, Table, Words, small
 from polymodal.view.plot import Line
 from polymodal.view.text import number, short
 
@@ -70,7 +69,7 @@ def _line(name: str, key: str, history: Sequence[Mapping[str, float]]) -> Line:
     return Line(name, [x for x, _ in known], [y for _, y in known])
 
 
-def _table(history: Sequence[Mapping[str, float]], metric: str) -> Grid:
+def _table(history: Sequence[Mapping[str, float]], metric: str) -> Table:
     """At most `EPOCHS` lines, evenly spread, the last among them."""
     step = -(-len(history) // EPOCHS)
     shown = history[::-1][::step][::-1]
@@ -80,7 +79,7 @@ def _table(history: Sequence[Mapping[str, float]], metric: str) -> Grid:
     lines = [[f"{x['epoch'] + 1:.0f}", *(number(float(x.get(k, nan))) for k in keys[1:])] for x in shown]
     more = f", every {step}th" if step > 1 else ""
     head = [f"{NAMES[k]} loss" if k in NAMES else short(k, 60) for k in keys]
-    return Grid(f"Epochs{more}", head, lines, folded=len(lines) > 8)
+    return Table(f"Epochs{more}", head, lines, folded=len(lines) > 8)
 
 
 def repeat(study: Study, command: str) -> Section:

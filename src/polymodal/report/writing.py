@@ -1,35 +1,35 @@
 """From a model and a table to the file: each section, then the page, in less detail where it would be too large."""
 
 from collections.abc import Sequence
-from functools import cache as cached
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from jinja2 import Environment, StrictUndefined
 
 from polymodal.errors import InputError
 from polymodal.experiment.config import Training
 from polymodal.explain.overall import Overall
 from polymodal.model import Model
 from polymodal.progress import progress
-from polymodal.report.blocks import Section
 from polymodal.report.card import model_card, read_card, summary
 from polymodal.report.data import data
 from polymodal.report.evidence import training_rows
-from polymodal.report.looks import DETAILS, Detail, Look, looks
 from polymodal.report.results import results
 from polymodal.report.rows import rows as of_rows
 from polymodal.report.study import Study, study
 from polymodal.report.sturdy import contributions, explained, measured, sturdy
-from polymodal.report.training import installed, repeat, training
+from polymodal.report.training import repeat, training
 from polymodal.robustness import Robustness
 from polymodal.saving import put
-from polymodal.view.plot import HINT, available, inline
-from polymodal.view.text import plain, short
+from polymodal.view.blocks import Page, Section
+from polymodal.view.cell import Detail
+from polymodal.view.page import page as html
+from polymodal.view.text import short
 
 ROWS = 2000  # that are looked at, unless asked otherwise
 LARGEST = 2_900_000  # bytes of a page
+DETAILS = (
+    Detail(512, 224, 100_000, 400), Detail(320, 96, 40_000, 300), Detail(192, 64, 0, 200), Detail(0, 0, 0, 120)
+)  # fmt: skip
+OPEN = ("result",)  # sections that are in sight
 MARK = b'<meta name="generator" content="polymodal report">'
 HEAD = 2048  # bytes in which the mark of a page stands
 SKIPPED = "Not measured: --no-robustness was given."
@@ -102,9 +102,9 @@ def write(
         sections += [training(looked), repeat(looked, command), model_card(looked, robustness, given)]
         tick(5, "page")
         said = summary(looked, robustness)
-        html = page(looked, said, sections).encode("utf-8", "replace")
-    put(out, html)
-    return _report(out, len(html), sections, looked, said, robustness, modalities)
+        written = page(looked, said, sections).encode("utf-8", "replace")
+    put(out, written)
+    return _report(out, len(written), sections, looked, said, robustness, modalities)
 
 
 def _refuse(out: Path, overwrite: bool) -> None:
@@ -142,33 +142,7 @@ def _report(
 
 
 def page(study: Study, summary: Sequence[str], sections: Sequence[Section]) -> str:
-    """The page as HTML, in the most detail with which it is smaller than `LARGEST`."""
-    html = ""
-    for detail in DETAILS:
-        html = _page(study, summary, sections, detail)
-        if len(html.encode("utf-8", "replace")) < LARGEST:
-            break
-    return html
-
-
-def _page(study: Study, summary: Sequence[str], sections: Sequence[Section], detail: Detail) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "plain": lambda x: plain(str(x)), "kind": lambda b: type(b).__name__.lower(), "svg": inline
-    }  # fmt: skip
-    source = files("polymodal.report").joinpath("report.html").read_text(encoding="utf-8")
-
-    @cached
-    def shown(row: int) -> list[Look]:
-        return looks(study.model.preprocessor, study.table, row, detail)
-
-    return environment.from_string(source).render(
-        title=f"{short(study.target, 80)} in {study.name}",
-        summary=summary,
-        sections=sections,
-        looks=shown,
-        pictures=detail.side > 0,
-        drawn=available(),
-        hint="" if available() else HINT,
-        version=installed("polymodal"),
-    )
+    """The page as HTML: its summary and the result in sight, the rest folded."""
+    title = f"{short(study.target, 80)} in {study.name}"
+    folded = [s._replace(folded=s.key not in OPEN) for s in sections]
+    return html(Page("report", title, title, (), folded, summary, contents=True), largest=LARGEST, details=DETAILS)

@@ -25,6 +25,7 @@ from polymodal.data.encode import Bad
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.measure import Sample, interval, mean
 from polymodal.robustness.noise import MISMATCH
+from polymodal.view.text import Note
 
 Floats = NDArray[np.float64]
 
@@ -103,7 +104,7 @@ class Robustness(NamedTuple):
     effective: Areas | None
     against: str | None
     sentences: list[str]
-    notes: list[str]
+    notes: list[Note]
     bad: list[Bad]
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +119,7 @@ class Robustness(NamedTuple):
             "relative": _areas(self.relative),
             "effective": None if self.effective is None else _areas(self.effective),
             "worst": {k: None if x is None else _scored(self.metric, x) for k, x in worst.items()},
+            "notes": [str(n) for n in self.notes],
             "bad": [b._asdict() for b in self.bad],
         }
         return {k: finite(v) for k, v in out.items()}

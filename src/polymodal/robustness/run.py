@@ -26,6 +26,7 @@ from polymodal.robustness.measure import EXACT, Reader, Sample, Scorer, Source, 
 from polymodal.robustness.noise import MISMATCH
 from polymodal.robustness.result import Absence, Noisy, Robustness, Subset, areas
 from polymodal.robustness.sentences import Words
+from polymodal.view.text import Note
 
 SEEDS = 3  # drawings of which cells go, whose scores are averaged
 LIMIT, TEXTS = 1000, 100  # rows; of a model that writes texts, each of which is searched for word by word
@@ -98,12 +99,12 @@ def robustness(
         effective=None if other is None else areas(study.scores, metric.higher, other.scores),
         against=None if other is None else type(other.reader.model.learner).__name__,
         sentences=Words(metric.name, clean, table.rows).all(grid, absence, noisy),
-        notes=notes + ([AGAINST] if other is None and noisy and len(model.modalities) > 1 else []),
+        notes=notes + ([Note("", AGAINST)] if other is None and noisy and len(model.modalities) > 1 else []),
         bad=list(study.reader.rows.bad),
     )
 
 
-def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, list[str]]:
+def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, list[Note]]:
     """At most `limit` rows that have a label, drawn by the seed, in the table's order; and what to say of that."""
     schema = model.preprocessor.schema
     table = objectives.of(model.task).rows(table, schema)
@@ -116,11 +117,12 @@ def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, li
             "score; robustness needs a table with the target"
         )
     most = min(limit, TEXTS) if "decode" in model.task.capabilities else limit
-    notes = [f"{table.rows - len(known):,} rows without a label were left out"] if len(known) < table.rows else []
+    left = table.rows - len(known)
+    notes = [Note(f"{left:,} rows without a label were left out")] if left else []
     if len(known) > most:
         why = ", since each text is searched for word by word" if most < limit else ""
-        way = "" if most < limit else "; --limit asks for more or fewer"
-        notes.append(f"{most:,} of {len(known):,} rows, drawn by seed {seed}{why}{way}")
+        way = "" if most < limit else "--limit asks for more or fewer"
+        notes.append(Note(f"{most:,} of {len(known):,} rows, drawn by seed {seed}{why}", way))
         known = sorted(np.random.default_rng(seed).permutation(known)[:most].tolist())
     return table.take(known), notes
 
@@ -148,13 +150,13 @@ def _rival(study: "Study", against: Model, cache: Path | None) -> Rival:
     return Rival(reader, scorer, scorer.sample(reader.pattern((True,) * len(reader.modalities))), {})
 
 
-def _late(against: Model) -> list[str]:
+def _late(against: Model) -> list[Note]:
     """A remark where the model to compare with is a network that fuses earlier."""
     learner = against.learner
     if not isinstance(learner, Predictor) or isinstance(learner.fusion, Late):
         return []
     how = type(learner.fusion).__name__
-    return [f"effective robustness is defined against a late fusion, but the model of --against fuses by {how}"]
+    return [Note(f"effective robustness is defined against a late fusion, but the model of --against fuses by {how}")]
 
 
 class Study:
@@ -181,16 +183,19 @@ class Study:
         one = len(self.all) < 2
         return 1 if one else len(subsets(len(self.all), self.seed)) + 3 * SEEDS * (len(SHARES) - 1)
 
-    def remarks(self) -> list[str]:
+    def remarks(self) -> list[Note]:
         """What a reader of the grid must know."""
         names, here = self.reader.modalities, self.reader.here
-        out: list[str] = []
+        out: list[Note] = []
         if len(names) == 1:
-            out.append(f"the model reads {names[0]} alone, so that absence can't be measured: nothing would be left")
+            out.append(
+                Note(f"the model reads {names[0]} alone, so that absence can't be measured: nothing would be left")
+            )
         if len(names) > EXACT:
             tried = len(subsets(len(names), self.seed))
-            out.append(f"{tried} of the {2 ** len(names) - 1:,} subsets of {len(names)} modalities, drawn by the seed")
-        out += [f"{m} is absent from every row" for i, m in enumerate(names) if not here[:, i].any()]
+            of = 2 ** len(names) - 1
+            out.append(Note(f"{tried} of the {of:,} subsets of {len(names)} modalities, drawn by the seed"))
+        out += [Note(f"{m} is absent from every row") for i, m in enumerate(names) if not here[:, i].any()]
         return out
 
     def grid(self) -> list[Subset]:
@@ -204,15 +209,17 @@ class Study:
             self._step(" + ".join(present))
         return out
 
-    def absence(self, given: str | None, notes: list[str]) -> list[Absence]:
+    def absence(self, given: str | None, notes: list[Note]) -> list[Absence]:
         """Shares of cells removed, in three ways; none of a model with one modality."""
         if len(self.all) < 2:
             return []
         guide = at_random(self.reader, given)
         if guide is None:
-            notes.append("cells can't be removed at random given a column (mar): nothing that stays differs by row")
+            why = "nothing that stays differs by row"
+            notes.append(Note(f"cells can't be removed at random given a column (mar): {why}"))
         elif guide.stays is not None:
-            notes.append(f"mar: by {guide.by}, so that {guide.stays} stays; shares are of the other modalities' cells")
+            of = "shares are of the other modalities' cells"
+            notes.append(Note(f"mar: by {guide.by}, so that {guide.stays} stays; {of}"))
         ways = {"mcar": Guide("", np.zeros(self.scorer.rows)), "mar": guide, "mnar": by_target(self.reader)}
         return [self._removed(how, g, share) for how, g in ways.items() if g is not None for share in SHARES]
 

@@ -16,7 +16,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polymodal.view.text import LONGEST, cut, interval, number, plain
 
@@ -281,7 +280,8 @@ def inline(plot: Plot, key: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{key}-', svg)
     svg = re.sub(r"url\(#", f"url(#{key}-", svg)
-    svg = re.sub(r'href="#', f'href="#{key}-', svg)
+    svg = re.sub(r'(xlink:)?href="#', f'href="#{key}-', svg)
+    svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg)
     head, _, rest = svg.partition(">")
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
     title, told = escape(plain(plot.title)), escape(plain(plot.told))
@@ -339,40 +339,3 @@ def fonts() -> list[str]:
 
     there = {f.name for f in fontManager.ttflist}
     return [f for f in FONTS if f in there] or ["sans-serif"]
-
-
-# --- sheets: a PNG of panels from above ---------------------------------------------------------------
-
-SHEET, DPI, MARGIN, LIT = 10.0, 110, 0.12, "#ffb000"  # inches, pixels an inch, inches
-Panel = tuple[float, "Callable[[Figure, float], None]"]  # its height in inches, and what draws it below a place
-
-
-def sheet(panels: Sequence[Panel]) -> bytes:
-    """Panels one below the other, as a PNG. Raises ImportError as `inline`."""
-    top = sum(high for high, _ in panels) + MARGIN
-    with figure(SHEET, top, "png", dpi=DPI) as drawing:
-        for high, draw in panels:
-            draw(drawing, top)
-            top -= high
-        out = io.BytesIO()
-        drawing.savefig(out, format="png")
-    return out.getvalue()
-
-
-def axes_at(drawing: "Figure", x: float, y: float, wide: float, high: float) -> "Axes":
-    """Axes whose lower left corner is so many inches from that of the figure."""
-    width, height = drawing.get_size_inches()
-    return drawing.add_axes((x / width, y / height, wide / width, high / height))
-
-
-def say(drawing: "Figure", x: float, y: float, text: str, size: float = 9, va: str = "top", **style: Any) -> None:
-    """Text, its upper left corner so many inches from the figure's lower left one."""
-    width, height = drawing.get_size_inches()
-    drawing.text(x / width, y / height, text, fontsize=size, va=va, parse_math=False, **style)
-
-
-def around(axes: "Axes", map_yx: NDArray[np.float64], xs: tuple[float, float], ys: tuple[float, float]) -> None:
-    """A line around what gets half of the largest attention or more; the map lies from xs[0] to xs[1]."""
-    if map_yx.min() < 0.5 < map_yx.max() and min(map_yx.shape) > 1:
-        y, x = (a + (b - a) * (np.arange(n) + 0.5) / n for (a, b), n in zip((ys, xs), map_yx.shape, strict=True))
-        axes.contour(x, y, map_yx, levels=[0.5], colors=[LIT], linewidths=1.2)

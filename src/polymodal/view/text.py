@@ -4,7 +4,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 DASH = "–"  # for what is undefined
 LONGEST = 44  # characters of a name in a plot
@@ -13,6 +13,17 @@ SMALL = 1e-9  # a change that is none
 ISOLATE = "\u2068\u2069"  # first strong isolate, and its end
 # controls of direction, as marks that change nothing
 MARKS = {c: f"[U+{c:04X}]" for c in (*range(0x202A, 0x202F), 0x2066, 0x2067)} | {0x2028: " ", 0x2029: " "}
+
+
+class Note(NamedTuple):
+    """What a reader must know. hint: what a command or its files have more of, which a page about something else leaves
+    out; either may be empty."""
+
+    text: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return "; ".join(x for x in self if x)
 
 
 # --- numbers ------------------------------------------------------------------------------------------
