@@ -5,6 +5,7 @@ Axes: b batch, t token, q query, k key, h head, d width.
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from polymodal.batch import Masked
-from polymodal.ops import attend, masked_softmax, zeroed
+from polymodal.ops import attend, masked_softmax, shares, zeroed
 
 
 class Size(NamedTuple):
@@ -96,6 +97,12 @@ class Attention(nn.Module):
         out: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return out
 
+    def weights(self, query_bqd: Tensor, context: Masked) -> Tensor:
+        """(B, Q, K) the shares of each query, the mean over heads."""
+        k = self.kv(zeroed(context)).chunk(2, dim=-1)[0]
+        found: Tensor = shares(self._split(self.q(query_bqd)), [self._split(k)], [context.mask[:, None, None]])[0]
+        return found.mean(1)
+
     def _split(self, x_btd: Tensor) -> Tensor:
         x_bhtd: Tensor = x_btd.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         return x_bhtd
@@ -138,6 +145,23 @@ class Pool(nn.Module):
         x_btd = zeroed(x)
         w_bt = masked_softmax(self.score(x_btd)[..., 0], x.mask, dim=1)
         return (w_bt[..., None] * x_btd).sum(1)
+
+    def weights(self, x: Masked) -> Tensor:
+        """(B, T) the share of each token."""
+        return masked_softmax(self.score(zeroed(x))[..., 0], x.mask, dim=1)
+
+
+@contextmanager
+def recorded(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The weights of each attention (B, Q, K) and of each pool (B, T) in a module, in the order of use."""
+    seen: list[Tensor] = []
+    parts = [m for m in module.modules() if isinstance(m, Attention | Pool)]
+    hooks = [m.register_forward_pre_hook(lambda part, args: seen.append(part.weights(*args))) for m in parts]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def positions(length: int, dim: int, like: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ from torch import nn
 
 from polymodal import InputError
 from polymodal.batch import Masked
-from polymodal.explain.rollout import PATHS, encoded, mixed, onto, over_present, overlap, recorded, rollout
+from polymodal.explain.rollout import encoded, onto, overlap, rollout
 from polymodal.fusion import FUSIONS
+from polymodal.fusion.trace import mixed, over_present
 from polymodal.modalities.places import Words
 from polymodal.modalities.segments import Cut, Open
 from polymodal.modalities.text.codec import Words as WordCodec
 from polymodal.modalities.text.encoders import TextBag, TextTransformer
-from polymodal.nn import Attention
+from polymodal.nn import Attention, recorded
 
 DIMS = {"note": 8, "photo": 6, "price": 4}
 TOKENS = {"note": 5, "photo": 4, "price": 1}
@@ -41,7 +42,7 @@ def batch(rows: int = 4, seed: int = 0, dims: dict[str, int] = DIMS) -> dict[str
     return out
 
 
-NAMES = sorted(n for n, c in FUSIONS.items() if c in PATHS)
+NAMES = sorted(n for n, c in FUSIONS.items() if c.family == "sequence")
 
 
 def test_every_fusion_with_attention_has_a_path() -> None:
@@ -117,9 +118,8 @@ def test_two_layers_by_hand() -> None:
     expected = [last[1] / (last[1] + last[2]), last[2] / (last[1] + last[2])]  # the class token's own part is left out
     x = Masked(torch.zeros(1, 2, 8), torch.ones(1, 2, dtype=torch.bool))
     fusion = made("attention", {"note": 8}, layers=2)
-    path = PATHS[type(fusion)]
     weights = iter([torch.tensor([a[0]]), torch.tensor([a[1][:1]])])
-    share = path(weights, [x], fusion)[0]
+    share = fusion.trace(weights, [x])[0]
     assert np.allclose((share / share.sum()).numpy(), expected, atol=1e-6)
     assert np.allclose(share.numpy(), last[1:], atol=1e-6)
 

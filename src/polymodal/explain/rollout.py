@@ -1,16 +1,10 @@
-"""Which tokens a fusion by attention listened to, through all of its layers: attention rollout.
+"""Which tokens a fusion by attention listened to, through all of its layers (`fusion.trace`), and on which parts of a
+cell these lie.
 
-    tokens --layer by layer, R = A R / 2 + R / 2--> how much of each token is in what the head reads
-
-The weights A are the means over heads, and half of each step is the residual connection. Abnar & Zuidema 2020, who roll
-out self-attention; here the same rule follows the path of each fusion, from its first queries to its pooled tokens.
-
-Axes: b batch, q query, k key, t token, s token of any modality, one modality after another.
+Axes: b batch, t token, s part of the cell.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,16 +13,14 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.explain.answers import Floats
-from polymodal.fusion.attention import CrossAttention, JointAttention
+from polymodal.fusion import FUSIONS
 from polymodal.fusion.base import Fusion
-from polymodal.fusion.crossmodal import MulT
-from polymodal.fusion.latent import MBT, Perceiver, Recurrent
+from polymodal.fusion.trace import identity, mixed
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec
 from polymodal.modalities.places import Grid, Seconds
 from polymodal.modalities.segments import Cut, Open
-from polymodal.nn import Attention, Pool
-from polymodal.ops import masked_mean, masked_softmax, shares, zeroed
+from polymodal.nn import recorded
 
 FINE = 8  # points along a side of a patch, where attention over a grid is laid on another grid
 
@@ -40,17 +32,18 @@ def rollout(fusion: Fusion, tokens: Mapping[str, Masked]) -> dict[str, Tensor]:
     0 where there is no token, and for a row without any. What a fusion's own tokens bring (class token, latents) is
     left out of the sum. Raises InputError for a fusion that attends to no tokens.
     """
-    if (path := PATHS.get(type(fusion))) is None:
-        raise InputError(
-            f"{type(fusion).__name__} attends to no tokens, so there is no attention to roll out; take the method "
-            f"integrated-gradients or occlusion, or one of the fusions {', '.join(c.__name__ for c in PATHS)}"
-        )
     with recorded(fusion) as seen:
         fusion(tokens)
     xs = fusion.ordered(tokens)
     sizes = [x.mask.shape[1] for x in xs]
     weights = iter(seen)
-    share_bs = path(weights, xs, fusion)
+    share_bs = fusion.trace(weights, xs)
+    if share_bs is None:
+        those = ", ".join(c.__name__ for c in FUSIONS.values() if c.family == "sequence")
+        raise InputError(
+            f"{type(fusion).__name__} attends to no tokens, so there is no attention to roll out; take the method "
+            f"integrated-gradients or occlusion, or one of the fusions {those}"
+        )
     assert next(weights, None) is None, f"the path of {type(fusion).__name__} leaves attention out"
     share_bs = share_bs / share_bs.sum(1, keepdim=True).clamp(min=1e-12)
     return dict(zip(fusion.dims, share_bs.split(sizes, dim=1), strict=True))
@@ -67,37 +60,6 @@ def encoded(encoder: nn.Module, x: Masked) -> tuple[Masked, Tensor]:
         if a_btt.shape == share_btt.shape:
             share_btt = mixed(a_btt, share_btt, share_btt)
     return tokens, share_btt
-
-
-def mixed(a_bqk: Tensor, own_bqs: Tensor, context_bks: Tensor) -> Tensor:
-    """One residual layer of attention: (own + A context) / 2; a query to which nothing is open stays as it is."""
-    heard = a_bqk @ context_bks
-    return torch.where(a_bqk.sum(-1, keepdim=True) > 0, (own_bqs + heard) / 2, own_bqs)
-
-
-@contextmanager
-def recorded(module: nn.Module) -> Iterator[list[Tensor]]:
-    """The weights of each attention (B, Q, K), means over heads, and of each pool (B, T), in the order of use."""
-    seen: list[Tensor] = []
-
-    def attention(part: nn.Module, args: tuple[Any, ...]) -> None:
-        assert isinstance(part, Attention)
-        query_bqd, context = args
-        k_bkd = part.kv(zeroed(context)).chunk(2, dim=-1)[0]
-        q, k = (x.unflatten(-1, (part.heads, -1)).transpose(1, 2) for x in (part.q(query_bqd), k_bkd))
-        seen.append(shares(q, [k], [context.mask[:, None, None]])[0].mean(1))
-
-    def pool(part: nn.Module, args: tuple[Any, ...]) -> None:
-        assert isinstance(part, Pool)
-        seen.append(masked_softmax(part.score(zeroed(args[0]))[..., 0], args[0].mask, dim=1))
-
-    found = {Attention: attention, Pool: pool}
-    hooks = [m.register_forward_pre_hook(found[type(m)]) for m in module.modules() if type(m) in found]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 # --- from tokens to parts ---------------------------------------------------------------------------------
@@ -146,108 +108,3 @@ def overlap(edges: Sequence[float], parts: Sequence[float]) -> Floats:
     common = (np.minimum(a[1:], b[1:]) - np.maximum(a[:-1], b[:-1])).clip(min=0)
     common[common.sum(1) == 0, -1] = 1
     return np.asarray(common / common.sum(1, keepdims=True))
-
-
-# --- the path of each fusion: recorded weights, in the order of use -> (B, S) -----------------------------
-
-
-def identity(x: Masked) -> Tensor:
-    """(B, T, T): each token is its own."""
-    return torch.eye(x.mask.shape[1], device=x.mask.device).expand(len(x.mask), -1, -1)
-
-
-def sources(xs: Sequence[Masked]) -> list[Tensor]:
-    """For each modality (B, T_m, S): its tokens among those of all."""
-    whole = torch.eye(sum(x.mask.shape[1] for x in xs), device=xs[0].mask.device)
-    parts = whole.split([x.mask.shape[1] for x in xs])
-    return [p.expand(len(xs[0].mask), -1, -1) for p in parts]
-
-
-def own(xs: Sequence[Masked], tokens: int) -> Tensor:
-    """(B, tokens, S): tokens of the fusion's own begin without anything of the modalities."""
-    return torch.zeros(len(xs[0].mask), tokens, sum(x.mask.shape[1] for x in xs), device=xs[0].mask.device)
-
-
-def over_present(rows: Sequence[Tensor], xs: Sequence[Masked]) -> Tensor:
-    """(B, S): the mean over the modalities that are present of one row (B, S) each, as the head takes it."""
-    here_bm = torch.stack([x.present() for x in xs], dim=1)
-    return masked_mean(Masked(torch.stack(list(rows), dim=1), here_bm))
-
-
-def _joint(seen: Iterator[Tensor], xs: Sequence[Masked], fusion: Fusion) -> Tensor:
-    """Self-attention over class token and tokens, layer by layer; of the last one the class token's row."""
-    share = torch.cat([own(xs, 1), *sources(xs)], dim=1)
-    *layers, last = list(seen)
-    for a in layers:
-        share = mixed(a, share, share)
-    return mixed(last, share[:, :1], share)[:, 0]
-
-
-def _cross(seen: Iterator[Tensor], xs: Sequence[Masked], fusion: CrossAttention) -> Tensor:
-    """Each modality asks all the others, as they were before the layer; then each is pooled."""
-    share = sources(xs)
-    for _ in range(fusion.layers):
-        before = list(share)
-        for m, x in enumerate(before):
-            others = before[:m] + before[m + 1 :] or before
-            share[m] = mixed(next(seen), x, torch.cat(others, dim=1))
-    return over_present([torch.einsum("bt,bts->bs", next(seen), x) for x in share], xs)
-
-
-def _mult(seen: Iterator[Tensor], xs: Sequence[Masked], fusion: MulT) -> Tensor:
-    """For each target: a stack of questions to each source, the stacks side by side, self-attention, a pool."""
-    start, rows = sources(xs), []
-    for m, x in enumerate(start):
-        stacks = []
-        for source in start[:m] + start[m + 1 :] or start:
-            share = x
-            for _ in range(fusion.layers):
-                share = mixed(next(seen), share, source)
-            stacks.append(share)
-        wide = torch.stack(stacks).mean(0)
-        for _ in range(fusion.layers):
-            wide = mixed(next(seen), wide, wide)
-        rows.append(torch.einsum("bt,bts->bs", next(seen), wide))
-    return over_present(rows, xs)
-
-
-def _mbt(seen: Iterator[Tensor], xs: Sequence[Masked], fusion: MBT) -> Tensor:
-    """Each modality's class token, tokens and the shared ones together; what all wrote into these is averaged."""
-    each = [torch.cat([own(xs, 1), x], dim=1) for x in sources(xs)]
-    shared = own(xs, fusion.bottleneck)
-    for _ in range(fusion.layers):
-        wrote = []
-        for m, x in enumerate(each):
-            both = torch.cat([x, shared], dim=1)
-            both = mixed(next(seen), both, both)
-            each[m] = both[:, : x.shape[1]]
-            wrote.append(both[:, x.shape[1] :].flatten(1))
-        shared = over_present(wrote, xs).view_as(shared)
-    return over_present([mixed(next(seen), x[:, :1], torch.cat([x, shared], dim=1))[:, 0] for x in each], xs)
-
-
-def _perceiver(seen: Iterator[Tensor], xs: Sequence[Masked], fusion: Perceiver) -> Tensor:
-    """Latents ask all tokens, then each other; the answer is their mean."""
-    share, tokens = own(xs, fusion.latents), torch.cat(sources(xs), dim=1)
-    for _ in range(fusion.layers):
-        share = mixed(next(seen), share, tokens)
-        share = mixed(next(seen), share, share)
-    return share.mean(1)
-
-
-def _recurrent(seen: Iterator[Tensor], xs: Sequence[Masked], fusion: Fusion) -> Tensor:
-    """A state asks all tokens, stage after stage; the cell is taken to keep half of what it had."""
-    share, tokens = own(xs, 1), torch.cat(sources(xs), dim=1)
-    for a in seen:
-        share = mixed(a, share, tokens)
-    return share[:, 0]
-
-
-PATHS: dict[type[Fusion], Callable[..., Tensor]] = {
-    JointAttention: _joint,
-    CrossAttention: _cross,
-    MulT: _mult,
-    MBT: _mbt,
-    Perceiver: _perceiver,
-    Recurrent: _recurrent,
-}

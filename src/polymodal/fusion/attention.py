@@ -3,7 +3,7 @@
 b batch, t token, m modality, d width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.fusion.base import Fusion, one_token, presence
 from polymodal.fusion.pooled import each
+from polymodal.fusion.trace import mixed, over_present, own, sources
 from polymodal.nn import Block, Named, Pool
 from polymodal.ops import zeroed
 
@@ -65,6 +66,14 @@ class JointAttention(Fusion):
         y = self.last(Masked(x.values[:, :1], x.mask[:, :1]), context).values
         return one_token(self.norm(y)[:, 0], xs)
 
+    def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
+        """Self-attention over class token and tokens, layer by layer; of the last one the class token's row."""
+        share = torch.cat([own(xs, 1), *sources(xs)], dim=1)
+        *layers, last = list(weights)
+        for a in layers:
+            share = mixed(a, share, share)
+        return mixed(last, share[:, :1], share)[:, 0]
+
 
 class CrossAttention(Fusion):
     """Each modality's tokens ask those of all the others, `layers` times; then each modality is pooled to one
@@ -94,6 +103,16 @@ class CrossAttention(Fusion):
             tokens = step(tokens)
         y_bmd = torch.stack(each(self.pools, tokens), dim=1)
         return Masked(y_bmd, presence(xs))
+
+    def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
+        """Each modality asks all the others, as they were before the layer; then each is pooled."""
+        share = sources(xs)
+        for _ in range(self.layers):
+            before = list(share)
+            for m, x in enumerate(before):
+                others = before[:m] + before[m + 1 :] or before
+                share[m] = mixed(next(weights), x, torch.cat(others, dim=1))
+        return over_present([torch.einsum("bt,bts->bs", next(weights), x) for x in share], xs)
 
 
 class Exchange(nn.Module):

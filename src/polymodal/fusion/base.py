@@ -7,7 +7,7 @@ Absent is not zero: concatenation and gates see one presence bit a modality, ten
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -43,6 +43,14 @@ class Fusion(nn.Module, ABC):
         0 where it asks nothing.
         """
         return torch.zeros(())
+
+    def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor | None:
+        """(B, S) how much of each token of all modalities, in the order of `dims`, is in what `forward` gives, by the
+        weights of its attentions and pools in the order of use; None for a fusion that attends to no tokens.
+
+        What its own tokens bring (class token, latents) is left out.
+        """
+        return None
 
     def ordered(self, inputs: Mapping[str, Masked]) -> list[Masked]:
         """The inputs in the order of `dims`. Raises InputError where a name is missing or unknown, or a width off."""

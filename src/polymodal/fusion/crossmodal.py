@@ -3,7 +3,7 @@
 b batch, t token, m target modality, n source modality, d width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from polymodal.batch import Masked
 from polymodal.fusion.attention import Asking, Embed
 from polymodal.fusion.base import Fusion, presence
 from polymodal.fusion.pooled import each
+from polymodal.fusion.trace import mixed, over_present, sources
 from polymodal.nn import Block, Named, Pool
 
 
@@ -43,6 +44,22 @@ class MulT(Fusion):
         for m, target in enumerate(self.targets.children()):
             heard.append(target(tokens[m], tokens[:m] + tokens[m + 1 :] or tokens))
         return Masked(torch.stack(heard, dim=1), presence(xs))
+
+    def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
+        """For each target: a stack of questions to each source, the stacks side by side, self-attention, a pool."""
+        start, rows = sources(xs), []
+        for m, x in enumerate(start):
+            stacks = []
+            for source in start[:m] + start[m + 1 :] or start:
+                share = x
+                for _ in range(self.layers):
+                    share = mixed(next(weights), share, source)
+                stacks.append(share)
+            wide = torch.stack(stacks).mean(0)
+            for _ in range(self.layers):
+                wide = mixed(next(weights), wide, wide)
+            rows.append(torch.einsum("bt,bts->bs", next(weights), wide))
+        return over_present(rows, xs)
 
 
 class Target(nn.Module):

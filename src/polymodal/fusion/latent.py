@@ -4,15 +4,16 @@ b batch, t token, l latent token, m modality, d width. Their cost is linear in t
 attention over all tokens is quadratic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.fusion.attention import Asking, Embed, chained
 from polymodal.fusion.base import Fusion, one_token, presence
 from polymodal.fusion.pooled import each
+from polymodal.fusion.trace import mixed, over_present, own, sources
 from polymodal.nn import Attention, Block, Named
 from polymodal.ops import masked_mean, zeroed
 
@@ -66,6 +67,20 @@ class MBT(Fusion):
         y_bmd = torch.cat([ask(Masked(x.values[:, :1], x.mask[:, :1]), chained(x, shared)) for ask, x in firsts], dim=1)
         return Masked(self.norm(y_bmd), here_bm)
 
+    def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
+        """Each modality's class token, tokens and the shared ones together; what all wrote into these is averaged."""
+        every = [torch.cat([own(xs, 1), x], dim=1) for x in sources(xs)]
+        shared = own(xs, self.bottleneck)
+        for _ in range(self.layers):
+            wrote = []
+            for m, x in enumerate(every):
+                both = torch.cat([x, shared], dim=1)
+                both = mixed(next(weights), both, both)
+                every[m] = both[:, : x.shape[1]]
+                wrote.append(both[:, x.shape[1] :].flatten(1))
+            shared = over_present(wrote, xs).view_as(shared)
+        return over_present([mixed(next(weights), x[:, :1], torch.cat([x, shared], dim=1))[:, 0] for x in every], xs)
+
 
 class Perceiver(Fusion):
     """`latents` learned tokens ask the tokens of all modalities, then each other, `layers` times; y is the latents."""
@@ -93,6 +108,14 @@ class Perceiver(Fusion):
         for ask, talk in zip(self.ask, self.talk, strict=True):
             x = talk(Masked(ask(x, tokens), x.mask))
         return Masked(self.norm(x.values), presence(xs).any(1, keepdim=True).expand(-1, self.latents))
+
+    def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
+        """Latents ask all tokens, then each other; the answer is their mean."""
+        share, tokens = own(xs, self.latents), torch.cat(sources(xs), dim=1)
+        for _ in range(self.layers):
+            share = mixed(next(weights), share, tokens)
+            share = mixed(next(weights), share, share)
+        return share.mean(1)
 
 
 class Recurrent(Fusion):
@@ -125,3 +148,10 @@ class Recurrent(Fusion):
             heard_bd = self.attention((self.query + h_bd)[:, None], tokens)[:, 0]
             h_bd = self.cell(heard_bd, h_bd)
         return one_token(self.norm(h_bd), xs)
+
+    def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
+        """A state asks all tokens, stage after stage; the cell is taken to keep half of what it had."""
+        share, tokens = own(xs, 1), torch.cat(sources(xs), dim=1)
+        for a in weights:
+            share = mixed(a, share, tokens)
+        return share[:, 0]
