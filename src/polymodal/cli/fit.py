@@ -58,7 +58,7 @@ def fit(
     fusion: Annotated[
         str | None,
         typer.Option(
-            help="auto (tries both paths and chooses), features (estimators on features alone), or how networks join modalities: mean, sum, weighted, product, concat, gated, mvae, tensor, low-rank, bilinear, mlb, mutan, mfb, mcb, film, mmtm, cen, attention, cross-attention, mult, mbt, perceiver, recurrent, late-mean, late-weighted, late-vote, late-product, late-max, late-stacking, hybrid; or mypackage.mymodule:MyFusion. `polymodal fusions` tells them apart. (default: auto)",
+            help="auto (searches networks and estimators on features), features (estimators alone), or how a network joins modalities: concat, gated, film, mbt, late-mean, hybrid ... (`polymodal fusions` lists all), or mypackage.mymodule:MyFusion (default: auto)",
             rich_help_panel=SEARCH,
         ),
     ] = None,
