@@ -60,7 +60,7 @@ def setting(x_nm: np.ndarray, f: Callable[[Tensor], Tensor], task: Task | None =
     views = views or {m: m for m in names}
     prep = SimpleNamespace(views=views)
     model = SimpleNamespace(
-        learner=learner, task=task, preprocessor=prep, temperature=1.0, modalities=list(dict.fromkeys(views.values())),
+        learner=learner, task=task, preprocessor=prep, scorer=SimpleNamespace(temperature=1.0), modalities=list(dict.fromkeys(views.values())),
         logits=lambda rows: learner.infer(rows.batch(range(len(rows))).inputs).values,
     )  # fmt: skip
     n = len(x_nm)

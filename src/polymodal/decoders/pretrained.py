@@ -30,16 +30,16 @@ class HubDecoder(Decoder):
     """A causal language model of transformers, behind a linear map of the memory to the width of its words.
 
     source: name or folder, as in `modalities.pretrained.Hub`. size: how many ids are written, at most those that the
-    model knows. tune: whether the model learns; else only the map does, and the model stays in eval().
+    model knows. finetune: whether the model learns; else only the map does, and the model stays in eval().
 
     Raises InputError for a model that is not causal, has a head that is more than a linear map, keeps no keys and
     values, counts masked tokens as places, or knows fewer ids.
     """
 
-    def __init__(self, source: str, dim: int, size: int, tune: bool = False) -> None:
+    def __init__(self, source: str, dim: int, size: int, finetune: bool = False) -> None:
         super().__init__()
-        self.source, self.dim, self.size, self.tune = source, dim, size, tune
-        self.model: Any = opened(source, "AutoModelForCausalLM").requires_grad_(tune)
+        self.source, self.dim, self.size, self.finetune = source, dim, size, finetune
+        self.model: Any = opened(source, "AutoModelForCausalLM").requires_grad_(finetune)
         known = self.model.get_input_embeddings().num_embeddings
         if size > known:
             raise InputError(
@@ -53,9 +53,9 @@ class HubDecoder(Decoder):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module, but a model that is not tuned stays in eval()."""
+        """As of any module, but a model that is not fine-tuned stays in eval()."""
         super().train(mode)
-        self.model.train(mode and self.tune)
+        self.model.train(mode and self.finetune)
         return self
 
     def start(self, memory: Masked) -> State:
