@@ -49,9 +49,10 @@ class Readings(Codec):
     @classmethod
     def accepts(cls, cells: Sequence[Any]) -> Guess:
         """Tables of numbers, or lists of unequal length."""
-        files = sum(isinstance(c, Path) and c.suffix.lower() in TABLES for c in cells)
-        if files >= 0.9 * max(1, len(cells)):
-            return Guess(0.95, f"{files} of {len(cells)} cells are {TABLES[0]} or {TABLES[1]} files")
+        suffixes = [c.suffix.lower() for c in cells if isinstance(c, Path)]
+        files = sum(s in (*TABLES, ".npy") for s in suffixes)
+        if files >= 0.9 * max(1, len(cells)) and any(s in TABLES for s in suffixes):
+            return Guess(0.95, f"{files} of {len(cells)} cells are {TABLES[0]}, {TABLES[1]} or .npy files")
         found, reason = shapes(cells)
         if not found or len(found) < 0.9 * min(len(cells), SAMPLE):
             return Guess(0.0, reason)
