@@ -69,7 +69,7 @@ def features(
     prep = Preprocessor(schema, codecs, views)
     rows = prep.encode(table, None, cache=cache, quiet=quiet)
     learned = rows if learn is None else prep.encode(source, None, cache=cache, quiet=quiet)
-    kept = {c: table.cells(c) for c in table.columns if c not in chosen and c not in ignore}
+    kept = {c: [*map(_whole, table.cells(c))] for c in table.columns if c not in chosen and c not in ignore}
     parts, counts, left_out = [pd.DataFrame(kept)], {}, {}
     for view, codec in codecs.items():
         part, left_out[view] = _frame(codec.extractor, records_of(learned, view), records_of(rows, view), views[view])
@@ -83,7 +83,7 @@ def write(frame: "pd.DataFrame", path: Path) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         if path.suffix == ".parquet":
-            frame.to_parquet(temporary, index=False)
+            frame.apply(_of_one_type).to_parquet(temporary, index=False)
         elif path.suffix in (".csv", ".tsv"):
             frame.to_csv(temporary, index=False, sep="\t" if path.suffix == ".tsv" else ",")
         else:
@@ -95,6 +95,17 @@ def write(frame: "pd.DataFrame", path: Path) -> None:
         raise ImportError("writing .parquet needs pyarrow: pip install polymodal[table]; or write a .csv") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _of_one_type(column: "pd.Series") -> "pd.Series":
+    """Parquet knows one type a column: cells of several, such as numbers and words, are written as CSV has them."""
+    types = {type(x) for x in column.dropna()} if column.dtype == object else set()
+    return column.map(str, na_action="ignore") if len(types) > 1 and not types <= {int, float} else column
+
+
+def _whole(cell: Any) -> Any:
+    """A text without halves of characters (lone surrogates), which pandas and files can't hold."""
+    return cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell
 
 
 def _chosen(schema: Schema, select: Mapping[str, str]) -> dict[str, dict[str, Extractor]]:
