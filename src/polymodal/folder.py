@@ -36,6 +36,7 @@ from polymodal.learners.transcriber import Transcriber
 from polymodal.learners.translator import Translator
 from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.features import Features
+from polymodal.saving import json_text
 from polymodal.spec import build, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
@@ -126,7 +127,7 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
         "learner": form,
         "report": dict(report),
     }
-    (folder / "model.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / "model.json").write_text(json_text(whole), encoding="utf-8")
     weights = {k: v.detach().cpu().clone().contiguous() for k, v in learner.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     sums = {str(p.relative_to(folder)): _sum(p) for p in sorted(folder.rglob("*")) if p.is_file()}

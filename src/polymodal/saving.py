@@ -1,8 +1,21 @@
 """Files that are there whole or not at all."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from polymodal.errors import InputError
+
+
+def json_text(form: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """JSON as people read it; all in ASCII where it holds half of a character (a lone surrogate), which no file can.
+
+    >>> print(json_text("ü"), json_text(chr(0xD83D)))
+    "ü" "\\ud83d"
+    """
+    text = json.dumps(form, indent=1, ensure_ascii=False, default=default)
+    return text if text.encode("utf-8", "replace").decode() == text else json.dumps(form, indent=1, default=default)
 
 
 def put(path: Path, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """The command line. Commands import what they need when they run, so that `--help` answers at once."""
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ __all__ = [
 
 def main() -> None:
     """Entry point: input errors exit with 2 and one line, an interruption with 130."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a cell may hold what the terminal can't show
     with errors():
         app()
 

@@ -1,6 +1,5 @@
 """`polymodal compare`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +33,7 @@ from polymodal.cli.options import (
     targets,
     typed,
 )
+from polymodal.saving import json_text
 
 
 @app.command()
@@ -95,9 +95,10 @@ def compare(
         )  # fmt: skip
     board = standing(run)
     form = {"settings": run.settings, "seconds": run.seconds, **board.to_json()}
-    (out / "compare.json").write_text(json.dumps(form, indent=1, ensure_ascii=False), encoding="utf-8")
+    (out / "compare.json").write_text(json_text(form), encoding="utf-8")
     title = f"{Path(table).name}: what predicts {', '.join(run.problem.schema.target)}?"
-    (out / "compare.html").write_text(html(page(board, title=title, command=typed())), encoding="utf-8")
+    page_text = html(page(board, title=title, command=typed()))
+    (out / "compare.html").write_text(page_text, encoding="utf-8", errors="replace")
     if as_json:
         print_json(form)
     else:

@@ -1,7 +1,6 @@
 """What several commands share: options, the reading of their values, and how answers are printed."""
 
 import inspect
-import json
 import os
 import re
 import shlex
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polymodal.errors import InputError
-from polymodal.saving import placed
+from polymodal.saving import json_text, placed
 
 if TYPE_CHECKING:
     from polymodal.decoders.base import Decoding
@@ -239,7 +238,7 @@ def cache_folder(folder: Path | None) -> Path:
 
 def print_json(form: Any) -> None:
     """One JSON object on standard output."""
-    say(json.dumps(finite(form), indent=1, ensure_ascii=False, default=str))
+    say(json_text(finite(form), default=str))
 
 
 def finite(form: Any) -> Any:
@@ -277,7 +276,7 @@ def output(path: Path | None) -> Iterator[Any]:
     placed(path)
     temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:
             yield file
         temporary.replace(path)
     except OSError as e:

@@ -32,7 +32,7 @@ from polymodal.experiment.problem import Problem, state
 from polymodal.model import load
 from polymodal.objectives.colearning import Colearning
 from polymodal.output import Scores
-from polymodal.saving import put
+from polymodal.saving import json_text, put
 from polymodal.tasks.base import Task
 from polymodal.view import plot
 from polymodal.view.plot import Line, Plot
@@ -80,7 +80,7 @@ class Curve(NamedTuple):
         """curve.json, curve.csv and, where matplotlib is there, curve.png."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / "curve.json", folder / "curve.csv"]
-        text = json.dumps(_finite(self.to_json()), indent=1, ensure_ascii=False)
+        text = json_text(_finite(self.to_json()))
         paths[0].write_text(text, encoding="utf-8")
         with paths[1].open("w", newline="", encoding="utf-8") as file:
             write = csv.writer(file)

@@ -13,6 +13,7 @@ from polymodal.experiment.config import Run, Search
 from polymodal.experiment.prepare import Prepared
 from polymodal.model import Model, load
 from polymodal.objectives.colearning import Colearning
+from polymodal.saving import json_text
 from polymodal.training.settings import Settings
 
 SHORT = 24  # characters of a value that an error shows: digests are longer
@@ -87,7 +88,7 @@ def write_plan(path: Path, plan: Mapping[str, Any], folder: Path) -> None:
     """Write the plan. Raises InputError where the folder that it belongs to can't be written to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
+        path.write_text(json_text(plan), encoding="utf-8")
     except OSError as e:
         raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
 
