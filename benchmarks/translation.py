@@ -229,6 +229,10 @@ these products; on two threads that was not measured. Two runs of this table on 
 to 1.8 times in what they took alone, and by as much in some ratios (an earlier one: 41.9 for the step with the image
 network on one thread, 26.3 on two).
 
+Losses and the attentive GRU are those of autograd and `F.cross_entropy`; this table was made when both had gradients of
+their own, which had made a step 1.03 (float32) to 1.15 times (bf16) as fast with the transformer, and 1.1 to 1.3 times
+with the GRU, on one thread: too little for their code.
+
 Why int8 has maps of its own (`polymodal.quantize`). `python -m benchmarks quantized`, one thread, calls in turns, the
 same maps replaced: float32 takes 2.0 times as long for one caption and 2.1 for 32. torchao 0.18 takes 1.9 times as long
 for one caption and 1.5 for 32. torch's own dynamic quantisation takes 0.7 of the time for one caption and 1.0 for 32,

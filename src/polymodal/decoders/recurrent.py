@@ -8,8 +8,7 @@ Axes: b row, t word, s memory token, d width of the memory, w width of the state
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -19,11 +18,8 @@ from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Forced, State
 from polymodal.decoders.words import Separate
 from polymodal.errors import InputError
-from polymodal.gradients import Repeated
 from polymodal.nn import MLP
 from polymodal.ops import masked_mean, masked_softmax, zeroed
-
-Map = Callable[[Tensor], Tensor]
 
 
 class Look(nn.Module, ABC):
@@ -40,10 +36,6 @@ class Look(nn.Module, ABC):
     @abstractmethod
     def forward(self, state_bw: Tensor, keys_bsw: Tensor) -> Tensor:
         """(B, width) states -> (B, S) scores, before the softmax."""
-
-    def repeated(self, keys_bsw: Tensor) -> Map:
-        """`forward` on keys that stay the same, for a loop over states."""
-        return lambda state_bw: self(state_bw, keys_bsw)
 
 
 class Additive(Look):
@@ -80,11 +72,6 @@ class DotProduct(Look):
     def forward(self, state_bw: Tensor, keys_bsw: Tensor) -> Tensor:
         """(B, width) states -> (B, S) scores."""
         return (keys_bsw @ state_bw[..., None])[..., 0]
-
-    def repeated(self, keys_bsw: Tensor) -> Map:
-        """The gradient of the keys is one product after the loop."""
-        scores = Repeated(keys_bsw.mT)
-        return lambda state_bw: scores(state_bw[:, None])[:, 0]
 
 
 class Seen(NamedTuple):
@@ -154,10 +141,7 @@ class AttentiveGRU(Decoder):
     def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
         """(B,) ids -> (B, w) hidden, and the state after it."""
         x = self.drop(self.words(ids_b))
-        look = partial(self.look, keys_bsw=state.fixed["keys"])
-        memory = partial(torch.matmul, other=state.fixed["memory"])
-        h, real = state.moving["h"], state.fixed["real"]
-        seen = self._next(real, h, self.of_word(x), look, memory, self.of_context, self.of_state)
+        seen = self._next(state.fixed, state.moving["h"], self.of_word(x))
         return self._hidden(seen.h, seen.context, x), State(state.fixed, {"h": seen.h})
 
     def attention(self, state: State, ids: Masked) -> Tensor:
@@ -166,21 +150,16 @@ class AttentiveGRU(Decoder):
 
     def _read(self, state: State, ids: Masked) -> tuple[Tensor, list[Seen]]:
         x_btw = self.drop(self.words(zeroed(ids)))
-        h, real, out = state.moving["h"], state.fixed["real"], []
-        look, memory = self.look.repeated(state.fixed["keys"]), Repeated(state.fixed["memory"])
-        context = Repeated(self.of_context.weight.mT)
-        own = Repeated(self.of_state.weight.mT, self.of_state.bias)
+        h, out = state.moving["h"], []
         for gates in self.of_word(x_btw).unbind(1):
-            out.append(self._next(real, h, gates, look, memory, context, own))
+            out.append(self._next(state.fixed, h, gates))
             h = out[-1].h
         return x_btw, out
 
-    def _next(
-        self, real: Tensor, h: Tensor, gates: Tensor, look: Map, memory: Map, of_context: Map, of_state: Map
-    ) -> Seen:
-        share = masked_softmax(look(h), real, dim=1)
-        context = memory(share[:, None])[:, 0] * self.gate(h).sigmoid()
-        given, own = gates + of_context(context), of_state(h)
+    def _next(self, fixed: Mapping[str, Tensor], h: Tensor, gates: Tensor) -> Seen:
+        share = masked_softmax(self.look(h, fixed["keys"]), fixed["real"], dim=1)
+        context = (share[:, None] @ fixed["memory"])[:, 0] * self.gate(h).sigmoid()
+        given, own = gates + self.of_context(context), self.of_state(h)
         width = h.shape[1]
         reset, keep = (given[:, : 2 * width] + own[:, : 2 * width]).sigmoid().chunk(2, dim=1)
         new = torch.addcmul(given[:, 2 * width :], reset, own[:, 2 * width :]).tanh()

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.gradients import smoothed_cross_entropy
 from polymodal.output import Output, texts_of
 from polymodal.sentences import key, scores
 from polymodal.tasks.base import Capability, Extreme, Metric, Task
@@ -136,7 +136,7 @@ class Generation(Task):
         ids = target.values
         if not keep.all():  # a copy of all logits costs as much as a tenth of the step
             logits, ids = logits[keep], ids[keep]
-        return smoothed_cross_entropy(logits, ids, self.smoothing)
+        return cross_entropy(logits, ids, label_smoothing=self.smoothing)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """Texts are no classes: raises InputError."""
