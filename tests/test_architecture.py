@@ -42,7 +42,8 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "__main__",
 ]
 PARTS = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
-BRANCHES = 113  # questions after one of our own classes, outside the package that defines it; may only fall
+NAMED = 4  # kinds of modality, as strings, outside their folders
+BRANCHES = 104  # questions after one of our own classes, outside the package that defines it; may only fall
 LEVEL = {name: i for i, line in enumerate(LEVELS) for name in line.split()}
 HEAVY = {"torch", "pandas", "PIL", "transformers", "sklearn", "scipy", "soundfile", "accelerate"}
 MAIN = "try:\n  main()\nexcept SystemExit as e:\n  assert not e.code"
@@ -125,6 +126,37 @@ def test_the_counter_of_branches_sees_every_form() -> None:
     assert [x.split() for x in branches({"a/one.py": a, "b/two.py": b})] == [
         ["b/two.py:1", "A"], ["b/two.py:1", "B"], ["b/two.py:2", "A"], ["b/two.py:3", "B"]
     ]  # fmt: skip
+
+
+def kinds_named(sources: dict[str, str], kinds: set[str]) -> list[str]:
+    """Where a source names a kind of modality: as a string by itself, but for a key of one such name among others, as
+    a form in JSON has ("text")."""
+    out = []
+    for name, source in sources.items():
+        tree, keys = ast.parse(source), set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):
+                named = [k for k in node.keys if isinstance(k, ast.Constant) and k.value in kinds]
+                keys |= {id(k) for k in named} if len(named) == 1 else set()
+        found = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        out += [f"{name}:{n.lineno} {n.value}" for n in found if n.value in kinds and id(n) not in keys]
+    return out
+
+
+def test_kinds_are_named_in_the_folders_of_modalities_alone() -> None:
+    """Elsewhere the record is asked. NAMED is the number of the day, lowered with each that goes."""
+    from polymodal.modalities import MODALITIES, NOT_YET
+
+    own = ("modalities", "data/public")  # tables of public sets have columns of such names
+    sources = {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in FILES}
+    found = kinds_named({f: s for f, s in sources.items() if not f.startswith(own)}, {*MODALITIES, *NOT_YET})
+    assert len(found) <= NAMED, "\n".join([f"{len(found)} names, {NAMED} allowed", *found])
+
+
+def test_the_counter_of_kinds_sees_every_form() -> None:
+    source = 'if kind == "text": x = {"text": 1, "y": 2}\nLOOKS = {"text": a, "image": b}\nf("image", ("audio",), "an image")'
+    found = kinds_named({"a.py": source}, {"text", "image", "audio"})
+    assert sorted(x.split()[1] for x in found) == ["audio", "image", "image", "text", "text"]
 
 
 def concrete(folder: str, base: type) -> set[type]:

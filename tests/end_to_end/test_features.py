@@ -126,6 +126,12 @@ def test_command_refuses_other_files(shop, tmp_path, run):
     assert done.returncode == 2 and "expected .parquet, .csv or .tsv" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_help_names_every_extractor(run):
-    shown = "".join(run("features", "--help", COLUMNS="300").stdout.split())
-    assert all(name in shown for m in MODALITIES.values() for name in m.extractors)
+def test_a_command_names_all_that_each_kind_of_column_has(run):
+    shown = run("modalities", COLUMNS="300").stdout
+    blocks = dict(block.split(": ", 1) for block in shown.replace("\n  ", " | ").strip().splitlines())
+    form = json.loads(run("modalities", "--json").stdout)["modalities"]
+    for m, block, of in zip(MODALITIES.values(), blocks.items(), form, strict=True):
+        assert block[0].split(", ") == list(m.kinds) == of["kinds"]
+        names = {*m.codecs, *m.encoders, *m.extractors, *m.noise.kinds, "mismatch"}
+        assert names <= set(block[1].replace("*", "").replace(",", " ").split())
+        assert [n for n, default in of["features"].items() if default] == list(m.default_extractors)

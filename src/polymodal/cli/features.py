@@ -23,7 +23,7 @@ def features(
         list[str] | None,
         typer.Option(
             metavar="COLUMN=NAMES",
-            help="Features of a column, with commas between. text: bag, tfidf, characters, hashed, statistics, skipgram, wordvectors:FILE; image: color, hog, lbp, visual_words, keypoint_words, pixels; audio: mfcc, logmel, spectral, prosody; series: statistics, spectrum, wavelets, canonical, correlations, heart, electrodermal.",
+            help="Features of a column, with commas between, of those that `polymodal modalities` lists; wordvectors:FILE reads vectors from a file.",
         ),
     ] = None,
     modality: ModalityOpt = None,
@@ -31,7 +31,7 @@ def features(
     cache: CacheOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write the classical features of text, image, audio and series columns, with names such as voice.f0_mean_hz.
+    """Write the classical features of columns, such as texts, images, recordings and series, with names such as voice.f0_mean_hz.
 
     What is read of a cell is kept in the cache, so a second run, or a fit, is quick. Example:
 

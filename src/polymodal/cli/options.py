@@ -58,7 +58,7 @@ ModalityOpt = Annotated[
     typer.Option(
         "--modality",
         metavar="COLUMN=KIND",
-        help="Read a column as this kind: text, image, audio, series, vector, number, category, boolean, date.",
+        help="Read a column as this kind, one of those that `polymodal modalities` lists.",
         rich_help_panel=COLUMNS,
     ),
 ]

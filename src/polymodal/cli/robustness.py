@@ -59,9 +59,8 @@ def robustness(
 
     Three questions on a table that has the target, each with 95% bootstrap intervals. Subsets: the score with every
     subset of the modalities. Removed cells: 0 to 90% of them, completely at random (mcar), at random given a column
-    (mar), and by the target itself (mnar). Noise on one modality at a time: pictures (gaussian, blur, jpeg, occlusion,
-    brightness), recordings (white, babble, clipping, dropouts), texts (typos, drops, ocr), series (jitter, dropouts,
-    drift), vectors (gaussian), columns (gaussian, swaps), and for all of them mismatch: another row's in its place.
+    (mar), and by the target itself (mnar). Noise on one modality at a time: each kind that `polymodal modalities`
+    lists, and mismatch: another row's in its place.
 
     Example:
 

@@ -8,6 +8,9 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table as Grid
 
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.sizes import Summary, short
+
 if TYPE_CHECKING:
     from polymodal.data.inspect import Inspection
 
@@ -49,7 +52,7 @@ def _columns(found: "Inspection") -> Grid:
     grid.add_column("why, and how large", overflow="fold")
     for c in found.schema.columns.values():
         lacking = found.missing[c.name]
-        size = sized(found.sizes.get(c.name, {}))
+        size = _sized(c.kind, found.sizes.get(c.name))
         grid.add_row(
             escape(c.name),
             c.kind,
@@ -61,43 +64,10 @@ def _columns(found: "Inspection") -> Grid:
     return grid
 
 
-def sized(sizes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Sizes in words.
-
-    >>> sized({"words": {"min": 3, "median": 5, "max": 13}})
-    '3 to 13 words, half of them up to 5'
-    """
-    if "width" in sizes and "height" in sizes:
-        return f"{_range(sizes['width'])} wide, {_range(sizes['height'])} high (pixels)"
-    if "rates" in sizes:
-        rates = sizes["rates"]
-        common = ", ".join(f"{r} Hz" for r in list(rates)[:3]) + (" ..." if len(rates) > 3 else "")
-        channels = _range(sizes["channels"])
-        return f"{_range(sizes['seconds'])} s, {common}, {channels} channel{'s' * (channels != '1')}"
-    if "channels" in sizes:
-        return f"{_range(sizes['length'])} readings of {_range(sizes['channels'])} channels"
-    if "width" in sizes:
-        several = "" if sizes["length"]["max"] == 1 else f"{_range(sizes['length'])} vectors of "
-        return f"{several}{_range(sizes['width'])} numbers"
-    if "words" in sizes:
-        s = sizes["words"]
-        half = f", half of them up to {_short(s['median'])}" if s["min"] != s["max"] else ""
-        return f"{_span(s)} words{half}"
-    return ""
-
-
-def _span(size: Mapping[str, float]) -> str:
-    low, high = _short(size["min"]), _short(size["max"])
-    return low if low == high else f"{low} to {high}"
-
-
-def _range(size: Mapping[str, float]) -> str:
-    middle = _short(size["median"])
-    return _span(size) if _short(size["min"]) == _short(size["max"]) else f"{_span(size)} (median {middle})"
-
-
-def _short(x: float) -> str:
-    return f"{x:,.0f}" if x == int(x) or abs(x) >= 100 else f"{x:.3g}"
+def _sized(kind: str, sizes: Summary | None) -> str:
+    """Sizes in words, as the kind of column says them."""
+    modality = MODALITIES.get(kind)
+    return "" if sizes is None or modality is None or modality.measure is None else modality.measure.words(sizes)
 
 
 def _target(goal: Mapping[str, Any], console: Console) -> None:
@@ -108,7 +78,7 @@ def _target(goal: Mapping[str, Any], console: Console) -> None:
     if goal["missing"]:
         _item(f"{_many(goal['missing'], 'row')} without a label", console)
     if goal["numbers"]:
-        _item(", ".join(f"{k} {_short(v)}" for k, v in goal["numbers"].items()), console)
+        _item(", ".join(f"{k} {short(v)}" for k, v in goal["numbers"].items()), console)
         return
     classes = goal["classes"] or []
     grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

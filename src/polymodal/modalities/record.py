@@ -25,6 +25,7 @@ class Modality(NamedTuple):
     """
 
     kind: str
+    cells: str  # what a cell may be, for a person
     codecs: Mapping[str, type[Codec]]  # by the names that `--encoder COLUMN=NAME` takes
     encoders: Mapping[str, type[Encoder]]
     hub: type[HubCodec] | None = None  # prepares cells for a pretrained network that is fine-tuned

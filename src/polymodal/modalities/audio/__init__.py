@@ -13,6 +13,7 @@ from polymodal.modalities.record import Modality
 
 AUDIO = Modality(
     kind="audio",
+    cells="WAV, FLAC, OGG, MP3 files of any rate and number of channels; (samples, rate)",
     codecs={"logmel": LogMel},
     encoders={"conv": AudioConv, "transformer": AudioTransformer},
     hub=HubAudio,

@@ -13,6 +13,7 @@ from polymodal.modalities.record import Modality
 
 IMAGE = Modality(
     kind="image",
+    cells="files that Pillow opens, of any size and mode, 16 bit, alpha, rotated by EXIF; PIL images, arrays",
     codecs={"pixels": Pixels},
     encoders={"convnet": ConvNet, "vit": ViT},
     hub=HubImage,

@@ -12,6 +12,7 @@ from polymodal.modalities.series.segments import SEGMENTS
 
 SERIES = Modality(
     kind="series",
+    cells="CSV or NPY files, lists, arrays; several channels, unequal lengths, gaps",
     codecs={"readings": Readings},
     encoders={"tcn": TCN, "transformer": SeriesTransformer},
     extractors={

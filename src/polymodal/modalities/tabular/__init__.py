@@ -9,6 +9,7 @@ from polymodal.modalities.tabular.segments import SEGMENTS
 
 TABULAR = Modality(
     kind="tabular",
+    cells="numbers, categories, booleans and dates, all together one modality",
     codecs={"cells": Cells},
     encoders={"mlp": TabularMLP, "ft-transformer": FTTransformer},
     columns=tuple(READ),

@@ -14,6 +14,7 @@ SAMPLE = 200  # cells that are looked at for a space
 
 TEXT = Modality(
     kind="text",
+    cells="any script, any length",
     codecs={"words": Words, "pieces": Pieces, "bytes": Bytes},
     encoders={"transformer": TextTransformer, "conv": TextConv, "bag": TextBag, "gru": TextGRU},
     hub=HubText,

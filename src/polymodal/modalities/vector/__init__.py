@@ -10,6 +10,7 @@ from polymodal.modalities.vector.segments import SEGMENTS
 
 VECTOR = Modality(
     kind="vector",
+    cells="ready-made embeddings, or sequences of them; NPY files, lists, arrays",
     codecs={"vectors": Vectors},
     encoders={"projection": Projection},
     suffixes=[ARRAY_FILE],
