@@ -243,9 +243,9 @@ def test_what_is_not_there_gets_exactly_nothing(table: Table) -> None:
     for method in ("integrated-gradients", "occlusion"):
         found = attribute(model, table, 3, "table", method=method)  # row 3 has no size
         assert isinstance(found.where, Columns)
-        scores = dict(zip(found.where.names, found.scores, strict=True))
+        scores = dict(zip(found.where.columns, found.scores, strict=True))
         assert scores["size"] == 0 and scores["price"] != 0 and scores["city"] != 0
-        assert dict(zip(found.where.names, found.where.cells, strict=True))["size"] == ""
+        assert dict(zip(found.where.columns, found.where.cells, strict=True))["size"] == ""
     codec = model.preprocessor.codecs["note"]
     codec.length_ = 5  # the network reads five words, whatever the text has
     words = attribute(model, table, 5, "note")
@@ -270,7 +270,7 @@ def test_hidden_parts_are_as_absent_as_an_empty_cell(table: Table) -> None:
     without = table.take([5]).replaced({"size": [None]})
     found = attribute(model, table, 6, "table", method="occlusion", output="good")
     p = model.task.values(model.logits(model.preprocessor.encode(without, None, quiet=True)))
-    size = found.scores[found.where.names.index("size")]
+    size = found.scores[found.where.columns.index("size")]
     assert size == pytest.approx(found.faithful.deletion[0] - p[0, model.task.labels_.index("good")], abs=1e-5)
 
 
@@ -308,7 +308,7 @@ def test_places_give_back_what_is_in_the_cell(table: Table) -> None:
     wave, vector = found["wave"].where, found["vector"].where
     assert isinstance(wave, Steps) and wave.edges[-1] == wave.length == len(table.cells("wave")[5])
     assert wave.words(np.eye(len(wave.edges) - 1)[[0]])[0].startswith("reading")
-    assert isinstance(vector, Columns) and vector.names[0] == "dimension 1" and len(vector.names) == 12
+    assert isinstance(vector, Columns) and vector.columns[0] == "dimension 1" and len(vector.columns) == 12
     for a in found.values():
         assert json.loads(json.dumps(a.to_json()))["scores"] and len(a.scores) >= 6
         places = a.where.to_json()
@@ -345,7 +345,7 @@ def test_long_texts_and_vectors_have_parts_of_neighbours() -> None:
     vector = choose("vector")[0].fit([list(range(100)), list(range(1, 101))], TINY)
     cell = list(range(100))
     cut = MODALITIES["vector"].cut({"v": vector}, {"v": vector.collate([vector.encode(cell)])}, cell, cell)
-    assert isinstance(cut.where, Columns) and cut.parts == 25 and cut.where.names[1] == "dimensions 5-8"
+    assert isinstance(cut.where, Columns) and cut.parts == 25 and cut.where.columns[1] == "dimensions 5-8"
     assert cut.where.cells[1] == "5.5"
 
 
@@ -523,7 +523,7 @@ def test_planted_signals_are_ranked_first(trained: tuple[str, Model, Table, list
         elif isinstance(found.where, Words):
             hits.append(found.where.parts[top] in ("lovely", "awful"))
         else:
-            hits.append(isinstance(found.where, Columns) and found.where.names[top] == "price")
+            hits.append(isinstance(found.where, Columns) and found.where.columns[top] == "price")
         same.append(found.faithful.randomised)
         if np.ptp(found.faithful.deletion) < 0.1:
             continue  # the answer would be the same without

@@ -15,9 +15,6 @@ from polymodal.explain.overall import Overall, Summary
 from polymodal.explain.overall import strongest as largest
 from polymodal.explain.parts import Attribution
 from polymodal.explain.reasons import Reasons
-from polymodal.modalities.places import Columns, Grid, Seconds
-from polymodal.modalities.places import Sequence as Tokens
-from polymodal.modalities.previews import photo, recording
 from polymodal.view.blocks import (
     Attended,
     Bar,
@@ -33,11 +30,9 @@ from polymodal.view.blocks import (
     Words,
     small,
 )  # fmt: skip
-from polymodal.view.cell import scaled, thumbnail
 from polymodal.view.text import figure, interval, many, short, signed
 
-LABELS, BARS, COLUMNS, PAIRS = 10, 8, 40, 15  # that a page shows
-WORDS, MAP, ACROSS = 40, 224, 240  # words that are shown; pixels of a map's longer side, and of one along time
+LABELS, BARS, PAIRS, WORDS = 10, 8, 15, 40  # that a page shows
 NAME = 80  # characters of a name
 MEANS = {
     "integrated-gradients": "what each part adds to the answer on the way from a row without it, in log odds of a "
@@ -89,30 +84,9 @@ def caption(e: Explanation, *, command: str = "") -> Page:
 
 def _layer(e: Explanation, modality: str) -> Layer | None:
     """A modality under the words; None where there is nothing to see, as of a single token."""
-    where, a_ws, name = e.where[modality], e.maps[modality][:WORDS], short(modality, NAME)
-    notes = [f"p {np.exp(e.logprob[i]):.2f}, {e.share[modality][i]:.0%} of attention" for i in range(len(a_ws))]
-    if isinstance(where, Grid):
-        image = thumbnail(photo(where.cell).image, MAP)
-        maps = scaled(where.over(a_ws, max(2, image.height), max(2, image.width)))
-        return Layer(_called(name, where), f"the picture in {name}", photo(where.cell), maps, notes)
-    if isinstance(where, Seconds):
-        at = (np.arange(ACROSS) + 0.5) / ACROSS * where.duration
-        token = np.clip(np.searchsorted(where.edges, at, side="right") - 1, 0, a_ws.shape[1] - 1)
-        heard, marks = (
-            recording(where.cell).first(where.duration),
-            [f"{where.duration * i / 4:.1f} s" for i in range(5)],
-        )
-        alt = f"spectrogram of {name}, {where.duration:.1f} seconds"
-        return Layer(_called(name, where), alt, heard, scaled(a_ws[:, token]), notes, marks)
-    if isinstance(where, Tokens) and where.tokens > 1:
-        token = np.arange(ACROSS) * where.tokens // ACROSS if where.tokens < ACROSS else np.arange(where.tokens)
-        alt, marks = f"the {where.tokens} tokens of {name}, one after another", ["token 1", f"token {where.tokens}"]
-        return Layer(name, alt, None, scaled(a_ws[:, token]), notes, marks)
-    return None
-
-
-def _called(modality: str, where: Grid | Seconds) -> str:
-    return f"{modality}: {short(where.name, NAME)}" if where.name else modality
+    a_ws, share = e.maps[modality][:WORDS], e.share[modality]
+    notes = [f"p {np.exp(e.logprob[i]):.2f}, {share[i]:.0%} of attention" for i in range(len(a_ws))]
+    return e.where[modality].attended(a_ws, modality, notes)
 
 
 # --- a row --------------------------------------------------------------------------------------------
@@ -187,9 +161,8 @@ def _part(e: Reasons, a: Attribution) -> list[Block]:
         f"By {how}: {MEANS[a.method]}. Orange, solid lines and bars to the right or upwards speak for "
         f"{short(a.output, NAME)}; blue, dotted or hatched, to the left or downwards, against it."
     )
-    most = COLUMNS if isinstance(a.where, Columns) else BARS
     return [
-        small(means), *seen(a), *strongest(a, most, "Parts"), Heading("How far to trust this"), Words(faith(a)),
+        small(means), *seen(a), *strongest(a, "Parts"), Heading("How far to trust this"), Words(faith(a)),
         *tested(a, e.unit),
     ]  # fmt: skip
 

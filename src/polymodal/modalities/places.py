@@ -1,13 +1,21 @@
-"""Where a part lies in its cell: a patch of a picture, a stretch of a recording or a series, a word, a column, a place.
+"""Where a part lies in its cell: a patch of a picture, a stretch of a recording or a series, a word, a column, a place;
+and how the cell is shown with a score or a share of attention on each part.
 
 Axes: w word, s token of a modality, h row and x column of a grid.
 """
 
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from polymodal.view.blocks import Block, Heat, Layer, Marked, Strip
+from polymodal.view.cell import Photo, Recording, scaled, thumbnail
+from polymodal.view.text import SMALL, short
 
 Floats = NDArray[np.float64]
 Box = tuple[float, float, float, float]
@@ -17,9 +25,47 @@ CLEAR = 2.0  # a ninth of the picture that gets less than this times its share o
 THIRD = 16  # places along a third of a side, when a window is moved over the picture
 SPREAD = 0.45  # of the clip: half of an even attention takes half of it
 CELL = 200  # characters of a cell that are kept as its name
+SIDE, MAP, ACROSS = 320, 224, 240  # pixels of a picture under its scores, of a map's longer side, and of one along time
+FAINT = 0.1  # of the strongest place: what is not worth a picture of its own
+NAME, TITLE = 40, 80  # characters of a part's name, of a cell's
 
 
-class Grid(NamedTuple):
+class Place(ABC):
+    """Where the parts of one cell, or its tokens, lie.
+
+    bars: how many parts a list of the strongest has; none where their names say little. in_place: whether their scores
+    are read on the cell itself, and not in a list.
+    """
+
+    bars: ClassVar[int] = 8
+    in_place: ClassVar[bool] = False
+
+    @abstractmethod
+    def words(self, attention_ws: Floats) -> list[str]:
+        """(W, S) -> of each word where most of its attention went."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers, without the cell."""
+
+    def names(self, parts: int) -> list[str]:
+        """What each part is called."""
+        return [w or f"part {i + 1}" for i, w in enumerate(self.words(np.eye(parts)))]
+
+    def scored(self, scores: Floats, modality: str, output: str, characters: int) -> list[Block]:
+        """The cell with (S,) scores that speak for an output or against it; nothing where it has no look of its own.
+
+        characters: of a text that are shown.
+        """
+        return []
+
+    def attended(self, attention_ws: Floats, modality: str, notes: abc.Sequence[str]) -> Layer | None:
+        """The cell under the words that attended to it; None where there is nothing to see."""
+        return None
+
+
+@dataclass(frozen=True)
+class Grid(Place):
     """Tokens that are the positions of a grid over a picture, row by row, after `lead` tokens about all of it.
 
     cell: the picture. name: the cell as the table has it. box: left, top, right, bottom of what the network sees, as
@@ -34,6 +80,9 @@ class Grid(NamedTuple):
     lead: int = 0
     box: Box = WHOLE
     pooled: int = 0
+
+    bars = 0
+    in_place = True
 
     def grid(self, attention_ws: Floats) -> Floats:
         """(W, S) -> (W, height, width): attention of each position; what went to the lead is left out."""
@@ -65,11 +114,34 @@ class Grid(NamedTuple):
             {"pooled": self.pooled} if self.pooled else {}
         )
 
+    def scored(self, scores: Floats, modality: str, output: str, characters: int) -> list[Block]:
+        """The picture; then what speaks for the answer, and against it, bright in the dark, where there is any such."""
+        image, s_1 = thumbnail(_photo(self.cell).image, SIDE), scores[None]
+        size = (image.height, image.width)
+        sides = [(what, (sign * s_1).clip(min=0)) for what, sign in (("for", 1), ("against", -1))]
+        maps = [self.over(s, *size)[0] for _, s in sides]
+        top = max(float(m.max()) for m in maps) or 1.0
+        name = short(modality, NAME)
+        out: list[Block] = [Heat(self.name or name, f"the picture in {name}", image, np.ones(size))]
+        for (what, s), light in zip(sides, maps, strict=True):
+            if light.max() >= FAINT * top:
+                said = f"what speaks {what} {short(output, NAME)} is bright ({self.words(s)[0]})"
+                out.append(Heat(said[0].upper() + said[1:], f"{name}: {said}", image, (light / top).clip(0, 1)))
+        return out
+
+    def attended(self, attention_ws: Floats, modality: str, notes: abc.Sequence[str]) -> Layer:
+        """The picture under maps."""
+        photo, name = _photo(self.cell), short(modality, TITLE)
+        image = thumbnail(photo.image, MAP)
+        maps = scaled(self.over(attention_ws, max(2, image.height), max(2, image.width)))
+        return Layer(_title(name, self.name), f"the picture in {name}", photo, maps, notes)
+
 
 SHORT = 3.0  # seconds: of shorter recordings hundredths are said
 
 
-class Seconds(NamedTuple):
+@dataclass(frozen=True)
+class Seconds(Place):
     """Tokens that follow one another along a recording: token s is edges[s] to edges[s + 1], in seconds.
 
     cell: the recording. name: the cell as the table has it. duration: of what was read of it, in seconds.
@@ -97,8 +169,28 @@ class Seconds(NamedTuple):
         edges = [round(x, 4) for x in self.edges]
         return {"kind": "seconds", "source": self.name, "edges": edges, "duration": round(self.duration, 4)}
 
+    def scored(self, scores: Floats, modality: str, output: str, characters: int) -> list[Block]:
+        """A strip under the recording."""
+        edges = [min(x, self.duration) / self.duration for x in self.edges]
+        return [Strip(self.name or modality, self._heard(), edges, scores, _top(scores), self._marks())]
 
-class Sequence(NamedTuple):
+    def attended(self, attention_ws: Floats, modality: str, notes: abc.Sequence[str]) -> Layer:
+        """The recording under maps from left to right."""
+        at = (np.arange(ACROSS) + 0.5) / ACROSS * self.duration
+        token = np.clip(np.searchsorted(self.edges, at, side="right") - 1, 0, attention_ws.shape[1] - 1)
+        name = short(modality, TITLE)
+        alt = f"spectrogram of {name}, {self.duration:.1f} seconds"
+        return Layer(_title(name, self.name), alt, self._heard(), scaled(attention_ws[:, token]), notes, self._marks())
+
+    def _heard(self) -> Recording:
+        return _recording(self.cell).first(self.duration)
+
+    def _marks(self) -> list[str]:
+        return [f"{self.duration * i / 4:.1f} s" for i in range(5)]
+
+
+@dataclass(frozen=True)
+class Sequence(Place):
     """Tokens of which nothing is known but their order."""
 
     tokens: int
@@ -113,23 +205,41 @@ class Sequence(NamedTuple):
         """How many."""
         return {"kind": "sequence", "tokens": self.tokens}
 
+    def attended(self, attention_ws: Floats, modality: str, notes: abc.Sequence[str]) -> Layer | None:
+        """Maps of the tokens from left to right, of several."""
+        if self.tokens < 2:
+            return None
+        name = short(modality, TITLE)
+        token = np.arange(ACROSS) * self.tokens // ACROSS if self.tokens < ACROSS else np.arange(self.tokens)
+        alt, marks = f"the {self.tokens} tokens of {name}, one after another", ["token 1", f"token {self.tokens}"]
+        return Layer(name, alt, None, scaled(attention_ws[:, token]), notes, marks)
 
-class Columns(NamedTuple):
+
+@dataclass(frozen=True)
+class Columns(Place):
     """Parts that are the columns of a table's row, or groups of a vector's dimensions: names, and what they hold."""
 
-    names: tuple[str, ...]
+    columns: tuple[str, ...]
     cells: tuple[str, ...]
+
+    bars = 40
+
+    def names(self, parts: int) -> list[str]:
+        """The column and what it holds."""
+        each = zip(self.columns, self.cells, strict=True)
+        return [f"{short(n, NAME)}: {short(x, NAME)}" if x else short(n, NAME) for n, x in each]
 
     def words(self, attention_ws: Floats) -> list[str]:
         """Of each word the column that gets most."""
-        return [self.names[int(a_s.argmax())] for a_s in attention_ws]
+        return [self.columns[int(a_s.argmax())] for a_s in attention_ws]
 
     def to_json(self) -> dict[str, Any]:
         """Names and cells."""
-        return {"kind": "columns", "names": list(self.names), "cells": list(self.cells)}
+        return {"kind": "columns", "names": list(self.columns), "cells": list(self.cells)}
 
 
-class Words(NamedTuple):
+@dataclass(frozen=True)
+class Words(Place):
     """Parts that are the words and marks of a text: part s is text[spans[s][0] : spans[s][1]].
 
     In a long text a part is several neighbouring words.
@@ -138,21 +248,43 @@ class Words(NamedTuple):
     text: str
     spans: tuple[tuple[int, int], ...]
 
+    in_place = True
+
     @property
     def parts(self) -> list[str]:
         """What is written at each."""
         return [self.text[i:j] for i, j in self.spans]
 
+    def names(self, parts: int) -> list[str]:
+        """What is written."""
+        return self.parts
+
     def words(self, attention_ws: Floats) -> list[str]:
         """Of each word the part of the text that gets most."""
         return [self.parts[int(a_s.argmax())] for a_s in attention_ws]
+
+    def scored(self, scores: Floats, modality: str, output: str, characters: int) -> list[Block]:
+        """The text in pieces: each part with how strong it is, and what stands between."""
+        top, at = _top(scores) or 1.0, 0
+        out: list[tuple[str, float]] = []
+        for (i, j), x in zip(self.spans, scores.tolist(), strict=True):
+            if j > characters:
+                break
+            weak = abs(x) <= max(SMALL, 0.02 * top)
+            out += [(self.text[at:i], 0.0), (self.text[i:j], 0.0 if weak else x / top)]
+            at = j
+        out.append((self.text[at : max(at, characters)], 0.0))
+        more = len(self.text) - max(at, characters)
+        tail = [(f" … and {more:,} more characters", 0.0)] if more > 0 else []
+        return [Marked(short(modality, NAME), [p for p in out if p[0]] + tail)]
 
     def to_json(self) -> dict[str, Any]:
         """The text, and where its parts begin and end, in characters."""
         return {"kind": "words", "text": self.text, "spans": [list(s) for s in self.spans]}
 
 
-class Steps(NamedTuple):
+@dataclass(frozen=True)
+class Steps(Place):
     """Parts that follow one another along a series: readings edges[t] to edges[t + 1], counted from 0.
 
     channels: names of the channels, where each has parts of its own; part s is then segment s // C of channel s % C.
@@ -182,8 +314,36 @@ class Steps(NamedTuple):
         """Edges, length and channels."""
         return {"kind": "steps", "edges": list(self.edges), "length": self.length, "channels": list(self.channels)}
 
+    def scored(self, scores: Floats, modality: str, output: str, characters: int) -> list[Block]:
+        """A strip a channel."""
+        edges = [x / max(1, self.length) for x in self.edges]
+        marks = ["reading 1", f"reading {self.length}"]
+        names = [f"{modality}, {c}" for c in self.channels or ("all channels",)]
+        each = zip(names, self.grid(scores[None])[0], strict=True)
+        return [Strip(name, None, edges, x, _top(scores), marks) for name, x in each]
 
-Place = Grid | Seconds | Sequence | Columns | Words | Steps
+
+# previews know all kinds of cells, and these their places, so that both are not imported in a circle
+
+
+def _photo(cell: Any) -> Photo:
+    from polymodal.modalities.previews import photo
+
+    return photo(cell)
+
+
+def _recording(cell: Any) -> Recording:
+    from polymodal.modalities.previews import recording
+
+    return recording(cell)
+
+
+def _top(scores: Floats) -> float:
+    return float(np.abs(scores).max(initial=0))
+
+
+def _title(modality: str, name: str) -> str:
+    return f"{modality}: {short(name, TITLE)}" if name else modality
 
 
 def _ninth(share_yx: Floats) -> str:

@@ -12,7 +12,6 @@ from polymodal.explain.contributions import Contributions
 from polymodal.explain.evidence import seen, strongest
 from polymodal.explain.nearest import nearest
 from polymodal.explain.parts import Attribution, attribute_rows
-from polymodal.modalities.places import Columns, Seconds, Steps
 from polymodal.report.study import Study, sampled
 from polymodal.view.blocks import Block, Facts, small
 from polymodal.view.text import short, tail
@@ -49,9 +48,7 @@ def _shown(a: Attribution, scale: str) -> list[Block]:
         f"{short(a.modality, 40)}, by {a.method.replace('-', ' ')}; faithfulness gain {a.faithful.gain:+.2f}{same}; "
         f"in {unit}"
     )
-    if isinstance(a.where, Columns | Seconds | Steps):
-        return strongest(a, SHOWN, caption)
-    return [small(caption), *seen(a, CHARACTERS)]
+    return [small(caption), *seen(a, CHARACTERS)] if a.where.in_place else strongest(a, caption, SHOWN)
 
 
 # --- nearest training rows ----------------------------------------------------------------------------
