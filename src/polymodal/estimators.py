@@ -59,12 +59,12 @@ class _Estimator(BaseEstimator):
             raise InputError(
                 f"y has no label in {len(lacking)} rows, the first at position {lacking[0]}; leave them out"
             )
-        asked = {k: v for k, v in self.get_params(deep=False).items() if k not in ("folder", *KEYWORDS)}
+        options = {k: v for k, v in self.get_params(deep=False).items() if k not in ("folder", *KEYWORDS)}
         frame = table.frame()
         frame[TARGET] = labels
         whole = Table.read(frame, folder=self.folder)
         keywords = {k: getattr(self, k) for k in KEYWORDS}
-        self.model_ = fit(whole, TARGET, task=task, config=records(baselines=False, **asked), **keywords)
+        self.model_ = fit(whole, TARGET, task=task, config=records(baselines=False, **options), **keywords)
         self.n_features_in_ = len(table.columns)
         self.feature_names_in_ = np.array(table.columns, dtype=object)
         return self
@@ -100,10 +100,10 @@ class MultimodalClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> NDArray[np.floating]:
         """(N, classes) probabilities, in the order of `classes_`; 0 for a class that training did not hold."""
-        decoded = self._decoded(X)
+        columns = self._decoded(X)
         task = self.model_.task
-        own = {key(label): decoded[f"probability[{label}]"].to_numpy(float) for label in task.labels_}
-        none = np.zeros(len(decoded))
+        own = {key(label): columns[f"probability[{label}]"].to_numpy(float) for label in task.labels_}
+        none = np.zeros(len(columns))
         return np.stack([own.get(key(plain(c)), none) for c in self.classes_], axis=1)
 
 

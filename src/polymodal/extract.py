@@ -56,23 +56,25 @@ def features(
     table = Table.read(table)
     source = table if learn is None else Table.read(learn)
     schema = Schema.infer(source, None, None, kinds, ignore)
-    chosen = _chosen(schema, select or {})
-    if not chosen:
+    selection = _chosen(schema, select or {})
+    if not selection:
         kinds_with = ", ".join(k for k, m in MODALITIES.items() if m.extractors)
-        seen = ", ".join(f"{c.name} ({c.kind})" for c in schema.columns.values())
+        columns = ", ".join(f"{c.name} ({c.kind})" for c in schema.columns.values())
         raise InputError(
-            f"{source.name} has no column of {kinds_with} to extract features from; it has: {seen}. Say "
+            f"{source.name} has no column of {kinds_with} to extract features from; it has: {columns}. Say "
             "what a column holds with --modality COLUMN=KIND"
         )
-    codecs = {f"{c}: {n}": Features(e) for c, named in chosen.items() for n, e in named.items()}
-    views = {f"{c}: {n}": c for c, named in chosen.items() for n in named}
+    codecs = {f"{c}: {n}": Features(e) for c, by_name in selection.items() for n, e in by_name.items()}
+    views = {f"{c}: {n}": c for c, by_name in selection.items() for n in by_name}
     prep = Preprocessor(schema, codecs, views)
     rows = prep.encode(table, None, cache=cache, quiet=quiet)
-    learned = rows if learn is None else prep.encode(source, None, cache=cache, quiet=quiet)
-    kept = {c: [*map(_whole, table.cells(c))] for c in table.columns if c not in chosen and c not in ignore}
-    parts, counts, left_out = [pd.DataFrame(kept)], {}, {}
+    source_rows = rows if learn is None else prep.encode(source, None, cache=cache, quiet=quiet)
+    rest = {c: [*map(_whole, table.cells(c))] for c in table.columns if c not in selection and c not in ignore}
+    parts, counts, left_out = [pd.DataFrame(rest)], {}, {}
     for view, codec in codecs.items():
-        part, left_out[view] = _frame(codec.extractor, records_of(learned, view), records_of(rows, view), views[view])
+        part, left_out[view] = _frame(
+            codec.extractor, records_of(source_rows, view), records_of(rows, view), views[view]
+        )
         counts[view] = part.shape[1]
         parts.append(part)
     return Extracted(pd.concat(parts, axis=1), counts, {k: n for k, n in left_out.items() if n}, list(rows.bad))
@@ -110,12 +112,12 @@ def _whole(cell: Any) -> Any:
 
 def _chosen(schema: Schema, select: Mapping[str, str]) -> dict[str, dict[str, Extractor]]:
     """The extractors of each column, by their names."""
-    found = {c.name: c.kind for c in schema.columns.values() if c.kind in MODALITIES and MODALITIES[c.kind].extractors}
+    kinds = {c.name: c.kind for c in schema.columns.values() if c.kind in MODALITIES and MODALITIES[c.kind].extractors}
     for column in select:
-        if column not in found:
-            raise InputError(f"{column!r} is no column with features; there are: {', '.join(found) or 'none'}")
+        if column not in kinds:
+            raise InputError(f"{column!r} is no column with features; there are: {', '.join(kinds) or 'none'}")
     out: dict[str, dict[str, Extractor]] = {}
-    for column, kind in found.items():
+    for column, kind in kinds.items():
         names = select[column].split(",") if column in select else MODALITIES[kind].default_extractors
         out[column] = {n: make(kind, n) for n in names}
     return out
@@ -124,14 +126,14 @@ def _chosen(schema: Schema, select: Mapping[str, str]) -> dict[str, dict[str, Ex
 def make(kind: str, name: str) -> Extractor:
     """The extractor of this name; "wordvectors:FILE" reads vectors from a file. Raises InputError for another name."""
     name, colon, path = name.partition(":")
-    known = MODALITIES[kind].extractors
-    if name not in known:
-        raise InputError(f"no features {name!r} of {kind}; there are: {', '.join(known)}")
-    needs = "path" in inspect.signature(known[name]).parameters
+    parameters = MODALITIES[kind].extractors
+    if name not in parameters:
+        raise InputError(f"no features {name!r} of {kind}; there are: {', '.join(parameters)}")
+    needs = "path" in inspect.signature(parameters[name]).parameters
     if needs != bool(colon):
         form = f"{name}:FILE" if needs else name
         raise InputError(f"features {name + colon + path!r} of {kind} are written {form}")
-    return known[name](path) if needs else known[name]()  # type: ignore[call-arg]
+    return parameters[name](path) if needs else parameters[name]()  # type: ignore[call-arg]
 
 
 def _frame(extractor: Extractor, learn: Sequence[Any], rows: Sequence[Any], column: str) -> "tuple[pd.DataFrame, int]":

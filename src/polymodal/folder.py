@@ -158,14 +158,14 @@ def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learne
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
     _check(folder)
-    known = classes(parts)
+    table_of_classes = classes(parts)
     try:
         form = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         _absolute(form["codecs"], folder)
         _absolute(form["learner"], folder)
         schema = Schema.from_json(form["schema"])
-        codecs = {m: build(c, known) for m, c in form["codecs"].items()}
-        learner: Learner = build(form["learner"], known)
+        codecs = {m: build(c, table_of_classes) for m, c in form["codecs"].items()}
+        learner: Learner = build(form["learner"], table_of_classes)
         learner.load_state_dict(load_file(folder / "weights.safetensors"))
         for i, (_, part) in enumerate(_parts(form["learner"], learner)):
             if isinstance(part, Stacked):
@@ -195,12 +195,12 @@ def _check(folder: Path) -> None:
     """Is it a whole, untouched folder of this version of the format?"""
     path = folder / MANIFEST
     if not folder.is_dir() or not path.is_file():
-        seen = (
+        state = (
             "is not a folder"
             if folder.exists() and not folder.is_dir()
             else (f"has no {MANIFEST}" if folder.exists() else "does not exist")
         )
-        raise InputError(f"{folder} is not a polymodal model: it {seen}; give the folder that fit wrote (--out)")
+        raise InputError(f"{folder} is not a polymodal model: it {state}; give the folder that fit wrote (--out)")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version, sums = int(manifest["version"]), manifest["sha256"].items()
@@ -211,11 +211,11 @@ def _check(folder: Path) -> None:
         raise InputError(f"{folder} has format version {version}, and this polymodal reads version {VERSION}; {way}")
     for name in {"model.json", "weights.safetensors"} - {name for name, _ in sums}:
         raise InputError(f"{folder} is damaged: its manifest does not list {name}; restore it, or fit the model again")
-    for name, expected in sums:
+    for name, checksum in sums:
         file = folder / name
         if not file.is_file():
             raise InputError(f"{folder} is damaged: {name} is missing; restore it, or fit the model again")
-        if _sum(file) != expected:
+        if _sum(file) != checksum:
             raise InputError(
                 f"{folder} is damaged: {name} is not what was saved (its checksum differs); restore it, or fit again"
             )

@@ -115,8 +115,8 @@ def quadratic_kappa(table: Array) -> Array:
     """
     steps = np.arange(table.shape[1])
     square = (steps[:, None] - steps) ** 2
-    expected = ratio(table.sum(2)[:, :, None] * table.sum(1)[:, None, :], table.sum((1, 2))[:, None, None])
-    return 1 - ratio((square * table).sum((1, 2)), (square * expected).sum((1, 2)))
+    chance = ratio(table.sum(2)[:, :, None] * table.sum(1)[:, None, :], table.sum((1, 2))[:, None, None])
+    return 1 - ratio((square * table).sum((1, 2)), (square * chance).sum((1, 2)))
 
 
 def log_loss(truth: Ints, p_nc: Array, weights: Array) -> Array:
@@ -139,9 +139,9 @@ def roc_auc(positive: NDArray[np.bool_], score: Array, weights: Array) -> Array:
 
     def one(w: Array) -> tuple[float, float]:
         sums, w_yes = running(w.take(no)), w.take(yes).astype(np.float64)
-        lost = sums.take(below)
-        won = (lost + sums.take(upto)) / 2 if ties else lost
-        return float(w_yes @ won), float(w_yes.sum() * sums[-1])
+        misses = sums.take(below)
+        hits = (misses + sums.take(upto)) / 2 if ties else misses
+        return float(w_yes @ hits), float(w_yes.sum() * sums[-1])
 
     return each_row(one, weights)
 
@@ -192,14 +192,14 @@ def spearman(x: Array, y: Array, weights: Array) -> Array:
 def _ranker(x: Array) -> Callable[[Array], Array]:
     """Weights (N,) -> twice the mean rank of each row less that of all rows, which is their total weight."""
     order = np.argsort(x, kind="stable")
-    place, ranked = np.argsort(order, kind="stable"), x[order]
-    low, high = (np.searchsorted(ranked, ranked, side) for side in ("left", "right"))
-    ties, sorted_ = bool((high - low != 1).any()), bool((order[1:] > order[:-1]).all())
+    place, ranks = np.argsort(order, kind="stable"), x[order]
+    low, high = (np.searchsorted(ranks, ranks, side) for side in ("left", "right"))
+    ties, ascending = bool((high - low != 1).any()), bool((order[1:] > order[:-1]).all())
 
     def rank(w: Array) -> Array:
-        sums = running(w if sorted_ else w.take(order))
+        sums = running(w if ascending else w.take(order))
         twice = (sums.take(low) + sums.take(high) if ties else sums[:-1] + sums[1:]) - sums[-1]
-        out: Array = twice if sorted_ else twice.take(place)
+        out: Array = twice if ascending else twice.take(place)
         return out
 
     return rank
@@ -241,8 +241,8 @@ def ratio(a: Array, b: Array) -> Array:
 
 def nanmean(x: Array) -> Array:
     """(R, C) -> (R,) mean over what is defined; NaN where nothing is."""
-    known = ~np.isnan(x)
-    return ratio(np.where(known, x, 0.0).sum(1), known.sum(1))
+    is_number = ~np.isnan(x)
+    return ratio(np.where(is_number, x, 0.0).sum(1), is_number.sum(1))
 
 
 def each_row(f: Callable[[Array], tuple[float, float]], weights: Array) -> Array:

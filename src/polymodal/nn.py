@@ -100,8 +100,8 @@ class Attention(nn.Module):
     def weights(self, query_bqd: Tensor, context: Masked) -> Tensor:
         """(B, Q, K) the shares of each query, the mean over heads."""
         k = self.kv(zeroed(context)).chunk(2, dim=-1)[0]
-        found: Tensor = shares(self._split(self.q(query_bqd)), [self._split(k)], [context.mask[:, None, None]])[0]
-        return found.mean(1)
+        modules: Tensor = shares(self._split(self.q(query_bqd)), [self._split(k)], [context.mask[:, None, None]])[0]
+        return modules.mean(1)
 
     def _split(self, x_btd: Tensor) -> Tensor:
         x_bhtd: Tensor = x_btd.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -154,11 +154,11 @@ class Pool(nn.Module):
 @contextmanager
 def recorded(module: nn.Module) -> Iterator[list[Tensor]]:
     """The weights of each attention (B, Q, K) and of each pool (B, T) in a module, in the order of use."""
-    seen: list[Tensor] = []
+    calls: list[Tensor] = []
     parts = [m for m in module.modules() if isinstance(m, Attention | Pool)]
-    hooks = [m.register_forward_pre_hook(lambda part, args: seen.append(part.weights(*args))) for m in parts]
+    hooks = [m.register_forward_pre_hook(lambda part, args: calls.append(part.weights(*args))) for m in parts]
     try:
-        yield seen
+        yield calls
     finally:
         for hook in hooks:
             hook.remove()

@@ -88,10 +88,10 @@ def tensor_linear(xs: Sequence[Tensor], weight: Tensor) -> Tensor:
     if len(zs) == 1:
         return zs[0] @ weight
     pair_bk = (zs[0][:, :, None] * zs[1][:, None, :]).flatten(1)
-    left = pair_bk @ weight.flatten(0, 1).flatten(1)
+    product = pair_bk @ weight.flatten(0, 1).flatten(1)
     for z in zs[2:]:
-        left = torch.bmm(z[:, None, :], left.unflatten(1, (z.shape[1], -1)))[:, 0]
-    return left
+        product = torch.bmm(z[:, None, :], product.unflatten(1, (z.shape[1], -1)))[:, 0]
+    return product
 
 
 def low_rank(xs: Sequence[Tensor], factors: Sequence[Tensor], constants: Sequence[Tensor]) -> Tensor:
@@ -231,7 +231,7 @@ def masked_median(x_bmc: Tensor, mask_bm: Tensor) -> Tensor:
     At least one place of each row is True.
     """
     last = torch.finfo(x_bmc.dtype).max
-    ordered = torch.where(mask_bm[..., None], x_bmc, last).sort(1).values
+    ascending = torch.where(mask_bm[..., None], x_bmc, last).sort(1).values
     count = mask_bm.sum(1)[:, None, None].expand(-1, 1, x_bmc.shape[2])
-    low, high = ordered.gather(1, (count - 1) // 2), ordered.gather(1, count // 2)
+    low, high = ascending.gather(1, (count - 1) // 2), ascending.gather(1, count // 2)
     return (low + high)[:, 0] / 2

@@ -100,10 +100,10 @@ class Scorer(NamedTuple):
 
     def limits(self, present: np.ndarray, coverage: float) -> np.ndarray:
         """(N,) up to which score an answer is in the set, by what is present."""
-        found = self.calibration
-        assert found is not None  # `check` has seen to it
-        at = [self.preprocessor.modalities.index(m) for m in found.modalities]
-        return found.limits(present[:, at], coverage)
+        calibration = self.calibration
+        assert calibration is not None  # `check` has seen to it
+        at = [self.preprocessor.modalities.index(m) for m in calibration.modalities]
+        return calibration.limits(present[:, at], coverage)
 
     def score(
         self, rows: Rows, output: Output, groups: Sequence[Any] | None = None, without: Sequence[str] = (),

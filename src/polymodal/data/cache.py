@@ -153,8 +153,8 @@ def key(cell: Any) -> bytes | None:
 
 def default_folder() -> Path:
     """``$POLYMODAL_CACHE``, else the user's cache folder."""
-    if chosen := os.environ.get("POLYMODAL_CACHE"):
-        return Path(chosen).expanduser()
+    if named_folder := os.environ.get("POLYMODAL_CACHE"):
+        return Path(named_folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "polymodal"
 
 
@@ -176,11 +176,11 @@ def usage(folder: Path) -> list[Usage]:
 
 def clear(folder: Path) -> int:
     """Remove all that the cache holds; returns the bytes freed. Files that are not the cache's stay."""
-    freed = 0
+    bytes_ = 0
     for store in _stores(folder):
-        freed += _size(store)
+        bytes_ += _size(store)
         shutil.rmtree(store)
-    return freed
+    return bytes_
 
 
 def _stores(folder: Path) -> Iterable[Path]:

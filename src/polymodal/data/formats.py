@@ -62,11 +62,11 @@ def suffix(path: Path) -> str:
     last = names[-2] if names[-1:] == [".gz"] and len(names) > 1 else names[-1] if names else ""
     if last in READERS and (names[-1] != ".gz" or last in TEXTS):
         return last
-    known = f"expected one of {', '.join(READERS)} (or {', '.join(f'{t}.gz' for t in TEXTS)})"
+    suffixes = f"expected one of {', '.join(READERS)} (or {', '.join(f'{t}.gz' for t in TEXTS)})"
     for others, way in OTHERS.items():
         if last in others:
-            raise InputError(f"{path} is a {last} file, which polymodal does not read: {way}; {known}")
-    raise InputError(f"{path} has the extension {last!r}; {known}")
+            raise InputError(f"{path} is a {last} file, which polymodal does not read: {way}; {suffixes}")
+    raise InputError(f"{path} has the extension {last!r}; {suffixes}")
 
 
 def check(path: Path) -> None:

@@ -95,35 +95,37 @@ def inspect(
     """Look at a table: every cell is opened once. Arguments as `Table.read` and `Schema.infer` take them."""
     table = Table.read(table)
     schema = Schema.infer(table, target, group, kinds, ignore)
-    found = measure(table, schema, quiet)
+    patterns = measure(table, schema, quiet)
     numbers = [table.row_number(i) for i in range(table.rows)]
-    told = {c.name: found.content[c.name] for c in schema.columns.values() if c.kind not in ("id", "ignored", "group")}
+    columns = {
+        c.name: patterns.content[c.name] for c in schema.columns.values() if c.kind not in ("id", "ignored", "group")
+    }
     goals = [_target(table, t) for t in schema.target]
     return Inspection(
         table=table.name,
         rows=table.rows,
         schema=schema,
-        sizes=found.sizes,
-        missing={c: len(found.absent[c]) for c in table.columns},
-        patterns=_patterns(table, schema, found),
-        unreadable=sorted(found.bad),
-        duplicates=suspects.duplicates(told, numbers),
+        sizes=patterns.sizes,
+        missing={c: len(patterns.absent[c]) for c in table.columns},
+        patterns=_patterns(table, schema, patterns),
+        unreadable=sorted(patterns.bad),
+        duplicates=suspects.duplicates(columns, numbers),
         target=[form for _, form in goals],
-        groups=suspects.groups(table, schema, found.content),
+        groups=suspects.groups(table, schema, patterns.content),
         warnings=[
             *(Warned("target", form["column"], form["reason"]) for task, form in goals if task is None),
             *(w for task, form in goals for w in _leaks(table, schema, task, form["column"])),
-            *_conflicts(schema, told, goals),
+            *_conflicts(schema, columns, goals),
             *suspects.ids(table, schema),
         ],
     )
 
 
-def _patterns(table: Table, schema: Schema, found: Measured) -> list[tuple[list[str], int]]:
+def _patterns(table: Table, schema: Schema, sizes: Measured) -> list[tuple[list[str], int]]:
     """How many rows lack which modalities; the table of plain cells is absent where all of them are."""
     place = {table.row_number(i): i for i in range(table.rows)}
-    gone = {c: set(absent) for c, absent in found.absent.items()}
-    for b in found.bad:
+    gone = {c: set(absent) for c, absent in sizes.absent.items()}
+    for b in sizes.bad:
         gone[b.column].add(place[b.row])
     absent = {m: set.intersection(*(gone[c] for c in columns)) for m, (_, columns) in schema.modalities().items()}
     patterns = Counter(tuple(m for m, rows in absent.items() if i in rows) for i in range(table.rows))
@@ -137,8 +139,8 @@ def _target(table: Table, column: str) -> tuple[Task | None, dict[str, Any]]:
     out: dict[str, Any] = {"column": column, "task": None, "reason": "", "missing": len(cells) - len(known)}
     task: Task | None = None
     try:
-        guessed, reason = guess_task(cells, [column])
-        task = guessed if "decode" in guessed.capabilities else guessed.fit(known)
+        guess, reason = guess_task(cells, [column])
+        task = guess if "decode" in guess.capabilities else guess.fit(known)
         out |= {"task": task.name, "reason": reason}
     except InputError as e:
         out["reason"] = str(e)
@@ -167,19 +169,19 @@ def _leaks(table: Table, schema: Schema, task: Task | None, column: str) -> list
     """Of a target with one label or number a row."""
     if task is None or not task.capabilities & {"confusion", "residuals"}:
         return []
-    read: Callable[[Any], list[Any]] = task.labels_of if task.labels_ else task.numbers_of
-    labels = [None if missing(c) else read(c)[0] for c in table.cells(column)]
+    columns: Callable[[Any], list[Any]] = task.labels_of if task.labels_ else task.numbers_of
+    labels = [None if missing(c) else columns(c)[0] for c in table.cells(column)]
     return suspects.leaks(table, schema, column, labels, numeric=not task.labels_)
 
 
 def _conflicts(
-    schema: Schema, told: Mapping[str, Sequence[Any]], goals: Sequence[tuple[Task | None, Mapping[str, Any]]]
+    schema: Schema, columns: Mapping[str, Sequence[Any]], goals: Sequence[tuple[Task | None, Mapping[str, Any]]]
 ) -> list[Warned]:
     """Rows that no model can tell apart, and that have different labels."""
-    features = {c: v for c, v in told.items() if c not in schema.target}
+    features = {c: v for c, v in columns.items() if c not in schema.target}
     out = []
     for task, goal in goals:
-        if task and "confusion" in task.capabilities and (n := suspects.conflicts(features, told[goal["column"]])):
+        if task and "confusion" in task.capabilities and (n := suspects.conflicts(features, columns[goal["column"]])):
             message = (
                 f"{n} rows equal another in every feature, but have another {goal['column']!r}: "
                 "no model can be right on all of them"

@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 
 def measure(table: Table, schema: Schema, quiet: bool = False) -> Measured:
     """Open every cell of every column."""
-    found = Measured({}, {c: _empty(table.cells(c)) for c in table.columns}, [], {})
+    measured = Measured({}, {c: _empty(table.cells(c)) for c in table.columns}, [], {})
     media = [
         (c.name, m, m.measure)
         for c in schema.columns.values()
@@ -44,13 +44,15 @@ def measure(table: Table, schema: Schema, quiet: bool = False) -> Measured:
     with progress("opening", len(media) * table.rows, quiet) as tick, warnings.catch_warnings():
         # threads can't each have filters of their own; what matters comes as an Unreadable
         warnings.simplefilter("ignore")
-        for done, (column, modality, how) in enumerate(media):
-            _media(table, column, modality, how, found, partial(_tick, tick, done * table.rows, column))
+        for i, (column, modality, how) in enumerate(media):
+            _media(table, column, modality, how, measured, partial(_tick, tick, i * table.rows, column))
     for modality in MODALITIES.values():
-        _cells(table, modality, {c.name: c.kind for c in schema.columns.values() if c.kind in modality.columns}, found)
+        _cells(
+            table, modality, {c.name: c.kind for c in schema.columns.values() if c.kind in modality.columns}, measured
+        )
     for c in table.columns:
-        found.content.setdefault(c, [_content(x) for x in table.cells(c)])
-    return found
+        measured.content.setdefault(c, [_content(x) for x in table.cells(c)])
+    return measured
 
 
 def _tick(tick: Ticker, start: int, note: str, done: int) -> None:
@@ -62,7 +64,7 @@ def _empty(cells: Sequence[Any]) -> set[int]:
 
 
 def _media(
-    table: Table, column: str, modality: Modality, how: Measure, found: Measured, tick: Callable[[int], object]
+    table: Table, column: str, modality: Modality, how: Measure, measured: Measured, tick: Callable[[int], object]
 ) -> None:
     raw = table.cells(column)
     cells = [resolve(c, table.folder) for c in raw] if modality.codec.takes_files else raw
@@ -84,14 +86,14 @@ def _media(
         if not isinstance(size, Unreadable) and (why := how.unlike(size, usual)):
             size = Unreadable(f"a {modality.kind} of {why}")
         if isinstance(size, Unreadable):
-            found.bad.append(Bad(table.row_number(i), column, str(raw[i])[:200], str(size)))
+            measured.bad.append(Bad(table.row_number(i), column, str(raw[i])[:200], str(size)))
         elif not size:
-            found.absent[column].add(i)
+            measured.absent[column].add(i)
         else:
             good.append(size)
-    found.content[column] = [contents.get(n) for n in names]
+    measured.content[column] = [contents.get(n) for n in names]
     if good:
-        found.sizes[column] = how.summary(good)
+        measured.sizes[column] = how.summary(good)
 
 
 def _try(how: Measure, cell: Any) -> Sizes | Unreadable:
@@ -101,7 +103,7 @@ def _try(how: Measure, cell: Any) -> Sizes | Unreadable:
         return e
 
 
-def _cells(table: Table, modality: Modality, kinds: Mapping[str, str], found: Measured) -> None:
+def _cells(table: Table, modality: Modality, kinds: Mapping[str, str], measured: Measured) -> None:
     """Columns that are one modality together: what the codec can't read of them, and its words for nothing."""
     if not kinds:
         return
@@ -110,9 +112,9 @@ def _cells(table: Table, modality: Modality, kinds: Mapping[str, str], found: Me
     codec = modality.codec(**modality.settings(kinds)).fit(rows, SIZES["small"])
     for i, row in enumerate(rows):
         for c, why in codec.unreadable(row).items():
-            found.bad.append(Bad(table.row_number(i), c, str(row[c])[:200], why))
+            measured.bad.append(Bad(table.row_number(i), c, str(row[c])[:200], why))
         for c in codec.empty(row):
-            found.absent[c].add(i)
+            measured.absent[c].add(i)
 
 
 def _content(cell: Any) -> Any:
@@ -120,7 +122,7 @@ def _content(cell: Any) -> Any:
     if cell is None or isinstance(cell, str | int | float):
         return cell
     try:
-        found = key(cell)
+        digest = key(cell)
     except ValueError:  # a NUL in a path
-        found = None
-    return str(cell) if found is None else found
+        digest = None
+    return str(cell) if digest is None else digest

@@ -171,9 +171,9 @@ class Preprocessor:
                 cells = [None] * table.rows if self.views[v] in without else self._cells(table, v)
                 done = i * table.rows
                 inputs[v], reasons = encode(cells, codec, cache, lambda n, v=v, d=done: tick(d + n, v))  # type: ignore[misc]
-                found = self._bad(table, v, cells, codec, reasons)
-                self._refuse_all_bad(table, v, cells, found, fitting)
-                bad += found
+                unreadable = self._bad(table, v, cells, codec, reasons)
+                self._refuse_all_bad(table, v, cells, unreadable, fitting)
+                bad += unreadable
         return Rows(
             inputs,
             self.codecs,
@@ -208,10 +208,12 @@ class Preprocessor:
         self, table: Table, view: str, cells: Sequence[Any], codec: Codec, reasons: Mapping[int, str]
     ) -> list[Bad]:
         column = self._columns(view)[0]
-        found = [(i, column, cells[i], why) for i, why in reasons.items()]
+        reasons_by_cell = [(i, column, cells[i], why) for i, why in reasons.items()]
         for i, cell in enumerate(cells):
-            found += [(i, c, cell[c], why) for c, why in codec.unreadable(cell).items()] if cell is not None else []
-        return [Bad(table.row_number(i), c, str(cell)[:200], why) for i, c, cell, why in found]
+            reasons_by_cell += (
+                [(i, c, cell[c], why) for c, why in codec.unreadable(cell).items()] if cell is not None else []
+            )
+        return [Bad(table.row_number(i), c, str(cell)[:200], why) for i, c, cell, why in reasons_by_cell]
 
     def _refuse_all_bad(self, table: Table, view: str, cells: Sequence[Any], bad: Sequence[Bad], fitting: bool) -> None:
         """A column of which nothing can be read is of another kind, or its paths lead nowhere: no missing data.
@@ -252,10 +254,10 @@ def order(rows: Sequence[int], sizes: np.ndarray, size: int, seed: int, epoch: i
     padding, and the batches are shuffled again.
     """
     g = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    shuffled = np.asarray(rows)[torch.randperm(len(rows), generator=g).numpy()]
+    shuffle = np.asarray(rows)[torch.randperm(len(rows), generator=g).numpy()]
     batches: list[list[int]] = []
-    for start in range(0, len(shuffled), WINDOW * size):
-        window = shuffled[start : start + WINDOW * size]
+    for start in range(0, len(shuffle), WINDOW * size):
+        window = shuffle[start : start + WINDOW * size]
         window = window[np.argsort(sizes[window], kind="stable")]
         batches += [window[i : i + size].tolist() for i in range(0, len(window), size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=g).tolist()]

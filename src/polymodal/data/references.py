@@ -53,7 +53,7 @@ def gathered(table: Table, schema: Schema) -> Table:
         if name in table.columns:
             cells = table.cells(name)
             lists = [[cells[i] for i in rows if cells[i] is not None] for rows in places.values()]
-            targets[name] = [found or None for found in lists]
+            targets[name] = [cells_of or None for cells_of in lists]
     return table.take([rows[0] for rows in places.values()]).replaced(targets)
 
 
@@ -69,24 +69,24 @@ def keys(table: Table, schema: Schema) -> list[Hashable]:
 
 def files(table: Table, schema: Schema) -> list[list[Path]]:
     """The files that each row reads, in the order of the columns."""
-    found: list[list[Path]] = [[] for _ in range(table.rows)]
+    paths_of: list[list[Path]] = [[] for _ in range(table.rows)]
     of_files = {k for k, m in MODALITIES.items() if m.codec.takes_files}
     for name in [c.name for c in schema.columns.values() if c.kind in of_files and c.name in table.columns]:
-        for paths, cell in zip(found, table.cells(name), strict=True):
+        for paths, cell in zip(paths_of, table.cells(name), strict=True):
             path = resolve(cell, table.folder)
             if isinstance(path, Path) and is_file(path):
                 paths.append(path.resolve())
-    return found
+    return paths_of
 
 
 def refuse_shared(train: Table, other: Table, schema: Schema, what: str) -> None:
     """Raises InputError where a file of any column is in both tables: learned by heart, it would pass for skill."""
-    seen, asked = ({p for paths in files(t, schema) for p in paths} for t in (train, other))
-    shared = sorted(seen & asked)
-    if shared:
+    train_files, other_files = ({p for paths in files(t, schema) for p in paths} for t in (train, other))
+    both = sorted(train_files & other_files)
+    if both:
         raise InputError(
-            f"the training table reads {len(shared):,} file{'s' * (len(shared) > 1)} of the {what} table {other.name} "
-            f"too, for example {shared[0].name}; what was learned by heart there would pass for skill. Take the rows "
+            f"the training table reads {len(both):,} file{'s' * (len(both) > 1)} of the {what} table {other.name} "
+            f"too, for example {both[0].name}; what was learned by heart there would pass for skill. Take the rows "
             "out of one of the two, or say that it is meant with --allow-overlap"
         )
 
@@ -99,5 +99,5 @@ def _key(cell: Any) -> Hashable:
 
 def sharers(table: Table, schema: Schema) -> Sequence[Any] | None:
     """A group a row, by the first file that it reads, where several rows read one file; else None."""
-    found = [paths[0] if paths else None for paths in files(table, schema)]
-    return found if max(Counter(p for p in found if p is not None).values(), default=0) > 1 else None
+    first_files = [paths[0] if paths else None for paths in files(table, schema)]
+    return first_files if max(Counter(p for p in first_files if p is not None).values(), default=0) > 1 else None

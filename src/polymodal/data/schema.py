@@ -54,24 +54,27 @@ class Schema(NamedTuple):
                 raise InputError(f"{table.name} {unknown('column', name, table.columns)}")
         for name, kind in kinds.items():
             if kind not in (*column_kinds(), "id"):
-                known = ", ".join(column_kinds())
-                raise InputError(f"column {name!r} can't be of kind {kind!r}; the kinds are {known}, id")
+                names = ", ".join(column_kinds())
+                raise InputError(f"column {name!r} can't be of kind {kind!r}; the kinds are {names}, id")
         for name in targets:
             if name in ignore or name == group or name in kinds:
                 raise InputError(f"{name!r} is the target; it can't be ignored, the group, or of another kind too")
-        told = {c: ("ignored", "left out by you") for c in ignore}
-        told |= {c: (k, "set by you") for c, k in kinds.items()}
-        told |= {group: ("group", "rows of one group stay together")} if group is not None else {}
-        told |= {t: ("target", "what is predicted") for t in targets}
-        columns = {c: Column(c, told[c][0], 1.0, told[c][1]) if c in told else _guess(table, c) for c in table.columns}
+        fixed = {c: ("ignored", "left out by you") for c in ignore}
+        fixed |= {c: (k, "set by you") for c, k in kinds.items()}
+        fixed |= {group: ("group", "rows of one group stay together")} if group is not None else {}
+        fixed |= {t: ("target", "what is predicted") for t in targets}
+        columns = {
+            c: Column(c, fixed[c][0], 1.0, fixed[c][1]) if c in fixed else _guess(table, c) for c in table.columns
+        }
         return cls(columns, targets, group)
 
     def check(self, name: str) -> None:
         """Raises InputError where the table of this name has nothing to learn from."""
         if not self.modalities():
-            seen = "; ".join(f"{c.name}: {c.kind} ({c.reason})" for c in self.columns.values() if c.kind != "target")
+            all_columns = (c for c in self.columns.values() if c.kind != "target")
+            others = "; ".join(f"{c.name}: {c.kind} ({c.reason})" for c in all_columns)
             raise InputError(
-                f"{name} has no column to predict {', '.join(self.target)} from. {seen or 'It has no other column'}. "
+                f"{name} has no column to predict {', '.join(self.target)} from. {others or 'It has no other column'}. "
                 "Say what a column holds with --modality COLUMN=KIND"
             )
 
@@ -119,9 +122,9 @@ class Schema(NamedTuple):
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise InputError(f"the schema can't be read ({type(e).__name__}: {e}); it was altered") from None
         for c in schema.columns.values():
-            if c.kind not in (known := (*column_kinds(), *ROLES)):
+            if c.kind not in (kinds := (*column_kinds(), *ROLES)):
                 raise InputError(
-                    f"the schema's column {c.name!r} is of kind {c.kind!r}; the kinds are {', '.join(known)}"
+                    f"the schema's column {c.name!r} is of kind {c.kind!r}; the kinds are {', '.join(kinds)}"
                 )
         return schema
 
@@ -139,8 +142,8 @@ def _guess(table: Table, name: str) -> Column:
     sample = [_path(every[i], table.folder) for i in chosen]
     for unread, share in Counter(_not_yet(c) for c in sample if isinstance(c, Path)).items():
         if unread and share > len(sample) / 2:
-            lost = f"{share} of {len(sample)} cells are {unread} files, which are not read yet"
-            return Column(name, "ignored", 0.9, lost)
+            absent = f"{share} of {len(sample)} cells are {unread} files, which are not read yet"
+            return Column(name, "ignored", 0.9, absent)
     guesses = [(m.guess(sample), bool(m.columns)) for m in MODALITIES.values()]
     kind, guess = max(guesses, key=lambda g: (g[0][1].confidence, g[1]))[0]  # of two as sure, the plain one
     if why := _identifies(name, kind, every, distinct):
@@ -179,8 +182,8 @@ def _identifies(name: str, kind: str, cells: Sequence[Any], distinct: int) -> st
     if len(cells) < 10 or modality is None or not modality.identifies(kind, cells):
         return None
     words = re.findall(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*", name)  # item_id, videoId, ID; not "paid"
-    named = any(w.lower() in ID_NAMES for w in words)
-    if named and distinct >= 0.1 * len(cells):
+    hint = any(w.lower() in ID_NAMES for w in words)
+    if hint and distinct >= 0.1 * len(cells):
         return f"named like an identifier, and {distinct:,} of {len(cells):,} cells are distinct"
     if distinct == len(cells) and all(map(whole, cells)):
         numbers = sorted(int(c) for c in cells)

@@ -32,8 +32,8 @@ def holdout(
         k = min(k, len(set(own(groups))))
     parts = folds(n, min(k, n), stratify, groups, seed)
     # groups differ in size: take the part that is nearest to what was asked for
-    train, held = min(parts, key=lambda part: abs(len(part[1]) - min(fraction, 1 - fraction) * n))
-    return (train, held) if fraction <= 0.5 else (held, train)
+    train, test = min(parts, key=lambda part: abs(len(part[1]) - min(fraction, 1 - fraction) * n))
+    return (train, test) if fraction <= 0.5 else (test, train)
 
 
 def folds(
@@ -65,8 +65,8 @@ def folds(
         how: Any = StratifiedGroupKFold if strata else GroupKFold
     else:
         of, how = None, StratifiedKFold if strata else KFold
-    cut = how(k, shuffle=True, random_state=seed).split(rows, labels if strata else None, of)
-    return [(sorted([*rows[a].tolist(), *single]), sorted(rows[b].tolist())) for a, b in cut]
+    pairs = how(k, shuffle=True, random_state=seed).split(rows, labels if strata else None, of)
+    return [(sorted([*rows[a].tolist(), *single]), sorted(rows[b].tolist())) for a, b in pairs]
 
 
 def own(groups: Sequence[Any]) -> list[str]:

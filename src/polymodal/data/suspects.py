@@ -97,9 +97,9 @@ def groups(table: Table, schema: Schema, content: Mapping[str, Sequence[Any]]) -
     return sorted(out, key=lambda g: schema.columns[g.column].kind != CATEGORY)
 
 
-def _crosses(values: Sequence[Any], chosen: Sequence[Any]) -> bool:
+def _crosses(values: Sequence[Any], sample: Sequence[Any]) -> bool:
     homes: dict[Any, Any] = {}
-    return any(homes.setdefault(v, g) != g for v, g in zip(values, chosen, strict=True) if v is not None)
+    return any(homes.setdefault(v, g) != g for v, g in zip(values, sample, strict=True) if v is not None)
 
 
 def ids(table: Table, schema: Schema) -> list[Warned]:
@@ -124,17 +124,17 @@ def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], nume
 
     By looking the value up, by the cuts of a tree, or because the label's word stands in the text.
     """
-    known = [i for i, y in enumerate(labels) if y is not None]
-    if len(known) > ROWS:
-        known = sorted(np.random.default_rng(0).permutation(known)[:ROWS].tolist())
-    if len(known) < ENOUGH or len({labels[i] for i in known}) < 2:
+    places = [i for i, y in enumerate(labels) if y is not None]
+    if len(places) > ROWS:
+        places = sorted(np.random.default_rng(0).permutation(places)[:ROWS].tolist())
+    if len(places) < ENOUGH or len({labels[i] for i in places}) < 2:
         return []
-    y = np.array([float(labels[i]) for i in known]) if numeric else _codes([labels[i] for i in known])
-    parts = folds(len(known), 5, None if numeric else y.tolist())
+    y = np.array([float(labels[i]) for i in places]) if numeric else _codes([labels[i] for i in places])
+    parts = folds(len(places), 5, None if numeric else y.tolist())
     base = 0.0 if numeric else float(np.bincount(y).max() / len(y))
     out = []
     for c in schema.columns.values():
-        cells = [table.cells(c.name)[i] for i in known]
+        cells = [table.cells(c.name)[i] for i in places]
         modality = of_column(c.kind)
         way = None if modality is None else modality.tells.get(c.kind)
         if way == "value":
@@ -142,7 +142,7 @@ def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], nume
         elif way == "order":
             score = _score(y, _cut(cells, y, parts, numeric), numeric)
         elif way == "words" and not numeric:
-            score = _said(cells, [labels[i] for i in known])
+            score = _said(cells, [labels[i] for i in places])
         else:
             continue
         if score >= SURE and (1 - score) <= 0.1 * (1 - base):
@@ -175,13 +175,13 @@ def _looked_up(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -
     """For each row the commonest label (mean number) of the other folds' rows with the same value."""
     names = _codes([category(c) for c in cells])
     guess = np.zeros(len(y), dtype=np.float64)
-    for kept, held in parts:
-        rest = _middle(y[kept], numeric)
+    for train, test in parts:
+        rest = _middle(y[train], numeric)
         rows_of: dict[int, list[int]] = defaultdict(list)
-        for i in kept:
+        for i in train:
             rows_of[names[i]].append(i)
-        known = {name: _middle(y[rows], numeric) for name, rows in rows_of.items()}
-        guess[held] = [known.get(names[i], rest) for i in held]
+        table = {name: _middle(y[rows], numeric) for name, rows in rows_of.items()}
+        guess[test] = [table.get(names[i], rest) for i in test]
     return guess
 
 
@@ -196,9 +196,9 @@ def _cut(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.n
     x = np.array([[_number(c)] for c in cells], dtype=np.float64)
     x = np.where(np.isnan(x), -1e30, x.clip(-1e29, 1e29))
     guess = np.zeros(len(y), dtype=np.float64)
-    for kept, held in parts:
+    for train, test in parts:
         tree = (DecisionTreeRegressor if numeric else DecisionTreeClassifier)(min_samples_leaf=2, random_state=0)
-        guess[held] = tree.fit(x[kept], y[kept]).predict(x[held])
+        guess[test] = tree.fit(x[train], y[train]).predict(x[test])
     return guess
 
 
@@ -219,8 +219,8 @@ def _said(cells: Sequence[Any], labels: Sequence[Any]) -> float:
     either = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")(?!\w)")
     right = 0
     for cell, label in zip(cells, labels, strict=True):
-        found = {names[w] for w in either.findall(str(cell).casefold())}
-        right += found == {label}
+        sentence = {names[w] for w in either.findall(str(cell).casefold())}
+        right += sentence == {label}
     return right / len(labels)
 
 
@@ -238,14 +238,14 @@ def names_rows(name: str, cells: Sequence[Any]) -> str:
     if len(texts) < 3 or distinct < 0.95 * len(texts):
         return ""
     every = f"{distinct} of {len(texts)} values are distinct"
-    hinted = bool(IDS & set(words(name)))
+    by_name = bool(IDS & set(words(name)))
     if all(re.fullmatch(r"[+-]?\d{1,18}", t) for t in texts):
         low, high = (f(int(t) for t in texts) for f in (min, max))
         counts = distinct == len(cells) >= ENOUGH and high - low + 1 == distinct
-        return f"{every}, whole numbers that count the rows" if counts else every * hinted
+        return f"{every}, whole numbers that count the rows" if counts else every * by_name
     single = sum(len(t) <= 100 and not re.search(r"\s", t) for t in texts)
-    coded = sum(re.search(r"[\d_@/]", t) is not None and not re.fullmatch(r"[-+.\de]+", t) for t in texts)
-    return every if single >= 0.95 * len(texts) and (hinted or coded >= 0.5 * len(texts)) else ""
+    by_code = sum(re.search(r"[\d_@/]", t) is not None and not re.fullmatch(r"[-+.\de]+", t) for t in texts)
+    return every if single >= 0.95 * len(texts) and (by_name or by_code >= 0.5 * len(texts)) else ""
 
 
 def words(name: str) -> list[str]:

@@ -150,9 +150,9 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     "has no column 'stras'; did you mean 'stars'? It has: text, stars"
     """
     names = list(known)
-    folded = {n.strip().casefold(): n for n in names}
-    near = difflib.get_close_matches(str(name).strip().casefold(), folded, 1)
-    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
+    lower = {n.strip().casefold(): n for n in names}
+    near = difflib.get_close_matches(str(name).strip().casefold(), lower, 1)
+    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
     more = f" and {len(names) - 30} more" if len(names) > 30 else ""
     return f"has no {what} {name!r}; {hint}{'It' if hint else 'it'} has: {', '.join(names[:30])}{more}"
 

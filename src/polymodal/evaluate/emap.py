@@ -57,13 +57,13 @@ def emap(logits_of: Mixed, n: int, modalities: Sequence[str], sample: int = 128,
     rows = sorted(rng.permutation(n)[:sample].tolist())
     s = len(rows)
     own = logits_of(dict.fromkeys(modalities, rows)).double()
-    shuffled = {m: [rows[i] for i in rng.permutation(s)] for m in modalities}
+    order = {m: [rows[i] for i in rng.permutation(s)] for m in modalities}
     if len(modalities) == 2:
         first, second = modalities
         grid = _grid(logits_of, rows, first, {second: rows})
         means = [grid.mean(1), grid.mean(0)]
     else:
-        means = [_grid(logits_of, rows, m, {k: x for k, x in shuffled.items() if k != m}).mean(1) for m in modalities]
+        means = [_grid(logits_of, rows, m, {k: x for k, x in order.items() if k != m}).mean(1) for m in modalities]
     # the level is that of all combinations: shuffles of three modalities or more differ a little
     level = torch.stack([g.mean(0) for g in means]).mean(0)
     additive = torch.stack([g - g.mean(0) for g in means]).sum(0) + level
@@ -76,8 +76,8 @@ def _grid(logits_of: Mixed, rows: Sequence[int], modality: str, others: Mapping[
     out = []
     for start in range(0, s * s, CHUNK):
         cells = range(start, min(start + CHUNK, s * s))
-        mixed = {modality: [rows[c // s] for c in cells]} | {m: [x[c % s] for c in cells] for m, x in others.items()}
-        out.append(logits_of(mixed).double())
+        grid = {modality: [rows[c // s] for c in cells]} | {m: [x[c % s] for c in cells] for m, x in others.items()}
+        out.append(logits_of(grid).double())
     return torch.cat(out).reshape(s, s, -1)
 
 

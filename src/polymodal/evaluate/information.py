@@ -264,7 +264,7 @@ def _together(read: Sequence[Array], target: Masked) -> Array:
     return np.asarray(p / p.sum(1, keepdims=True))
 
 
-def problems(task: Task, target: Masked, read: Mapping[str, Array]) -> Iterator[Problem]:
+def problems(task: Task, target: Masked, texts: Mapping[str, Array]) -> Iterator[Problem]:
     """The discrete problems that a target makes: one, or one for each number or label."""
     values, mask = np.asarray(target.values.cpu()), np.asarray(target.mask.cpu())
     if not target.values.is_floating_point():
@@ -274,9 +274,9 @@ def problems(task: Task, target: Masked, read: Mapping[str, Array]) -> Iterator[
             y = np.full(len(values), most - 1)
             for i, c in enumerate(keep):
                 y[values == c] = i
-            read = {k: np.c_[p[:, keep], np.delete(p, keep, axis=1).sum(1)] for k, p in read.items()}
+            texts = {k: np.c_[p[:, keep], np.delete(p, keep, axis=1).sum(1)] for k, p in texts.items()}
         y = np.where(mask, y, 0).astype(np.intp)
-        yield Problem(mask, y, {k: classes(p, mask) for k, p in read.items()})
+        yield Problem(mask, y, {k: classes(p, mask) for k, p in texts.items()})
         return
     mask = np.broadcast_to(mask.reshape(len(values), -1), values.shape)
     columns = list(range(values.shape[1]))
@@ -289,10 +289,10 @@ def problems(task: Task, target: Masked, read: Mapping[str, Array]) -> Iterator[
             continue
         if task.link == "sigmoid":
             y = (v > 0.5).astype(np.intp)
-            yield Problem(m, y, {name: classes(np.c_[-x[:, k], x[:, k]], m) for name, x in read.items()})
+            yield Problem(m, y, {name: classes(np.c_[-x[:, k], x[:, k]], m) for name, x in texts.items()})
         else:
             y, count = quantiles(v, m, BINS), _levels(int(m.sum()), BINS)
-            yield Problem(m, y, {name: quantiles(x[:, k], m, count) for name, x in read.items()})
+            yield Problem(m, y, {name: quantiles(x[:, k], m, count) for name, x in texts.items()})
 
 
 def classes(p_nc: Array, mask: NDArray[np.bool_]) -> Codes:

@@ -52,8 +52,8 @@ def weights(
     for start in range(0, replicates, step):
         chunk = np.empty((min(step, replicates - start), n), dtype=np.float32)
         for row in chunk:
-            drawn = np.bincount(rng.integers(0, size, size, dtype=np.int32), minlength=size)
-            row[:] = drawn if code is None else drawn[code]
+            counts = np.bincount(rng.integers(0, size, size, dtype=np.int32), minlength=size)
+            row[:] = counts if code is None else counts[code]
         yield chunk
 
 
@@ -106,14 +106,14 @@ def _labelled(
 ) -> tuple[list[Output], Masked, list[Any] | None]:
     """The rows that have a label: the others are no part of the sample."""
     keep = target.present()
-    kept = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
-    return [x.take(keep) for x in outputs], target.take(keep), kept
+    own_groups = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
+    return [x.take(keep) for x in outputs], target.take(keep), own_groups
 
 
 def _interval(value: float, parts: Sequence[NDArray[np.floating]]) -> Interval:
     samples = np.concatenate([np.zeros(0), *parts])
-    known = samples[~np.isnan(samples)]
-    if not len(known):
+    finite = samples[~np.isnan(samples)]
+    if not len(finite):
         return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(known, [0.025, 0.975])
+    low, high = np.quantile(finite, [0.025, 0.975])
     return Interval(value, float(low), float(high))

@@ -56,16 +56,16 @@ def corrected_t(differences_rk: Sequence[Sequence[float]], test_share: float) ->
     if not 0 < test_share < 1:
         raise ValueError(f"test_share is the share of rows in a test fold, between 0 and 1, but was {test_share}")
     every = np.array([x for row in differences_rk for x in row], dtype=np.float64)
-    known = every[~np.isnan(every)]
-    n = len(known)
+    values = every[~np.isnan(every)]
+    n = len(values)
     if n < 2:
-        return Paired(NOTHING._replace(value=float(known[0]) if n else math.nan), math.nan)
-    mean = float(known.mean())
-    if np.ptp(known) <= 1e-12 * max(1.0, abs(mean)):
+        return Paired(NOTHING._replace(value=float(values[0]) if n else math.nan), math.nan)
+    mean = float(values.mean())
+    if np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):
         return Paired(Interval(mean, mean, mean), 1.0 if abs(mean) <= 1e-12 else 2.0 ** (1 - n))
     from scipy.stats import t
 
-    scale = math.sqrt((1 / n + test_share / (1 - test_share)) * float(known.var(ddof=1)))
+    scale = math.sqrt((1 / n + test_share / (1 - test_share)) * float(values.var(ddof=1)))
     half = float(t.ppf(1 - LEVEL / 2, n - 1)) * scale
     return Paired(Interval(mean, mean - half, mean + half), float(2 * t.sf(abs(mean) / scale, n - 1)))
 
@@ -87,7 +87,7 @@ def paired_bootstrap(
     samples on either side of 0, (count + 1) / (samples + 1), at most 1; NaN where the metric is undefined.
     """
     keep = target.present()
-    kept = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
+    rows = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
     target, n = target.take(keep), int(keep.sum())
     pairs = [(a.take(keep), b.take(keep)) for a, b in zip(each_a, each_b, strict=True)]
 
@@ -96,13 +96,13 @@ def paired_bootstrap(
         return np.asarray(np.mean(each, axis=0), dtype=np.float64)
 
     value = float(gain(np.ones((1, n)))[0])
-    samples = np.concatenate([np.zeros(0), *(gain(w) for w in weights(n, replicates, kept, seed))])
-    known = samples[~np.isnan(samples)]
-    if not len(known):
+    samples = np.concatenate([np.zeros(0), *(gain(w) for w in weights(n, replicates, rows, seed))])
+    values = samples[~np.isnan(samples)]
+    if not len(values):
         return Paired(NOTHING._replace(value=value), math.nan)
-    low, high = (float(q) for q in np.quantile(known, [LEVEL / 2, 1 - LEVEL / 2]))
-    side = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return Paired(Interval(value, low, high), min(1.0, 2 * (side + 1) / (len(known) + 1)))
+    low, high = (float(q) for q in np.quantile(values, [LEVEL / 2, 1 - LEVEL / 2]))
+    side = min(int((values <= 0).sum()), int((values >= 0).sum()))
+    return Paired(Interval(value, low, high), min(1.0, 2 * (side + 1) / (len(values) + 1)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -92,21 +92,23 @@ def make(name: str, dims: dict[str, int], size: Size, task: Answers) -> Fusion:
     cls = find(name)
     if not dims:
         raise InputError(f"{cls.__name__} needs at least one modality, got none")
-    known = inspect.signature(cls).parameters
-    given: dict[str, Any] = {"dims": dims}
+    parameters = inspect.signature(cls).parameters
+    arguments: dict[str, Any] = {"dims": dims}
     if issubclass(cls, Late):
-        given |= {"dim": task.outputs, "link": task.link}
+        arguments |= {"dim": task.outputs, "link": task.link}
     else:
-        given |= {"dim": size.dim, "heads": size.heads, "layers": max(1, size.layers // 2)}
+        arguments |= {"dim": size.dim, "heads": size.heads, "layers": max(1, size.layers // 2)}
     if cls is Tensor:
-        given["rank"] = tensor_rank(len(dims), size.dim)
+        arguments["rank"] = tensor_rank(len(dims), size.dim)
     if cls is Bilinear:
-        given["rank"] = bilinear_rank(dims, size.dim)
+        arguments["rank"] = bilinear_rank(dims, size.dim)
     if cls is Hybrid:
-        given["joint"] = make("gated", dims, size, task)
-    args = {k: v for k, v in given.items() if k in known}
-    needed = [k for k, p in known.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    if missing := [k for k in needed if k not in args]:
+        arguments["joint"] = make("gated", dims, size, task)
+    args = {k: v for k, v in arguments.items() if k in parameters}
+    required_names = [
+        k for k, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if missing := [k for k in required_names if k not in args]:
         raise InputError(
             f"{name} needs the argument{'s' * (len(missing) > 1)} {', '.join(missing)}, which can't be given "
             "by name alone; give each a default, or build the fusion in Python: Predictor(encoders, fusion, "

@@ -125,10 +125,10 @@ class Exchange(nn.Module):
 
     def forward(self, tokens: list[Masked]) -> list[Masked]:
         """Tokens of each modality -> the same, each having looked at all the others."""
-        normed = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), tokens, strict=True)]
+        query = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), tokens, strict=True)]
         out = []
         for i, (block, x) in enumerate(zip(self.blocks.children(), tokens, strict=True)):
-            others = normed[:i] + normed[i + 1 :] or normed
+            others = query[:i] + query[i + 1 :] or query
             out.append(block(x, chained(*others)))
         return out
 

@@ -43,8 +43,8 @@ def costs(dims: Sequence[int], *, tokens: int = 16, dim: int = 64, outputs: int 
     dim: width of what comes out; outputs: logits of the linear head that follows (a late fusion has its own heads).
     Depths are those of the size "small". Raises InputError for a number below 1.
     """
-    given = {"dims": min(dims, default=0), "tokens": tokens, "dim": dim, "outputs": outputs}
-    if wrong := {k: v for k, v in given.items() if v < 1}:
+    arguments = {"dims": min(dims, default=0), "tokens": tokens, "dim": dim, "outputs": outputs}
+    if wrong := {k: v for k, v in arguments.items() if v < 1}:
         raise InputError(
             f"{', '.join(f'{k} {v}' for k, v in wrong.items())}: widths and counts are whole numbers from 1 on, "
             "and there is at least one modality"

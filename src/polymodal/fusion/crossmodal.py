@@ -40,10 +40,10 @@ class MulT(Fusion):
         """(B, T_m, d_m) tokens -> (B, M, dim), one token a modality."""
         xs = self.ordered(inputs)
         tokens = each(self.embed, xs)
-        heard = []
+        messages = []
         for m, target in enumerate(self.targets.children()):
-            heard.append(target(tokens[m], tokens[:m] + tokens[m + 1 :] or tokens))
-        return Masked(torch.stack(heard, dim=1), presence(xs))
+            messages.append(target(tokens[m], tokens[:m] + tokens[m + 1 :] or tokens))
+        return Masked(torch.stack(messages, dim=1), presence(xs))
 
     def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
         """For each target: a stack of questions to each source, the stacks side by side, self-attention, a pool."""
@@ -76,13 +76,13 @@ class Target(nn.Module):
 
     def forward(self, x: Masked, sources: list[Masked]) -> Tensor:
         """(B, T, dim) tokens of the target and those of each source -> (B, dim)."""
-        heard = []
+        messages = []
         for stack, source in zip(self.cross, sources, strict=True):
             y = x
             for ask in stack.children():
                 y = Masked(ask(y, source), x.mask)
-            heard.append(y.values)
-        wide = Masked(torch.cat(heard, dim=2), x.mask)
+            messages.append(y.values)
+        wide = Masked(torch.cat(messages, dim=2), x.mask)
         for block in self.together:
             wide = block(wide)
         out: Tensor = self.out(wide)

@@ -66,10 +66,10 @@ class MMTM(Fusion):
     def forward(self, inputs: Mapping[str, Masked]) -> Masked:
         """(B, T_m, d_m) tokens -> (B, M, dim), one token a modality."""
         xs = self.ordered(inputs)
-        normed = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), xs, strict=True)]
-        s_bd = self.squeeze(joined([masked_mean(x) for x in normed], xs))
+        values = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), xs, strict=True)]
+        s_bd = self.squeeze(joined([masked_mean(x) for x in values], xs))
         gates = [2 * excite(s_bd).sigmoid() for excite in self.excite.children()]
-        excited = [Masked(x.values * gate[:, None], x.mask) for x, gate in zip(normed, gates, strict=True)]
+        excited = [Masked(x.values * gate[:, None], x.mask) for x, gate in zip(values, gates, strict=True)]
         return Masked(torch.stack(each(self.pools, excited), dim=1), presence(xs))
 
 

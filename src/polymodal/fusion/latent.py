@@ -57,29 +57,33 @@ class MBT(Fusion):
             for start, x in zip(self.starts_md, each(self.embed, xs), strict=True)
         ]
         open_bl = here_bm.new_ones(rows, self.bottleneck)
-        shared = Masked(self.shared_ld.expand(rows, -1, -1), open_bl)
+        bottleneck = Masked(self.shared_ld.expand(rows, -1, -1), open_bl)
         for blocks in self.blocks:
-            seen = [block(chained(x, shared)).values for block, x in zip(blocks.children(), own, strict=True)]
-            own = [Masked(y[:, : -self.bottleneck], x.mask) for y, x in zip(seen, own, strict=True)]
-            written_bmld = torch.stack([y[:, -self.bottleneck :] for y in seen], dim=1)
-            shared = Masked(masked_mean(Masked(written_bmld, here_bm)), open_bl)
+            views = [block(chained(x, bottleneck)).values for block, x in zip(blocks.children(), own, strict=True)]
+            own = [Masked(y[:, : -self.bottleneck], x.mask) for y, x in zip(views, own, strict=True)]
+            written_bmld = torch.stack([y[:, -self.bottleneck :] for y in views], dim=1)
+            bottleneck = Masked(masked_mean(Masked(written_bmld, here_bm)), open_bl)
         firsts = zip(self.last.children(), own, strict=True)
-        y_bmd = torch.cat([ask(Masked(x.values[:, :1], x.mask[:, :1]), chained(x, shared)) for ask, x in firsts], dim=1)
+        y_bmd = torch.cat(
+            [ask(Masked(x.values[:, :1], x.mask[:, :1]), chained(x, bottleneck)) for ask, x in firsts], dim=1
+        )
         return Masked(self.norm(y_bmd), here_bm)
 
     def trace(self, weights: Iterator[Tensor], xs: list[Masked]) -> Tensor:
         """Each modality's class token, tokens and the shared ones together; what all wrote into these is averaged."""
         every = [torch.cat([own(xs, 1), x], dim=1) for x in sources(xs)]
-        shared = own(xs, self.bottleneck)
+        bottleneck = own(xs, self.bottleneck)
         for _ in range(self.layers):
             wrote = []
             for m, x in enumerate(every):
-                both = torch.cat([x, shared], dim=1)
+                both = torch.cat([x, bottleneck], dim=1)
                 both = mixed(next(weights), both, both)
                 every[m] = both[:, : x.shape[1]]
                 wrote.append(both[:, x.shape[1] :].flatten(1))
-            shared = over_present(wrote, xs).view_as(shared)
-        return over_present([mixed(next(weights), x[:, :1], torch.cat([x, shared], dim=1))[:, 0] for x in every], xs)
+            bottleneck = over_present(wrote, xs).view_as(bottleneck)
+        return over_present(
+            [mixed(next(weights), x[:, :1], torch.cat([x, bottleneck], dim=1))[:, 0] for x in every], xs
+        )
 
 
 class Perceiver(Fusion):

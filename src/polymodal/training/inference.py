@@ -64,13 +64,13 @@ class Answers:
             return {}
         was = self.learner.training
         self.learner.eval()
-        found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for part in self._parts():
             inputs = self.rows.batch(part).to(self._device).inputs
             for m, logits in self.learner.alone(inputs).items():
-                found.setdefault(m, []).append((logits.float().cpu(), inputs[m].present().cpu()))
+                parts.setdefault(m, []).append((logits.float().cpu(), inputs[m].present().cpu()))
         self.learner.train(was)
-        return {m: (torch.cat([x for x, _ in p]), torch.cat([h for _, h in p])) for m, p in found.items()}
+        return {m: (torch.cat([x for x, _ in p]), torch.cat([h for _, h in p])) for m, p in parts.items()}
 
     @property
     def _device(self) -> torch.device:

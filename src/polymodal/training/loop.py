@@ -83,17 +83,17 @@ def train(
     state, best, answers = load(checkpoint, learner, optimizer) if checkpoint else (State(), {}, [])
     usable, sizes = np.flatnonzero(objective.usable(rows)).tolist(), rows.sizes()
     total = settings.epochs * math.ceil(len(usable) / settings.batch_size)
-    started = time.monotonic() - state.seconds
+    start = time.monotonic() - state.seconds
     keep = Keeper(checkpoint if accelerator.is_main_process else None)
-    note, trimmed = "", time.monotonic()
+    note, last_trim = "", time.monotonic()
     with progress(title, 1.0, quiet or not accelerator.is_main_process) as tick, _interrupts() as stop:
         while not state.done:
             learner.train()
             batches = order(usable, sizes, settings.batch_size, settings.seed, state.epoch)
             while state.step < len(batches) and not state.out_of_time:
-                chosen = batches[state.step]
-                part = chosen[rank::world] or chosen[:1]  # each process needs a row
-                learner.progress = share = _share(state.steps / total, time.monotonic() - started, time_limit)
+                places = batches[state.step]
+                part = places[rank::world] or places[:1]  # each process needs a row
+                learner.progress = share = _share(state.steps / total, time.monotonic() - start, time_limit)
                 batch = modality_dropout(rows.batch(part).to(accelerator.device), settings.modality_dropout)
                 with accelerator.autocast():
                     losses = model(batch)
@@ -106,28 +106,28 @@ def train(
                 _set_rate(optimizer, settings, share, _mean(accelerator, learner.paces()))
                 optimizer.step()
                 optimizer.zero_grad()
-                late = time_limit is not None and time.monotonic() - started > time_limit
+                late = time_limit is not None and time.monotonic() - start > time_limit
                 state = state._replace(
                     step=state.step + 1,
                     steps=state.steps + 1,
                     loss_sum=state.loss_sum + value,
                     parts=_added(state.parts, losses.parts),
-                    seconds=time.monotonic() - started,
+                    seconds=time.monotonic() - start,
                     out_of_time=_any(accelerator, late) if time_limit is not None else False,
                 )
-                if time.monotonic() - trimmed > memory.TRIMMED:
+                if time.monotonic() - last_trim > memory.TRIMMED:
                     memory.trim()
-                    trimmed = time.monotonic()
+                    last_trim = time.monotonic()
                 tick(_share(state.steps / total, state.seconds, time_limit), f"loss {value:.3f}{note}")
                 keep(state, learner, optimizer, best, answers, now=bool(stop))
                 if stop:
                     raise KeyboardInterrupt
             if state.step:
-                found = objective.validate(Answers(learner, valid, settings.batch_size, accelerator), valid)
-                answers += [] if found.output is None else [found.output]
-                state, improved = _end_epoch(state, found.scores, objective.metric, settings)
+                validation = objective.validate(Answers(learner, valid, settings.batch_size, accelerator), valid)
+                answers += [] if validation.output is None else [validation.output]
+                state, is_best = _end_epoch(state, validation.scores, objective.metric, settings)
                 learner.epoch_ended(state.history)
-                if improved:
+                if is_best:
                     best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
                 note = f"  {objective.metric.name} {state.history[-1][objective.metric.name]:.3f}"
             keep(state, learner, optimizer, best, answers, now=state.done)
@@ -144,8 +144,8 @@ def _end_epoch(state: State, scores: Mapping[str, float], metric: Metric, settin
     """The best epoch is that of the best metric, and among equals that of the lowest loss."""
     value = scores[metric.name] if metric.higher else -scores[metric.name]
     now = (-math.inf if math.isnan(value) else value, -scores["valid_loss"])
-    improved = now > state.best or state.best_epoch < 0
-    best_epoch = state.epoch if improved else state.best_epoch
+    is_best = now > state.best or state.best_epoch < 0
+    best_epoch = state.epoch if is_best else state.best_epoch
     line = {"epoch": state.epoch, "loss": state.loss_sum / state.step, **scores}
     line |= {k: v / state.step for k, v in state.parts.items()}
     last = state.epoch + 1 == settings.epochs
@@ -154,11 +154,11 @@ def _end_epoch(state: State, scores: Mapping[str, float], metric: Metric, settin
         step=0,
         loss_sum=0.0,
         parts={},
-        best=now if improved else state.best,
+        best=now if is_best else state.best,
         best_epoch=best_epoch,
         done=last or state.out_of_time or state.epoch - best_epoch >= settings.patience,
         history=(*state.history, line),
-    ), improved
+    ), is_best
 
 
 def _optimizer(learner: Trainable, settings: Settings) -> torch.optim.Optimizer:
@@ -223,8 +223,8 @@ def _any(accelerator: Any, flag: bool) -> bool:
 
 
 def _not_finite(value: float, numbers: Sequence[int], settings: Settings) -> str:
-    shown = ", ".join(map(str, sorted(numbers)[:32])) + (" ..." if len(numbers) > 32 else "")
+    examples = ", ".join(map(str, sorted(numbers)[:32])) + (" ..." if len(numbers) > 32 else "")
     return (
-        f"the loss became {value} in a batch of {len(numbers)} rows (row numbers {shown}); look for extreme values in "
-        f"those rows, or lower the learning rate (it was {settings.lr:g}): --lr {settings.lr / 10:g}"
+        f"the loss became {value} in a batch of {len(numbers)} rows (row numbers {examples}); look for extreme values "
+        f"in those rows, or lower the learning rate (it was {settings.lr:g}): --lr {settings.lr / 10:g}"
     )

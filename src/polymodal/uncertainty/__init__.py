@@ -65,9 +65,9 @@ class Calibration:
 
     def limits(self, here_bm: NDArray[np.bool_], coverage: float) -> Array:
         """(B,) the limit of each row's pattern; infinite where the pattern was not met. here: by `modalities`."""
-        known = {frozenset(p.present): p.limit(coverage) for p in self.patterns}
-        found, place = np.unique(here_bm, axis=0, return_inverse=True)
-        each = np.array([known.get(frozenset(named(self.modalities, row)), np.inf) for row in found])
+        by_pattern = {frozenset(p.present): p.limit(coverage) for p in self.patterns}
+        rows, place = np.unique(here_bm, axis=0, return_inverse=True)
+        each = np.array([by_pattern.get(frozenset(named(self.modalities, row)), np.inf) for row in rows])
         out: Array = each.reshape(-1)[place.reshape(-1)]
         return out
 
@@ -88,16 +88,16 @@ def calibrate(
     here = presence(rows, views)
     modalities = list(here)
     here_bm = np.stack([*here.values()], axis=1)
-    wanted = patterns(modalities, here_bm[at])
-    size = min(ROWS, max(1, ANSWERS // len(wanted)))
+    shown_patterns = patterns(modalities, here_bm[at])
+    size = min(ROWS, max(1, ANSWERS // len(shown_patterns)))
     at = np.sort(np.random.default_rng(seed).permutation(at)[:size])
     rows, here_bm = rows.take(at.tolist()).only(list(learner.reads)), here_bm[at]
     target = rows.target(range(len(rows)))
-    found = answers(learner, rows, views, wanted)
+    outputs = answers(learner, rows, views, shown_patterns)
     grouped = groups is not None
-    t, losses, eces = tempered(task, found[0], target, None if groups is None else [groups[i] for i in at.tolist()])
+    t, losses, eces = tempered(task, outputs[0], target, None if groups is None else [groups[i] for i in at.tolist()])
     lists = []
-    for present, logits in zip(wanted, found, strict=True):
+    for present, logits in zip(shown_patterns, outputs, strict=True):
         fits = torch.from_numpy(here_bm[:, [m in present for m in modalities]].all(1))
         lists.append(pattern(present, task.nonconformity(logits[fits] / t, target.take(fits))))
     return Calibration(t, len(rows), losses, eces, modalities, lists, grouped)
@@ -118,9 +118,9 @@ def patterns(modalities: Sequence[str], here_bm: NDArray[np.bool_]) -> list[list
     sizes = range(n, 0, -1) if n <= ALL else (n, n - 1)
     out = [list(p) for k in sizes for p in combinations(modalities, k)]
     if n > ALL:
-        met, counts = np.unique(here_bm, axis=0, return_counts=True)
-        found = [named(modalities, met[i]) for i in np.argsort(-counts, kind="stable")]
-        out += [p for p in found if p and p not in out]
+        rows, counts = np.unique(here_bm, axis=0, return_counts=True)
+        common = [named(modalities, rows[i]) for i in np.argsort(-counts, kind="stable")]
+        out += [p for p in common if p and p not in out]
     return out[:PATTERNS]
 
 
@@ -139,8 +139,8 @@ def answers(learner: Learner, rows: Rows, views: Mapping[str, str], shown: Seque
         answer = learner.recombine({v: rows.codecs[v].collate(c).to(device) for v, c in cells.items()})
         real = torch.arange(len(part))
         empty = torch.full_like(real, len(part))
-        for found, present in zip(out, shown, strict=True):
-            found.append(logits_of(answer({v: real if views[v] in present else empty for v in cells}).cpu()))
+        for outputs, present in zip(out, shown, strict=True):
+            outputs.append(logits_of(answer({v: real if views[v] in present else empty for v in cells}).cpu()))
     return [torch.cat(parts) for parts in out]
 
 

@@ -51,15 +51,15 @@ def named(modalities: Sequence[str], here_m: Sequence[Any] | NDArray[np.bool_]) 
 
 def ranks(n: int) -> NDArray[np.int64]:
     """Which of n sorted scores are kept, counted from 1: all of up to KEPT, else every (n / KEPT)-th, and the last."""
-    kept = min(n, KEPT)
-    return np.array([-(-i * n // kept) for i in range(1, kept + 1)], dtype=np.int64)
+    count = min(n, KEPT)
+    return np.array([-(-i * n // count) for i in range(1, count + 1)], dtype=np.int64)
 
 
 def pattern(present: Sequence[str], scores: Array) -> Pattern:
     """Keep scores (N,), rounded up to single precision; NaN is as strange as can be."""
-    kept = np.sort(np.where(np.isnan(scores), np.inf, scores))[ranks(len(scores)) - 1]
-    single = kept.astype(np.float32)
-    up = np.where(single < kept, np.nextafter(single, np.float32(np.inf)), single)
+    largest = np.sort(np.where(np.isnan(scores), np.inf, scores))[ranks(len(scores)) - 1]
+    single = largest.astype(np.float32)
+    up = np.where(single < largest, np.nextafter(single, np.float32(np.inf)), single)
     return Pattern(list(present), len(scores), " ".join(str(x) for x in up))
 
 

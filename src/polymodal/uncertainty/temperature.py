@@ -29,11 +29,11 @@ def tempered(
     if "calibrate" not in task.capabilities or len(logits) < 2 or not bool(torch.isfinite(logits).all()):
         return 1.0, None, None
     of = groups if groups is not None and len(set(own(groups))) > 1 else None
-    crossed = logits.clone()
-    for by, held in folds(len(logits), 2, None, of):
-        crossed[held] = logits[held] / temperature(task, logits[by], target.take(torch.tensor(by)))
-    losses = {"before": task.log_loss(logits, target), "after": task.log_loss(crossed, target)}
-    eces = {when: calibration_error(task, x, target) for when, x in (("before", logits), ("after", crossed))}
+    cross_fitted = logits.clone()
+    for by, others in folds(len(logits), 2, None, of):
+        cross_fitted[others] = logits[others] / temperature(task, logits[by], target.take(torch.tensor(by)))
+    losses = {"before": task.log_loss(logits, target), "after": task.log_loss(cross_fitted, target)}
+    eces = {when: calibration_error(task, x, target) for when, x in (("before", logits), ("after", cross_fitted))}
     helps = losses["after"] < losses["before"]
     return temperature(task, logits, target) if helps else 1.0, losses, eces
 

@@ -64,7 +64,7 @@ def _one(remote: Remote, out: Path, public: Public, quiet: bool) -> Got:
             )
         return Got(path, path.stat().st_size, _checks(remote, ""), False)
     with progress(remote.name, 1.0, quiet) as tick:
-        sized = _whole(remote, part, public, tick)
+        size = _whole(remote, part, public, tick)
     if wrong := _wrong(part, remote):
         part.unlink()
         raise InputError(
@@ -72,7 +72,7 @@ def _one(remote: Remote, out: Path, public: Public, quiet: bool) -> Got:
             "fails again, the publisher's file has changed, or something on the way replaces it"
         )
     part.replace(path)
-    return Got(path, path.stat().st_size, _checks(remote, "the size that the server told" * sized), True)
+    return Got(path, path.stat().st_size, _checks(remote, "the size that the server told" * size), True)
 
 
 def _whole(remote: Remote, part: Path, public: Public, tick: Ticker) -> bool:
@@ -80,8 +80,8 @@ def _whole(remote: Remote, part: Path, public: Public, tick: Ticker) -> bool:
 
     Returns whether the server told one: else the end of the answer was taken for that of the file.
     """
-    failed, why = 0, ""
-    while failed < TRIES:
+    reason, why = 0, ""
+    while reason < TRIES:
         before = _size(part)
         try:
             total = _more(remote, part, tick)
@@ -101,7 +101,7 @@ def _whole(remote: Remote, part: Path, public: Public, tick: Ticker) -> bool:
             why = f"{e.code} {e.reason}"
         except (OSError, http.client.HTTPException) as e:  # URLError, a time-out, a reset connection
             why = str(getattr(e, "reason", "") or e) or type(e).__name__
-        failed = 0 if _size(part) > before else failed + 1
+        reason = 0 if _size(part) > before else reason + 1
     have = _size(part)
     raise InputError(
         f"{remote.url} could not be downloaded ({why}); {have:,} bytes are kept in {part}: "
@@ -122,13 +122,13 @@ def _more(remote: Remote, part: Path, tick: Ticker) -> int | None:
             raise InputError(
                 f"{part.parent} has {free / 1e9:.1f} GB free, {remote.name} needs {(total - start) / 1e9:.1f} GB more"
             )
-        done = start
+        received = start
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             while block := answer.read(BLOCK):
                 file.write(block)
-                done += len(block)
-                tick(done / total if total else 0.0, f"{done / 1e6:,.0f} MB")
+                received += len(block)
+                tick(received / total if total else 0.0, f"{received / 1e6:,.0f} MB")
     return total
 
 
@@ -153,8 +153,8 @@ def _wrong(file: Path, remote: Remote) -> str:
     if not file.is_file():
         return "is no file"
     if remote.md5:
-        found = _md5(file)
-        return "" if found == remote.md5 else f"has the MD5 {found}, the publisher gives {remote.md5}"
+        digest = _md5(file)
+        return "" if digest == remote.md5 else f"has the MD5 {digest}, the publisher gives {remote.md5}"
     if file.stat().st_size == 0:
         return "is empty"
     if remote.name.endswith(".zip"):
@@ -167,8 +167,8 @@ def _checks(remote: Remote, sized: str) -> str:
     if remote.md5:
         return "MD5 of the publisher"
     sums = "the archive's own sums" * remote.name.endswith((".zip", ".gz"))
-    done = " and ".join(filter(None, (sized, sums)))
-    return f"{done or 'its not being empty'}; no checksum is published"
+    i = " and ".join(filter(None, (sized, sums)))
+    return f"{i or 'its not being empty'}; no checksum is published"
 
 
 def _md5(file: Path) -> str:

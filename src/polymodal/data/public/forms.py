@@ -73,9 +73,9 @@ def flickr30k(source: Source, split: str) -> Form:
             "for one that is drawn by the photos' names: --split random"
         )
     order = sorted(captions, key=lambda name: blake2b(name.encode(), digest_size=8).digest())
-    held = max(1, len(order) // HELD_OUT)
-    lists = {"train": order[2 * held :], "val": order[:held], "test": order[held : 2 * held]}
-    note = f"a drawn split: {held:,} photos each for val and test; results can't be compared with published ones"
+    rows = max(1, len(order) // HELD_OUT)
+    lists = {"train": order[2 * rows :], "val": order[:rows], "test": order[rows : 2 * rows]}
+    note = f"a drawn split: {rows:,} photos each for val and test; results can't be compared with published ones"
     return divided(captions, lists)._replace(notes=(note,))
 
 
@@ -124,8 +124,8 @@ def multi30k(source: Source, split: str) -> Form:
     """Parallel text files, a language each; a picture a line where there are lists of them and the photos are there."""
     files: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
     for e in source.entries:
-        if found := TEXT.fullmatch(e.base):
-            files[found[1]].setdefault(found[2], e)
+        if names := TEXT.fullmatch(e.base):
+            files[names[1]].setdefault(names[2], e)
     if absent := [part for part in ("train", "val") if part not in files]:
         raise InputError(
             f"{source.place} has no {' and no '.join(f'{p}.en, {p}.de ...' for p in absent)}, {source.holds()}"
@@ -136,10 +136,10 @@ def multi30k(source: Source, split: str) -> Form:
     tables, lists = {}, {}
     for part in (p for p in order if p in files):
         texts = {x: e.lines() for x, e in sorted(files[part].items(), key=lambda pair: (pair[0] != "en", pair[0]))}
-        if listed := source.find(f"{part}.txt", f"{part}_images.txt", f"{part.removesuffix('_flickr')}_images.txt"):
-            lists[part] = listed
+        if lines := source.find(f"{part}.txt", f"{part}_images.txt", f"{part.removesuffix('_flickr')}_images.txt"):
+            lists[part] = lines
             if photos:
-                texts[""] = [line.split("#")[0].strip() for line in listed.lines()]
+                texts[""] = [line.split("#")[0].strip() for line in lines.lines()]
         if len(set(map(len, texts.values()))) > 1:
             counts = ", ".join(f"{part}.{x or 'txt'} {len(t):,}" for x, t in texts.items())
             raise InputError(f"the files of {part} have unequal numbers of lines ({counts}): download them again")
@@ -159,13 +159,13 @@ def tokens(file: Entry) -> dict[str, list[str]]:
     for i, line in enumerate(file.lines(), 1):
         if not line.strip():
             continue
-        found = re.fullmatch(r"(.+)#(\d+)\t(.*)", line)
-        if found is None:
+        words = re.fullmatch(r"(.+)#(\d+)\t(.*)", line)
+        if words is None:
             raise InputError(
                 f"{file.name()}, line {i}: {line[:60]!r} is not of the form name.jpg#0<tab>caption; the file may be "
                 "cut short: get it again"
             )
-        out[found[1]].append((int(found[2]), found[3]))
+        out[words[1]].append((int(words[2]), words[3]))
     return {name: [text for _, text in sorted(pairs, key=lambda p: p[0])] for name, pairs in out.items()}
 
 

@@ -71,8 +71,8 @@ class Source:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        found = _walk(place)
-        self.entries = sorted(found, key=lambda e: bool(e.member))
+        names = _walk(place)
+        self.entries = sorted(names, key=lambda e: bool(e.member))
         self._named: defaultdict[str, list[Entry]] = defaultdict(list)
         self._loosely: defaultdict[str, list[Entry]] = defaultdict(list)
         for e in self.entries:
@@ -83,16 +83,16 @@ class Source:
         """The file of the first of these names that there is, packed by gzip or not."""
         for name in names:
             for form in (name, f"{name}.gz"):
-                if found := self._named.get(form):
-                    return found[0]
+                if paths := self._named.get(form):
+                    return paths[0]
         return None
 
     def need(self, *names: str) -> Entry:
         """As `find`; raises InputError, naming what is there, where there is none."""
-        found = self.find(*names)
-        if found is None:
+        path = self.find(*names)
+        if path is None:
             raise InputError(f"{self.place} has no {' or '.join(names)}, {self.holds()}")
-        return found
+        return path
 
     def media(self, name: str, folder: str = "") -> Entry | None:
         """The picture or recording of this name: in a folder whose name holds `folder`, else in any.
@@ -100,8 +100,8 @@ class Source:
         Names are compared first as they are, then in NFC with what some file systems forbid replaced. An empty file is
         none: a download that was cut off.
         """
-        for found in (self._named.get(name, ()), self._loosely.get(_loose(name), ())):
-            real = [e for e in found if e.size]
+        for paths in (self._named.get(name, ()), self._loosely.get(_loose(name), ())):
+            real = [e for e in paths if e.size]
             for e in real:
                 if folder and any(folder in p for p in e.path.split("/")[:-1]):
                     return e

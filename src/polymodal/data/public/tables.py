@@ -52,14 +52,14 @@ def read(
         raise InputError(f"{name} can't be split {split!r}; its publisher's split is used (--split published)")
     source, out = Source(Path(folder).expanduser()), Path(out).expanduser()
     form = FORMS[name](source, split)
-    wanted = {part: [(row, _media(source, row)) for row in rows] for part, rows in form.tables.items()}
-    pairs = [pair for rows in wanted.values() for pair in rows]
+    names = {part: [(row, _media(source, row)) for row in rows] for part, rows in form.tables.items()}
+    pairs = [pair for rows in names.values() for pair in rows]
     absent = [row for row, entry in pairs if row.media and entry is None]
     if not pairs:
         raise InputError(f"{source.place}: the files of {name} hold no rows: get them again")
     if len(absent) == len(pairs) or (absent and not skip):
         raise InputError(_absence(source, absent, len(pairs), form.column, public.how))
-    kept = {part: [(row, e) for row, e in rows if e or not row.media] for part, rows in wanted.items()}
+    kept = {part: [(row, e) for row, e in rows if e or not row.media] for part, rows in names.items()}
     columns = {part: _columns(form.column, rows) for part, rows in kept.items()}
     old = _ready(out, kept)
     extracted = _extract(kept, out, form.column, quiet)
@@ -95,10 +95,10 @@ def _media(source: Source, row: Row) -> Entry | None:
 def _absence(source: Source, absent: Sequence[Row], rows: int, column: str, how: str) -> str:
     what = "photos" if column == "image" else "recordings"
     names = ", ".join(sorted({row.media for row in absent})[:3])
-    packed = sorted(
+    archives = sorted(
         p.name for p in source.place.glob("*") if p.suffix.lower() in (".7z", ".rar", ".tar", ".tgz", ".gz")
     )
-    way = f"extract {', '.join(packed[:4])} there first" if packed else "get them again"
+    way = f"extract {', '.join(archives[:4])} there first" if archives else "get them again"
     some = ", or leave their rows out: --skip-missing" if len(absent) < rows else ""
     return (
         f"{len(absent):,} of {rows:,} {what} are absent or empty files in {source.place}, such as {names}; "
@@ -117,10 +117,10 @@ def _path(entry: Entry, out: Path, column: str, home: dict[str, str]) -> str:
     folder, name = os.path.split(file)
     if folder not in home:
         try:
-            seen = Path(os.path.relpath(Path(folder).resolve(), out.resolve()))
+            places = Path(os.path.relpath(Path(folder).resolve(), out.resolve()))
         except ValueError:
-            seen = Path(folder).resolve()
-        home[folder] = f"{seen.as_posix()}/"  # "./" too: a cell that begins with "[" would be a list of numbers
+            places = Path(folder).resolve()
+        home[folder] = f"{places.as_posix()}/"  # "./" too: a cell that begins with "[" would be a list of numbers
     return home[folder] + name
 
 
@@ -130,10 +130,10 @@ def _target(entry: Entry, out: Path, column: str) -> Path:
     return out / ("images" if column == "image" else column) / below / entry.base
 
 
-def _extract(kept: dict[str, list[tuple[Row, Entry | None]]], out: Path, column: str, quiet: bool) -> int:
+def _extract(names: dict[str, list[tuple[Row, Entry | None]]], out: Path, column: str, quiet: bool) -> int:
     """Extract what the tables name and is not there yet; how many files were written."""
     todo: defaultdict[str, dict[Path, Entry]] = defaultdict(dict)
-    for rows in kept.values():
+    for rows in names.values():
         for _, e in rows:
             if e and e.member and not _whole(target := _target(e, out, column), e.size):
                 todo[e.file][target] = e
@@ -142,13 +142,13 @@ def _extract(kept: dict[str, list[tuple[Row, Entry | None]]], out: Path, column:
         raise InputError(
             f"{out} has no room for the {total / 1e9:.1f} GB that are to be extracted; choose another --out"
         )
-    done = 0
+    i = 0
     with progress("extract", max(1, total), quiet) as tick:
         for archive, members in todo.items():
             with zipfile.ZipFile(archive) as z:
                 for target, e in members.items():
                     _copy(z, e, target)
-                    tick(done := done + e.size)
+                    tick(i := i + e.size)
     return sum(map(len, todo.values()))
 
 
