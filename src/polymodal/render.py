@@ -19,7 +19,7 @@ from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.predictor import Predictor
 from polymodal.learners.stacked import Stacked
 from polymodal.learners.translator import Translator
-from polymodal.modalities.features import Features
+from polymodal.modalities import MODALITIES
 from polymodal.model import Model
 from polymodal.scoring import Evaluation
 
@@ -182,8 +182,7 @@ def schema(model: Model) -> None:
     console.print(grid)
     for view, codec in prep.codecs.items():
         of = f" (of {prep.views[view]})" if prep.views[view] != view else ""
-        inner = f"({type(codec.extractor).__name__})" if isinstance(codec, Features) else ""
-        console.print(f"{escape(view)}{escape(of)}: {type(codec).__name__}{inner}", highlight=False)
+        console.print(f"{escape(view)}{escape(of)}: {codec.title}", highlight=False)
     for line in _learner(model.learner):
         console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(f"{escape(_target(model))}: {model.task.name}")
@@ -247,7 +246,7 @@ def _target(model: Model) -> str:
 
 def _modalities(model: Model) -> list[str]:
     return [
-        f"{m} ({', '.join(columns)})" if kind == "tabular" else f"{m} ({kind})"
+        f"{m} ({', '.join(columns)})" if MODALITIES[kind].columns else f"{m} ({kind})"
         for m, (kind, columns) in model.preprocessor.schema.modalities().items()
     ]
 

@@ -187,7 +187,22 @@ def test_every_verb_takes_it(table: Path, tmp_path: Path, fusion: str, run: Any)
     assert worst.loss.value > 0.2, "of random bases nothing can be told"
     why = attribute(model, table, 1, "strand")
     assert why.method == ("occlusion" if fusion == "features" else "integrated-gradients")
-    assert isinstance(why.where, Columns) and why.where.names[0] == "codon 1" and np.abs(why.scores).max() > 0
+    assert (
+        isinstance(why.where, Columns)
+        and why.where.names(len(why.scores))[0].startswith("codon 1")
+        and np.abs(why.scores).max() > 0
+    )
+    for form in ("html", "png"):
+        done = run(
+            "explain", tmp_path / "model", table, "--row", 1, "--train", table, "--out", tmp_path / f"why.{form}"
+        )
+        assert done.returncode == 0, done.stderr
+    done = run("report", tmp_path / "model", table, "--train", table, "--out", tmp_path / "report.html")
+    assert done.returncode == 0, done.stderr
+    page, whole = ((tmp_path / f"{name}.html").read_text(encoding="utf-8") for name in ("why", "report"))
+    strands = pd.read_csv(table)["strand"].dropna()
+    assert "codon " in page and any(x in page for x in strands), "its parts, and the nearest rows"
+    assert "codon " in whole and any(x in whole for x in strands)
 
 
 def test_its_features_are_extracted_and_commands_print_it(table: Path, tmp_path: Path, run: Any) -> None:

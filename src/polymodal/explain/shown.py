@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
-from polymodal.modalities.previews import PREVIEWS
+from polymodal.modalities import MODALITIES
 from polymodal.view.blocks import Cell
 from polymodal.view.text import short, tail
 
@@ -26,7 +26,7 @@ class Shown(NamedTuple):
         """To be looked at and listened to; what can't be read is named, with the reason."""
         name, title = short(modality, NAME), tail(self.text) if self.file and self.text else ""
         try:
-            preview = PREVIEWS[self.kind](self.cell)
+            preview = MODALITIES[self.kind].preview(self.cell)
         except Unreadable as e:
             return Cell(name, None, title, f"can't be read: {short(e, REASON)}")
         return Cell(name, preview, title, "absent" if preview is None else "", thumb)
@@ -37,7 +37,7 @@ def shown(prep: Preprocessor, table: Table, at: int) -> dict[str, Shown]:
     out = {}
     for m in prep.modalities:
         kind, columns = prep.schema.modalities()[m]
-        if kind == "tabular":
+        if MODALITIES[kind].columns:
             cell: Any = {c: table.cells(c)[at] for c in columns if c in table.columns}
             if any(x is not None for x in cell.values()):
                 text = "; ".join(f"{c}: {x}" for c, x in cell.items() if x is not None)

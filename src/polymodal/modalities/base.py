@@ -74,6 +74,11 @@ class Codec(ABC):
         except Unreadable as e:
             return e
 
+    @property
+    def title(self) -> str:
+        """What it is called, for a person."""
+        return type(self).__name__
+
     def vectorizer(self) -> "Vectorizer":
         """What makes rows of numbers of its records, of a codec `for_estimators`, once it is fitted."""
         raise TypeError(f"what {type(self).__name__} gives is for networks alone")

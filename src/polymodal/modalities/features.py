@@ -37,6 +37,11 @@ class Features(Codec):
         """Nothing is learned from the cells here."""
         return self
 
+    @property
+    def title(self) -> str:
+        """With the extractor's name."""
+        return f"{type(self).__name__}({type(self.extractor).__name__})"
+
     def vectorizer(self) -> Vectorizer:
         """The extractor."""
         return self.extractor

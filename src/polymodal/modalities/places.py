@@ -323,17 +323,17 @@ class Steps(Place):
         return [Strip(name, None, edges, x, _top(scores), marks) for name, x in each]
 
 
-# previews know all kinds of cells, and these their places, so that both are not imported in a circle
+# the folders of kinds import this file, so that their previews are imported where used
 
 
 def _photo(cell: Any) -> Photo:
-    from polymodal.modalities.previews import photo
+    from polymodal.modalities.image.preview import photo
 
     return photo(cell)
 
 
 def _recording(cell: Any) -> Recording:
-    from polymodal.modalities.previews import recording
+    from polymodal.modalities.audio.preview import recording
 
     return recording(cell)
 

@@ -13,6 +13,7 @@ from polymodal.modalities.places import CELL, Place
 from polymodal.modalities.pretrained.codec import HubCodec
 from polymodal.modalities.segments import Codecs, Cut, Inputs, Segments, whole
 from polymodal.modalities.sizes import Measure
+from polymodal.view.cell import Preview, Text
 
 SLOW = 16  # parts of a cell of which a pretrained network looks at every change
 
@@ -45,6 +46,7 @@ class Modality(NamedTuple):
 
     noise: Noises | None = None  # what spoils its cells, for `robustness`
     segments: Segments = Segments(1, whole)  # what of a cell explanations hide
+    preview: Callable[[Any], Preview | None] = lambda cell: Text(str(cell))  # what a page shows; None: nothing is there
 
     # --- text that is written from it ---
     places: int = 1  # tokens that a frozen network gives of a cell, for words to look at

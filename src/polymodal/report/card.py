@@ -10,6 +10,7 @@ from pathlib import Path
 
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import FEW
+from polymodal.modalities import MODALITIES
 from polymodal.report.results import comparisons
 from polymodal.report.study import Study
 from polymodal.robustness import Robustness
@@ -61,7 +62,7 @@ def summary(study: Study, found: Robustness | str) -> list[str]:
 def _what(study: Study) -> str:
     task, schema = study.model.task, study.model.preprocessor.schema
     kinds = {m: kind for m, (kind, _) in schema.modalities().items() if m in study.model.modalities}
-    read = [f"{short(m, 30)} ({'plain columns' if k == 'tabular' else k})" for m, k in list(kinds.items())[:6]]
+    read = [f"{short(m, 30)} ({'plain columns' if MODALITIES[k].columns else k})" for m, k in list(kinds.items())[:6]]
     more = f" and {len(kinds) - 6} more modalities" if len(kinds) > 6 else ""
     of = f", one of {len(task.labels_):,} labels," if "confusion" in task.capabilities else ""
     does = f"writes {short(study.target, 60)}" if study.writes else f"predicts {short(study.target, 60)}{of}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from polymodal.modalities import MODALITIES
 from polymodal.report.study import LABELS, NAME, VALUE, Study
 from polymodal.uncertainty import presence
 from polymodal.view import plot
@@ -39,7 +40,7 @@ def _modalities(study: Study) -> Table:
             continue
         empty = 1 - sum(study.drawn.filled[c] for c in columns) / (len(columns) * study.drawn.rows)
         bad = sum(b.column in columns for b in study.rows.bad)
-        of = f"{len(columns)} column{'s' * (len(columns) != 1)}" if kind == "tabular" else kind
+        of = f"{len(columns)} column{'s' * (len(columns) != 1)}" if MODALITIES[kind].columns else kind
         lines.append([short(m, NAME), of, f"{here[m].sum():,} of {len(here[m]):,}", f"{empty:.1%}", f"{bad:,}"])
     head = ["modality", "kind", "rows that have it", "empty cells, of all rows", "unreadable cells"]
     return Table("What the model reads", head, lines[:LISTED], frozenset([1]))

@@ -7,6 +7,7 @@ from polymodal.modalities.audio.files import RECORDINGS
 from polymodal.modalities.audio.hub import HubAudio
 from polymodal.modalities.audio.measure import MEASURE
 from polymodal.modalities.audio.noise import NOISES
+from polymodal.modalities.audio.preview import recording
 from polymodal.modalities.audio.segments import SEGMENTS
 from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.record import Modality
@@ -24,6 +25,7 @@ AUDIO = Modality(
     measure=MEASURE,
     noise=NOISES,
     segments=SEGMENTS,
+    preview=recording,
     stream=True,
     speech=True,
     transcriber="transformer",  # a token each 40 ms; the convolutions' 80 are too few for the letters of fast speech

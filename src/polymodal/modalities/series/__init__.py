@@ -8,6 +8,7 @@ from polymodal.modalities.series.features import Canonical, Correlations, Series
 from polymodal.modalities.series.measure import MEASURE
 from polymodal.modalities.series.noise import NOISES
 from polymodal.modalities.series.physiology import Electrodermal, HeartRate
+from polymodal.modalities.series.preview import lines
 from polymodal.modalities.series.segments import SEGMENTS
 
 SERIES = Modality(
@@ -30,5 +31,6 @@ SERIES = Modality(
     measure=MEASURE,
     noise=NOISES,
     segments=SEGMENTS,
+    preview=lines,
     stream=True,
 )

@@ -5,6 +5,7 @@ from polymodal.modalities.tabular.codec import Cells, column_kind
 from polymodal.modalities.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, READ, whole
 from polymodal.modalities.tabular.encoders import FTTransformer, TabularMLP
 from polymodal.modalities.tabular.noise import NOISES
+from polymodal.modalities.tabular.preview import fields
 from polymodal.modalities.tabular.segments import SEGMENTS
 
 TABULAR = Modality(
@@ -21,4 +22,5 @@ TABULAR = Modality(
     tells={CATEGORY: "value", BOOLEAN: "value", NUMBER: "order"},
     noise=NOISES,
     segments=SEGMENTS,
+    preview=fields,
 )

@@ -6,6 +6,7 @@ from polymodal.modalities.vector.codec import Vectors
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.modalities.vector.measure import MEASURE
 from polymodal.modalities.vector.noise import NOISES
+from polymodal.modalities.vector.preview import lines
 from polymodal.modalities.vector.segments import SEGMENTS
 
 VECTOR = Modality(
@@ -17,4 +18,5 @@ VECTOR = Modality(
     measure=MEASURE,
     noise=NOISES,
     segments=SEGMENTS,
+    preview=lines,
 )
