@@ -34,7 +34,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "model",
     "extract",
     "experiment",
-    "estimators render explain robustness",
+    "estimators explain robustness",
     "report",
     "polymodal",  # the public names
     "demo",

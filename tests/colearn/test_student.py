@@ -11,13 +11,15 @@ import torch
 from conftest import make_shop
 from flat import distil as distill
 from flat import fit
-from polymodal import load, render
+from polymodal import load
 from polymodal.colearn.distill import TEACHER
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.experiment import distill as distilling
 from polymodal.experiment.candidates import Networks
 from polymodal.experiment.distill import Taught
+from polymodal.report import brief
+from polymodal.view.console import show
 
 TINY = {"size": "tiny", "epochs": 2, "lr": 0.01}
 
@@ -187,6 +189,6 @@ def test_the_command_line(teacher, run, tmp_path):
 
 
 def test_the_commands_that_are_advised_can_be_typed(teacher, capsys):
-    render.fitted(load(teacher[0]), Path("a b'c"), "shop.csv")
+    show(brief.fitted(load(teacher[0]), Path("a b'c")))
     lines = [shlex.split(line)[:4] for line in capsys.readouterr().out.splitlines() if line.startswith("  polymodal ")]
     assert lines == [["polymodal", verb, "a b'c", "TABLE"] for verb in ("evaluate", "predict")]

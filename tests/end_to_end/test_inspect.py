@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from rich.console import Console
 
 from polymodal.data import suspects
 from polymodal.data.inspect import Inspection, inspect
+from polymodal.data.portray import portray
+from polymodal.view.console import show
 
 WORDS = "lamp river stone cloud paper grass metal candle window garden".split()
 
@@ -23,7 +24,7 @@ def look(cells: dict[str, Any], *args: Any, **kwargs: Any) -> Inspection:
 
 def rendered(found: Inspection, width: int = 80) -> str:
     out = StringIO()
-    found.render(Console(file=out, width=width))
+    show(portray(found), file=out, width=width)
     return out.getvalue()
 
 

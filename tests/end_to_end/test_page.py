@@ -9,16 +9,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from polymodal.evaluate.board import CORRECTED, Board, Entry, board, interaction, sentence
 from polymodal.evaluate.compare import verdict
 from polymodal.evaluate.emap import Needed
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
-from polymodal.evaluate.page import page, plots, portray
+from polymodal.evaluate.page import brief, page, plots
 from polymodal.evaluate.significance import Paired, corrected_t, holm
 from polymodal.view import plot
+from polymodal.view.console import show
 from polymodal.view.page import page as html_of
 
 NAN = float("nan")
@@ -239,8 +239,8 @@ def test_pictures_without_matplotlib_say_how_to_get_it(monkeypatch: pytest.Monke
 
 
 def test_the_table_of_the_terminal() -> None:
-    console = Console(width=200, record=True, file=io.StringIO())
-    portray(full(), console)
-    text = console.export_text()
+    out = io.StringIO()
+    show(brief(full()), file=out, width=200)
+    text = out.getvalue()
     assert "concat (recommended)" in text and "is the simplest" in text and "[b]" in text and "synergy" in text
     assert text.index("gated") < text.index("photo alone")

@@ -237,9 +237,10 @@ def test_compare_says_that_it_tries_fusions(fitted):
 
 
 def test_schema_shows_what_writes(fitted, capsys):
-    from polymodal import render
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
-    render.schema(fitted[1])
+    show(brief.schema(fitted[1]))
     shown = capsys.readouterr().out
     assert "CrossTransformer on image" in shown and "WordList of" in shown and "caption: generate" in shown
 

@@ -27,10 +27,11 @@ from polymodal.output import Scores
 from polymodal.robustness import robustness
 from polymodal.robustness.measure import Reader, Scorer, Source, interval
 from polymodal.robustness.plots import plain_name
-from polymodal.robustness.portray import portray
+from polymodal.robustness.portray import brief
 from polymodal.robustness.run import AGAINST, Study
 from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.regress import Regression
+from polymodal.view.console import show
 
 FAST = {"epochs": 2, "size": "tiny", "baselines": False, "ignore": ["id"]}
 
@@ -154,7 +155,7 @@ def test_against_itself_nothing_is_gained_and_areas_have_every_curve(answer):
 
 
 def test_areas_are_printed_with_their_intervals(answer, capsys):
-    portray(answer)
+    show(brief(answer))
     said, mean = capsys.readouterr().out, answer.relative.mean
     assert f"relative robustness {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]" in said
     assert f"effective robustness +0.000 [+0.000, +0.000] {answer.metric} over the model of --against" in said

@@ -75,11 +75,11 @@ def compare(
 
         polymodal compare reviews.csv --target stars --group author --fusion gated,low-rank,features --time-limit 1h
     """
-    from rich.console import Console
-
-    from polymodal.evaluate.page import page, portray
+    from polymodal.evaluate.page import brief, page
     from polymodal.experiment import compare as experiment
     from polymodal.experiment.ranking import standing
+    from polymodal.view.blocks import Words
+    from polymodal.view.console import show
     from polymodal.view.page import page as html
 
     out = folder_of(out, table, "compare")
@@ -102,6 +102,5 @@ def compare(
     if as_json:
         print_json(form)
     else:
-        console = Console()
-        portray(board, console)
-        console.print(f"\n{run.seconds:.0f} s. Plots and tests are in {out / 'compare.html'}", highlight=False)
+        end = f"{run.seconds:.0f} s. Plots and tests are in {out / 'compare.html'}"
+        show([*brief(board), Words(""), Words(end)])

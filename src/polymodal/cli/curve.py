@@ -98,19 +98,10 @@ def learning_curve(
     if as_json:
         print_json({**found.to_json(), "files": [str(p) for p in written]})
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from polymodal.view.blocks import Words
+    from polymodal.view.console import show
 
-    console = Console()
-    grid = Table(title=f"{found.metric} on {found.valid:,} validation rows", title_justify="left", box=None)
-    for name in ("fraction", "labels", "labels alone", found.start or "", "gain" if found.start else ""):
-        grid.add_column(escape(name), justify="right")
-    for line in experiment.lines(found):
-        grid.add_row(*map(escape, line))
-    console.print(grid)
-    console.print(escape(found.sentence), highlight=False)
-    console.print(escape(f"written: {', '.join(map(str, written))}"), highlight=False)
+    show([*experiment.brief(found), Words(f"written: {', '.join(map(str, written))}")])
 
 
 def numbers(text: str) -> list[float]:

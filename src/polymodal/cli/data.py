@@ -20,27 +20,21 @@ NameArg = Annotated[str, typer.Argument(metavar="NAME", help="A set that `polymo
 @data.command("list")
 def list_(as_json: JsonOpt = False) -> None:
     """Show the sets: what they need, their licence, whom to cite, whether they can be downloaded."""
-    from rich.console import Console
-    from rich.markup import escape
 
     from polymodal.data.public import SETS
+    from polymodal.view.blocks import Block, Facts, Words
+    from polymodal.view.console import show
 
     if as_json:
         print_json({name: {**s._asdict(), "files": [f._asdict() for f in s.files]} for name, s in SETS.items()})
         return
-    console = Console()
+    blocks: list[Block] = []
     for name, s in SETS.items():
         size = sum(f.gigabytes for f in s.files)
         way = f"polymodal data get {name} ({size:.2g} GB)" if s.files else s.how
-        console.print(f"[bold]{name}[/]  {escape(s.title)}", highlight=False)
-        for what, text in (
-            ("page", s.page),
-            ("licence", s.licence),
-            ("cite", s.citation),
-            ("get", way),
-            ("read", s.needs),
-        ):
-            console.print(f"  {what + ':':9}{escape(text)}", highlight=False, soft_wrap=True)
+        told = {"page": s.page, "licence": s.licence, "cite": s.citation, "get": way, "read": s.needs}
+        blocks += [Facts([(name, s.title)]), *(Words(f"  {what + ':':9}{text}") for what, text in told.items())]
+    show(blocks)
 
 
 @data.command()
@@ -88,51 +82,35 @@ def get(
 
     polymodal data get multi30k --out downloads/multi30k
     """
-    from rich.console import Console
-    from rich.markup import escape
 
     from polymodal.data import public
+    from polymodal.view.blocks import Words
+    from polymodal.view.console import show
 
     found = public.get(name, out, quiet=False)
     if as_json:
         print_json({"name": name, "files": [{**g._asdict(), "path": str(g.path)} for g in found]})
         return
-    console, s = Console(), public.SETS[name]
-    for g in found:
-        was = "" if g.new else ", was there"
-        console.print(
-            f"{escape(str(g.path))}  {g.size:,} bytes{was}; checked by {escape(g.how)}", highlight=False, soft_wrap=True
-        )
-    console.print(f"\nlicence: {escape(s.licence)}\ncite:    {escape(s.citation)}", highlight=False, soft_wrap=True)
-    first = f"{s.how}, then" if s.how else ""
-    console.print(
-        f"next: {escape(first)}\n  polymodal data read {name} {escape(str(out))} --out {escape(str(out))}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    s = public.SETS[name]
+    lines = [f"{g.path}  {g.size:,} bytes{'' if g.new else ', was there'}; checked by {g.how}" for g in found]
+    lines += ["", f"licence: {s.licence}", f"cite:    {s.citation}", f"next: {s.how + ', then' if s.how else ''}"]
+    show([*map(Words, lines), Words(f"  polymodal data read {name} {out} --out {out}")])
 
 
 def _show(found: "Reading") -> None:
     """What was written, and what to do with it."""
-    from rich.console import Console
-    from rich.markup import escape
+    from polymodal.view.blocks import Words
+    from polymodal.view.console import show
 
-    console = Console()
+    lines = []
     for part, path in found.tables.items():
         columns = ", ".join(found.columns[part])
-        console.print(
-            f"{escape(str(path))}  {found.rows[part]:,} rows, {found.captions[part]:,} texts: {escape(columns)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        lines.append(f"{path}  {found.rows[part]:,} rows, {found.captions[part]:,} texts: {columns}")
     for count, what in (
         (found.extracted, "files were extracted"),
         (found.skipped, "rows were left out, as their file is absent"),
         (found.unused, "captions are of files in no split"),
     ):
-        if count:
-            console.print(f"{count:,} {what}", highlight=False)
-    for note in found.notes:
-        console.print(escape(note), highlight=False, soft_wrap=True)
+        lines += [f"{count:,} {what}"] if count else []
     first = next(iter(found.tables.values()))
-    console.print(f"\nnext:\n  polymodal inspect {escape(str(first))}", highlight=False, soft_wrap=True)
+    show([*map(Words, [*lines, *found.notes, "", "next:", f"  polymodal inspect {first}"])])

@@ -66,8 +66,9 @@ def distill(
         polymodal distill model reviews.csv --keep review --out cheap
     """
     from polymodal import fusion as fusions
-    from polymodal import render
     from polymodal.experiment import distill as experiment
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
     out = folder_of(out, model, "student")
     with resumable("what was done so far is kept"):
@@ -83,4 +84,4 @@ def distill(
     if as_json:
         print_json({"model": str(out), **student.report.to_json()})
     else:
-        render.fitted(student, out, table)
+        show(brief.fitted(student, out))

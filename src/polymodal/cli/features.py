@@ -37,8 +37,10 @@ def features(
 
         polymodal features calls.csv --select call=prosody,mfcc --out features.parquet
     """
-    from polymodal import extract, render
+    from polymodal import extract
     from polymodal.data.cache import default_folder
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
     found = extract.features(
         table,
@@ -55,4 +57,4 @@ def features(
         counts = {"rows": rows, "columns": columns, "features": found.counts, "left_out": found.left_out}
         print_json({"file": str(out), **counts, "bad": [b._asdict() for b in found.bad]})
     else:
-        render.extracted(found, out)
+        show(brief.extracted(found, out))

@@ -202,9 +202,10 @@ def fit(
 
         polymodal fit captions.csv --target caption --out captioner
     """
-    from polymodal import render
     from polymodal.decoders.base import Decoding
     from polymodal.experiment import fit as experiment
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
     out = folder_of(out, table, "model")
     asked = config(
@@ -228,4 +229,4 @@ def fit(
         if as_json:
             print_json({"model": str(out), **model.report.to_json()})
         else:
-            render.fitted(model, out, table)
+            show(brief.fitted(model, out))

@@ -56,19 +56,9 @@ def _widths(text: str) -> list[int]:
 
 
 def _show(found: "list[Cost]", title: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from polymodal.view.blocks import Table, Words
+    from polymodal.view.console import show
 
-    console = Console()
-    grid = Table(title=title, title_justify="left", box=None)
-    for name in ("name", "family"):
-        grid.add_column(name, no_wrap=True)
-    for name in ("parameters", "MFLOP"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("paper")
-    for c in found:
-        grid.add_row(c.name, c.family, f"{c.parameters:,}", f"{c.flops / 1e6:.3g}", escape(c.paper))
-    console.print(grid)
-    for family, said in FAMILIES.items():
-        console.print(f"{family}: {said}", highlight=False)
+    rows = [[c.name, c.family, f"{c.parameters:,}", f"{c.flops / 1e6:.3g}", c.paper] for c in found]
+    families = [Words(f"{family}: {said}") for family, said in FAMILIES.items()]
+    show([Table(title, ["name", "family", "parameters", "MFLOP", "paper"], rows, frozenset({1, 4})), *families])

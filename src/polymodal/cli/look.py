@@ -30,12 +30,10 @@ def inspect(
     as_json: JsonOpt = False,
 ) -> None:
     """Look at a table before training: what each column is and why, what is missing, unreadable, doubled or suspicious."""
-    from rich.console import Console
-
     from polymodal.data.inspect import inspect as look
 
     found = look(table, target or None, group, pairs(modality, "--modality"), ignore or ())
-    print_json(found.to_json()) if as_json else found.render(Console())
+    print_json(found.to_json()) if as_json else found.show()
 
 
 @app.command()
@@ -45,8 +43,9 @@ def cache(
     as_json: JsonOpt = False,
 ) -> None:
     """Show the cache of decoded cells and outputs of frozen networks, or clear it."""
-    from polymodal import render
     from polymodal.data import cache as store
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
     where = cache_folder(folder)
     freed = store.clear(where) if clear else None
@@ -54,7 +53,7 @@ def cache(
     if as_json:
         print_json({"folder": str(where), "freed": freed, "entries": [e._asdict() for e in entries]})
     else:
-        render.cache(where, entries, freed)
+        show(brief.cache(where, entries, freed))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`polymodal robustness`."""
 
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
@@ -67,7 +68,8 @@ def robustness(
         polymodal robustness model test.csv --out robustness --against late
     """
     from polymodal.robustness import robustness as measured
-    from polymodal.robustness.portray import portray, usable, write
+    from polymodal.robustness.portray import WIDE, brief, usable, write
+    from polymodal.view.console import show
 
     if out is not None:
         usable(out)
@@ -90,6 +92,6 @@ def robustness(
     if as_json:
         print_json(answer.to_json())
         return
-    portray(answer)
+    show(brief(answer, wide=get_terminal_size().columns >= WIDE))
     if out is not None:
         say(f"\n{out}: {', '.join(written)}")

@@ -66,7 +66,8 @@ def evaluate(
 
     Of a model that writes text, rows that differ in the target alone are several references of one input.
     """
-    from polymodal import render
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
     reader = open_model(model, custom_class).lighter(precision)
     how = searched(reader, asked)
@@ -74,7 +75,7 @@ def evaluate(
         table, without=without or (), cache=cache_folder(cache), decoding=how, coverage=coverage, abstain=abstain,
         quiet=False,
     )  # fmt: skip
-    print_json(answer.to_json()) if as_json else render.evaluation(answer)
+    print_json(answer.to_json()) if as_json else show(brief.evaluation(answer))
 
 
 @app.command()
@@ -97,8 +98,9 @@ def predict(
     asked: Mapping[str, Any],
 ) -> None:
     """Predict each row of a table, in order; the target need not be there, and any cell may be empty."""
-    from polymodal import render
     from polymodal.data.encode import Bad
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
     reader = open_model(model, custom_class).lighter(precision)
     bad: list[Bad] = []
@@ -124,16 +126,19 @@ def predict(
                 frame[column] = [json.dumps(x, ensure_ascii=False) if isinstance(x, list) else x for x in frame[column]]
             frame.to_csv(file, index=False, header=count == 0)
             count += len(frame)
-    render.predicted(count, out, bad, None if abstain is None else (abstain, left), unmet)
+    unanswered = None if abstain is None else (abstain, left)
+    # standard output may be the table
+    show(brief.predicted(count, out, bad, unanswered, unmet), stderr=True)
 
 
 @app.command()
 def schema(model: ModelArg, custom_class: CustomClassOpt = None, as_json: JsonOpt = False) -> None:
     """Show what a model reads: each column's kind and why, encoders, fusion, task."""
-    from polymodal import render
+    from polymodal.report import brief
+    from polymodal.view.console import show
 
     reader = open_model(model, custom_class)
     if as_json:
         print_json(reader.preprocessor.schema.to_json())
     else:
-        render.schema(reader)
+        show(brief.schema(reader))

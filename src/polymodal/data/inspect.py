@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from polymodal.errors import InputError
 from polymodal.tasks.base import Task
 from polymodal.tasks.infer import guess as guess_task
 from polymodal.tasks.labels import count, missing, plain
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 PAIRS = 10  # pairs of equal rows that are named
 CLASSES = 100  # labels whose rows are counted one by one
@@ -77,11 +74,12 @@ class Inspection:
             "warnings": [w._asdict() for w in self.warnings],
         }
 
-    def render(self, console: "Console") -> None:
+    def show(self) -> None:
         """Print it for a person."""
         from polymodal.data.portray import portray
+        from polymodal.view.console import show
 
-        portray(self, console)
+        show(portray(self))
 
 
 def inspect(

@@ -1,143 +1,77 @@
-"""An inspection as a person reads it, 80 columns wide or more, in a terminal or in a log."""
+"""An inspection as blocks, to be read in a terminal or a log 80 columns wide or more."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table as Grid
-
 from polymodal.modalities import MODALITIES
-from polymodal.modalities.sizes import Summary, short
+from polymodal.view.blocks import Bar, Bars, Block, Facts, Heading, Items, Table
+from polymodal.view.text import many, number
 
 if TYPE_CHECKING:
     from polymodal.data.inspect import Inspection
 
-SHOWN = 10  # entries of a list before the rest is counted
-BAR = 24
-STYLES = {"target": "bold magenta", "group": "magenta", "id": "dim", "ignored": "dim"}
+SHOWN = 10  # classes before the rest is counted
+STANDING = ("target", "group")  # kinds of columns that stand out
 
 
-def portray(found: "Inspection", console: Console) -> None:
-    """Print it."""
-    columns = len(found.schema.columns)
-    console.print(f"[bold]{escape(found.table)}[/]: {_many(found.rows, 'row')}, {_many(columns, 'column')}")
-    console.print(_columns(found))
+def portray(found: "Inspection") -> list[Block]:
+    """What the table is, and what to look at before training."""
+    size = f"{many(found.rows, 'row')}, {many(len(found.schema.columns), 'column')}"
+    out: list[Block] = [Facts([(found.table, size)]), _columns(found)]
     for goal in found.target:
-        _target(goal, console)
-    _absent(found, console)
-    _unreadable(found, console)
-    _duplicates(found, console)
-    if found.groups:
-        _title("Split by group?", console)
-        for g in found.groups:
-            size = f"{g.groups:,} of them, up to {_many(g.largest, 'row')} each"
-            _item(
-                f"[bold]{escape(g.column)}[/] ({size}): {escape(g.reason)}: --group {escape(g.column)}",
-                console,
-            )
-    if found.warnings:
-        _title("[yellow]Look at this before training[/]", console)
-        for w in found.warnings:
-            _item(escape(w.message), console)
-
-
-def _columns(found: "Inspection") -> Grid:
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    grid.add_column("column", overflow="fold", max_width=24)
-    grid.add_column("kind", no_wrap=True)
-    grid.add_column("sure", justify="right", no_wrap=True)
-    grid.add_column("missing", justify="right", no_wrap=True)
-    grid.add_column("why, and how large", overflow="fold")
-    for c in found.schema.columns.values():
-        lacking = found.missing[c.name]
-        size = _sized(c.kind, found.sizes.get(c.name))
-        grid.add_row(
-            escape(c.name),
-            c.kind,
-            f"{c.confidence:.0%}",
-            f"{lacking:,}" if lacking else "",
-            escape(c.reason) + (f"\n[cyan]{size}[/]" if size else ""),
-            style=STYLES.get(c.kind, ""),
-        )
-    return grid
-
-
-def _sized(kind: str, sizes: Summary | None) -> str:
-    """Sizes in words, as the kind of column says them."""
-    modality = MODALITIES.get(kind)
-    return "" if sizes is None or modality is None or modality.measure is None else modality.measure.words(sizes)
-
-
-def _target(goal: Mapping[str, Any], console: Console) -> None:
-    if goal["task"] is None:  # why not is among the warnings
-        return
-    _title(f"Target {escape(goal['column'])}: {goal['task']}", console)
-    _item(escape(goal["reason"]), console)
-    if goal["missing"]:
-        _item(f"{_many(goal['missing'], 'row')} without a label", console)
-    if goal["numbers"]:
-        _item(", ".join(f"{k} {short(v)}" for k, v in goal["numbers"].items()), console)
-        return
-    classes = goal["classes"] or []
-    grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    grid.add_column(overflow="ellipsis", no_wrap=True, max_width=40)
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(no_wrap=True)
-    total = sum(c["rows"] for c in classes)
-    for c in classes[:SHOWN]:
-        bar = "\u2588" * max(1, round(BAR * c["rows"] / classes[0]["rows"]))
-        grid.add_row(escape(str(c["label"])), f"{c['rows']:,}", f"[cyan]{bar}[/] {c['rows'] / total:.1%}")
-    console.print(Padding(grid, (0, 0, 0, 2)))
-    if len(classes) > SHOWN:
-        _item(
-            f"and {goal['distinct'] - SHOWN} more, the rarest with {_many(classes[-1]['rows'], 'row')}",
-            console,
-        )
-
-
-def _absent(found: "Inspection", console: Console) -> None:
-    if not any(absent for absent, _ in found.patterns):
-        return
-    _title("Rows by what is absent", console)
-    for absent, n in found.patterns[:SHOWN]:
-        _item(f"{n:,} ({n / found.rows:.1%}): {escape(', '.join(absent)) or 'nothing'}", console)
-    _more(found.patterns, "pattern", console)
-
-
-def _unreadable(found: "Inspection", console: Console) -> None:
-    if not found.unreadable:
-        return
-    _title(
-        f"[red]{_many(len(found.unreadable), 'cell')} that can't be read[/] (treated as absent)",
-        console,
-    )
-    for b in found.unreadable[:SHOWN]:
-        _item(escape(str(b)), console)
-    _more(found.unreadable, "cell", console, " (--json lists all)")
-
-
-def _duplicates(found: "Inspection", console: Console) -> None:
+        out += _target(goal) if goal["task"] is not None else []  # why not is among the warnings
+    if any(absent for absent, _ in found.patterns):
+        lacking = [f"{n:,} ({n / found.rows:.1%}): {', '.join(absent) or 'nothing'}" for absent, n in found.patterns]
+        out += [Heading("Rows by what is absent"), Items(lacking, "pattern")]
+    if bad := found.unreadable:
+        title = f"{many(len(bad), 'cell')} that can't be read (treated as absent)"
+        out += [Heading(title, warning=True), Items([*map(str, bad)], "cell", " (--json lists all)")]
     count, pairs = found.duplicates
     if count:
         first = ", ".join(f"{b} like {a}" for a, b in pairs[:5]) + (" ..." if len(pairs) > 5 else "")
-        _title(f"{_many(count, 'row')} the same as an earlier one", console)
-        _item(f"row {first}", console)
+        out += [Heading(f"{many(count, 'row')} the same as an earlier one"), Items([f"row {first}"])]
+    if found.groups:
+        sizes = [f"{g.groups:,} of them, up to {many(g.largest, 'row')} each" for g in found.groups]
+        each = zip(found.groups, sizes, strict=True)
+        out += [
+            Heading("Split by group?"),
+            Items([f"{g.column} ({size}): {g.reason}: --group {g.column}" for g, size in each], most=len(sizes)),
+        ]
+    if found.warnings:
+        every = [w.message for w in found.warnings]
+        out += [Heading("Look at this before training", warning=True), Items(every, most=len(every))]
+    return out
 
 
-def _title(text: str, console: Console) -> None:
-    console.print(f"\n[bold]{text}[/]")
+def _columns(found: "Inspection") -> Table:
+    rows, strong = [], []
+    for i, c in enumerate(found.schema.columns.values()):
+        size = sized(c.kind, found.sizes.get(c.name, {}))
+        lacking = f"{found.missing[c.name]:,}" if found.missing[c.name] else ""
+        rows.append([c.name, c.kind, f"{c.confidence:.0%}", lacking, c.reason + (f"\n{size}" if size else "")])
+        strong += [(i, 0), (i, 1)] if c.kind in STANDING else []
+    head = ["column", "kind", "sure", "missing", "why, and how large"]
+    return Table("", head, rows, frozenset({1, 4}), frozenset(strong))
 
 
-def _item(text: str, console: Console) -> None:
-    console.print(Padding(text, (0, 0, 0, 2)), highlight=False)
+def sized(kind: str, sizes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Sizes of the cells of a column in words, "" of kinds that have none.
+
+    >>> sized("text", {"words": {"min": 3, "median": 5, "max": 13}})
+    '3 to 13 words, half of them up to 5'
+    """
+    modality = MODALITIES.get(kind)
+    return "" if modality is None or modality.measure is None or not sizes else modality.measure.words(sizes)
 
 
-def _more(entries: Sequence[Any], noun: str, console: Console, where: str = "") -> None:
-    if len(entries) > SHOWN:
-        _item(f"and {_many(len(entries) - SHOWN, f'more {noun}')}{where}", console)
-
-
-def _many(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'s' * (n != 1)}"
+def _target(goal: Mapping[str, Any]) -> list[Block]:
+    said = [goal["reason"], *([f"{many(goal['missing'], 'row')} without a label"] if goal["missing"] else [])]
+    if goal["numbers"]:
+        said.append(", ".join(f"{k} {number(v)}" for k, v in goal["numbers"].items()))
+    classes = goal["classes"] or []
+    total = sum(c["rows"] for c in classes)
+    bars = [Bar(str(c["label"]), c["rows"], f"{c['rows']:,} ({c['rows'] / total:.1%})") for c in classes[:SHOWN]]
+    rest = goal["distinct"] - SHOWN
+    more = [f"and {rest} more, the rarest with {many(classes[-1]['rows'], 'row')}"] if len(classes) > SHOWN else []
+    title = Heading(f"Target {goal['column']}: {goal['task']}")
+    return [title, Items(said), *([Bars("", bars)] if bars and not goal["numbers"] else []), Items(more)]

@@ -5,22 +5,23 @@ shapes   a picture -> a sentence
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polymodal.demo import shapes
 from polymodal.demo.digits import VOICES, DemoTables, make_table
 from polymodal.errors import InputError
+from polymodal.view.blocks import Block, Code, Heading, Words
+from polymodal.view.text import interval
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
 __all__ = ["DemoTables", "make_table", "run"]
 
-PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
+Tell = Callable[[Sequence[Block]], None]
 EPOCHS = 28  # a number, not a time limit: one seed then gives one model, however busy the machine
 # of the captions: again a number of epochs
 SHAPE_EPOCHS, BATCH, LR, DECODER = 14, 16, 2e-3, "transformer"
@@ -51,36 +52,39 @@ def run(folder: Path, quiet: bool = False) -> None:
 
     Raises InputError where the folder holds something else, or a package is missing.
     """
-    from rich.console import Console
+    from polymodal.view.console import show
 
-    console = Console(quiet=quiet)
+    def tell(blocks: Sequence[Block]) -> None:
+        if not quiet:
+            show(blocks)
+
     ours = (folder / "pictures").is_dir() and (folder / "sounds").is_dir()
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} holds something else already; name a new folder: polymodal demo DIR")
     with _one_thread():
-        _digits(folder, console, quiet)
-        _captions(folder / "shapes", console, quiet)
-    console.print()
+        _digits(folder, tell, quiet)
+        _captions(folder / "shapes", tell, quiet)
     named = {"train": folder / "train.csv", "folder": folder, "model": folder / "model", "fit": FIT}
-    console.print(TRY_NEXT.format(**named), **PLAIN, end="")
+    tell([Words(""), *map(Words, TRY_NEXT.format(**named).splitlines())])
 
 
-def _digits(folder: Path, console: "Console", quiet: bool) -> None:
+def _digits(folder: Path, tell: Tell, quiet: bool) -> None:
     import polymodal
-    from polymodal import render
+    from polymodal.data.portray import portray
+    from polymodal.report import brief
 
-    _step(console, f"Handwritten digits, and the same digits spoken in {len(VOICES)} voices with noise", None)
+    _step(tell, f"Handwritten digits, and the same digits spoken in {len(VOICES)} voices with noise", None)
     try:
         train, unseen = make_table(folder)
     except ImportError as e:
         raise InputError(str(e)) from e
-    console.print(f"{train} has {len(VOICES) * 4 // 5} voices; {unseen} has others, and other hands", **PLAIN)
-    _step(console, "What is in the table?", f"inspect {train} {FIT}")
-    polymodal.inspect(str(train), ["digit"], "speaker").render(console)
+    tell([Words(f"{train} has {len(VOICES) * 4 // 5} voices; {unseen} has others, and other hands")])
+    _step(tell, "What is in the table?", f"inspect {train} {FIT}")
+    tell(portray(polymodal.inspect(str(train), ["digit"], "speaker")))
 
     model_folder = folder / "model"
     _step(
-        console,
+        tell,
         "Train, and compare with each modality alone",
         f"fit {train} --test {unseen} {FIT} --fusion gated --size tiny --epochs {EPOCHS} --out {model_folder}",
     )
@@ -96,43 +100,40 @@ def _digits(folder: Path, console: "Console", quiet: bool) -> None:
             polymodal.Run(overwrite=True, quiet=quiet),
         ],
     )
-    if not quiet:
-        render.fitted(model, model_folder, str(train))
+    tell(brief.fitted(model, model_folder))
 
-    _step(console, "How good is it on speakers that it never heard?", f"evaluate {model_folder} {unseen}")
-    whole = model.evaluate(str(unseen))
-    if not quiet:
-        render.evaluation(whole)
+    _step(tell, "How good is it on speakers that it never heard?", f"evaluate {model_folder} {unseen}")
+    tell(brief.evaluation(model.evaluate(str(unseen))))
     for hidden in ("sound", "picture"):
-        _step(console, f"And without any {hidden}?", f"evaluate {model_folder} {unseen} --without {hidden}")
+        _step(tell, f"And without any {hidden}?", f"evaluate {model_folder} {unseen} --without {hidden}")
         score = model.evaluate(str(unseen), without=[hidden]).metrics["accuracy"]
-        console.print(f"accuracy {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]", **PLAIN)
+        tell([Words(f"accuracy {interval(score)}")])
 
     out = folder / "predictions.csv"
-    _step(console, "Predict", f"predict {model_folder} {unseen} --out {out}")
+    _step(tell, "Predict", f"predict {model_folder} {unseen} --out {out}")
     answers = model.predict(str(unseen))
     answers.to_csv(out, index=False)
-    console.print(_sample(unseen, answers), **PLAIN)
+    tell([Words(_sample(unseen, answers))])
 
 
-def _captions(folder: Path, console: "Console", quiet: bool) -> None:
+def _captions(folder: Path, tell: Tell, quiet: bool) -> None:
     import polymodal
-    from polymodal import render
     from polymodal.decoders import Decoding
     from polymodal.objectives.writing import Writing
+    from polymodal.report import brief
 
-    _step(console, "Pictures of shapes, and every sentence of a small grammar that is true of them", None)
+    _step(tell, "Pictures of shapes, and every sentence of a small grammar that is true of them", None)
     tables = shapes.make_table(folder)
-    console.print(
+    said = (
         f"{tables.train} and {tables.unseen} lack {len(shapes.held_out())} triples of colour, shape and relation; "
-        f"each picture of {tables.new_combinations} has one",
-        **PLAIN,
+        f"each picture of {tables.new_combinations} has one"
     )
+    tell([Words(said)])
     out = folder / "model"
     how = f"--size tiny --decoder {DECODER} --beams 1 --smoothing 0"
     often = f"--epochs {SHAPE_EPOCHS} --batch-size {BATCH} --lr {LR:g}"
     _step(
-        console,
+        tell,
         "Learn to describe them",
         f"fit {tables.train} --target captions --task generate {how} {often} --out {out}",
     )
@@ -148,21 +149,18 @@ def _captions(folder: Path, console: "Console", quiet: bool) -> None:
             polymodal.Run(overwrite=True, quiet=quiet),
         ],
     )
-    if not quiet:
-        render.fitted(model, out, str(tables.train))
+    tell(brief.fitted(model, out))
     for title, table in (
         ("How good is it on new pictures?", tables.unseen),
         ("And where a colour, a shape and a relation come together as never before?", tables.new_combinations),
     ):
-        _step(console, title, f"evaluate {out} {table}")
-        answer = model.evaluate(str(table))
-        if not quiet:
-            render.evaluation(answer)
+        _step(tell, title, f"evaluate {out} {table}")
+        tell(brief.evaluation(model.evaluate(str(table))))
     written = folder / "written.csv"
-    _step(console, "Describe", f"predict {out} {tables.new_combinations} --out {written}")
+    _step(tell, "Describe", f"predict {out} {tables.new_combinations} --out {written}")
     answers = model.predict(str(tables.new_combinations))
     answers.to_csv(written, index=False)
-    console.print(_described(tables.new_combinations, answers), **PLAIN)
+    tell([Words(_described(tables.new_combinations, answers))])
 
 
 @contextmanager
@@ -178,10 +176,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _step(console: "Console", title: str, command: str | None) -> None:
-    console.print(f"\n[bold cyan]{title}[/]", highlight=False)
-    if command is not None:
-        console.print(f"$ polymodal {command}\n", style="bold", **PLAIN)
+def _step(tell: Tell, title: str, command: str | None) -> None:
+    typed: list[Block] = [] if command is None else [Code(f"$ polymodal {command}"), Words("")]
+    tell([Words(""), Heading(title), *typed])
 
 
 def _sample(table: Path, answers: "pd.DataFrame") -> str:

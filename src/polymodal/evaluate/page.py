@@ -1,7 +1,6 @@
-"""A board as a page, and as a table in the terminal."""
+"""A board as a page, and in brief for a terminal."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from polymodal.evaluate.board import CONCAT, Board, chance, interaction, rivals
 from polymodal.evaluate.significance import alike
@@ -9,9 +8,6 @@ from polymodal.view import plot
 from polymodal.view.blocks import Block, Page, Picture, Section, Table, Words, small
 from polymodal.view.plot import Plot, Span
 from polymodal.view.text import DASH, digits, ends, interval, many
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 PARTS = ("redundancy", "unique_first", "unique_second", "synergy")
 
@@ -35,19 +31,23 @@ def page(board: Board, *, title: str, command: str = "") -> Page:
 def _candidates(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
     dashed = ", the dashed one concat" * any(e.family == CONCAT for e in board.entries)
     caption = f"Circles are fused, diamonds single modalities; the dotted line is the best single modality{dashed}."
+    return [Picture(caption, drawn["intervals"]), _ranked(board, noted=any(e.note for e in board.entries))]
+
+
+def _ranked(board: Board, noted: bool) -> Table:
+    """The candidates, the best first. noted: whether there is a column of notes."""
     repeats = f" of {board.repeats} repeats" if board.repeats > 1 else ""
     better = "higher" if board.higher else "lower"
-    notes = any(e.note for e in board.entries)
-    head = ["candidate", board.metric, "95% interval", "kind", "parameters", "seconds", "memory, MB", *["note"] * notes]
+    head = ["candidate", board.metric, "95% interval", "kind", "parameters", "seconds", "memory, MB", *["note"] * noted]
     rows = [
         [e.name + " (recommended)" * (e.name == board.use), digits(m.value), ends(m), e.family, counted(e.parameters),
-         counted(e.seconds, 1), counted(e.memory_mb), *[e.note] * notes]
+         counted(e.seconds, 1), counted(e.memory_mb), *[e.note] * noted]
         for e, m in zip(board.entries, board.means, strict=True)
     ]  # fmt: skip
     used = [i for i, e in enumerate(board.entries) if e.name == board.use]
     strong = frozenset((i, k) for i in used for k in range(len(head)))
-    title = f"{board.metric}, {better} is better; mean of {board.folds} folds{repeats}"
-    return [Picture(caption, drawn["intervals"]), Table(title, head, rows, frozenset({3, 7}), strong)]
+    title = f"{board.metric}, {better} is better; mean of {board.folds} folds{repeats} on {many(board.rows, 'row')}"
+    return Table(title, head, rows, frozenset({3, 7}), strong)
 
 
 def _tests(board: Board) -> list[Block]:
@@ -139,51 +139,15 @@ def plots(board: Board) -> dict[str, Plot]:
     return out
 
 
-def portray(board: Board, console: "Console") -> None:
-    """The candidates and the verdict, for the terminal."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    repeats = f" of {board.repeats} repeats" if board.repeats > 1 else ""
-    grid = Table(
-        title=f"{escape(board.metric)}, mean of {board.folds} folds{repeats} on {board.rows:,} rows",
-        title_justify="left",
-        box=None,
-    )
-    grid.add_column("")
-    for name in (board.metric, "95% interval", "parameters", "seconds", "MB"):
-        grid.add_column(escape(name), justify="right")
-    for e, m in zip(board.entries, board.means, strict=True):
-        cells = [counted(e.parameters), counted(e.seconds, 1), counted(e.memory_mb)]
-        used = e.name == board.use
-        grid.add_row(
-            escape(e.name) + (" (recommended)" if used else ""),
-            digits(m.value),
-            escape(ends(m)),
-            *cells,
-            style="bold" if used else "",
-        )
-    console.print(grid)
-    for e in board.entries:
-        if e.note:
-            console.print(escape(f"{e.name}: {e.note}"), highlight=False, soft_wrap=True)
+def brief(board: Board) -> list[Block]:
+    """The candidates and the verdict, for a terminal."""
+    out: list[Block] = [_ranked(board, noted=False), *(Words(f"{e.name}: {e.note}") for e in board.entries if e.note)]
     if board.information:
-        console.print(_bits(board))
-    if board.emap is not None:
-        console.print(escape(interaction(board.emap, board.metric)), highlight=False)
-    console.print(escape(board.verdict), highlight=False)
-
-
-def _bits(board: Board) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
-
-    grid = Table(title="\nbits about the target", title_justify="left", box=None)
-    for name in ("first", "second"):
-        grid.add_column(name)
-    for name in ("total", "redundancy", "only first", "only second", "synergy"):
-        grid.add_column(name, justify="right")
-    for s in board.information:
-        parts = (s.total, s.redundancy, s.unique_first, s.unique_second, s.synergy)
-        grid.add_row(escape(s.first), escape(s.second), *(digits(x.value, 2) for x in parts))
-    return grid
+        head = ["first", "second", "total", "redundancy", "only first", "only second", "synergy"]
+        rows = [
+            [s.first, s.second, digits(s.total.value, 2), *(digits(getattr(s, p).value, 2) for p in PARTS)]
+            for s in board.information
+        ]
+        out.append(Table("bits about the target", head, rows, frozenset({1})))
+    said = [interaction(board.emap, board.metric)] if board.emap is not None else []
+    return [*out, *map(Words, [*said, board.verdict])]

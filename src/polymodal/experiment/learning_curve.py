@@ -11,7 +11,7 @@ import copy
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from polymodal.objectives.colearning import Colearning
 from polymodal.output import Scores
 from polymodal.saving import json_text, put
 from polymodal.tasks.base import Task
-from polymodal.view import plot
+from polymodal.view import blocks, plot
 from polymodal.view.plot import Line, Plot
 from polymodal.view.text import interval
 
@@ -385,8 +385,12 @@ def _finite(form: Any) -> Any:
     return None if isinstance(form, float) and not math.isfinite(form) else form
 
 
-def lines(curve: Curve) -> Iterator[tuple[str, ...]]:
-    """A row a point, as text: fraction, labels, plain, helped, gain."""
-    for p in curve.points:
-        spans = [interval(s) if s else "" for s in (p.plain, p.helped, p.gain)]
-        yield (f"{p.fraction:.0%}", f"{p.labels:,}", *spans)
+def brief(curve: Curve) -> list[blocks.Block]:
+    """A row a point: fraction, labels, plain, helped, gain; and what follows."""
+    rows = [
+        [f"{p.fraction:.0%}", f"{p.labels:,}", *(interval(x) if x else "" for x in (p.plain, p.helped, p.gain))]
+        for p in curve.points
+    ]
+    head = ["fraction", "labels", "labels alone", curve.start or "", "gain" if curve.start else ""]
+    title = f"{curve.metric} on {curve.valid:,} validation rows"
+    return [blocks.Table(title, head, rows), blocks.Words(curve.sentence)]

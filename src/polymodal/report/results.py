@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from polymodal.evaluate.compare import FEW, Comparison
-from polymodal.evaluate.intervals import Interval
 from polymodal.output import logits_of
+from polymodal.report import brief
 from polymodal.report.study import COVERAGE, NAME, Study
 from polymodal.tasks.classify import numpy
-from polymodal.uncertainty.conformal import Covered, binomial
+from polymodal.uncertainty.conformal import binomial
 from polymodal.view import plot
 from polymodal.view.blocks import Block, Heading, Picture, Section, Table, Words, small
 from polymodal.view.plot import Span
-from polymodal.view.text import digits, ends, interval, number, short
+from polymodal.view.text import interval, number, short
 
-CANDIDATES, CLASSES, PAIRS, BINS, METRICS = 24, 12, 20, 10, 40
+CANDIDATES, CLASSES, PAIRS, BINS = 24, 12, 20, 10
 
 
 def results(study: Study) -> Section:
@@ -38,17 +38,11 @@ def _scored(study: Study) -> list[Block]:
     rows = len(study.labelled)
     by = f"; intervals are over {short(scores.group, NAME)}" if scores.group else ""
     few = f" {rows} row{'s' * (rows != 1)} are too few for an interval that means much." if rows < FEW else ""
-    lines = [[name, *_value(x)] for name, x in scores.metrics.items()]
     return [
         Words(f"On {study.of}, {rows:,} of which have a label, {scores.metric} is {interval(score)}.{few}"),
-        Table(f"Metrics with 95% bootstrap intervals{by}", ["metric", "value", "95% interval"], lines[:METRICS]),
+        brief.metrics(scores.metrics, f"Metrics with 95% bootstrap intervals{by}"),
         *(small(note) for note in scores.notes),
     ]
-
-
-def _value(x: Interval) -> list[str]:
-    """The cells of a value and of its interval."""
-    return [digits(x.value), ends(x)]
 
 
 def comparisons(study: Study) -> list[tuple[str, Comparison]]:
@@ -61,19 +55,13 @@ def comparisons(study: Study) -> list[tuple[str, Comparison]]:
 def _compared(study: Study) -> list[Block]:
     out: list[Block] = []
     for i, (of, c) in enumerate(comparisons(study)):
-        lines, shown = [], []
-        for j, x in enumerate(c.candidates[:CANDIDATES]):
-            name = short(x.name, NAME) + (" (this model)" if j == 0 else "")
-            lines.append([name, *_value(x.score), f"{x.parameters:,}" if x.parameters else "–"])
-            shown.append(Span(name, x.score, not j, "D" if j else "o"))
+        table = brief.candidates(c, of, CANDIDATES)
+        names = zip(table.rows, c.candidates, strict=False)
+        shown = [Span(row[0], x.score, not j, "D" if j else "o") for j, (row, x) in enumerate(names)]
         if study.score is not None and c.metric == study.scores.metric and not i:  # type: ignore[union-attr]
             shown.insert(1, Span(f"this model on {short(study.table.name, 24)}", study.score, True))
-        title = f"{c.metric} on {c.rows:,} {of}"
-        out += [
-            Words(c.verdict),
-            Picture(f"{title}, with 95% intervals; circles are this model.", plot.spans(title, shown, c.metric)),
-            Table(title, ["candidate", c.metric, "95% interval", "parameters"], lines),
-        ]  # fmt: skip
+        caption = f"{table.caption}, with 95% intervals; circles are this model."
+        out += [Words(c.verdict), Picture(caption, plot.spans(table.caption, shown, c.metric)), table]
     if not out:
         return []
     return [Heading("Beside each modality alone and concat"), small("Measured when the model was fitted."), *out]
@@ -222,11 +210,10 @@ def _coverage(study: Study) -> list[Block]:
     found = study.scores.coverage
     if found is None:
         return []
-    lines = [_covered("all rows", found.overall)]
-    lines += [_covered(" + ".join(short(m, 30) for m in c.present) or "nothing", c) for c in found.patterns[:CLASSES]]
-    each = [found.overall, *found.patterns]
-    shown = [Span(line[0], (c.coverage, c.low, c.high), mark="D") for line, c in zip(lines, each, strict=False)]
     title = f"How often the sets asked to hold {COVERAGE:.0%} hold the truth, by what is present"
+    table = brief.coverage(found, title, CLASSES)
+    each = zip(table.rows, [found.overall, *found.patterns], strict=False)
+    shown = [Span(row[0], (c.coverage, c.low, c.high), mark="D") for row, c in each]
     calibration = study.model.calibration
     hope = " The rows come in groups, so this is a hope and no promise." if calibration and calibration.grouped else ""
     return [
@@ -235,9 +222,5 @@ def _coverage(study: Study) -> list[Block]:
               f"whatever is absent.{hope}"),
         Picture(f"{title}; the dotted line is what was asked.",
                 plot.spans(title, shown, "share that holds the truth", at=[(COVERAGE, ":")])),
-        Table(title, ["present", "rows", "held the truth", "95% interval", found.unit], lines),
+        table,
     ]  # fmt: skip
-
-
-def _covered(name: str, c: Covered) -> list[str]:
-    return [name, f"{c.rows:,}", f"{c.coverage:.1%}", f"[{c.low:.1%}, {c.high:.1%}]", number(c.size)]

@@ -5,10 +5,6 @@ import io
 import json
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.plots import plots
@@ -16,79 +12,64 @@ from polymodal.robustness.result import COLUMNS, Area, Robustness
 from polymodal.robustness.sentences import HOW
 from polymodal.saving import put
 from polymodal.view import plot
-from polymodal.view.text import digits, ends, interval
+from polymodal.view.blocks import Block, Table, Words, small, unreadable
+from polymodal.view.text import digits, ends, interval, many
 
 WIDE = 110  # characters of a terminal in which severities are shown beside their levels
-SHOWN = 10  # unreadable cells that are listed
 STARRED = "* the loss against clean is more than noise: its paired 95% interval lies above 0"
 
 
-def portray(of: Robustness) -> None:
-    """The grid, cells removed, noise, and the worst of each, on standard output."""
-    console = Console()
-    by = f", intervals over {escape(of.group)}" if of.group else ""
+def brief(of: Robustness, wide: bool = False) -> list[Block]:
+    """The grid, cells removed, noise, and the worst of each. wide: whether severities are shown beside their levels."""
+    by = f", intervals over {of.group}" if of.group else ""
     better = "higher" if of.higher else "lower"
-    clean = f"clean {interval(of.clean)}"
-    console.print(
-        f"[bold]{of.metric}[/] on {of.rows:,} rows{by} ({better} is better): {escape(clean)}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for table in (_subsets(of), _absence(of), _noise(of, console.width >= WIDE)):
-        if table is not None:
-            console.print()
-            console.print(table)
-    console.print()
     losses = [*(x.loss for x in of.subsets), *(x.loss for x in of.absence), *(x.loss for x in of.noise)]
-    if any(loss.low > 0 for loss in losses):
-        console.print(STARRED, highlight=False, soft_wrap=True)
-    if of.noise:
-        console.print(escape(_areas(of)), highlight=False, soft_wrap=True)
-    for sentence in of.sentences:
-        console.print(escape(sentence), highlight=False, soft_wrap=True, style="bold")
-    for note in of.notes:
-        console.print(escape(f"note: {note}"), highlight=False, soft_wrap=True)
-    _bad(console, of)
+    lines = [STARRED] if any(loss.low > 0 for loss in losses) else []
+    lines += [_areas(of)] if of.noise else []
+    return [
+        Words(f"{of.metric} on {many(of.rows, 'row')}{by} ({better} is better): clean {interval(of.clean)}"),
+        _subsets(of),
+        *(_absence(of) if of.absence else []),
+        *([_noise(of, wide)] if of.noise else []),
+        Words(""),
+        *map(Words, [*lines, *of.sentences, *(f"note: {note}" for note in of.notes)]),
+        *unreadable(of.bad),
+    ]
 
 
 def _subsets(of: Robustness) -> Table:
-    grid = _table("With these modalities alone", "modalities", of.metric, "95% interval", "loss", "95% interval")
+    rows = []
     for s in of.subsets:
         whole = len(s.present) == len(of.modalities)
-        loss = ("", "") if whole else (f"{digits(s.loss.value)}{_star(s.loss)}", ends(s.loss))
-        name = escape(" + ".join(s.present)) + (" (all)" if whole else "")
-        grid.add_row(name, digits(s.score.value), escape(ends(s.score)), loss[0], escape(loss[1]))
-    return grid
+        loss = ["", ""] if whole else [f"{digits(s.loss.value)}{_star(s.loss)}", ends(s.loss)]
+        rows.append([" + ".join(s.present) + " (all)" * whole, digits(s.score.value), ends(s.score), *loss])
+    head = ["modalities", of.metric, "95% interval", "loss", "95% interval"]
+    return Table("With these modalities alone", head, rows)
 
 
-def _absence(of: Robustness) -> Table | None:
-    if not of.absence:
-        return None
+def _absence(of: Robustness) -> list[Block]:
     shares = list(dict.fromkeys(x.share for x in of.absence))
-    grid = _table("With this share of the cells removed", "removed", *(f"{s:.0%}" for s in shares))
+    rows = []
     for how in dict.fromkeys(x.how for x in of.absence):
         points = [x for x in of.absence if x.how == how]
-        name = escape(HOW[how].format(by=points[0].by))
-        grid.add_row(name, *(f"{digits(x.score.value)}{_star(x.loss)}" for x in points))
+        rows.append([HOW[how].format(by=points[0].by), *(f"{digits(x.score.value)}{_star(x.loss)}" for x in points)])
+    title, head = "With this share of the cells removed", ["removed", *(f"{s:.0%}" for s in shares)]
     seeds = max(x.seeds for x in of.absence)
-    grid.caption = f"means of {seeds} drawings; the last cell of a row goes last"
-    grid.caption_justify = "left"
-    return grid
+    return [Table(title, head, rows), small(f"means of {seeds} drawings; the last cell of a row goes last")]
 
 
-def _noise(of: Robustness, wide: bool) -> Table | None:
-    if not of.noise:
-        return None
+def _noise(of: Robustness, wide: bool) -> Table:
     ahead = ["clean", *map(str, range(1, of.levels))]
     more = ["relative", *(["effective"] if of.effective is not None else []), *(["at most"] if wide else [])]
-    grid = _table("With noise on one modality, level by level", "noise", *ahead, *more)
+    rows = []
     for i, area in enumerate(of.relative.curves):
         points = [x for x in of.noise if (x.modality, x.kind) == (area.modality, area.kind)]
         found = [f"{digits(x.score.value)}{_star(x.loss)}" for x in points] + [_value(area)]
         found += [] if of.effective is None else [_value(of.effective.curves[i], "+")]
-        found += [escape(points[-1].severity)] if wide else []
-        grid.add_row(escape(f"{area.modality}: {area.kind}"), *found)
-    return grid
+        rows.append([f"{area.modality}: {area.kind}", *found, *([points[-1].severity] if wide else [])])
+    head = ["noise", *ahead, *more]
+    words = frozenset({len(head) - 1}) if wide else frozenset[int]()
+    return Table("With noise on one modality, level by level", head, rows, words)
 
 
 def _areas(of: Robustness) -> str:
@@ -108,27 +89,8 @@ def _value(area: Area, sign: str = "") -> str:
     return digits(area.value, sign=sign) if area.value == area.value else ""
 
 
-def _table(title: str, *columns: str) -> Table:
-    grid = Table(title=title, title_justify="left", box=None)
-    for i, name in enumerate(columns):
-        grid.add_column(escape(name), justify="left" if i == 0 or name in LEFT else "right", no_wrap=i > 0)
-    return grid
-
-
-LEFT = ("95% interval", "at most")
-
-
 def _star(loss: Interval) -> str:
     return "*" if loss.low > 0 else " "
-
-
-def _bad(console: Console, of: Robustness) -> None:
-    if of.bad:
-        console.print(f"[yellow]{len(of.bad):,} unreadable cells were treated as absent:[/]")
-        for b in of.bad[:SHOWN]:
-            console.print(f"  {escape(str(b))}", highlight=False, soft_wrap=True)
-        if len(of.bad) > SHOWN:
-            console.print(f"  and {len(of.bad) - SHOWN:,} more; --json lists them all", highlight=False)
 
 
 def write(of: Robustness, folder: Path) -> list[str]:

@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from polymodal.view.cell import Floats, Preview
 from polymodal.view.plot import Plot
+from polymodal.view.text import many
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 class Heading(NamedTuple):
-    """The title of a part of a section."""
+    """The title of a part of a section. warning: of what should be looked at."""
 
     text: str
+    warning: bool = False
 
 
 class Words(NamedTuple):
@@ -138,6 +140,15 @@ class Cards(NamedTuple):
     cards: Sequence[Card]
 
 
+class Items(NamedTuple):
+    """A list, of which a terminal shows the first ones and counts the rest. noun: what one is. where: the rest is."""
+
+    texts: Sequence[str]
+    noun: str = "line"
+    where: str = ""
+    most: int = 10
+
+
 class Code(NamedTuple):
     """What a terminal is given."""
 
@@ -150,7 +161,8 @@ class Facts(NamedTuple):
     items: Sequence[tuple[str, str]]
 
 
-Block = Heading | Words | Table | Picture | Bars | Marked | Cell | Heat | Strip | Attended | Cards | Code | Facts
+Seen = Picture | Bars | Marked | Cell | Heat | Strip | Attended | Cards
+Block = Heading | Words | Items | Facts | Code | Table | Seen
 
 
 class Section(NamedTuple):
@@ -185,3 +197,11 @@ def signed_bars(caption: str, values: Sequence[tuple[str, float]], places: int =
     """Bars of numbers that have a sign, the largest first."""
     ranked = sorted([(n, v) for n, v in values if v == v], key=lambda x: -abs(x[1]))
     return Bars(caption, [Bar(n, v, f"{v:+.{places}f}") for n, v in ranked])
+
+
+def unreadable(bad: Sequence[object]) -> list[Block]:
+    """Cells that count as absent."""
+    if not bad:
+        return []
+    title = f"{many(len(bad), 'unreadable cell')} {'was' if len(bad) == 1 else 'were'} treated as absent:"
+    return [Heading(title, warning=True), Items([*map(str, bad)], "cell", "; --json lists them all")]

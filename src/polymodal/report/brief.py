@@ -1,0 +1,208 @@
+"""What a person reads at the end of a command, as blocks; the page of `report` shows some of the same tables."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polymodal.data.cache import Usage
+from polymodal.data.encode import Bad
+from polymodal.evaluate.compare import Comparison
+from polymodal.evaluate.intervals import Interval
+from polymodal.extract import Extracted
+from polymodal.learners.base import Generator, Learner
+from polymodal.learners.cyclic import Cyclic
+from polymodal.learners.ensemble import Ensemble
+from polymodal.learners.predictor import Predictor
+from polymodal.learners.stacked import Stacked
+from polymodal.learners.translator import Translator
+from polymodal.modalities import MODALITIES
+from polymodal.model import Model
+from polymodal.scoring import Evaluation
+from polymodal.uncertainty.conformal import Coverage
+from polymodal.view.blocks import Block, Facts, Table, Words, unreadable
+from polymodal.view.text import digits, ends, interval, many, number, short
+
+CLASSES, PAIRS, NAME = 12, 10, 80  # labels of a table; confusions that are named; characters of a name
+
+
+def fitted(model: Model, out: Path) -> list[Block]:
+    """The end of `fit`: what was learned, how well, and beside what."""
+    report, schema = model.report, model.preprocessor.schema
+    given = "given" if report.valid_given else "held out"
+    groups = f", by {schema.group}" if schema.group else ""
+    rows = f"{report.rows['train']:,} to train on, {report.rows['valid']:,} to validate on ({given}{groups})"
+    facts = [
+        (", ".join(schema.target), f"{model.task.name}, {report.reason}"),
+        ("modalities", ", ".join(_modalities(model))),
+        ("rows", rows),
+    ]
+    notes = list(report.notes)
+    if report.rows["unlabelled"] and report.distillation is None:  # a teacher answers for them, as its notes say
+        notes.insert(0, f"{many(report.rows['unlabelled'], 'row')} without a label were left out of the loss")
+    blocks: list[Block] = [Facts(facts), *unreadable(report.bad), *map(Words, notes)]
+    compared = {"validation rows": report.comparison, "test rows": report.test and report.test.comparison}
+    for of, c in compared.items():
+        blocks += [candidates(c, of), Words(c.verdict)] if c is not None else []
+    folder = shlex.quote(str(out))
+    end = (
+        f"{report.seconds:.0f} s, at most {report.peak_memory_mb:,.0f} MB. The model is in {out}; next:\n"
+        f"  polymodal evaluate {folder} TABLE      score it on other rows\n"
+        f"  polymodal predict {folder} TABLE       predict rows without a label"
+    )
+    return [*blocks, Words(""), Words(end)]
+
+
+def candidates(of: Comparison, rows: str, most: int | None = None) -> Table:
+    """A model, first, beside its rivals. rows: what they were scored on."""
+    head = ["", of.metric, "95% interval", "parameters", "epochs", "seconds"]
+    lines = [
+        [short(c.name, NAME) + " (this model)" * (not i), digits(c.score.value), ends(c.score),
+         f"{c.parameters:,}" if c.parameters else "", str(c.epochs or ""), f"{c.seconds:.1f}"]
+        for i, c in enumerate(of.candidates[:most])
+    ]  # fmt: skip
+    strong = frozenset((0, k) for k in range(len(head)))
+    return Table(f"{of.metric} on {of.rows:,} {rows}", head, lines, strong=strong)
+
+
+def evaluation(answer: Evaluation) -> list[Block]:
+    """Metrics with intervals, the confusion matrix, and what was absent."""
+    by = f", intervals over {answer.group}" if answer.group else ""
+    hidden = f", without {', '.join(answer.without)}" if answer.without else ""
+    left_out = f" ({answer.unlabelled:,} without a label left out)" if answer.unlabelled else ""
+    blocks: list[Block] = [
+        metrics(answer.metrics, f"{answer.task} on {many(answer.rows, 'row')}{left_out}{by}{hidden}")
+    ]
+    blocks += [*map(Words, answer.notes), *_certainty(answer)]
+    if answer.confusion:
+        blocks += _confusion(*answer.confusion)
+    if absent := [f"{m} in {many(n, 'row')}" for m, n in answer.absent.items() if n]:
+        blocks.append(Facts([("absent", ", ".join(absent))]))
+    return [*blocks, *unreadable(answer.bad)]
+
+
+def metrics(found: Mapping[str, Interval], caption: str) -> Table:
+    """Each with its 95% interval."""
+    rows = [[name, digits(x.value), ends(x)] for name, x in found.items()]
+    return Table(caption, ["metric", "value", "95% interval"], rows)
+
+
+def _certainty(answer: Evaluation) -> list[Block]:
+    """How good the probabilities are, and what was asked for of sets and abstention."""
+    out: list[Block] = []
+    if answer.probabilities:
+        found = ", ".join(f"{name.replace('_', ' ')} {x:.3f}" for name, x in answer.probabilities.items())
+        out.append(Facts([("probabilities", found)]))
+    if (few := answer.selective) is not None:
+        score = few.metrics.get(answer.metric)
+        span = f": {answer.metric} {interval(score)}" if score else ""
+        out.append(Words(f"answered when at least {few.abstain:g} sure: {few.rows:,} rows ({few.share:.1%}){span}"))
+    if (sets := answer.coverage) is not None:
+        out += [coverage(sets, f"sets asked to hold the truth of {sets.asked:.1%} of rows")]
+    return out
+
+
+def coverage(of: Coverage, caption: str, most: int | None = None) -> Table:
+    """How often sets hold the truth, by what is present."""
+    each = [("all rows", of.overall), *((" + ".join(c.present) or "nothing", c) for c in of.patterns[:most])]
+    rows = [
+        [short(name, NAME), f"{c.rows:,}", digits(c.coverage), ends((c.coverage, c.low, c.high)), number(c.size)]
+        for name, c in each
+    ]
+    return Table(caption, ["present", "rows", "held the truth", "95% interval", of.unit], rows)
+
+
+def _confusion(labels: Sequence[Any], matrix: Sequence[Sequence[int]]) -> list[Block]:
+    if len(labels) <= CLASSES:
+        names = list(map(str, labels))
+        rows = [[name, *map(str, counts)] for name, counts in zip(names, matrix, strict=True)]
+        return [Table("true (down), predicted (across)", ["", *names], rows)]
+    wrong = [
+        (n, labels[i], labels[j])
+        for i, counts in enumerate(matrix)
+        for j, n in enumerate(counts)
+        if i != j and n
+    ]  # fmt: skip
+    named = ", ".join(f"{a} as {b} ({n})" for n, a, b in sorted(wrong, key=lambda w: -w[0])[:PAIRS])
+    return [Facts([("most often confused", named or "nothing")])]
+
+
+def predicted(
+    rows: int, out: Path | None, bad: Sequence[Bad], left: tuple[float, int] | None = None,
+    unmet: Mapping[str, int] | None = None,
+) -> list[Block]:  # fmt: skip
+    """How many rows were predicted.
+
+    left: below which confidence rows were left unanswered, and how many. unmet: see `Model.predictions`.
+    """
+    out_: list[Block] = [*unreadable(bad)]
+    if left is not None:
+        verb = "is" if left[1] == 1 else "are"
+        out_.append(Words(f"{left[1]:,} of {rows:,} rows {verb} unanswered: less sure than {left[0]:g}"))
+    why = "all labels or an endless interval, since too few validation rows tell of such rows"
+    out_ += [Words(f"{many(n, 'row')} with {present or 'nothing'}: {why}") for present, n in (unmet or {}).items()]
+    return out_ if out is None else [*out_, Words(f"{rows:,} predictions are in {out}")]
+
+
+def schema(model: Model) -> list[Block]:
+    """What each column is read as, and by which parts."""
+    prep = model.preprocessor
+    columns = [[c.name, c.kind, f"{c.confidence:.0%}", c.reason] for c in prep.schema.columns.values()]
+    lines = []
+    for view, codec in prep.codecs.items():
+        of = f" (of {prep.views[view]})" if prep.views[view] != view else ""
+        lines.append(f"{view}{of}: {codec.title}")
+    lines += [*_learner(model.learner), f"{', '.join(prep.schema.target)}: {model.task.name}"]
+    return [Table("", ["column", "kind", "sure", "why"], columns, frozenset({1, 3})), *map(Words, lines)]
+
+
+def _learner(learner: Learner, name: str = "learner") -> list[str]:
+    """What answers, and how it is put together, a line a part."""
+    if isinstance(learner, Ensemble):
+        out = [f"{name}: the average of {len(learner.weights)}"]
+        for member, part in learner.members.items():
+            assert isinstance(part, Learner)
+            out += ["  " + line for line in _learner(part, f"{learner.weights[member]:.2f} {member}")]
+        return out
+    if isinstance(learner, Stacked):
+        how = "stacked" if learner.stacked else "averaged"
+        parts = [f"{m['weight']:.2f} {m['kind']} on {' + '.join(m['modalities'])}" for m in learner.members]
+        return [f"{name}: {len(parts)} estimators, {how}", *(f"  {p}" for p in parts)]
+    if isinstance(learner, Generator):
+        task = learner.task
+        vocabulary = f"{type(task.vocabulary).__name__} of {task.outputs:,} ids, texts of up to {task.longest_ - 1:,}"
+        own = type(learner.decoder).__name__ if isinstance(learner, Translator) else type(learner).__name__
+        return [f"{name}: {own} on {', '.join(learner.reads)}", f"  {vocabulary}", f"  {learner.decoding}"]
+    assert isinstance(learner, Predictor | Cyclic)
+    encoders = ", ".join(f"{m}: {type(e).__name__}" for m, e in learner.encoders.items())
+    if isinstance(learner, Cyclic):
+        return [f"{name}: {encoders}; translates {learner.source} to the others and back"]
+    absent = "" if learner.filler is None else f"; in place of the absent: {type(learner.filler).__name__}"
+    return [f"{name}: {encoders}; fusion: {type(learner.fusion).__name__}{absent}"]
+
+
+def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> list[Block]:
+    """What the cache holds."""
+    out: list[Block] = [] if freed is None else [Words(f"freed {freed / 2**20:,.1f} MB")]
+    if not entries:
+        return [*out, Words(f"the cache in {folder} is empty")]
+    rows = [[e.name, f"{e.records:,}", f"{e.bytes / 2**20:,.1f}"] for e in entries]
+    return [*out, Table(str(folder), ["codec and settings", "cells", "MB"], rows)]
+
+
+def extracted(found: Extracted, out: Path) -> list[Block]:
+    """How many features of what were written, and what could not be read."""
+    rows = []
+    for name, count in found.counts.items():
+        more = f" ({found.left_out[name]:,} rarer ones left out)" if name in found.left_out else ""
+        rows.append([name + more, f"{count:,}"])
+    lines, columns = found.frame.shape
+    end = Words(f"{lines:,} rows of {columns:,} columns are in {out}")
+    return [Table("", ["column: features", "columns"], rows), *unreadable(found.bad), end]
+
+
+def _modalities(model: Model) -> list[str]:
+    return [
+        f"{m} ({', '.join(columns)})" if MODALITIES[kind].columns else f"{m} ({kind})"
+        for m, (kind, columns) in model.preprocessor.schema.modalities().items()
+    ]
