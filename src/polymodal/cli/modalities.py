@@ -34,14 +34,15 @@ def _form(m: Any) -> dict[str, Any]:
 
 
 def _show(found: list[dict[str, Any]]) -> None:
-    from rich.console import Console
+    from polymodal.view.blocks import Block, Facts, Words
+    from polymodal.view.console import show
 
-    console = Console()
+    blocks: list[Block] = []
     for m in found:
-        console.print(f"[bold]{', '.join(m['kinds'])}[/]: {m['cells']}", highlight=False)
+        blocks.append(Facts([(", ".join(m["kinds"]), m["cells"])]))
         features = ", ".join(n + "*" * default for n, default in m["features"].items())
         encoders = ", ".join(m["encoders"]) + (", or a pretrained network" if m["pretrained"] else "")
         lines = {"reads": ", ".join(m["reads"]), "encoders": encoders, "features": features}
-        for name, words in {**lines, "noise": ", ".join([*m["noise"], "mismatch"])}.items():
-            if words:
-                console.print(f"  {name:<9} {words}", highlight=False)
+        lines["noise"] = ", ".join([*m["noise"], "mismatch"])
+        blocks += [Words(f"  {name:<9} {words}") for name, words in lines.items() if words]
+    show(blocks)
