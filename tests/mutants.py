@@ -744,6 +744,13 @@ MUTANTS = [
         "tests/colearn/test_student.py -k beside_itself",
     ),
     Mutant(
+        "a setting that the method does not use is refused",
+        "decoders/base.py",
+        "if self.method not in methods:",
+        "if False:",
+        "tests/reference/test_decoders.py -k can_not_be",
+    ),
+    Mutant(
         "no text is asked to be longer than the model writes",
         "decoders/base.py",
         "0 <= self.min_length <= most",

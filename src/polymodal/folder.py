@@ -40,7 +40,7 @@ from polymodal.saving import json_text
 from polymodal.spec import build, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
-VERSION = 3
+VERSION = 4
 MANIFEST = "manifest.json"
 
 

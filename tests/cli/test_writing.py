@@ -14,12 +14,12 @@ import pytest
 import flat
 from conftest import squares
 from polymodal.cli import main
-from polymodal.cli.options import DECODING, searched
+from polymodal.cli.options import DECODING, decoding_of
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 
 COMMANDS = ["compare", "demo", "evaluate", "explain", "features", "fit", "fusions", "inspect", "predict", "schema"]
-COMMANDS += ["cache", "data", "distill", "learning-curve", "report", "robustness"]
+COMMANDS += ["cache", "data", "distill", "learning-curve", "modalities", "report", "robustness"]
 SIZE = 15  # of the vocabulary of the squares
 
 
@@ -69,73 +69,67 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
     )
 
 
-# --- what is asked for, and what it implies -----------------------------------------------------------
+# --- what is given, in place of the model's own -------------------------------------------------------
 
 FOUR = Decoding("diverse", beams=4, groups=2)
+WARM = Decoding("sample", temperature=0.7, min_length=2)
 
 
 @pytest.mark.parametrize(
     ("own", "given", "found"),
     [
-        (Decoding(), {"temperature": 0.7}, Decoding("sample", temperature=0.7)),
-        (Decoding(), {"top_k": 3, "seed": 1}, Decoding("sample", top_k=3, seed=1)),
-        (Decoding(), {"top_p": 0.5, "captions": 40}, Decoding("sample", top_p=0.5, captions=40)),
-        (Decoding(), {"groups": 2}, Decoding("diverse", beams=4, groups=2)),
-        (Decoding(), {"diversity": 0.3}, Decoding("diverse", beams=3, groups=3, diversity=0.3)),
-        (Decoding(), {"method": "diverse"}, Decoding("diverse", beams=3, groups=3)),
-        (Decoding(), {"method": "diverse", "beams": 5}, Decoding("diverse", beams=5, groups=5)),
-        (Decoding(), {"groups": 2, "captions": 5}, Decoding("diverse", beams=6, groups=2, captions=5)),
-        (Decoding(), {"captions": 5}, Decoding(beams=5, captions=5)),
         (Decoding(), {"captions": 2}, Decoding(captions=2)),
+        (Decoding(), {"beams": 5, "captions": 5}, Decoding(beams=5, captions=5)),
+        (Decoding(beams=5), {"length_penalty": 0.5}, Decoding(beams=5, length_penalty=0.5)),
         (Decoding(), {"method": "greedy", "no_repeat": 2}, Decoding("greedy", no_repeat=2)),
-        (Decoding(), {"method": "greedy", "captions": 1}, Decoding("greedy")),
+        (Decoding(beams=7), {"method": "greedy", "captions": 1}, Decoding("greedy")),
+        (Decoding(), {"method": "sample", "top_k": 3, "seed": 1}, Decoding("sample", top_k=3, seed=1)),
         (
             Decoding(),
             {"method": "sample", "captions": 2, "length_penalty": 0.0},
             Decoding("sample", captions=2, length_penalty=0.0),
         ),
-        (Decoding(beams=11), {"groups": 4}, Decoding("diverse", beams=8, groups=4)),  # 12 are more than 11 words
-        (Decoding(beams=1), {"method": "diverse"}, Decoding("diverse", beams=2, groups=2)),
-        (Decoding(beams=1), {"captions": 4}, Decoding(beams=4, captions=4)),
-        (Decoding("greedy"), {"beams": 4}, Decoding(beams=4)),
-        (Decoding("sample"), {"seed": 4}, Decoding("sample", seed=4)),
-        (Decoding("sample"), {"beams": 4}, Decoding(beams=4)),
-        (FOUR, {"captions": 5}, Decoding("diverse", beams=6, groups=2, captions=5)),
-        (FOUR, {"beams": 5}, Decoding("diverse", beams=5, groups=5)),
-        (FOUR, {"method": "beam", "beams": 5}, Decoding(beams=5)),
+        (Decoding(), {"method": "diverse"}, Decoding("diverse")),
+        (Decoding(), {"method": "diverse", "beams": 6, "groups": 2}, Decoding("diverse", beams=6, groups=2)),
+        (FOUR, {"diversity": 2.0}, Decoding("diverse", beams=4, groups=2, diversity=2.0)),
+        (FOUR, {"method": "beam"}, Decoding()),
+        (WARM, {"seed": 4}, Decoding("sample", temperature=0.7, min_length=2, seed=4)),
+        (WARM, {"method": "beam", "beams": 4}, Decoding(beams=4, min_length=2)),
     ],
 )
-def test_what_is_asked_for_and_what_it_implies(own, given, found):
-    assert own.asked(11, **given) == found
+def test_what_is_given_takes_the_place_of_the_own_setting(own, given, found):
+    assert own.override(11, **given) == found
 
 
 REFUSED = [
     (["--beams", 0], rf"beams can't be 0; it must be from 1 to the size of the vocabulary, {SIZE}"),
     (["--beams", 16], rf"beams can't be 16; it must be from 1 to the size of the vocabulary, {SIZE}"),
-    (["--captions", 3, "--beams", 2], r"3 captions can't come of 2 beams; .*\(--beams 3\)"),
-    (["--captions", 40], rf"captions can't be 40; a search by beams finds at most .* {SIZE}: .*--decoding sample"),
-    (["--captions", 3, "--decoding", "greedy"], r"--captions 3 means nothing to greedy decoding; .*beam or sample"),
+    (["--captions", 3, "--beams", 2], r"3 captions can't come of 2 beams; ask for more beams \(--beams 3\), or sample"),
+    (["--captions", 5], r"5 captions can't come of 3 beams; .*\(--beams 5\), or sample them \(--decoding sample\)"),
+    (["--captions", 40], r"40 captions can't come of 3 beams; ask for fewer, or sample them \(--decoding sample\)"),
+    (["--captions", 3, "--decoding", "greedy"], r"greedy decoding gives one caption a row, not 3; use --decoding beam"),
     (["--captions", 0], r"Invalid value for '--captions'"),
     (["--decoding", "bean"], r"method can't be 'bean'; it must be one of greedy, beam, sample, diverse"),
-    (["--decoding", "greedy", "--beams", 3], r"--beams 3 means nothing to greedy .* use --decoding beam or diverse"),
-    (["--decoding", "sample", "--beams", 3], r"--beams 3 means nothing to sample decoding; leave it out"),
-    (["--decoding", "greedy", "--length-penalty", 2], r"--length-penalty 2\.0 means nothing to greedy decoding"),
-    (["--decoding", "sample", "--length-penalty", 2], r"--length-penalty 2\.0 means nothing to sample decoding"),
-    (["--beams", 1, "--length-penalty", 2], r"--length-penalty 2\.0 changes nothing where one beam is kept"),
-    (["--decoding", "beam", "--top-p", 0.5], r"--top-p 0\.5 means nothing to beam .* use --decoding sample"),
-    (["--decoding", "beam", "--groups", 2], r"--groups 2 means nothing to beam decoding; .* --decoding diverse"),
-    (["--seed", 1], r"--seed 1 means nothing to beam decoding; leave it out, or use --decoding sample"),
-    (["--temperature", 1, "--groups", 2], r"knows all of --groups 2 \(diverse\), --temperature 1\.0 \(sample\); leave"),
+    (["--decoding", "greedy", "--beams", 3], r"--beams 3 has no effect on greedy .* use --decoding beam or diverse"),
+    (["--decoding", "sample", "--beams", 3], r"--beams 3 has no effect on sample decoding; leave it out"),
+    (["--decoding", "greedy", "--length-penalty", 2], r"--length-penalty 2\.0 has no effect on greedy decoding"),
+    (["--decoding", "sample", "--length-penalty", 2], r"--length-penalty 2\.0 has no effect on sample decoding"),
+    (["--beams", 1, "--length-penalty", 2], r"--length-penalty 2\.0 has no effect on the ranking of one beam"),
+    (["--top-p", 0.5], r"--top-p 0\.5 has no effect on beam .* use --decoding sample"),
+    (["--groups", 3], r"--groups 3 has no effect on beam decoding; .* --decoding diverse"),
+    (["--diversity", 0.5], r"--diversity 0\.5 has no effect on beam decoding; .* --decoding diverse"),
+    (["--seed", 1], r"--seed 1 has no effect on beam decoding; leave it out, or use --decoding sample"),
     (
-        ["--groups", 40],
-        rf"groups can't be 40 for 1 caption; that takes 40 beams, .* vocabulary, {SIZE}: .*fewer groups",
+        ["--decoding", "sample", "--groups", 2],
+        r"--groups 2 has no effect on sample decoding; .* use --decoding diverse",
     ),
-    (["--groups", 4, "--captions", 13], r"groups can't be 4 for 13 captions; that takes 16 beams"),
-    (["--groups", 0], r"groups can't be 0; it must be a whole number from 1"),
-    (["--groups", 2, "--beams", 5], r"groups can't be 2; it must be a number that divides the 5 beams"),
-    (["--groups", 1], r"a diverse search needs 2 groups of beams or more, not 1; ask for more"),
-    (["--decoding", "diverse", "--beams", 1], r"a diverse search needs 2 groups of beams or more, not 1"),
-    (["--temperature", 0], r"temperature can't be 0\.0; it must be a finite number above 0"),
+    (
+        ["--decoding", "diverse", "--groups", 2],
+        r"groups can't be 2; it must be a number from 2 that divides the 3 beams",
+    ),
+    (["--decoding", "diverse", "--groups", 1], r"groups can't be 1; it must be a number from 2 that divides"),
+    (["--decoding", "diverse", "--beams", 1], r"a diverse beam search needs 2 beams or more, not 1"),
+    (["--decoding", "sample", "--temperature", 0], r"temperature can't be 0\.0; it must be a finite number above 0"),
     (["--min-length", 3, "--max-length", 2], r"max-length can't be 2; .* at least min-length"),
     (["--precision", "int4"], r"precision can't be 'int4'; it must be one of no, bf16, int8"),
 ]
@@ -161,8 +155,8 @@ def test_in_a_process_of_its_own_too(fitted, process):
 def test_a_model_without_words_has_no_decoding():
     model = SimpleNamespace(learner=object(), task=SimpleNamespace(name="binary"))
     with pytest.raises(InputError, match=r"no text \(its task is binary\); leave out --decoding, --top-k$"):
-        searched(model, {"method": "beam", "beams": None, "top_k": 0})
-    assert searched(model, {"method": None, "top_k": None}) is None
+        decoding_of(model, {"method": "beam", "beams": None, "top_k": 0})
+    assert decoding_of(model, {"method": None, "top_k": None}) is None
 
 
 # --- predict ------------------------------------------------------------------------------------------
@@ -170,12 +164,12 @@ def test_a_model_without_words_has_no_decoding():
 
 def test_five_captions_of_each_row(fitted, predicted, cli):
     _, table, folder = fitted
-    frame = predicted("--captions", 5)
+    frame = predicted("--captions", 5, "--beams", 5)
     names = [f"{c}{end}" for end in ("", "_2", "_3", "_4", "_5") for c in ("prediction", "log_probability")]
     assert list(frame) == names and len(frame) == 48  # a row a sentence
     texts = frame[names[::2]].to_numpy()
     assert all(len({*row}) == 5 for row in texts)  # beams are never the same
-    code, out, _ = cli("predict", folder, table, "--captions", 5, "--json")
+    code, out, _ = cli("predict", folder, table, "--captions", 5, "--beams", 5, "--json")
     form = json.loads(out)
     assert code == 0 and form["rows"] == 48 and form["bad"] == []
     assert same(pd.DataFrame(form["predictions"]), frame)
@@ -189,12 +183,12 @@ def test_five_captions_of_each_row(fitted, predicted, cli):
         (["--beams", 5, "--length-penalty", 0], Decoding(beams=5, length_penalty=0)),
         (["--min-length", 4, "--no-repeat", 1], Decoding(min_length=4, no_repeat=1)),
         (["--min-length", 3, "--max-length", 3], Decoding(min_length=3, max_length=3)),
-        (["--temperature", 1.5, "--seed", 3], Decoding("sample", temperature=1.5, seed=3)),
-        (["--top-k", 4, "--captions", 2], Decoding("sample", top_k=4, captions=2)),
-        (["--top-p", 0.9, "--seed", 1], Decoding("sample", top_p=0.9, seed=1)),
+        (["--decoding", "sample", "--temperature", 1.5, "--seed", 3], Decoding("sample", temperature=1.5, seed=3)),
+        (["--decoding", "sample", "--top-k", 4, "--captions", 2], Decoding("sample", top_k=4, captions=2)),
+        (["--decoding", "sample", "--top-p", 0.9, "--seed", 1], Decoding("sample", top_p=0.9, seed=1)),
         (["--decoding", "diverse"], Decoding("diverse", beams=3, groups=3)),
         (
-            ["--groups", 2, "--diversity", 5, "--captions", 3],
+            ["--decoding", "diverse", "--beams", 4, "--groups", 2, "--diversity", 5, "--captions", 3],
             Decoding("diverse", beams=4, groups=2, diversity=5, captions=3),
         ),
     ],
@@ -210,9 +204,9 @@ def test_options_do_what_they_say(predicted):
     assert {len(words) for words in three} == {3}
     once = predicted("--no-repeat", 1, "--min-length", 5)["prediction"].str.split()
     assert all(len({*words}) == len(words) >= 5 for words in once)
-    likeliest = predicted("--top-k", 1)
+    likeliest = predicted("--decoding", "sample", "--top-k", 1)
     assert same(likeliest, predicted("--decoding", "greedy"))
-    draws = [predicted("--temperature", 2, "--seed", seed) for seed in (1, 1, 2)]
+    draws = [predicted("--decoding", "sample", "--temperature", 2, "--seed", seed) for seed in (1, 1, 2)]
     assert same(draws[0], draws[1]) and not same(draws[1], draws[2])
 
 
@@ -277,7 +271,7 @@ def test_explain_writes_every_form(fitted, cli, tmp_path: Path):
     form = json.loads((tmp_path / "row.json").read_text())
     assert form == json.loads(cli(*ask, "--json")[1]) and len(form["words"]) == 3
     code, said, err = cli(*ask, "--beams", 3)
-    assert code == 2 and said == "" and "--beams 3 means nothing to greedy decoding" in err
+    assert code == 2 and said == "" and "--beams 3 has no effect on greedy decoding" in err
 
 
 # --- the command line as a whole ----------------------------------------------------------------------

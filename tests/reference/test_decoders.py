@@ -207,19 +207,21 @@ def test_logits_are_a_product_with_weights_of_their_own() -> None:
         ({"captions": 0}, r"captions can't be 0; it must be a whole number from 1"),
         (
             {"captions": 4},
-            r"4 captions can't come of 3 beams; ask for fewer, for more beams \(--beams 4\), or draw them",
+            r"4 captions can't come of 3 beams; ask for more beams \(--beams 4\), or sample them",
         ),
-        ({"method": "greedy", "captions": 2}, r"2 captions can't come of 1 beam; "),
+        ({"method": "greedy", "captions": 2}, r"greedy decoding gives one caption a row, not 2; "),
         ({"length_penalty": float("nan")}, r"length-penalty can't be nan; it must be a finite number"),
-        ({"no_repeat": -1}, r"no-repeat can't be -1; it must be a whole number of words, 0 to allow repeats"),
-        ({"min_length": -1}, r"min-length can't be -1; it must be a whole number of words"),
+        ({"no_repeat": -1}, r"no-repeat can't be -1; it must be a whole number of tokens, 0 for no limit"),
+        ({"min_length": -1}, r"min-length can't be -1; it must be a whole number of tokens"),
         (
             {"min_length": 5, "max_length": 4},
-            r"max-length can't be 4; it must be a whole number of words, at least min-l",
+            r"max-length can't be 4; it must be a whole number of tokens, at least min-l",
         ),
-        ({"method": "diverse", "groups": 2}, r"groups can't be 2; it must be a number that divides the 3 beams"),
+        ({"method": "diverse", "groups": 2}, r"groups can't be 2; it must be a number from 2 that divides the 3 beams"),
+        ({"method": "greedy", "temperature": 0.5}, r"--temperature 0.5 has no effect on greedy decoding; .*sample"),
+        ({"groups": 3}, r"--groups 3 has no effect on beam decoding; leave it out, or use --decoding diverse"),
         ({"diversity": -0.5}, r"diversity can't be -0.5; it must be a number from 0"),
-        ({"top_k": -1}, r"top-k can't be -1; it must be a whole number, 0 for all words"),
+        ({"top_k": -1}, r"top-k can't be -1; it must be a whole number, 0 for all tokens"),
         ({"top_p": 0.0}, r"top-p can't be 0.0; it must be a number above 0, up to 1"),
         ({"temperature": 0.0}, r"temperature can't be 0.0; it must be a finite number above 0"),
     ],
@@ -232,7 +234,7 @@ def test_a_search_that_can_not_be_is_told(how: dict[str, object], error: str) ->
 def test_no_text_is_asked_to_be_longer_than_the_model_writes() -> None:
     Decoding(min_length=4).check(SIZE, 5)
     with pytest.raises(InputError, match=r"min-length can't be 5; .* at most 4: the model writes no longer texts"):
-        Decoding().asked(SIZE, 5, min_length=5)
+        Decoding().override(SIZE, 5, min_length=5)
 
 
 def test_what_can_be_searched_for_passes() -> None:

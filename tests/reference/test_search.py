@@ -140,7 +140,7 @@ def rank(found: tuple[tuple[int, ...], float], how: Decoding) -> float:
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_beam_search_is_that_of_lists(beams: int, alpha: float) -> None:
     d = decoder(9)
-    how = Decoding(beams=beams, captions=beams, length_penalty=alpha)
+    how = Decoding(beams=beams, captions=beams, length_penalty=alpha, groups=1)
     lengths = set()
     for row, (got, logprob) in enumerate(both(d, how)):
         expected = by_hand(d, row, how, 7)[:beams]
@@ -188,7 +188,7 @@ def test_greedy_is_one_beam_and_the_likeliest_of_draws(seed: int) -> None:
 
 def test_diverse_search_in_one_group_is_beam_search() -> None:
     d = decoder(12)
-    a, b = (written(d, Decoding(m, beams=4, captions=4), rows=6, limit=9) for m in ("beam", "diverse"))
+    a, b = (written(d, Decoding(m, beams=4, captions=4, groups=1), rows=6, limit=9) for m in ("beam", "diverse"))
     assert torch.equal(a.ids, b.ids) and torch.equal(a.logprob, b.logprob)
 
 
@@ -351,7 +351,7 @@ def test_where_fewer_captions_are_than_asked_for_the_rest_are_empty(method: str)
         begin=BEGIN,
         end=END,
         banned=[BEGIN, 2],
-        how=Decoding(method, beams=6, captions=6),
+        how=Decoding(method, beams=6, captions=6, groups=1),
         limit=3,
     )
     for row in range(4):

@@ -16,14 +16,14 @@ from polymodal.cli.options import (
     ModelArg,
     TableArg,
     WithoutOpt,
+    add_decoding,
     cache_folder,
+    decoding_of,
     finite,
     open_model,
     print_json,
     say,
-    searched,
     typed,
-    writes,
 )
 from polymodal.errors import InputError
 from polymodal.saving import placed, put
@@ -41,7 +41,7 @@ SHOWN = 10  # unreadable cells that are named
 
 
 @app.command()
-@writes
+@add_decoding
 def explain(
     model: ModelArg,
     table: TableArg,
@@ -97,7 +97,7 @@ def explain(
     custom_class: CustomClassOpt = None,
     as_json: JsonOpt = False,
     *,
-    asked: Mapping[str, Any],
+    decoding: Mapping[str, Any],
 ) -> None:
     """Show why a model answers as it does: which modality, what in it, which training rows are like the row.
 
@@ -114,7 +114,7 @@ def explain(
 
     _check(out, row)
     reader = open_model(model, custom_class)
-    how, command = searched(reader, asked), typed()
+    how, command = decoding_of(reader, decoding), typed()
     writer = isinstance(reader.learner, Generator)
     if writer:
         _refuse({"--class": label, "--train": train, "--no-parts": no_parts or None, "--method": None if scored == "auto" else scored})  # fmt: skip

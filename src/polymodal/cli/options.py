@@ -76,103 +76,91 @@ CaptionsOpt = Annotated[
     int | None,
     typer.Option(
         "--captions",
+        metavar="N",
         min=1,
-        help="Texts of each row, with their log-probabilities (default: 1).",
+        help="Texts per row, each with its log-probability (default: 1).",
         rich_help_panel=WRITES,
     ),
 ]
-BeamsOpt = Annotated[
-    int | None, typer.Option("--beams", help="Beginnings that a beam search keeps.", rich_help_panel=WRITES)
-]
-DECODING: dict[str, Any] = {  # the settings of `Decoding` that every command which writes knows
-    "method": Annotated[
-        str | None,
-        typer.Option("--decoding", metavar="METHOD", help="greedy, beam, sample or diverse.", rich_help_panel=WRITES),
-    ],
+
+
+def _decoding(kind: type, name: str, metavar: str, text: str) -> Any:
+    return Annotated[kind | None, typer.Option(name, metavar=metavar, help=text, rich_help_panel=WRITES)]
+
+
+BeamsOpt = _decoding(int, "--beams", "N", "Beam width: hypotheses kept per step (default: 3).")
+DECODING: dict[str, Any] = {  # the settings of `Decoding`, for every command that generates text
+    "method": _decoding(
+        str,
+        "--decoding",
+        "METHOD",
+        "greedy, beam, sample, or diverse: beam search in groups that differ (default: beam).",
+    ),
     "beams": BeamsOpt,
-    "length_penalty": Annotated[
-        float | None,
-        typer.Option(
-            "--length-penalty",
-            help="Power of the length that divides a text's log-probability.",
-            rich_help_panel=WRITES,
-        ),
-    ],
-    "no_repeat": Annotated[
-        int | None,
-        typer.Option("--no-repeat", metavar="N", help="No N words in a row come twice.", rich_help_panel=WRITES),
-    ],
-    "min_length": Annotated[int | None, typer.Option("--min-length", help="Fewest words.", rich_help_panel=WRITES)],
-    "max_length": Annotated[int | None, typer.Option("--max-length", help="Most words.", rich_help_panel=WRITES)],
-    "groups": Annotated[
-        int | None,
-        typer.Option(
-            "--groups", help="Groups of beams of a diverse search (default: one a beam).", rich_help_panel=WRITES
-        ),
-    ],
-    "diversity": Annotated[
-        float | None,
-        typer.Option(
-            "--diversity",
-            help="What a word costs that another group has chosen; implies --decoding diverse.",
-            rich_help_panel=WRITES,
-        ),
-    ],
-    "top_k": Annotated[
-        int | None,
-        typer.Option(
-            "--top-k", help="Draw from so many words; 0 for all; implies --decoding sample.", rich_help_panel=WRITES
-        ),
-    ],
-    "top_p": Annotated[
-        float | None,
-        typer.Option(
-            "--top-p",
-            help="Draw from the likeliest words of this share; implies --decoding sample.",
-            rich_help_panel=WRITES,
-        ),
-    ],
-    "temperature": Annotated[
-        float | None,
-        typer.Option(
-            "--temperature",
-            help="Above 1 is bolder, below 1 safer; implies --decoding sample.",
-            rich_help_panel=WRITES,
-        ),
-    ],
-    "seed": Annotated[int | None, typer.Option("--seed", help="Decides what is drawn.", rich_help_panel=WRITES)],
+    "length_penalty": _decoding(
+        float,
+        "--length-penalty",
+        "A",
+        "Beams are ranked by log-probability / length^A: above 1 favours longer texts (default: 1).",
+    ),
+    "no_repeat": _decoding(
+        int, "--no-repeat", "N", "No n-gram of N tokens occurs twice in a text (default: 0, no limit)."
+    ),
+    "min_length": _decoding(int, "--min-length", "N", "Minimum length in tokens (default: 0)."),
+    "max_length": _decoding(int, "--max-length", "N", "Maximum length in tokens (default: the longest of training)."),
+    "groups": _decoding(
+        int, "--groups", "N", "Diverse beam search: groups, which must divide the beams (default: one beam per group)."
+    ),
+    "diversity": _decoding(
+        float,
+        "--diversity",
+        "PENALTY",
+        "Diverse beam search: penalty subtracted from a token's score for each earlier group that chose it at the same "
+        "step (default: 0.5).",
+    ),
+    "top_k": _decoding(int, "--top-k", "K", "Sampling: from the K most probable tokens (default: 0, all)."),
+    "top_p": _decoding(
+        float, "--top-p", "P", "Nucleus sampling: from the most probable tokens that sum to probability P (default: 1)."
+    ),
+    "temperature": _decoding(
+        float,
+        "--temperature",
+        "T",
+        "Sampling: divides the logits; above 1 flattens the distribution, below 1 sharpens it (default: 1).",
+    ),
+    "seed": _decoding(int, "--seed", "N", "Sampling: random seed (default: 0)."),
 }
 
 
-def writes(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of `DECODING` too; their values come to it as one mapping, its argument `asked`."""
+def add_decoding(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `DECODING` too; their values come to it as one mapping, its argument `decoding`."""
     signature = inspect.signature(command)
-    own = [p for name, p in signature.parameters.items() if name != "asked"]
+    own = [p for name, p in signature.parameters.items() if name != "decoding"]
     more = [
         inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=a) for k, a in DECODING.items()
     ]
 
     @wraps(command)
     def run(**given: Any) -> None:
-        asked = {name: given.pop(name) for name in DECODING}
-        command(**given, asked=asked)
+        decoding = {name: given.pop(name) for name in DECODING}
+        command(**given, decoding=decoding)
 
     run.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
     return run
 
 
-def searched(model: "Model", asked: Mapping[str, Any]) -> "Decoding | None":
-    """The model's own way of decoding with what was asked for in its place; None where nothing was asked."""
+def decoding_of(model: "Model", options: Mapping[str, Any]) -> "Decoding | None":
+    """The model's own decoding with these options in place of its settings; None where no option is given."""
     from polymodal.learners.base import Generator
 
-    given = {k: v for k, v in asked.items() if v is not None}
+    given = {k: v for k, v in options.items() if v is not None}
     if not given:
         return None
     if not isinstance(model.learner, Generator):
-        options = ", ".join("--decoding" if k == "method" else f"--{k.replace('_', '-')}" for k in given)
-        raise InputError(f"the model writes no text (its task is {model.task.name}); leave out {options}")
+        names = ", ".join("--decoding" if k == "method" else f"--{k.replace('_', '-')}" for k in given)
+        raise InputError(f"the model writes no text (its task is {model.task.name}); leave out {names}")
     task = model.learner.task
-    return model.learner.decoding.asked(task.outputs, task.longest_, **given)
+    return model.learner.decoding.override(task.outputs, task.longest_, **given)
 
 
 def targets(table: str, target: Sequence[str] | None) -> list[str]:

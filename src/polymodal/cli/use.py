@@ -18,12 +18,12 @@ from polymodal.cli.options import (
     PrecisionOpt,
     TableArg,
     WithoutOpt,
+    add_decoding,
     cache_folder,
+    decoding_of,
     open_model,
     output,
     print_json,
-    searched,
-    writes,
 )
 
 SURE = "Certainty (for models of labels and numbers)"  # the panel of options that texts do not know
@@ -48,7 +48,7 @@ AbstainOpt = Annotated[
 
 
 @app.command()
-@writes
+@add_decoding
 def evaluate(
     model: ModelArg,
     table: TableArg,
@@ -60,7 +60,7 @@ def evaluate(
     abstain: AbstainOpt = None,
     as_json: JsonOpt = False,
     *,
-    asked: Mapping[str, Any],
+    decoding: Mapping[str, Any],
 ) -> None:
     """Score a model on a table that has the target, with 95% bootstrap intervals.
 
@@ -70,7 +70,7 @@ def evaluate(
     from polymodal.view.console import show
 
     reader = open_model(model, custom_class).lighter(precision)
-    how = searched(reader, asked)
+    how = decoding_of(reader, decoding)
     answer = reader.evaluate(
         table, without=without or (), cache=cache_folder(cache), decoding=how, coverage=coverage, abstain=abstain,
         quiet=False,
@@ -79,7 +79,7 @@ def evaluate(
 
 
 @app.command()
-@writes
+@add_decoding
 def predict(
     model: ModelArg,
     table: TableArg,
@@ -95,7 +95,7 @@ def predict(
     captions: CaptionsOpt = None,
     as_json: JsonOpt = False,
     *,
-    asked: Mapping[str, Any],
+    decoding: Mapping[str, Any],
 ) -> None:
     """Predict each row of a table, in order; the target need not be there, and any cell may be empty."""
     from polymodal.data.encode import Bad
@@ -105,7 +105,7 @@ def predict(
     reader = open_model(model, custom_class).lighter(precision)
     bad: list[Bad] = []
     unmet: Counter[str] = Counter()
-    how = searched(reader, {**asked, "captions": captions})
+    how = decoding_of(reader, {**decoding, "captions": captions})
     frames = reader.predictions(
         table, without=without or (), cache=cache, decoding=how, coverage=coverage, abstain=abstain, bad=bad,
         unmet=unmet,

@@ -10,8 +10,8 @@ Axes: b row, n caption of a row, t word, s memory token, d width, v word of the 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -83,30 +83,31 @@ class Decoder(nn.Module, ABC):
 
 
 METHODS = ("greedy", "beam", "sample", "diverse")
-BEAMS, DRAWN = ("beam", "diverse"), ("sample",)
-KNOWN_TO = {  # the methods to which a setting means something; others mean something to all of them
-    "beams": BEAMS,
-    "length_penalty": BEAMS,
+BEAM_SEARCHES = ("beam", "diverse")
+USED_BY = {  # the methods that use a setting; all of them use the others
+    "beams": BEAM_SEARCHES,
+    "length_penalty": BEAM_SEARCHES,
     "groups": ("diverse",),
     "diversity": ("diverse",),
-    "top_k": DRAWN,
-    "top_p": DRAWN,
-    "temperature": DRAWN,
-    "seed": DRAWN,
+    "top_k": ("sample",),
+    "top_p": ("sample",),
+    "temperature": ("sample",),
+    "seed": ("sample",),
 }
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How captions are searched for.
+    """How captions are generated from the probabilities of the next token.
 
-    method: "greedy" takes the likeliest word; "beam" keeps the `beams` best beginnings until as many captions are
-    finished; "sample" draws words; "diverse" is beam search in `groups`, each of which loses `diversity` for every word
-    that an earlier group has chosen at the same step (Vijayakumar et al. 2018).
-    captions: how many of each row. A finished caption of log-probability p and L words, its end being one of them, is
-    ranked by p / L ^ length_penalty (Wu et al. 2016 without their constant). no_repeat: no sequence of so many words
-    comes twice (0: any may). min_length and max_length in words; 0 is no minimum, and the longest that the task allows.
-    top_k (0: all), top_p (Holtzman et al. 2020) and temperature shape what is drawn, by a generator with `seed`.
+    method: "greedy" takes the most probable token; "beam" is beam search with `beams` hypotheses a row; "sample" draws
+    tokens; "diverse" is beam search in `groups` of beams, in which `diversity` is subtracted from a token's score for
+    each earlier group that has chosen it at the same step (Vijayakumar et al. 2018).
+    captions: how many of each row. Finished hypotheses of log-probability p and L tokens, the end-of-text token being
+    one of them, are ranked by p / L ^ length_penalty (Wu et al. 2016 without their constant). no_repeat: size of
+    n-grams that occur once at most in a caption (0: no limit). min_length and max_length: in tokens, the latter 0 for
+    the longest that the task allows. groups: of a diverse search, 0 for one beam a group. top_k (0: all), top_p
+    (nucleus sampling, Holtzman et al. 2020) and temperature shape the distribution that is sampled from, with `seed`.
     """
 
     method: str = "beam"
@@ -116,7 +117,7 @@ class Decoding:
     no_repeat: int = 0
     min_length: int = 0
     max_length: int = 0
-    groups: int = 1
+    groups: int = 0
     diversity: float = 0.5
     top_k: int = 0
     top_p: float = 1.0
@@ -124,9 +125,9 @@ class Decoding:
     seed: int = 0
 
     def check(self, size: int, longest: int | None = None) -> None:
-        """Raises InputError for a search that no vocabulary of `size` words allows, or no text of `longest` ids.
+        """Raises InputError for settings that are out of range, or that the method does not use.
 
-        The mark of the end is one of these ids; None is no limit.
+        size: of the vocabulary. longest: the most ids of a text, the mark of the end being one; None is no limit.
         """
         most = float("inf") if longest is None else max(0, longest - 1)
         limit = "" if longest is None else f", at most {most}: the model writes no longer texts"
@@ -135,18 +136,18 @@ class Decoding:
             "beams": (1 <= self.beams <= size, f"from 1 to the size of the vocabulary, {size:,}"),
             "captions": (self.captions >= 1, "a whole number from 1"),
             "length_penalty": (abs(self.length_penalty) < 100, "a finite number, such as 1.0; 0 for none"),
-            "no_repeat": (self.no_repeat >= 0, "a whole number of words, 0 to allow repeats"),
-            "min_length": (0 <= self.min_length <= most, f"a whole number of words{limit}"),
+            "no_repeat": (self.no_repeat >= 0, "a whole number of tokens, 0 for no limit"),
+            "min_length": (0 <= self.min_length <= most, f"a whole number of tokens{limit}"),
             "max_length": (
                 self.max_length == 0 or self.max_length >= max(1, self.min_length),
-                "a whole number of words, at least min-length; 0 for the longest that the model writes",
+                "a whole number of tokens, at least min-length; 0 for the longest that the model writes",
             ),
             "groups": (
-                self.groups >= 1 and self.beams % self.groups == 0,
-                f"a number that divides the {self.beams} beams" if self.groups >= 1 else "a whole number from 1",
+                self.groups == 0 or (self.groups > 1 and self.beams % self.groups == 0),
+                f"a number from 2 that divides the {self.beams} beams, or 0 for one beam a group",
             ),
             "diversity": (0 <= self.diversity < float("inf"), "a number from 0"),
-            "top_k": (self.top_k >= 0, "a whole number, 0 for all words"),
+            "top_k": (self.top_k >= 0, "a whole number, 0 for all tokens"),
             "top_p": (0 < self.top_p <= 1, "a number above 0, up to 1"),
             "temperature": (0 < self.temperature < float("inf"), "a finite number above 0"),
             "seed": (0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
@@ -154,93 +155,59 @@ class Decoding:
         for name, (good, expected) in rules.items():
             if not good:
                 raise InputError(f"{name.replace('_', '-')} can't be {getattr(self, name)!r}; it must be {expected}")
-        most = 1 if self.method == "greedy" else self.beams
-        if self.method != "sample" and self.captions > most:
-            raise InputError(
-                f"{self.captions} captions can't come of {most} beam{'s' * (most != 1)}; ask for fewer, for more "
-                f"beams (--beams {self.captions}), or draw them (--decoding sample)"
-            )
+        self._check_used(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+        self._check_beams(size)
 
-    def asked(self, size: int, longest: int | None = None, **given: Any) -> "Decoding":
-        """This search with the given settings in place of its own, and with what they imply.
+    def override(self, size: int, longest: int | None = None, **given: Any) -> "Decoding":
+        """This search with the given settings in place of its own. size, longest: as `check` has them.
 
-        A method that is not given follows from the others: this one where it knows them all, else the first of beam,
-        diverse and sample that does. A seed alone does not ask to draw. Beams that are not given are as many as
-        captions and groups need; groups that are not given, of a diverse search, are as many as beams. size,
-        longest: as `check` has them.
-        Raises InputError for a setting that would change nothing, and for a search that `check` refuses.
+        Under another method, settings that not every method uses begin with their defaults. Raises InputError for a
+        setting that the method does not use, and for a search that `check` refuses.
         """
-        method = given["method"] if "method" in given else self._implied(given)
-        if method not in METHODS:
-            replace(self, method=method).check(size, longest)
-        how = replace(self, **{**self._beamed(method, size, given), **given, "method": method})
-        how._heed(given)
-        how.check(size, longest)
-        return how
+        own = self
+        if given.get("method", self.method) != self.method:
+            own = Decoding(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in USED_BY})
+        new = replace(own, **given)
+        if new.method in METHODS:
+            new._check_used(given)
+        new.check(size, longest)
+        if "length_penalty" in given and new.method == "beam" and new.beams == 1:
+            raise InputError(
+                f"{_option('length_penalty', new.length_penalty)} has no effect on the ranking of one beam; leave it "
+                "out, or ask for more beams, such as --beams 3"
+            )
+        return new
 
-    def _implied(self, given: Mapping[str, Any]) -> str:
-        """The first method to which everything given means something."""
-        known = {k: _known_to(k, given.get("captions", self.captions)) for k in given if k != "seed"}
-        for method in (self.method, "beam", "diverse", "sample"):
-            if all(method in methods for methods in known.values()):
-                return method
-        apart = [f"{_option(k, given[k])} ({' or '.join(m)})" for k, m in known.items() if k in KNOWN_TO]
-        raise InputError(f"no one way of decoding knows all of {', '.join(apart)}; leave out those of the other")
-
-    def _beamed(self, method: str, size: int, given: Mapping[str, Any]) -> dict[str, int]:
-        """Beams and groups as they are where they are not given."""
-        if method not in BEAMS:
-            return {"groups": 1}
-        beams, groups = given.get("beams"), given.get("groups") if method == "diverse" else 1
-        if groups is None and self.method == "diverse" and self.groups > 1 and (beams or self.beams) % self.groups == 0:
-            groups = self.groups
-        if beams is None:
-            least = max(2, self.beams) if method == "diverse" else self.beams
-            beams = _enough(max(1, given.get("captions", self.captions)), max(1, groups or 1), least, size)
-        return {"beams": beams, "groups": beams if groups is None else groups}
-
-    def _heed(self, given: Mapping[str, Any]) -> None:
-        """Raises InputError where something given changes nothing."""
-        for name in given:
-            if self.method not in (known := _known_to(name, self.captions)):
+    def _check_used(self, names: Iterable[str]) -> None:
+        """Raises InputError for a setting that the method does not use."""
+        for name in names:
+            # several samples are ranked, and so have a use for the length penalty
+            methods = METHODS[1:] if name == "length_penalty" and self.captions > 1 else USED_BY.get(name, METHODS)
+            if self.method not in methods:
                 raise InputError(
-                    f"{_option(name, given[name])} means nothing to {self.method} decoding; leave it out, or use "
-                    f"--decoding {' or '.join(known)}"
+                    f"{_option(name, getattr(self, name))} has no effect on {self.method} decoding; leave it out, or "
+                    f"use --decoding {' or '.join(methods)}"
                 )
-        if "length_penalty" in given and self.method == "beam" and self.beams == 1:
-            raise InputError(
-                f"{_option('length_penalty', self.length_penalty)} changes nothing where one beam is kept; leave it "
-                "out, or ask for more, such as --beams 3"
-            )
-        if self.method == "diverse" and self.groups == 1:
-            raise InputError(
-                "a diverse search needs 2 groups of beams or more, not 1; ask for more, such as --beams 4 --groups 2, "
-                "or use --decoding beam"
-            )
 
-
-def _known_to(name: str, captions: int) -> tuple[str, ...]:
-    """The methods to which a setting means something."""
-    if captions > 1 and name in ("captions", "length_penalty"):  # several are ranked, and greedy has but one
-        return METHODS[1:]
-    return KNOWN_TO.get(name, METHODS)
+    def _check_beams(self, size: int) -> None:
+        """Raises InputError for more captions than there are beams, and for a diverse search without groups."""
+        if self.method == "greedy" and self.captions > 1:
+            raise InputError(
+                f"greedy decoding gives one caption a row, not {self.captions}; use --decoding beam with --beams "
+                f"{self.captions}, or --decoding sample"
+            )
+        if self.method in BEAM_SEARCHES and self.captions > self.beams:
+            more = f"more beams (--beams {self.captions})" if self.captions <= size else "fewer"
+            raise InputError(
+                f"{self.captions} captions can't come of {self.beams} beam{'s' * (self.beams != 1)}; ask for {more}, "
+                "or sample them (--decoding sample)"
+            )
+        if self.method == "diverse" and self.beams == 1:
+            raise InputError(
+                "a diverse beam search needs 2 beams or more, not 1; ask for more, such as --beams 4 --groups 2, or "
+                "use --decoding beam"
+            )
 
 
 def _option(name: str, value: Any) -> str:
-    return f"--{name.replace('_', '-')} {value}"
-
-
-def _enough(captions: int, groups: int, least: int, size: int) -> int:
-    """The fewest beams that are a multiple of `groups`, at least `captions`, and `least` where the size allows it."""
-    need, wished = (-(-n // groups) * groups for n in (captions, max(captions, least)))
-    if captions > size:
-        raise InputError(
-            f"captions can't be {captions}; a search by beams finds at most as many as the size of the vocabulary, "
-            f"{size:,}: ask for fewer, or draw them (--decoding sample)"
-        )
-    if need > size:
-        raise InputError(
-            f"groups can't be {groups} for {captions} caption{'s' * (captions != 1)}; that takes {need:,} beams, and "
-            f"there are at most as many as the size of the vocabulary, {size:,}: ask for fewer groups"
-        )
-    return max(need, min(wished, size // groups * groups))
+    return f"--{'decoding' if name == 'method' else name.replace('_', '-')} {value}"

@@ -168,7 +168,7 @@ class Beams:
 
     def __init__(self, decoder: Decoder, rules: Rules, how: Decoding) -> None:
         self.decoder, self.rules, self.how = decoder, rules, how
-        self.groups = how.groups if how.method == "diverse" else 1
+        self.groups = (how.groups or how.beams) if how.method == "diverse" else 1
         self.width = how.beams // self.groups
 
     def search(self, state: State, first: Tensor) -> Texts:

@@ -106,8 +106,8 @@ class Transcriber(Generator):
         return answer
 
     def _written(self, x: Masked, how: Decoding) -> Texts:
-        how.check(self.task.outputs, self.task.longest_)
         known(how)
+        how.check(self.task.outputs, self.task.longest_)
         v, logp, most = self.task.vocabulary, self.ctc(x), self.task.longest_ - 1
         most = min(most, how.max_length or most)
         banned = sorted({*v.banned, v.end})
