@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from polymodal import sentences
 from polymodal.errors import InputError
-from polymodal.sentences import Cider, cider, cider_d, key, scores, words
-from polymodal.sentences.edits import Bits
-from polymodal.sentences.meteor import FUNCTION, aligned, stemmed
-from polymodal.sentences.words import spelling
+from polymodal.sentences import Cider, cider, cider_d, fingerprint, scores, words
+from polymodal.sentences.edits import BitSequence
+from polymodal.sentences.meteor import FUNCTION_WORDS, align, stems_of
+from polymodal.sentences.words import character_text
 
 KEYS = (
     "cider_d bleu_1 bleu_2 bleu_3 bleu_4 meteor_exact_stem rouge_l chrf wer cer exact_match distinct_1 distinct_2 "
@@ -99,8 +99,11 @@ def test_words_of_any_script(text: str, want: list[str]) -> None:
 
 
 def test_key_is_of_the_words_alone() -> None:
-    assert key("A Dog, runs.") == key("a dog runs") != key("a dog run")
-    assert all(0 <= key(str(i)) < 2**63 for i in range(50)) and len({key(str(i)) for i in range(500)}) == 500
+    assert fingerprint("A Dog, runs.") == fingerprint("a dog runs") != fingerprint("a dog run")
+    assert (
+        all(0 <= fingerprint(str(i)) < 2**63 for i in range(50))
+        and len({fingerprint(str(i)) for i in range(500)}) == 500
+    )
 
 
 # BLEU
@@ -210,7 +213,7 @@ def test_cider_of_one_picture_is_finite() -> None:
 
 def best_alignment(c: list[str], r: list[str]) -> tuple[float, int]:
     """The most matches (a stem is a half) and then the fewest chunks, over all one-to-one alignments."""
-    stems = stemmed({*c, *r})
+    stems = stems_of({*c, *r})
     best = (0.0, 0)
     for places in itertools.product(*([*(i for i, w in enumerate(c) if stems[w] == stems[v]), None] for v in r)):
         used = [i for i in places if i is not None]
@@ -229,7 +232,7 @@ def test_alignments_have_most_matches_and_then_fewest_chunks(seed: int) -> None:
     g = np.random.default_rng(seed)
     for _ in range(40):
         c, r = (list(g.choice(["a", "b", "dog", "dogs", "run", "runs"], g.integers(1, 7))) for _ in range(2))
-        found = aligned(c, r, stemmed({*c, *r}))
+        found = align(c, r, stems_of({*c, *r}))
         worth = sum(1 if m.equal else 0.5 for m in found)
         assert (worth, chunks([(m.reference, m.candidate) for m in found])) == best_alignment(c, r)
         assert all(m.equal == (c[m.candidate] == r[m.reference]) for m in found)
@@ -239,7 +242,7 @@ def slow_meteor(x: Corpus) -> float:
     """METEOR 1.5 from the alignments: the best reference of each row, then one score of the sums."""
 
     def weight(text: Sequence[str]) -> float:
-        return sum(0.25 if w in FUNCTION else 0.75 for w in text)
+        return sum(0.25 if w in FUNCTION_WORDS else 0.75 for w in text)
 
     def score(s: NDArray[np.float64]) -> float:
         p, r = s[0] / s[2], s[1] / s[3]
@@ -249,7 +252,7 @@ def slow_meteor(x: Corpus) -> float:
     for c, of in zip(*x, strict=True):
         parts = []
         for a, b in ((c.split(), r.split()) for r in of):
-            found = aligned(a, b, stemmed({*a, *b}))
+            found = align(a, b, stems_of({*a, *b}))
             n = chunks([(m.reference, m.candidate) for m in found])
             mine = sum((1 if m.equal else 0.6) * weight([a[m.candidate]]) for m in found)
             theirs = sum((1 if m.equal else 0.6) * weight([b[m.reference]]) for m in found)
@@ -282,10 +285,10 @@ def test_meteor_by_hand() -> None:
 
 def test_a_text_that_repeats_itself_is_aligned() -> None:
     c, r = ["the", "dog", "the", "cat"] * 15, ["a", "dog", "the", "cat"] * 15
-    found = aligned(c, r, stemmed({*c, *r}))
+    found = align(c, r, stems_of({*c, *r}))
     assert len(found) == 45 and len({m.candidate for m in found}) == 45
     assert chunks([(m.reference, m.candidate) for m in found]) == 15
-    moved = aligned(c, ["hill"] * 7 + c, stemmed({*c, "hill"}))
+    moved = align(c, ["hill"] * 7 + c, stems_of({*c, "hill"}))
     assert len(moved) == 60 and chunks([(m.reference, m.candidate) for m in moved]) == 1
 
 
@@ -316,10 +319,12 @@ def test_distances_and_common_subsequences_are_those_of_the_table() -> None:
     g = np.random.default_rng(0)
     for _ in range(600):
         a, b = ("".join(g.choice(list("abc"), g.integers(0, 14))) for _ in range(2))
-        assert Bits(a).distance(b) == slow_distance(a, b), (a, b)
-        assert Bits(a).common(b) == slow_common(a, b), (a, b)
+        assert BitSequence(a).edit_distance(b) == slow_distance(a, b), (a, b)
+        assert BitSequence(a).common_subsequence(b) == slow_common(a, b), (a, b)
     a, b = ("".join(g.choice(list("abcdefgh"), 150)) for _ in range(2))
-    assert Bits(a).distance(b) == slow_distance(a, b) and Bits(a).common(b) == slow_common(a, b)
+    assert BitSequence(a).edit_distance(b) == slow_distance(a, b) and BitSequence(a).common_subsequence(
+        b
+    ) == slow_common(a, b)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -336,7 +341,7 @@ def test_error_rates_are_errors_over_length_against_the_nearest_reference(seed: 
 
 
 def test_characters_are_counted_with_the_spaces_that_are_written() -> None:
-    assert spelling("  A dog,runs!\n") == "a dog runs" and spelling("我有2只。") == "我有2只"
+    assert character_text("  A dog,runs!\n") == "a dog runs" and character_text("我有2只。") == "我有2只"
     assert one((["adog"], [["a dog"]]))["cer"] == pytest.approx(1 / 5)
     assert one((["我有二只"], [["我有2只"]]))["cer"] == pytest.approx(1 / 4)
     assert one((["สวัสดี"], [["สวัสดิ"]]))["cer"] == pytest.approx(1 / 6)
@@ -375,7 +380,7 @@ def test_chrf_equals_sacrebleu() -> None:
 
 def test_variety_is_of_the_texts_that_are_drawn() -> None:
     x = corpus(seed=4)
-    seen = {key(x[0][0]), key(x[0][5]), key("unwritten")}
+    seen = {fingerprint(x[0][0]), fingerprint(x[0][5]), fingerprint("unwritten")}
     w = counts(len(x[0]))
     got = scores(*x, w, seen=seen)
     for r, weight in enumerate(w):
@@ -385,10 +390,10 @@ def test_variety_is_of_the_texts_that_are_drawn() -> None:
             assert got[f"distinct_{n}"][r] == pytest.approx(len(set(found)) / len(found))
         assert got["vocabulary"][r] == len({v for c in texts for v in c.split()})
         drawn = repeated(x, weight)[0]
-        assert got["novelty"][r] == pytest.approx(np.mean([key(c) not in seen for c in drawn]))
+        assert got["novelty"][r] == pytest.approx(np.mean([fingerprint(c) not in seen for c in drawn]))
         assert got["length"][r] == pytest.approx(np.mean([len(c.split()) for c in drawn]))
-    assert math.isnan(one(x)["novelty"]) and one(x, seen=[key(x[0][0])])["novelty"] < 1
-    assert one(x, seen=np.array([key(x[0][0])]))["novelty"] == one(x, seen=[key(x[0][0])])["novelty"]
+    assert math.isnan(one(x)["novelty"]) and one(x, seen=[fingerprint(x[0][0])])["novelty"] < 1
+    assert one(x, seen=np.array([fingerprint(x[0][0])]))["novelty"] == one(x, seen=[fingerprint(x[0][0])])["novelty"]
 
 
 def test_exact_match_is_of_words_or_else_of_what_is_there() -> None:
@@ -470,7 +475,7 @@ def test_texts_are_counted_once_and_few_are_kept() -> None:
     assert sentences.statistics.cache_info()[:2] == (2, 1)
     for seed in range(9):
         one(corpus(4, seed))
-    assert sentences.statistics.cache_info().currsize == sentences.KEPT < 9
+    assert sentences.statistics.cache_info().currsize == sentences.CACHE < 9
 
 
 def test_what_can_not_be_scored_is_told() -> None:

@@ -1,6 +1,6 @@
-"""Counts of n-grams of many texts at once, and the scores made of them: BLEU, CIDEr-D, chrF.
+"""N-gram counts of many texts at once, and the metrics of them: BLEU, CIDEr-D, chrF.
 
-Texts are what can be iterated: lists of words, or strings of characters. The first `rows` texts are the candidates, one
+A text is a list of words, or a string of characters. The first `rows` texts are the candidates, one
 a row; the rest are references, and `owner` says of which row each is.
 """
 
@@ -15,13 +15,13 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 ORDERS = 4  # longest n-grams of BLEU and CIDEr-D, in words
 CHRF = 6  # and of chrF, in characters
-SIGMA = 6.0  # of CIDEr-D: words that lengths may differ by
+SIGMA = 6.0  # of CIDEr-D's Gaussian penalty for a difference of lengths, in words
 
 
-class Grams(NamedTuple):
-    """n-grams of one length: `text` holds `gram` so many `times`; sorted by text, then by gram.
+class Ngrams(NamedTuple):
+    """n-grams of one n: `text` holds `gram` so many `times`; sorted by text, then by gram.
 
-    Gram g, of `size`, is the shorter gram `prefix[g]` and then the token `last[g]`.
+    Gram g, of `size`, is the (n-1)-gram `prefix[g]` followed by the token `last[g]`.
     """
 
     text: Ints
@@ -36,28 +36,28 @@ class Grams(NamedTuple):
         return len(self.prefix)
 
 
-class Counted(NamedTuple):
-    """Distinct tokens, their number in each text, and the grams of 1, 2, ... tokens."""
+class NgramCounts(NamedTuple):
+    """The distinct tokens, the length of each text, and its n-grams for n = 1, 2, ..."""
 
     tokens: list[str]
     lengths: Ints
-    orders: list[Grams]
+    orders: list[Ngrams]
 
 
 class Pairs(NamedTuple):
-    """Grams that a reference and its candidate share: places in a Grams's arrays."""
+    """n-grams that a reference and its candidate have in common: positions in the arrays of an `Ngrams`."""
 
     candidate: Ints
     reference: Ints
 
 
-def owners(references: Sequence[Sequence[str]]) -> Ints:
-    """The row of each reference, when those of all rows stand in one list."""
+def rows_of(references: Sequence[Sequence[str]]) -> Ints:
+    """The row of each reference in the flat list of all of them."""
     return np.repeat(np.arange(len(references)), np.fromiter(map(len, references), dtype=np.int64))
 
 
-def counted(texts: Sequence[Sequence[str]], longest: int) -> Counted:
-    """Numbers for the tokens, and how often each text holds each n-gram up to a length."""
+def count_ngrams(texts: Sequence[Sequence[str]], longest: int) -> NgramCounts:
+    """How often each text holds each n-gram, for n from 1 to `longest`."""
     numbers: dict[str, int] = {}
     flat = np.fromiter((numbers.setdefault(t, len(numbers)) for t in chain.from_iterable(texts)), dtype=np.int64)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
@@ -70,12 +70,12 @@ def counted(texts: Sequence[Sequence[str]], longest: int) -> Counted:
         codes, gram = np.unique(gram * len(numbers) + flat[at + n], return_inverse=True)
         prefix, last = np.divmod(codes, max(1, len(numbers)))
         both, count = np.unique(text[at] * len(codes) + gram, return_counts=True)
-        orders.append(Grams(*np.divmod(both, max(1, len(codes))), count, prefix, last))
-    return Counted(list(numbers), lengths, orders)
+        orders.append(Ngrams(*np.divmod(both, max(1, len(codes))), count, prefix, last))
+    return NgramCounts(list(numbers), lengths, orders)
 
 
-def shared(x: Grams, rows: int, owner: Ints) -> Pairs:
-    """Where a reference has a gram that the candidate of its row has."""
+def matches_of(x: Ngrams, rows: int, owner: Ints) -> Pairs:
+    """The n-grams of references that the candidate of their row has too."""
     first = int(np.searchsorted(x.text, rows))
     mine = x.text[:first] * x.size + x.gram[:first]
     theirs = owner[x.text[first:] - rows] * x.size + x.gram[first:]
@@ -84,36 +84,36 @@ def shared(x: Grams, rows: int, owner: Ints) -> Pairs:
     return Pairs(place[hit], first + hit)
 
 
-def chosen(owner: Ints, *scores: Floats | Ints) -> tuple[Ints, Ints]:
-    """Rows that have a reference, and the reference of each that is highest in the first score, then in the next;
-    of equal ones the first.
+def best_references(owner: Ints, *scores: Floats | Ints) -> tuple[Ints, Ints]:
+    """The rows that have a reference, and of each the reference with the highest first score; ties go to the next
+    score, then to the first reference.
     """
     order = np.lexsort((np.arange(len(owner)), *(-s for s in reversed(scores)), owner))
     rows, start = np.unique(owner, return_index=True)
     return rows, order[start]
 
 
-def clipped(x: Counted, rows: int, owner: Ints) -> Floats:
-    """(N, 2 + 2 * 4) what BLEU sums over rows: length, reference length, matches of n = 1 ... 4, n-grams of each.
+def bleu_statistics(x: NgramCounts, rows: int, owner: Ints) -> Floats:
+    """(N, 2 + 2 * 4) statistics of BLEU: length, reference length, clipped matches for n = 1 ... 4, number of n-grams.
 
-    A gram's matches are at most its count in the reference that has most of it; the reference length is the closest
-    to the candidate's, the shorter of two. Papineni et al. 2002.
+    An n-gram's matches are clipped to its largest count in any one reference; the reference length is the closest to
+    the candidate's, the shorter of two. Papineni et al. 2002.
     """
     matches, total = np.zeros((rows, ORDERS)), np.zeros((rows, ORDERS))
     for n, g in enumerate(x.orders[:ORDERS]):
-        at = shared(g, rows, owner)
+        at = matches_of(g, rows, owner)
         most = np.zeros(len(g.text), dtype=np.int64)
         np.maximum.at(most, at.candidate, g.times[at.reference])
         matches[:, n] = np.bincount(g.text, np.minimum(most, g.times), len(x.lengths))[:rows]
         total[:, n] = (x.lengths[:rows] - n).clip(0)
-    there, best = chosen(owner, -abs(x.lengths[rows:] - x.lengths[owner]), -x.lengths[rows:])
+    there, best = best_references(owner, -abs(x.lengths[rows:] - x.lengths[owner]), -x.lengths[rows:])
     closest = np.zeros(rows)
     closest[there] = x.lengths[rows:][best]
     return np.column_stack([x.lengths[:rows], closest, matches, total])
 
 
 def bleu(sums: Floats) -> Floats:
-    """(R, 10) sums of `clipped` -> (R, 4) BLEU-1 ... 4 as the COCO caption evaluation has them.
+    """(R, 10) sums of `bleu_statistics` -> (R, 4) BLEU-1 ... 4 as the COCO caption evaluation has them.
 
     BLEU-n = exp(min(0, 1 - reference length / length)) * (product of matches_k / grams_k over k to n)^(1/n), with
     1e-15 added to numerators and 1e-9 to denominators, so that no match gives almost 0.
@@ -126,30 +126,30 @@ def bleu(sums: Floats) -> Floats:
     return out
 
 
-def characters(candidates: Sequence[str], references: Sequence[str], owner: Ints) -> Floats:
-    """(N, 18) what chrF sums over rows: of n = 1 ... 6, n-grams of the candidate, of its reference, and matches.
+def chrf_statistics(candidates: Sequence[str], references: Sequence[str], owner: Ints) -> Floats:
+    """(N, 18) statistics of chrF: for n = 1 ... 6, n-grams of the candidate, of its reference, and matches.
 
-    White space is left out, case counts; the reference is the one that gives the row the highest score. Popović 2015.
+    Without white space, with case; the reference is the one that gives the row the highest score. Popović 2015.
     """
     rows = len(candidates)
-    x = counted(["".join(t.split()) for t in chain(candidates, references)], CHRF)
+    x = count_ngrams(["".join(t.split()) for t in chain(candidates, references)], CHRF)
     parts = np.zeros((len(owner), CHRF, 3))
     for n, g in enumerate(x.orders):
         total = (x.lengths - n).clip(0)
-        at = shared(g, rows, owner)
+        at = matches_of(g, rows, owner)
         both = np.minimum(g.times[at.candidate], g.times[at.reference])
         parts[:, n, 1] = total[rows:]
         parts[:, n, 0] = np.where(total[rows:] > 0, total[owner], 0)  # a reference too short says nothing of this n
         parts[:, n, 2] = np.bincount(g.text[at.reference] - rows, both, len(owner))
     table = parts.reshape(len(owner), 3 * CHRF)
     out = np.zeros((rows, 3 * CHRF))
-    there, best = chosen(owner, chrf(table))
+    there, best = best_references(owner, chrf(table))
     out[there] = table[best]
     return out
 
 
 def chrf(sums: Floats) -> Floats:
-    """(R, 18) sums of `characters` -> (R,) chrF with beta 2, between 0 and 1.
+    """(R, 18) sums of `chrf_statistics` -> (R,) chrF with beta 2, between 0 and 1.
 
     5 P Q / (4 P + Q), where P and Q are the means of precision and recall over those n that both sides have.
     """
@@ -161,29 +161,29 @@ def chrf(sums: Floats) -> Floats:
     return out
 
 
-def similar(x: Counted, rows: int, owner: Ints, rarity: Sequence[Floats]) -> Floats:
+def cider_scores(x: NgramCounts, rows: int, owner: Ints, idf: Sequence[Floats]) -> Floats:
     """(N,) CIDEr-D of each row: 10 times the mean over n and over the row's references of
 
         exp(-(l_c - l_r)^2 / (2 * 6^2)) * sum over grams g of min(c_g, r_g) r_g / (|c| |r|)
 
-    c and r being counts times the rarity of the gram (for each n, one number a gram), and l lengths. 0
-    without a reference. Vedantam, Zitnick & Parikh 2015.
+    with c and r the TF-IDF weights, count times idf (for each n, one idf an n-gram), and l the lengths. 0 without a
+    reference. Vedantam, Zitnick & Parikh 2015.
     """
     total = np.zeros(len(owner))
-    for g, rare in zip(x.orders, rarity, strict=True):
-        weight = g.times * rare[g.gram]
+    for g, idf_g in zip(x.orders, idf, strict=True):
+        weight = g.times * idf_g[g.gram]
         norm = np.sqrt(np.bincount(g.text, weight**2, len(x.lengths)))
-        at = shared(g, rows, owner)
+        at = matches_of(g, rows, owner)
         dot = np.minimum(weight[at.candidate], weight[at.reference]) * weight[at.reference]
         size = norm[owner] * norm[rows:]
         total += np.bincount(g.text[at.reference] - rows, dot, len(owner)) / np.where(size > 0, size, 1)
-    total *= 10 / len(rarity) * np.exp(-((x.lengths[owner] - x.lengths[rows:]) ** 2) / (2 * SIGMA**2))
+    total *= 10 / len(idf) * np.exp(-((x.lengths[owner] - x.lengths[rows:]) ** 2) / (2 * SIGMA**2))
     out: Floats = np.bincount(owner, total, rows) / np.bincount(owner, minlength=rows).clip(1)
     return out
 
 
-def rarities(x: Counted, rows: int, owner: Ints) -> tuple[list[Floats], float]:
-    """For each n, log(documents / documents that hold the gram, at least 1); and log(documents).
+def inverse_frequencies(x: NgramCounts, rows: int, owner: Ints) -> tuple[list[Floats], float]:
+    """For each n, idf = log(documents / document frequency, at least 1) of each n-gram; and log(documents).
 
     A document is all references of one row.
     """

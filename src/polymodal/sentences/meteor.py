@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from polymodal.sentences.grams import Ints, chosen
+from polymodal.sentences.grams import Ints, best_references
 
 Floats = NDArray[np.float64]
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
-STEM = 0.6  # what a match of stems is worth in the score; in the search for the alignment it is worth a half
+STEM = 0.6  # weight of a stem match in the score; in the search for the alignment it weighs a half
 BEAM = 40
-NEAR = 8  # places of one word that are tried
-MATCHED = 2**30  # half the worth of a match of equal words; a chunk costs 1
-FUNCTION = frozenset(
+NEAR = 8  # occurrences of one word that are tried as its match
+MATCH = 2**30  # half the gain of an exact match in the search; a chunk costs 1
+FUNCTION_WORDS = frozenset(
     "a an the this that these those some any no every each all both either neither one another such other "
     "i you he she it we they me him her us them my your his its our their mine yours who whom whose which what "
     "myself himself herself itself themselves there here "
@@ -44,16 +44,16 @@ class Match(NamedTuple):
 
 
 def statistics(candidates: Sequence[Sequence[str]], references: Sequence[Sequence[str]], owner: Ints) -> Floats:
-    """(N, 6) what METEOR sums over rows, of the reference that gives the row the highest score.
+    """(N, 6) statistics of METEOR, against the reference that gives the row the highest score.
 
     Weighted matches of the candidate and of the reference, their weighted lengths, chunks, matches. A content word
     weighs 0.75, a function word 0.25, a match of stems 0.6 of that. A perfect row has no chunks.
     """
-    stems = stemmed({w for text in (*candidates, *references) for w in text})
+    stems = stems_of({w for text in (*candidates, *references) for w in text})
     pairs = zip(owner, references, strict=True)
     table = np.array([_pair(candidates[i], r, stems) for i, r in pairs], dtype=np.float64).reshape(-1, 6)
     out = np.zeros((len(candidates), 6))
-    there, best = chosen(owner, meteor(table))
+    there, best = best_references(owner, meteor(table))
     out[there] = table[best]
     return out
 
@@ -69,7 +69,7 @@ def meteor(sums: Floats) -> Floats:
 
 
 def _pair(candidate: Sequence[str], reference: Sequence[str], stems: Mapping[str, str]) -> tuple[float, ...]:
-    found = aligned(candidate, reference, stems)
+    found = align(candidate, reference, stems)
     runs = pairwise(found)
     chunks = bool(found) + sum(b.reference - a.reference != 1 or b.candidate - a.candidate != 1 for a, b in runs)
     perfect = len(found) == len(candidate) == len(reference) and chunks == 1
@@ -84,12 +84,12 @@ def _pair(candidate: Sequence[str], reference: Sequence[str], stems: Mapping[str
     )
 
 
-def aligned(candidate: Sequence[str], reference: Sequence[str], stems: Mapping[str, str]) -> list[Match]:
+def align(candidate: Sequence[str], reference: Sequence[str], stems: Mapping[str, str]) -> list[Match]:
     """One-to-one matches of equal words or stems, in the reference's order: the most (a stem counts a half), and
     of those the fewest chunks, runs of matches that are consecutive on both sides.
 
-    Beam search along the reference. Beginnings that end at the same word and leave the same words to what follows are
-    one, so the search is exact unless more than BEAM are left, or a word stands more than NEAR times in the candidate.
+    Beam search along the reference. Hypotheses with the same last match and the same words left to match are merged, so
+    the search is exact unless more than BEAM are left, or a word occurs more than NEAR times in the candidate.
     """
     if list(candidate) == list(reference):
         return [Match(i, i, True) for i in range(len(candidate))]
@@ -102,7 +102,7 @@ def aligned(candidate: Sequence[str], reference: Sequence[str], stems: Mapping[s
             # a word without a rival is matched in every best alignment
             steps = [] if alone[j] else [(used & live[j + 1], -2, worth, -1)]
             for i in [i for i in option if not used >> i & 1][:NEAR]:
-                gain = (2 if candidate[i] == reference[j] else 1) * MATCHED - (i != last + 1)
+                gain = (2 if candidate[i] == reference[j] else 1) * MATCH - (i != last + 1)
                 steps.append(((used | 1 << i) & live[j + 1], i, worth + gain, i))
             for now, end, value, i in steps:
                 if (now, end) not in longer or value > longer[now, end][0]:
@@ -139,10 +139,10 @@ def _options(candidate: Sequence[str], reference: Sequence[str]) -> tuple[list[l
 
 
 def _weight(word: str) -> float:
-    return 1 - DELTA if word in FUNCTION else DELTA
+    return 1 - DELTA if word in FUNCTION_WORDS else DELTA
 
 
-def stemmed(vocabulary: Iterable[str]) -> dict[str, str]:
+def stems_of(vocabulary: Iterable[str]) -> dict[str, str]:
     """Each word's English stem; a word with letters that are not Latin is its own."""
     return {w: _stem(w) for w in vocabulary}
 

@@ -1,4 +1,4 @@
-"""What is scored of a text: its words, in any script."""
+"""Tokenisation for the metrics of texts: words, in any script."""
 
 import re
 import unicodedata
@@ -27,7 +27,7 @@ SINGLE = (  # written without spaces, or pictures: each character is a word
 
 
 def words(text: str) -> list[str]:
-    """The words that are scored: NFC, lower case, runs of letters, digits, marks and apostrophes of any script.
+    """The tokens of the metrics: NFC, lower case, runs of letters, digits, marks and apostrophes of any script.
 
     Ideographs, kana and emoji are words one by one. Other scripts without spaces, such as Thai, give one word a
     phrase: chrF and the error rate of characters are the scores to read there. Of ASCII these are the matches of
@@ -36,29 +36,29 @@ def words(text: str) -> list[str]:
     >>> words("A dog's life, 2 times")
     ['a', "dog's", 'life', '2', 'times']
     """
-    return _found(text, WORDS)
+    return _find(text, WORDS)
 
 
-def spelling(text: str) -> str:
-    """The characters whose errors are counted: the words with one space wherever anything stood between them.
+def character_text(text: str) -> str:
+    """The text of the character error rate: the words, with one space wherever there was anything between them.
 
-    >>> spelling("A dog -- runs!")
+    >>> character_text("A dog -- runs!")
     'a dog runs'
     """
-    return " ".join(_found(text, RUNS))
+    return " ".join(_find(text, RUNS))
 
 
-def form(text: str) -> str:
-    """Two texts are the same where this is: the words, or what is there where there is none."""
+def normal_form(text: str) -> str:
+    """What exact match compares: the words joined by spaces, or the stripped text where it has no word."""
     return " ".join(words(text)) or text.strip()
 
 
-def key(text: str) -> int:
-    """63 bits of blake2b of the words joined by spaces: what a text is remembered by."""
+def fingerprint(text: str) -> int:
+    """A hash of the words joined by spaces: 63 bits of blake2b."""
     return int.from_bytes(blake2b(" ".join(words(text)).encode(), digest_size=8).digest(), "big") >> 1
 
 
-def _found(text: str, pattern: re.Pattern[str]) -> list[str]:
+def _find(text: str, pattern: re.Pattern[str]) -> list[str]:
     if text.isascii():
         return ASCII.findall(text.lower())
     low = unicodedata.normalize("NFC", text.lower().translate(SAME))

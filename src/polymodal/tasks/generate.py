@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, texts_of
-from polymodal.sentences import key, scores
+from polymodal.sentences import fingerprint, scores
 from polymodal.tasks.base import Capability, Extreme, Metric, Task
 from polymodal.tasks.labels import is_json_list, missing
 from polymodal.tasks.vocabulary import Vocabulary, WordList
@@ -74,7 +74,7 @@ class Generation(Task):
         lengths = [len(self.vocabulary.ids(t)) for t in texts]
         self.cut_ = sum(n > self.limit for n in lengths)
         self.longest_ = min(self.limit, max(lengths)) + 1
-        self.seen_ = sorted({key(t) for t in texts})
+        self.seen_ = sorted({fingerprint(t) for t in texts})
         return self
 
     @property
