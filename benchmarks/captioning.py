@@ -26,7 +26,9 @@ from polymodal.data.preprocess import Rows
 from polymodal.decoders.base import Decoding
 from polymodal.decoders.recurrent import AttentiveGRU, DotProduct
 from polymodal.decoders.words import Separate
-from polymodal.learners.translator import Translator
+from polymodal.heads.writer import Writer
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.network import Network
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.pretrained.hub import Frozen
 from polymodal.modalities.vector.encoders import Projection
@@ -97,8 +99,8 @@ def _compared(threads: int) -> dict[str, float]:
     return out | noise
 
 
-class Clocked(Translator):
-    """A translator that notes when each step of training begins."""
+class Clocked(Network):
+    """A network that notes when each step of training begins."""
 
     def loss(self, batch):
         if self.training:
@@ -107,7 +109,7 @@ class Clocked(Translator):
 
 
 class Ours:
-    """A translator on cached features, and rows of random captions that it is trained on."""
+    """A network that writes, on cached features, and rows of random captions that it is trained on."""
 
     def __init__(self, folder: Path) -> None:
         g = np.random.default_rng(0)
@@ -124,8 +126,9 @@ class Ours:
         labels, numbers = [self.task.encode(t) for t in texts], list(range(len(texts)))
         self.rows = Rows({"photo": Encoded(store, places)}, {"photo": frozen}, labels, self.task, numbers, [])
         decoder = AttentiveGRU(DotProduct(DIM, DIM), Separate(WORDS, DIM), dropout=0.0)
-        encoders = {"photo": Projection(CHANNELS, DIM, dropout=0.0)}
-        self.learner = Clocked(encoders, decoder, self.task, decoding=GREEDY, dropout=0.0)
+        encoders = Encoders({"photo": Projection(CHANNELS, DIM, dropout=0.0)})
+        head = Writer(encoders.names, decoder, self.task, decoding=GREEDY, dropout=0.0)
+        self.learner = Clocked(encoders, head)
         self.small = int8(self.learner)
 
     def step(self) -> dict[str, float]:
@@ -138,7 +141,7 @@ class Ours:
         return {"ms": statistics.median(b - a for a, b in pairwise(self.learner.times[ROWS // BATCH :]))}
 
     @torch.inference_mode()
-    def caption(self, learner: Translator, count: int) -> list[str]:
+    def caption(self, learner: Network, count: int) -> list[str]:
         """Texts for so many rows."""
         ids = learner.write(self.rows.batch(range(count)).inputs, GREEDY).ids[:, 0]
         assert ids.shape[1] == TOKENS

@@ -13,7 +13,9 @@ from polymodal import Batch, Table, objectives
 from polymodal.data.preprocess import Preprocessor, Rows, order, target_cells
 from polymodal.data.schema import Schema
 from polymodal.fusion import FUSIONS
-from polymodal.learners.predictor import Predictor
+from polymodal.heads.fused import Fused
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.network import Network
 from polymodal.modalities import choose
 from polymodal.nn import SIZES
 from polymodal.tasks import TASKS
@@ -23,8 +25,8 @@ from polymodal.training.settings import Settings
 ROWS, EPOCHS, BATCH = 512, 3, 64
 
 
-class Clocked(Predictor):
-    """A predictor that notes when each step begins."""
+class Clocked(Network):
+    """A network that notes when each step begins."""
 
     def loss(self, batch):
         self.times.append(time.perf_counter())
@@ -47,8 +49,8 @@ def run(repeats: int = 3) -> dict[str, float]:
 
         def learner() -> Clocked:
             torch.manual_seed(0)
-            encoders = {m: encoder.for_codec(codec, size) for m, (codec, encoder) in parts.items()}
-            made = Clocked(encoders, FUSIONS["concat"]({m: size.dim for m in parts}, size.dim), task)
+            encoders = Encoders({m: encoder.for_codec(codec, size) for m, (codec, encoder) in parts.items()})
+            made = Clocked(encoders, Fused(FUSIONS["concat"](encoders.dims, size.dim), task))
             made.times = []
             return made
 

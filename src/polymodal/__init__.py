@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polymodal.experiment.distill import distill as distill
     from polymodal.experiment.fit import fit as fit
     from polymodal.experiment.learning_curve import learning_curve as learning_curve
-    from polymodal.learners.predictor import Predictor as Predictor
+    from polymodal.learners.network import Predictor as Predictor
     from polymodal.model import Model as Model
     from polymodal.model import load as load
     from polymodal.objectives.colearning import Colearning as Colearning
@@ -56,7 +56,7 @@ _HOMES = {
     "Model": "polymodal.model",
     "MultimodalClassifier": "polymodal.estimators",
     "MultimodalRegressor": "polymodal.estimators",
-    "Predictor": "polymodal.learners.predictor",
+    "Predictor": "polymodal.learners.network",
     "Run": "polymodal.experiment.config",
     "Schema": "polymodal.data.schema",
     "Search": "polymodal.experiment.config",

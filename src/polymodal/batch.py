@@ -4,6 +4,7 @@ The law: a value under a False mask never matters - not to an output, not to a g
 Padding, an absent modality, an empty cell, a missing label and a hidden modality are all this one mechanism.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -58,7 +59,8 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What a learner returns: the scalar to minimise, and its named parts for the log."""
+    """What a learner returns: the scalar to minimise, its named parts, and by modality the loss of its own head."""
 
     total: Tensor
     parts: dict[str, Tensor]
+    unimodal: Mapping[str, Tensor] = {}

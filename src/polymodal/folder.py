@@ -18,26 +18,23 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from polymodal import decoders, fusion, modalities, tasks
+from polymodal import decoders, fusion, heads, modalities, tasks
 from polymodal.data.preprocess import Preprocessor
 from polymodal.data.schema import Schema
 from polymodal.decoders.base import Decoding
 from polymodal.decoders.pretrained import HubDecoder
 from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
-from polymodal.learners.balanced import Balanced
-from polymodal.learners.base import Generator, Learner
-from polymodal.learners.cyclic import Cyclic
+from polymodal.learners.base import Learner
+from polymodal.learners.encoders import Encoders
 from polymodal.learners.ensemble import Ensemble
-from polymodal.learners.predictor import Predictor
+from polymodal.learners.network import Network
 from polymodal.learners.seq2seq import Seq2Seq
 from polymodal.learners.stacked import Stacked
-from polymodal.learners.transcriber import Transcriber
-from polymodal.learners.translator import Translator
 from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.features import Features
 from polymodal.saving import json_text
-from polymodal.spec import build, spec, table
+from polymodal.spec import build, objects, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
 VERSION = 4
@@ -57,20 +54,8 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         fusion.FUSIONS.values(),
         fusion.FILLERS.values(),
         tasks.TASKS.values(),
-        (
-            Balanced,
-            Cyclic,
-            Predictor,
-            Stacked,
-            Ensemble,
-            Translator,
-            Transcriber,
-            Seq2Seq,
-            Decoding,
-            HubDecoder,
-            HubTokens,
-            Voices,
-        ),
+        heads.HEADS,
+        (Network, Encoders, Stacked, Ensemble, Seq2Seq, Decoding, HubDecoder, HubTokens, Voices),
         decoders.CLASSES,
         VOCABULARIES.values(),
         parts,
@@ -103,23 +88,13 @@ def write(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
 def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Mapping[str, Any]) -> None:
     codecs = {m: spec(c) for m, c in preprocessor.codecs.items()}
     form = spec(learner)
-    holders: list[tuple[Any, Any]] = [(codecs[m], c) for m, c in preprocessor.codecs.items()]
-    for f, part in _parts(form, learner):
-        if isinstance(part, Predictor | Translator | Transcriber | Cyclic):
-            holders += [(f["args"]["encoders"]["items"][m], e) for m, e in part.encoders.items()]
-        if isinstance(part, Translator):
-            holders.append((f["args"]["decoder"], part.decoder))
-        if isinstance(part, Generator):
-            holders += [(f["args"]["task"], part.task.vocabulary), (f, part)]
-    for i, (part_form, part) in enumerate(holders):
-        if hasattr(part, "save_source"):
-            name = f"pretrained/{i}"
-            part.save_source(folder / name)
-            _relocate(part_form, name)
-    for i, (_, part) in enumerate(_parts(form, learner)):
-        if isinstance(part, Stacked):
-            (folder / "fitted").mkdir(exist_ok=True)
-            part.save_fitted(folder / f"fitted/{i}.skops")
+    every = [*objects({"items": codecs}, preprocessor.codecs), *objects(form, learner)]
+    for i, (inner, part) in enumerate([(f, x) for f, x in every if hasattr(x, "save_source")]):
+        part.save_source(folder / f"pretrained/{i}")
+        inner["args"]["source"] = f"pretrained/{i}"
+    for i, part in enumerate(_fitted(form, learner)):
+        (folder / "fitted").mkdir(exist_ok=True)
+        part.save_fitted(folder / f"fitted/{i}.skops")
     whole = {
         "schema": preprocessor.schema.to_json(),
         "codecs": codecs,
@@ -135,21 +110,9 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _parts(form: Any, learner: Learner) -> list[tuple[Any, Learner]]:
-    """A learner with its specification; of an ensemble, those of its members."""
-    if not isinstance(learner, Ensemble):
-        return [(form, learner)]
-    return [p for k, m in learner.members.items() for p in _parts(form["args"]["members"]["items"][k], m)]  # type: ignore[arg-type]
-
-
-def _relocate(form: Any, source: str) -> None:
-    """Name the copy in the model folder wherever a specification names its source."""
-    if isinstance(form, dict):
-        for k, v in form.items():
-            if k == "source":
-                form[k] = source
-            else:
-                _relocate(v, source)
+def _fitted(form: Any, learner: Learner) -> list[Any]:
+    """The parts of a learner that keep more than weights."""
+    return [x for _, x in objects(form, learner) if hasattr(x, "save_fitted")]
 
 
 def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learner, dict[str, Any]]:
@@ -167,10 +130,9 @@ def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learne
         codecs = {m: build(c, table_of_classes) for m, c in form["codecs"].items()}
         learner: Learner = build(form["learner"], table_of_classes)
         learner.load_state_dict(load_file(folder / "weights.safetensors"))
-        for i, (_, part) in enumerate(_parts(form["learner"], learner)):
-            if isinstance(part, Stacked):
-                extractors = [e for m in modalities.MODALITIES.values() for e in m.extractors.values()]
-                part.load_fitted(folder / f"fitted/{i}.skops", extractors)
+        extractors = [e for m in modalities.MODALITIES.values() for e in m.extractors.values()]
+        for i, part in enumerate(_fitted(form["learner"], learner)):
+            part.load_fitted(folder / f"fitted/{i}.skops", extractors)
     except InputError:
         raise
     except (RuntimeError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:

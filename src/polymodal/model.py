@@ -16,7 +16,8 @@ from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.table import Table, chunks
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
-from polymodal.learners.base import Generator, Learner
+from polymodal.heads.base import no_texts
+from polymodal.learners.base import Learner
 from polymodal.objectives import Supervised
 from polymodal.output import Output, Scores, logits_of
 from polymodal.quantize import int8
@@ -89,17 +90,19 @@ class Model:
         """What scores the model's answers."""
         return Scorer(self.preprocessor, self.task, self.calibration)
 
-    def outputs(self, rows: Rows, decoding: Decoding | None = None) -> Output:
-        """The answers to encoded rows, calibrated, on the CPU. decoding: how a model that writes searches.
-
-        Raises InputError for a decoding of a model that writes no text.
-        """
-        rows = rows.only(self.learner.reads)
+    def outputs(self, rows: Rows) -> Output:
+        """The answers to encoded rows, calibrated, on the CPU."""
         with self._cast():
-            if decoding is None:
-                return self.scorer.calibrated(predict(self.learner, rows, BATCH))
-            learner = self._generator()
-            return predict(learner, rows, WRITTEN, infer=lambda inputs: learner.write(inputs, decoding))
+            return self.scorer.calibrated(predict(self.learner, rows.only(self.learner.reads), BATCH))
+
+    def texts(self, rows: Rows, decoding: Decoding | None = None) -> Output:
+        """The texts of encoded rows, on the CPU. decoding: how they are searched for, where not as the model does.
+
+        Raises InputError of a model that writes none.
+        """
+        learner = self.learner
+        with self._cast():
+            return predict(learner, rows.only(learner.reads), WRITTEN, infer=lambda x: learner.write(x, decoding))
 
     def logits(self, rows: Rows) -> Tensor:
         """(N, outputs) of the answers to encoded rows, of a model of labels or numbers."""
@@ -151,14 +154,15 @@ class Model:
         import pandas as pd
 
         check(self.task, self.calibration, coverage, abstain)
-        if decoding is not None:
-            self._generator()
+        writes = "decode" in self.task.capabilities
+        if decoding is not None and not writes:
+            raise no_texts(self.task)
         for part in chunks(table, CHUNK):
             rows = self.preprocessor.encode(part, None, cache=_folder(cache), without=without, quiet=True)
             if bad is not None:
                 bad += rows.bad
-            if isinstance(self.learner, Generator):
-                yield pd.DataFrame(self.task.decode(self.outputs(rows, decoding or self.learner.decoding)))
+            if writes:
+                yield pd.DataFrame(self.task.decode(self.texts(rows, decoding)))
             else:
                 yield pd.DataFrame(self._columns(rows, coverage, abstain, unmet))
 
@@ -209,13 +213,8 @@ class Model:
         )
         group = self.preprocessor.schema.group
         groups = table.cells(group) if group in table.columns else None
-        output = None if decoding is None else self.outputs(rows, decoding)
+        output = None if decoding is None else self.texts(rows, decoding)
         return self.score(rows, groups, without, output, coverage=coverage, abstain=abstain)
-
-    def _generator(self) -> Generator:
-        if not isinstance(self.learner, Generator):
-            raise InputError(f"the model writes no text: its task is {self.task.name}; leave the decoding out")
-        return self.learner
 
     def score(
         self,

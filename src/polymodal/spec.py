@@ -8,7 +8,7 @@ Reading a specification never imports what it names: the class must be in the ta
 import difflib
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from polymodal.errors import InputError
@@ -36,6 +36,20 @@ def spec(x: Any) -> Any:
     if fitted := {k: spec(v) for k, v in vars(x).items() if k.endswith("_") and not k.startswith("_")}:
         out["fitted"] = fitted
     return out
+
+
+def objects(form: Any, x: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Every object that is described in x's specification, with the part of it that does, the inner ones first."""
+    if isinstance(x, Named | Mapping):
+        for k, v in x.items():
+            yield from objects(form["items"][str(k)], v)
+    elif isinstance(x, list | tuple):
+        for inner, v in zip(form, x, strict=True):
+            yield from objects(inner, v)
+    elif isinstance(form, dict) and "class" in form:
+        for k in form["args"]:
+            yield from objects(form["args"][k], getattr(x, k))
+        yield form, x
 
 
 def build(form: Any, classes: Mapping[str, type]) -> Any:

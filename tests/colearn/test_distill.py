@@ -10,7 +10,7 @@ from polymodal.batch import Batch, Masked
 from polymodal.colearn.distill import TEACHER, Distilled, divergence
 from polymodal.errors import InputError
 from polymodal.fusion import Concat
-from polymodal.learners.predictor import Predictor
+from polymodal.learners.network import Predictor
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.tasks.classify import MultiClass
 

@@ -9,11 +9,11 @@ import torch
 from conftest import make_shop
 from flat import fit
 from polymodal import load
-from polymodal.colearn.pretrain import KINDS
 from polymodal.errors import InputError
 from polymodal.experiment import pretraining
-from polymodal.learners.balanced import Balanced
-from polymodal.learners.cyclic import Cyclic
+from polymodal.heads.balanced import Balanced
+from polymodal.heads.cyclic import Cyclic
+from polymodal.heads.pretraining import KINDS
 from polymodal.objectives.colearning import Colearning
 
 TINY = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "baselines": False}
@@ -128,14 +128,15 @@ def test_balanced_learners_are_saved_and_loaded(shop, tmp_path, how):
         shop, **TINY, fusion="gated", colearning=Colearning(balance=how, imputation="tokens"), out=tmp_path / "m"
     )
     again = load(tmp_path / "m")
-    assert isinstance(again.learner, Balanced) and again.learner.how == how and again.learner.filler is not None
+    head = again.learner.head
+    assert isinstance(head, Balanced) and head.how == how and head.fused.filler is not None
     assert any("photo alone" in k for k in model.report.to_json()["history"][0])
     assert again.predict(shop).equals(model.predict(shop))
 
 
 def test_a_cyclic_model_needs_its_source_alone(shop, tmp_path):
     model = fit(shop, **{**TINY, "baselines": True}, colearning=Colearning(cyclic="note"), out=tmp_path / "m")
-    assert isinstance(load(tmp_path / "m").learner, Cyclic) and model.modalities == ["note"]
+    assert isinstance(load(tmp_path / "m").learner.head, Cyclic) and model.modalities == ["note"]
     names = [c["name"] for c in model.report.to_json()["comparison"]["candidates"]]
     assert names == ["cyclic from note", "photo alone", "note alone", "table alone", "concat"]
     assert len(model.predict(pd.read_csv(shop)[["note"]])) == 40

@@ -97,7 +97,7 @@ def test_what_was_asked_is_recorded_and_a_run_goes_on_with_nothing_else(tmp_path
         model.report.to_json()["colearning"]["imputation"] == "tokens"
         and model.report.to_json()["settings"]["modality_dropout"] == 0.5
     )
-    assert type(load(tmp_path / "m").learner.filler) is AbsentTokens
+    assert type(load(tmp_path / "m").learner.head.filler) is AbsentTokens
     again = {**FAST, "out": tmp_path / "m", "resume": True, "modality_dropout": 0.5}
     assert (
         fit(table, **again, colearning=Colearning(imputation="tokens")).report.to_json()["seconds"]
@@ -107,4 +107,4 @@ def test_what_was_asked_is_recorded_and_a_run_goes_on_with_nothing_else(tmp_path
         fit(table, **again, colearning=Colearning(imputation="predicted"))
     with pytest.raises(InputError, match=r"can.t be resumed: modality_dropout .it was 0.5. changed since it began"):
         fit(table, **{**again, "modality_dropout": 0.1}, colearning=Colearning(imputation="tokens"))
-    assert torch.is_tensor(next(model.learner.filler.parameters()))
+    assert torch.is_tensor(next(model.learner.head.filler.parameters()))

@@ -2,17 +2,17 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from polymodal.batch import Batch, Masked
-from polymodal.colearn.pretrain import KINDS, Matching, Pretext, info_nce, pretraining, swapped
+from polymodal.colearn.pretrain import Pretraining
 from polymodal.fusion import Concat
+from polymodal.heads.pretraining import KINDS, Matching, info_nce, questions, swapped
+from polymodal.learners.encoders import Encoders
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.ops import masked_mean
-from polymodal.output import Scores
 
 
 def test_info_nce_is_the_loop_over_rows_that_have_both():
@@ -58,8 +58,15 @@ def test_swapped_rows_get_another_s_and_others_their_own():
     assert index.tolist() == [0, 1] and not moved.any()
 
 
-def encoders(names=("a", "b", "c")):
-    return {m: Projection(4, 8, dropout=0.0) for m in names}
+def made(kind):
+    encoders = Encoders({m: Projection(4, 8, dropout=0.0) for m in "abc"})
+    return Pretraining(encoders, questions(kind, Concat(encoders.dims, 8), 8))
+
+
+def judged(learner, data):
+    """(B, 2) of each row its loss and the share of right answers, NaN where it is asked nothing."""
+    loss, right, asked = learner.questions.judged(learner.encoders(data))
+    return torch.stack([torch.where(asked, x, torch.nan) for x in (loss, right)], dim=1)
 
 
 def rows(n=6, seed=0, masks=None):
@@ -80,13 +87,13 @@ MASKS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_with_one_modality_are_left_out_and_what_is_absent_never_matters(kind):
     torch.manual_seed(0)
-    learner = pretraining(kind, encoders(), Concat({m: 8 for m in "abc"}, 8), 8).eval()
+    learner = made(kind).eval()
     data = rows(masks=MASKS)
-    there = learner.infer(data).values
+    there = judged(learner, data)
     assert there[[1, 5]].isnan().all() and (there[[0, 2, 3, 4], 0] > 0).all()
     for m, x in data.items():
         x.values[~x.mask] = float("nan") if m == "a" else 1e30
-    again = learner.infer(data).values
+    again = judged(learner, data)
     assert torch.equal(there.nan_to_num(-1), again.nan_to_num(-1)) and again[[0, 2, 3, 4]].isfinite().all()
     loss = learner.train().loss(Batch(data, {})).total
     loss.backward()
@@ -96,13 +103,13 @@ def test_rows_with_one_modality_are_left_out_and_what_is_absent_never_matters(ki
 @torch.no_grad()
 def test_matching_is_the_mean_of_both_answers():
     torch.manual_seed(0)
-    fusion = Concat({m: 8 for m in "abc"}, 8)
-    learner = Matching(encoders(), fusion).eval()
-    data = rows(masks=MASKS)
-    tokens = {m: e(data[m]) for m, e in learner.encoders.items()}
+    learner = made("matching").eval()
+    asking, data = learner.questions, rows(masks=MASKS)
+    assert isinstance(asking, Matching)
+    tokens = learner.encoders(data)
 
     def logit(parts):
-        return learner.head(masked_mean(fusion(parts)))[:, 0]
+        return asking.out(masked_mean(asking.fusion(parts)))[:, 0]
 
     several = [i for i in range(6) if sum(MASKS[m][i] for m in "abc") > 1]
     losses = {i: [] for i in several}
@@ -114,26 +121,26 @@ def test_matching_is_the_mean_of_both_answers():
             false = logit({**tokens, m: tokens[m].take(index)})[i]
             pair = torch.stack([logit(tokens)[i], false])
             losses[i].append(float(binary_cross_entropy_with_logits(pair, torch.tensor([1.0, 0.0]))))
-    found = learner.infer(data).values[:, 0]
+    found = judged(learner, data)[:, 0]
     for i, each in losses.items():
         assert found[i].item() == pytest.approx(sum(each) / len(each), rel=1e-5)
 
 
 def test_what_is_hidden_is_not_seen_by_what_guesses_it():
     torch.manual_seed(0)
-    learner = pretraining("masked", encoders(), Concat({m: 8 for m in "abc"}, 8), 8).eval()
+    learner = made("masked").eval()
     seen = []
-    learner.fusion.register_forward_pre_hook(
+    learner.questions.fusion.register_forward_pre_hook(
         lambda _, args: seen.append({m: x.mask.any().item() for m, x in args[0].items()})
     )
-    learner.infer(rows())
+    judged(learner, rows())
     assert seen == [{m: m != hidden for m in "abc"} for hidden in "abc"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_modalities_that_say_the_same_teach_each_other(kind):
     torch.manual_seed(0)
-    learner = pretraining(kind, encoders(), Concat({m: 8 for m in "abc"}, 8), 8).train()
+    learner = made(kind).train()
     steps = torch.optim.Adam(learner.parameters(), 0.01)
     hidden = torch.randn(16, 1, 4)
     turn = {m: torch.linalg.qr(torch.randn(4, 4))[0] for m in "abc"}
@@ -143,14 +150,15 @@ def test_modalities_that_say_the_same_teach_each_other(kind):
         steps.zero_grad()
         loss.backward()
         steps.step()
-    after = learner.eval().infer(data).values[:, 1].mean()
+    after = judged(learner.eval(), data)[:, 1].mean()
     assert after > (0.8 if kind == "matching" else 0.6), after
 
 
-def test_scores_are_means_over_rows_that_count():
-    task = Pretext()
-    target = task.collate([task.encode(x) for x in (True, False, True, True)])
-    logits = torch.tensor([[1.0, 0.5], [9.0, 9.0], [3.0, 1.0], [math.nan, math.nan]])  # the last was asked nothing
-    found = task.scores(Scores(logits), target, np.array([[1, 1, 1, 7], [0, 5, 2, 7]]))
-    assert found["objective"].tolist() == [2, 3] and found["right"].tolist() == [0.75, 1]
-    assert task.loss(logits, target).item() == 2 and not task.metric.higher
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_the_loss_is_the_mean_over_rows_that_are_asked(kind):
+    learner, data = made(kind).eval(), rows(masks=MASKS)
+    each, parts = judged(learner, data), learner.loss(Batch(data, {})).parts
+    assert int(parts["asked"]) == int((~each[:, 0].isnan()).sum()) == 4
+    assert parts["objective"].item() == pytest.approx(each[:, 0].nanmean().item(), rel=1e-5)
+    assert parts["right"].item() == pytest.approx(each[:, 1].nanmean().item(), rel=1e-5)

@@ -14,7 +14,7 @@ from conftest import make_shop
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.fusion import FILLERS, AbsentTokens, Filler, Gated, Imputed, JointAttention, LateMean
-from polymodal.learners.predictor import Predictor
+from polymodal.learners.network import Network, Predictor
 from polymodal.model import Model, load
 from polymodal.spec import build, spec, table
 
@@ -189,7 +189,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
 def test_hidden_is_empty_in_prediction_and_the_folder_keeps_it(name: str, shop, tmp_path: Path) -> None:
     path, model = shop
     old = model.learner
-    assert isinstance(old, Predictor)
+    assert isinstance(old, Network)
     dims = {m: e.dim for m, e in old.encoders.items()}
     fusion = JointAttention(dims, 32, heads=2) if name == "tokens" else Gated(dims, 32)
     learner = Predictor(dict(old.encoders.items()), fusion, old.task, filler=FILLERS[name](dims)).eval()
@@ -201,7 +201,7 @@ def test_hidden_is_empty_in_prediction_and_the_folder_keeps_it(name: str, shop, 
         hidden = new.predict(whole, without=[m])
         assert hidden.equals(new.predict(empty)) and not hidden.equals(new.predict(whole)), m
     with torch.no_grad():
-        for p in learner.filler.parameters():
+        for p in learner.head.filler.parameters():
             p.add_(1.0)
     assert not new.predict(empty).equals(hidden), "what stands in for the photo has no say"
     assert new.predict(whole).equals(load(new.save(tmp_path / "m")).predict(whole))

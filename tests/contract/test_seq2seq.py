@@ -17,7 +17,8 @@ from polymodal.decoders.base import Decoding
 from polymodal.decoders.pretrained import HubDecoder, opened
 from polymodal.decoders.search import search
 from polymodal.errors import InputError
-from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
+from polymodal.learners.families import FAMILIES
+from polymodal.learners.seq2seq import Seq2Seq
 from polymodal.modalities.pretrained import source
 from polymodal.output import Texts
 from polymodal.spec import build, spec, table

@@ -9,9 +9,10 @@ import torch
 from polymodal.batch import Batch, Masked
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
-from polymodal.explain.attention import heard
 from polymodal.folder import classes
-from polymodal.learners.transcriber import UNKNOWN, Transcriber
+from polymodal.heads.transcriber import UNKNOWN, Transcriber
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.network import Network
 from polymodal.modalities.audio.codec import LogMel
 from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
 from polymodal.modalities.audio.voices import Voices
@@ -43,10 +44,14 @@ def task_of(vocabulary=None) -> Generation:
     return Generation(vocabulary or WordList(min_count=1)).fit(TEXTS)
 
 
-def learner_of(stream, *, other=False, dropout=0.0, **settings) -> Transcriber:
+def learner_of(stream, *, other=False, dropout=0.0, **settings) -> Network:
     torch.manual_seed(0)
     encoders = {"sound": stream} | ({"photo": Projection(width=5, dim=16)} if other else {})
-    return Transcriber(encoders, "sound", task_of(), dropout=dropout, **settings)
+    return Network(Encoders(encoders), Transcriber("sound", 16, task_of(), dropout=dropout, **settings))
+
+
+def frames(learner: Network, inputs) -> Masked:
+    return learner.head.frames(learner.tokens(inputs))
 
 
 def labelled(task, inputs, labels) -> Batch:
@@ -98,7 +103,7 @@ def test_what_is_masked_never_matters_wherever_the_gaps_are(kind):
         loss = learner.loss(batch).total
         loss.backward()
         grads = [p.grad.clone() for p in learner.parameters() if p.grad is not None]
-        found.append([loss.detach(), values.grad, learner.frames(inputs).values.detach(), *grads])
+        found.append([loss.detach(), values.grad, frames(learner, inputs).values.detach(), *grads])
     for other in found[1:]:
         assert all(torch.equal(a, b) and b.isfinite().all() for a, b in zip(found[0], other, strict=True))
     assert found[0][0] > 0
@@ -109,11 +114,11 @@ def test_a_row_alone_is_the_row_in_a_batch(kind):
     encoder, x = stream(kind)
     learner = learner_of(encoder, other=True).eval()
     inputs = {"sound": x, "photo": photo()}
-    whole = learner.frames(inputs)
+    whole = frames(learner, inputs)
     written = learner.write(inputs)
     for b in range(6):
         one = {m: y.take(torch.tensor([b])) for m, y in inputs.items()}
-        alone = learner.frames(one)
+        alone = frames(learner, one)
         assert torch.allclose(alone.values[0], whole.values[b], atol=1e-5) and torch.equal(alone.mask[0], whole.mask[b])
         assert torch.allclose(learner.write(one).logprob[0], written.logprob[b], atol=1e-4)
 
@@ -121,10 +126,10 @@ def test_a_row_alone_is_the_row_in_a_batch(kind):
 def test_frames_between_real_ones_are_as_good_as_not_there():
     encoder, x = stream("vectors")
     learner = learner_of(encoder).eval()
-    whole = learner.frames({"sound": x})
+    whole = frames(learner, {"sound": x})
     for b in range(5):
         real = x.mask[b]
-        alone = learner.frames({"sound": Masked(x.values[b : b + 1, real], real[None, real])})
+        alone = frames(learner, {"sound": Masked(x.values[b : b + 1, real], real[None, real])})
         assert torch.allclose(alone.values[0], whole.values[b, real], atol=1e-6)
         assert not whole.values[b, ~real].any()
     assert torch.equal(whole.mask, GAPS) and not whole.values[5].any()
@@ -135,7 +140,7 @@ def test_every_frame_hears_what_is_before_and_after_it_across_a_gap():
     learner = learner_of(encoder).eval()
     for first, last in ((1, 4), (4, 1)):
         values = x.values.clone().requires_grad_()
-        learner.frames({"sound": Masked(values, x.mask)}).values[1, last].sum().backward()
+        frames(learner, {"sound": Masked(values, x.mask)}).values[1, last].sum().backward()
         assert values.grad[1, first].any() and not values.grad[1, 2:4].any()
 
 
@@ -154,16 +159,16 @@ def frames_of(rows: int = 2) -> Masked:
     return Masked(torch.randn(rows, 64, 8, generator=g).half(), torch.ones(rows, 64, dtype=torch.bool))
 
 
-def made(kind: str, encoder) -> Transcriber:
+def made(kind: str, encoder) -> Network:
     learner = Writing().build("ctc", {"sound": kind}, lambda: {"sound": encoder}, task_of(), SIZE)
-    assert isinstance(learner, Transcriber)
+    assert isinstance(learner, Network) and isinstance(learner.head, Transcriber)
     return learner
 
 
 @pytest.mark.parametrize("encoder", [AudioConv, AudioTransformer])
 def test_spectrograms_are_varied_in_training_alone(encoder):
     learner = made("audio", encoder.for_codec(LogMel(mels=8), SIZE))
-    assert isinstance(learner.voices, Voices)
+    assert isinstance(learner.encoders.varied["sound"], Voices)
     for module in learner.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -174,7 +179,7 @@ def test_spectrograms_are_varied_in_training_alone(encoder):
     loud = {learner.loss(batch).total.item() for _ in range(3)}
     learner.eval()
     assert len(loud) == 3 and len({learner.loss(batch).total.item() for _ in range(3)}) == 1
-    learner.voices.strength = 0.0
+    learner.encoders.varied["sound"].strength = 0.0
     calm = learner.loss(batch).total.item()
     learner.train()
     assert learner.loss(batch).total.item() == pytest.approx(calm, abs=1e-4)
@@ -189,8 +194,8 @@ def test_frozen_features_and_series_are_not_varied(kind):
         assert x.mask.ndim == 3 and not x.mask.all()
     else:
         learner, x = made("audio", Projection(width=8, dim=16, dropout=0.0)), frames_of()
-    assert learner.voices is None
-    learner.ctc.out[0].p = 0.0
+    assert not learner.encoders.varied.names
+    learner.head.ctc.out[0].p = 0.0
     batch = labelled(learner.task, {"sound": x}, ["no go", "go"])
     loss = learner.loss(batch).total
     loss.backward()
@@ -202,14 +207,11 @@ def test_frozen_features_and_series_are_not_varied(kind):
 def test_a_learner_with_voices_is_written_down_and_read_back():
     torch.manual_seed(0)
     codec = LogMel(mels=8)
-    learner = Transcriber({"sound": AudioConv.for_codec(codec, SIZE)}, "sound", task_of(), voices=Voices(0.5))
-    form, known = spec(learner), classes([Voices])
-    again = build(form, known)
-    assert isinstance(again.voices, Voices) and again.voices.strength == 0.5
-    del form["args"]["voices"]  # as models were written before there were any
-    older = build(form, known)
-    older.load_state_dict(learner.state_dict())
-    assert older.voices is None and not list(learner.voices.state_dict())
+    encoders = Encoders({"sound": AudioConv.for_codec(codec, SIZE)}, {"sound": Voices(0.5)})
+    learner = Network(encoders, Transcriber("sound", 16, task_of()))
+    again = build(spec(learner), classes())
+    assert again.encoders.varied["sound"].strength == 0.5 and spec(again) == spec(learner)
+    again.load_state_dict(learner.state_dict())
 
 
 def test_gaps_in_a_spectrogram_are_left_out_before_it_is_varied():
@@ -251,14 +253,14 @@ def test_texts_with_more_symbols_than_frames_are_counted():
     labels = [["go", "go go no"], "no go", None, ["go go no", "no"], ["no go", "go", "go go no"], "go"]
     batch = labelled(learner.task, {"sound": x}, labels)
     # "go go no" needs 4 frames of 3, then 2 and 4 frames of 1; the last row has no sound at all
-    assert learner.short(batch) == 3 == int(learner.loss(batch).parts["short"])
-    assert learner.short(labelled(learner.task, {"sound": x}, [None] * 6)) == 0
+    assert learner.unlearnable(batch) == 3 == int(learner.loss(batch).parts["short"])
+    assert learner.unlearnable(labelled(learner.task, {"sound": x}, [None] * 6)) == 0
 
 
 def test_frames_are_those_of_the_encoder():
     learner = made("audio", AudioConv.for_codec(LogMel(mels=8), SIZE))  # a frame each 80 ms
     x = Masked(torch.zeros(2, 24, 8), torch.arange(24) < torch.tensor([24, 25])[:, None])
-    assert learner.short(labelled(learner.task, {"sound": x}, ["go go no", "no go"])) == 1
+    assert learner.unlearnable(labelled(learner.task, {"sound": x}, ["go go no", "no go"])) == 1
 
 
 # --- how it writes ------------------------------------------------------------------------------------
@@ -304,7 +306,7 @@ def test_several_unknown_options_and_searches_are_named():
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_a_transcript_is_as_short_as_was_asked_for(method):
     learner = learner_of(Projection(width=3, dim=16)).eval()
-    torch.nn.init.normal_(learner.ctc.out[1].weight, std=3.0)  # frames differ: long texts
+    torch.nn.init.normal_(learner.head.ctc.out[1].weight, std=3.0)  # frames differ: long texts
     x = Masked(torch.randn(6, 30, 3), torch.ones(6, 30, dtype=torch.bool))
     longest = learner.task.longest_ - 1
     counts = {}
@@ -326,7 +328,8 @@ def test_captions_of_a_row_differ_and_the_best_comes_first():
 def test_each_word_of_a_transcript_is_heard_at_frames_of_its_own(kind):
     torch.manual_seed(0)
     task = task_of(kind)
-    learner = Transcriber({"sound": Projection(width=3, dim=16, dropout=0.0)}, "sound", task, dropout=0.0)
+    encoders = Encoders({"sound": Projection(width=3, dim=16, dropout=0.0)})
+    learner = Network(encoders, Transcriber("sound", 16, task, dropout=0.0))
     mask = (torch.arange(16) >= 2) & (torch.arange(16) < 14)  # the first frames are missing
     sound = Masked(torch.randn(1, 16, 3), mask[None])
     batch = labelled(task, {"sound": sound}, ["no go"])
@@ -335,10 +338,10 @@ def test_each_word_of_a_transcript_is_heard_at_frames_of_its_own(kind):
         optimizer.zero_grad()
         learner.loss(batch).total.backward()
         optimizer.step()
-    found = heard(learner, batch.inputs)
+    found = learner.attend(batch.inputs)
     assert (found.text, found.words) == ("no go", ["no", "go"])
     first, second = (row.nonzero()[0] for row in found.maps["sound"])
     assert first.max() < second.min() and found.maps["sound"].shape == (2, 12)
     assert np.allclose(found.maps["sound"].sum(1), 1) and (found.logprob <= 0).all() and len(found.logprob) == 3
-    nothing = heard(learner, {"sound": sound.hidden()})
+    nothing = learner.attend({"sound": sound.hidden()})
     assert (nothing.text, nothing.words, nothing.maps) == ("", [], {})

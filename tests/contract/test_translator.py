@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from polymodal.batch import Batch, Masked
 from polymodal.decoders import DECODERS
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
-from polymodal.learners.transcriber import Transcriber
-from polymodal.learners.translator import Translator, begun, ended
+from polymodal.heads.transcriber import Transcriber
+from polymodal.heads.writer import Writer, begun, ended
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.network import Network
+from polymodal.learners.self_critical import self_critical
 from polymodal.modalities.vector import Projection
 from polymodal.nn import Size
 from polymodal.sentences import Cider
@@ -25,13 +29,13 @@ TEXTS = ["a red dog", "a blue cat", "one dog", "the cat is blue", "a dog"]
 NAMES = [*DECODERS, "ctc"]
 
 
-def made(name: str, **settings):
+def made(name: str, **settings) -> Network:
     torch.manual_seed(0)
     task = Generation(WordList(min_count=1), smoothing=0.0).fit(TEXTS)
-    encoders = {"photo": Projection(width=5, dim=16), "sound": Projection(width=3, dim=16)}
+    encoders = Encoders({"photo": Projection(width=5, dim=16), "sound": Projection(width=3, dim=16)})
     if name == "ctc":
-        return Transcriber(encoders, "sound", task)
-    return Translator(encoders, decoders.make(name, 16, task.outputs, SIZE), task, **settings)
+        return Network(encoders, Transcriber("sound", 16, task))
+    return Network(encoders, Writer(encoders.names, decoders.make(name, 16, task.outputs, SIZE), task, **settings))
 
 
 def batch_of(task, rows=5, seed=0) -> Batch:
@@ -131,16 +135,16 @@ def test_a_batch_without_any_label_has_no_loss(name):
 
 def test_the_loss_is_the_mean_over_the_words_of_all_references():
     learner = made("gru").eval()
-    learner.decoder.balance = 0.0
+    learner.head.decoder.balance = 0.0
     batch = batch_of(learner.task).take(torch.tensor([1]))
-    task, memory = learner.task, learner.memory(batch.inputs).tokens
+    task, memory = learner.task, learner.head.memory(learner.tokens(batch.inputs)).tokens
     total, count = 0.0, 0
     for text in (TEXTS[1], TEXTS[2]):
         ids = [*task.vocabulary.ids(text), task.vocabulary.end]
-        state, word = learner.decoder.start(memory), task.vocabulary.begin
+        state, word = learner.head.decoder.start(memory), task.vocabulary.begin
         for nxt in ids:
-            hidden, state = learner.decoder.step(state, torch.tensor([word]))
-            total -= learner.decoder.logits(hidden).log_softmax(-1)[0, nxt].item()
+            hidden, state = learner.head.decoder.step(state, torch.tensor([word]))
+            total -= learner.head.decoder.logits(hidden).log_softmax(-1)[0, nxt].item()
             count, word = count + 1, nxt
     assert learner.loss(batch).total.item() == pytest.approx(total / count, abs=1e-5)
 
@@ -148,26 +152,26 @@ def test_the_loss_is_the_mean_over_the_words_of_all_references():
 def test_a_word_looks_at_modalities_that_are_there_alone():
     learner = made("gru").eval()
     batch = batch_of(learner.task)
-    memory = learner.memory(batch.inputs)
+    memory = learner.head.memory(learner.tokens(batch.inputs))
     assert memory.spans == {"photo": (1, 5), "sound": (5, 14)} and memory.tokens.mask[:, 0].all()
     _, words = learner.task.captions(batch.targets["target"].take(torch.tensor([0])))
-    state = learner.decoder.start(memory.tokens).take(torch.tensor([2]))
-    share = learner.decoder.attention(state, begun(words, learner.task.vocabulary.begin))[0]
+    state = learner.head.decoder.start(memory.tokens).take(torch.tensor([2]))
+    share = learner.head.decoder.attention(state, begun(words, learner.task.vocabulary.begin))[0]
     assert share[:, 1:5].abs().sum() == 0 and torch.allclose(share.sum(1), torch.ones(len(share)))
 
 
 def test_scheduled_sampling_replaces_words_by_the_models_own():
     learner = made("gru", sampled=1.0)
-    learner.progress = 0.5
+    learner.head.progress = 0.5
     batch = batch_of(learner.task)
     rows, words = learner.task.captions(batch.targets["target"])
-    state = learner.decoder.start(learner.memory(batch.inputs).tokens).take(rows)
+    state = learner.head.decoder.start(learner.head.memory(learner.tokens(batch.inputs)).tokens).take(rows)
     given = begun(words, learner.task.vocabulary.begin)
-    mixed = learner._mixed(state, given)
+    mixed = learner.head._mixed(state, given)
     assert torch.equal(mixed.values[:, 0], given.values[:, 0])
     assert not torch.equal(mixed.values[:, 1:], given.values[:, 1:])
-    learner.progress = 0.0
-    assert torch.equal(learner._mixed(state, given).values, given.values)  # nothing, before anything is known
+    learner.head.progress = 0.0
+    assert torch.equal(learner.head._mixed(state, given).values, given.values)  # nothing, before anything is known
 
 
 class Dogs:
@@ -178,14 +182,18 @@ class Dogs:
         return np.array([float(text.split().count("dog")) for text in candidates])
 
 
-def self_critical(reward):
-    learner = made("gru")
-    learner.reward = reward
+def rewarded(learner: Network, reward) -> Network:
+    learner.criterion = partial(self_critical, head=learner.head, reward=reward)
+    return learner
+
+
+def critical(reward):
+    learner = rewarded(made("gru"), reward)
     return learner, batch_of(learner.task).take(torch.tensor([0, 3, 2, 4]))  # a row without a text among them
 
 
 def test_self_critical_training_raises_the_reward():
-    learner, batch = self_critical(Dogs())
+    learner, batch = critical(Dogs())
 
     def dogs() -> int:
         learner.eval()
@@ -206,7 +214,7 @@ def test_a_caption_that_is_no_better_than_the_others_of_its_row_teaches_nothing(
         def reward(self, candidates, references):
             return np.array([float(len("".join(r))) for r in references])  # another one for each row
 
-    learner, batch = self_critical(Same())
+    learner, batch = critical(Same())
     loss = learner.loss(batch).total
     loss.backward()
     assert loss.item() == 0 and not any(p.grad is not None and p.grad.any() for p in learner.parameters())
@@ -222,9 +230,9 @@ def test_errors_name_the_way_out():
     short = copy.deepcopy(learner.task)
     short.vocabulary.words_ = short.vocabulary.words_[:-2]
     with pytest.raises(InputError, match="the vocabulary was cut or exchanged"):
-        Translator({"photo": Projection(width=5, dim=16)}, learner.decoder, short)
+        Writer(["photo"], learner.head.decoder, short)
     with pytest.raises(InputError, match="the decoder reads tokens of width 16"):
-        Translator({"photo": Projection(width=5, dim=8)}, learner.decoder, learner.task)
+        Network(Encoders({"photo": Projection(width=5, dim=8)}), Writer(["photo"], learner.head.decoder, learner.task))
     inputs = batch_of(learner.task).inputs
     with pytest.raises(InputError, match="beams can't be 0; it must be from 1 to the size of the vocabulary"):
         learner.write(inputs, Decoding(beams=0))
@@ -239,8 +247,9 @@ def test_what_is_written_on_the_way_takes_no_gradient_away_in_mixed_precision(se
     learner = made("gru", **settings)
     batch = batch_of(learner.task).take(torch.tensor([0, 2, 4]))
     if not settings:
-        learner.reward = Cider(learner.task.texts(batch.targets["target"]))
-        learner.reward.reward = lambda texts, references: np.random.default_rng(len("".join(texts))).random(len(texts))
+        reward = Cider(learner.task.texts(batch.targets["target"]))
+        reward.reward = lambda texts, references: np.random.default_rng(len("".join(texts))).random(len(texts))
+        rewarded(learner, reward)
     with torch.autocast("cpu", torch.bfloat16):
         loss = learner.loss(batch).total
     loss.backward()

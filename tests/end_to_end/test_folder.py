@@ -117,9 +117,10 @@ def test_own_class_is_loaded_only_when_it_is_handed_in(saved, tmp_path, monkeypa
         polymodal.load(tmp_path / "m")
     again = polymodal.load(tmp_path / "m", parts=[First])
     x = {
-        m: Masked(torch.ones(1, 1, d), torch.ones(1, 1, dtype=torch.bool)) for m, d in again.learner.fusion.dims.items()
+        m: Masked(torch.ones(1, 1, d), torch.ones(1, 1, dtype=torch.bool))
+        for m, d in again.learner.head.fusion.dims.items()
     }
-    assert again.learner.fusion(x).values.shape == (1, 1, 32)
+    assert again.learner.head.fusion(x).values.shape == (1, 1, 32)
 
 
 def test_audio_model_round_trip(tmp_path):

@@ -24,7 +24,7 @@ from polymodal.fusion import FUSIONS
 from polymodal.fusion.base import Late, one_token
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
-from polymodal.learners.predictor import Predictor
+from polymodal.learners.network import Predictor
 from polymodal.modalities import MODALITIES, choose
 from polymodal.modalities.base import Encoder
 from polymodal.modalities.extractor import Extractor

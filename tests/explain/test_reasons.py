@@ -73,12 +73,12 @@ def test_a_row_has_all_reasons(fitted: Fitted, row: Reasons) -> None:
 def test_neighbours_are_those_of_all_rows(fitted: Fitted, row: Reasons, monkeypatch: pytest.MonkeyPatch) -> None:
     model, table, _ = fitted
     rows = model.preprocessor.encode(Table.read(table), None, quiet=True)
-    embedded = model.learner.eval().embed(rows.only(model.learner.reads).batch(range(48)).inputs)  # type: ignore[operator]
+    embedded = model.learner.eval().embed(rows.only(model.learner.reads).batch(range(48)).inputs)
     labels = pd.read_csv(table)["kind"]
     assert row.nearest is not None and row.nearest.rows == 48
     assert [s.modality for s in row.nearest.spaces] == ["", *row.contributions.modalities]
     for space in row.nearest.spaces:
-        x = embedded[space.modality].values.detach().double().numpy()
+        x = embedded[space.modality].values.astype(float)
         distance = np.array([1 - a @ x[6] / np.linalg.norm(a) / np.linalg.norm(x[6]) for a in x])
         distance[6] = np.inf  # the row itself is no neighbour of its own
         assert [n.distance for n in space.nearest] == pytest.approx(sorted(distance)[:3], abs=1e-5)

@@ -18,8 +18,10 @@ from polymodal.errors import InputError
 from polymodal.evaluate.starved import curves, starved
 from polymodal.folder import classes
 from polymodal.fusion import AbsentTokens, Gated, LateMean, Sum
-from polymodal.learners.balanced import FLAT, LEAST, Balanced, Modulated, blending_weights, coefficients, likelihoods
-from polymodal.learners.predictor import Predictor
+from polymodal.heads.balanced import FLAT, LEAST, Balanced, Modulated, blending_weights, coefficients, likelihoods
+from polymodal.heads.fused import Fused
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.network import Network
 from polymodal.modalities.base import Encoder
 from polymodal.spec import build, spec
 from polymodal.tasks import TASKS
@@ -69,12 +71,16 @@ class Given:
         return np.ones(len(self))
 
 
-def made(kind: type = Balanced, names: Sequence[str] = "ab", task: Task | None = None, fusion=Gated, **more: Any):
+def made(
+    names: Sequence[str] = "ab", task: Task | None = None, fusion=Gated, filler=None, how: str | None = "ogm-ge", **more: Any
+) -> Network:  # fmt: skip
+    """A network with a balanced head; how=None is without."""
     torch.manual_seed(0)
     task = task or TASKS["multiclass"]().fit(["x", "y", "z"] * 4)
-    encoders = {m: Lines(3, 4) for m in names}
+    encoders = Encoders({m: Lines(3, 4) for m in names})
     joint = fusion(dict.fromkeys(names, 4), task.outputs if fusion is LateMean else 6)
-    return kind(encoders, joint, task, dropout=0.0, **more)
+    head = Fused(joint, task, dropout=0.0, filler=filler)
+    return Network(encoders, head if how is None else Balanced(head, how=how, **more))
 
 
 def batch(rows: int = 8, names: Sequence[str] = "ab", classes: int = 3) -> Batch:
@@ -138,24 +144,25 @@ def test_the_gradient_is_scaled_where_tokens_are_real_and_the_noise_has_its_spre
 
 @pytest.mark.parametrize("fusion", [Gated, LateMean])
 def test_an_encoder_learns_k_times_what_it_would_and_from_the_fusion_alone(fusion: type) -> None:
-    plain, slow, some = made(Predictor, fusion=fusion), made(how="ogm-ge", noise=0.0, fusion=fusion), batch()
+    plain, slow, some = made(how=None, fusion=fusion), made(how="ogm-ge", noise=0.0, fusion=fusion), batch()
     with torch.no_grad():
-        slow.load_state_dict(plain.state_dict(), strict=False)
-        slow.heads["a"].bias.copy_(torch.tensor([2.0, -1, -1]))
+        slow.encoders.load_state_dict(plain.encoders.state_dict())
+        slow.head.fused.load_state_dict(plain.head.state_dict())
+        slow.head.heads["a"].bias.copy_(torch.tensor([2.0, -1, -1]))
     plain.loss(some).total.backward()
     slow.loss(some).total.backward()
     target, scores = some.targets["y"], []
-    for m, logits in slow.alone(some.inputs).items():
+    for m, logits in slow.unimodal(some.inputs).items():
         rows = [b for b in range(8) if target.mask[b] and some.inputs[m].mask[b].any()]
         scores.append(sum(logits[b].detach().softmax(0)[target.values[b]].item() for b in rows) / len(rows))
-    ks = coefficients(torch.tensor(scores), slow.alpha)
+    ks = coefficients(torch.tensor(scores), slow.head.alpha)
     assert ks.min() < 1 == ks.max()
     for m, k in zip("ab", ks, strict=True):
         for p, q in zip(plain.encoders[m].parameters(), slow.encoders[m].parameters(), strict=True):
             torch.testing.assert_close(q.grad, k * p.grad)
-    for p, q in zip(plain.fusion.parameters(), slow.fusion.parameters(), strict=True):
+    for p, q in zip(plain.head.fusion.parameters(), slow.head.fused.fusion.parameters(), strict=True):
         torch.testing.assert_close(q.grad, p.grad)
-    assert all(p.grad.abs().sum() > 0 for p in slow.heads.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in slow.head.heads.parameters())
 
 
 def test_blending_weights_by_hand() -> None:
@@ -175,40 +182,39 @@ def test_blending_weights_by_hand() -> None:
 
 def test_the_blended_loss_is_the_weighted_sum_over_whom_it_concerns() -> None:
     f, some = made(how="blending"), batch()
-    f.weight_k.copy_(torch.tensor([0.5, 0.2, 0.3]))
+    f.head.weight_k.copy_(torch.tensor([0.5, 0.2, 0.3]))
     (target,) = some.targets.values()
     want = 0.5 * f.task.loss(f.infer(some.inputs).values, target)
-    for w, (m, logits) in zip([0.2, 0.3], f.alone(some.inputs).items(), strict=True):
+    for w, (m, logits) in zip([0.2, 0.3], f.unimodal(some.inputs).items(), strict=True):
         rows = target.mask & some.inputs[m].present()
         assert rows.sum() < target.mask.sum()
         want = want + w * f.task.loss(logits[rows], Masked(target.values[rows], target.mask[rows]))
     losses = f.loss(some)
     torch.testing.assert_close(losses.total, want)
-    assert list(losses.parts) == ["loss", "penalty", "loss of all", "loss of a alone", "loss of b alone"]
+    assert list(losses.parts) == ["loss", "penalty"] and list(losses.unimodal) == ["a", "b"]
 
 
-def line(train: Sequence[float], valid: Sequence[float]) -> dict[str, float]:
-    names = ["loss of all", "loss of a alone", "loss of b alone"]
-    held = ["valid_loss", "valid_loss of a alone", "valid_loss of b alone"]
-    return {**dict(zip(names, train, strict=True)), **dict(zip(held, valid, strict=True))}
+def line(train: Sequence[float], valid: Sequence[float]) -> dict[str, Any]:
+    own = {m: {"loss": x, "valid_loss": y} for m, x, y in zip("ab", train[1:], valid[1:], strict=True)}
+    return {"parts": {"loss": train[0]}, "valid_loss": valid[0], "unimodal": own}
 
 
 def test_weights_move_at_the_end_of_a_super_epoch_from_its_first_line_to_its_last() -> None:
     f = made(how="blending", every=2)
     history = [line([1.0] * 3, [1.0] * 3), line([0.8] * 3, [0.9, 0.8, 0.9]), line([0.7] * 3, [0.9] * 3)]
     f.epoch_ended(history[:1])
-    assert f.weight_k.tolist() == pytest.approx([1 / 3] * 3)
+    assert f.head.weight_k.tolist() == pytest.approx([1 / 3] * 3)
     f.epoch_ended(history[:2])
     first = blending_weights(*(torch.tensor(x) for x in ([1.0] * 3, [1.0] * 3, [0.8] * 3, [0.9, 0.8, 0.9])))
-    torch.testing.assert_close(f.weight_k, first)
+    torch.testing.assert_close(f.head.weight_k, first)
     f.epoch_ended(history)
-    torch.testing.assert_close(f.weight_k, first)
+    torch.testing.assert_close(f.head.weight_k, first)
     history.append(line([0.5] * 3, [0.7, 0.9, 0.9]))
     f.epoch_ended(history)
     later = blending_weights(*(torch.tensor(x) for x in ([0.8] * 3, [0.9, 0.8, 0.9], [0.5] * 3, [0.7, 0.9, 0.9])))
-    torch.testing.assert_close(f.weight_k, later)
+    torch.testing.assert_close(f.head.weight_k, later)
     f.epoch_ended([line([1.0] * 3, [1.0] * 3), line([1.0] * 3, [2.0] * 3)])
-    torch.testing.assert_close(f.weight_k, later)
+    torch.testing.assert_close(f.head.weight_k, later)
 
 
 @HOWS
@@ -225,7 +231,7 @@ def test_the_law_and_the_specification(how: str, filler: AbsentTokens | None) ->
     assert all(p.grad is None or p.grad.isfinite().all() for p in f.parameters())
     again = build(json.loads(json.dumps(spec(f))), classes([Lines]))
     again.load_state_dict(f.state_dict())
-    assert type(again) is Balanced and again.how == how and spec(again) == spec(f)
+    assert type(again.head) is Balanced and again.head.how == how and spec(again) == spec(f)
     assert torch.equal(again.eval().infer(dirty).values, f.eval().infer(some.inputs).values)
     mixed = f.recombine(some.inputs)({"a": torch.tensor([0, 3]), "b": torch.tensor([4, 3])}).values
     torch.testing.assert_close(mixed[1], f.infer(some.inputs).values[3])
@@ -263,10 +269,11 @@ def unequal(rows: int, seed: int) -> Given:
     return Given(inputs, Masked(y, here[:, 0]))
 
 
-def learner(**more: Any) -> Balanced:
+def learner(**more: Any) -> Network:
     torch.manual_seed(0)
     task = TASKS["binary"]().fit([0, 1] * 8)
-    return Balanced({m: Lines(3, 16) for m in "ab"}, Sum({"a": 16, "b": 16}, 8), task, dropout=0.0, **more)
+    encoders = Encoders({m: Lines(3, 16) for m in "ab"})
+    return Network(encoders, Balanced(Fused(Sum({"a": 16, "b": 16}, 8), task, dropout=0.0), **more))
 
 
 SETTINGS = Settings(epochs=8, batch_size=32, lr=1e-2, modality_dropout=0.0, warmup=0.0, patience=99)
@@ -279,18 +286,17 @@ def test_history_has_the_curves_of_each_modality(how: str) -> None:
     told = train(f, objectives.of(f.task), unequal(150, 0), valid, SETTINGS._replace(epochs=4), quiet=True)
     assert len(told.history) == 4
     for m in "ab":
-        for k in ("accuracy of", "valid_loss of", "loss of"):
-            assert all(math.isfinite(x[f"{k} {m} alone"]) for x in told.history)
+        for k in ("accuracy", "valid_loss", "loss"):
+            assert all(math.isfinite(x["unimodal"][m][k]) for x in told.history)
     rows = torch.arange(40, 90)
-    logits = f.alone(valid.batch(range(90)).inputs)["b"].detach()[rows]
-    best = told.history[told.best_epoch]
-    assert best["valid_loss of b alone"] == pytest.approx(float(f.task.loss(logits, valid.labels.take(rows))))
-    assert best["accuracy of b alone"] == pytest.approx(
-        (logits.argmax(1) == valid.labels.values[rows]).double().mean().item()
-    )
-    assert how != "blending" or torch.unique(f.weight_k).numel() > 1
-    total = sum(w * told.history[0][k] for w, k in zip([1 / 3] * 3, ["loss of all", "loss of a alone", "loss of b alone"], strict=True))  # fmt: skip
-    assert how != "blending" or told.history[0]["loss"] == pytest.approx(total, rel=1e-5)
+    logits = f.unimodal(valid.batch(range(90)).inputs)["b"].detach()[rows]
+    best = told.history[told.best_epoch]["unimodal"]["b"]
+    assert best["valid_loss"] == pytest.approx(float(f.task.loss(logits, valid.labels.take(rows))))
+    assert best["accuracy"] == pytest.approx((logits.argmax(1) == valid.labels.values[rows]).double().mean().item())
+    assert how != "blending" or torch.unique(f.head.weight_k).numel() > 1
+    first = told.history[0]
+    total = (first["parts"]["loss"] + sum(x["loss"] for x in first["unimodal"].values())) / 3
+    assert how != "blending" or first["loss"] == pytest.approx(total, rel=1e-5)
 
 
 @HOWS
@@ -322,14 +328,13 @@ def test_an_interrupted_training_ends_in_the_same_weights(how: str, epoch: int, 
 def test_training_hides_modalities_and_validation_does_not(p: float) -> None:
     seen: dict[bool, list[Tensor]] = {True: [], False: []}
     f = learner()
-    tokens, progress = f._tokens, []
+    progress = []
 
-    def watch(inputs: Any) -> Any:
+    def watch(_: Any, args: Any) -> None:
         progress.append(f.progress)
-        seen[f.training].append(torch.stack([inputs[m].present() for m in "ab"], 1))
-        return tokens(inputs)
+        seen[f.training].append(torch.stack([args[0][m].present() for m in "ab"], 1))
 
-    f._tokens = watch  # type: ignore[method-assign]
+    f.encoders.register_forward_pre_hook(watch)
     train(
         f,
         objectives.of(f.task),
@@ -348,14 +353,14 @@ def test_training_hides_modalities_and_validation_does_not(p: float) -> None:
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_what_adam_divides_out_is_given_back_to_the_rate(noise: float) -> None:
     """Steps of the encoders of a balanced learner, beside those of the same learner that is not slowed."""
-    moved, paces = {}, {}
+    moved, scales = {}, {}
     for alpha in (0.0, 0.8):
         f = learner(how="ogm-ge", alpha=alpha, noise=noise)
         start = {k: v.clone() for k, v in f.state_dict().items()}
         rows = unequal(32, 0)
         rows.inputs["a"].values[:, 0, 0] *= 3
         with torch.no_grad():
-            f.heads["a"].weight.copy_(torch.linspace(-1, 1, 32).reshape(2, 16))
+            f.head.heads["a"].weight.copy_(torch.linspace(-1, 1, 32).reshape(2, 16))
         train(
             f,
             objectives.of(f.task),
@@ -364,13 +369,13 @@ def test_what_adam_divides_out_is_given_back_to_the_rate(noise: float) -> None:
             SETTINGS._replace(epochs=1, clip=1e9, weight_decay=0.0),
             quiet=True,
         )
-        paces[alpha] = f.paces()
-        moved[alpha] = {m: (f.encoders[m].net[0].weight - start[f"encoders.at_{m}.net.0.weight"]).abs().median() for m in "ab"}  # fmt: skip
-    ks = f.slow_m["a"], f.slow_m["b"]
-    assert min(ks) < 1 == max(ks) and set(paces[0.0].values()) == {1.0}
+        scales[alpha] = f.lr_scales()
+        moved[alpha] = {m: (f.encoders[m].net[0].weight - start[f"encoders.encoders.at_{m}.net.0.weight"]).abs().median() for m in "ab"}  # fmt: skip
+    ks = f.head.slow_m["a"], f.head.slow_m["b"]
+    assert min(ks) < 1 == max(ks) and set(scales[0.0].values()) == {1.0}
     for m, k in zip("ab", ks, strict=True):
         want = math.sqrt((k**2 + noise**2) / (1 + noise**2))
-        assert paces[0.8][f"encoders.at_{m}."] == pytest.approx(want)
+        assert scales[0.8][f"encoders.encoders.at_{m}."] == pytest.approx(want)
         # the first step of Adam is the rate, whatever the size of the gradient
         assert (moved[0.8][m] / moved[0.0][m]).item() == pytest.approx(want, rel=2e-3)
 
@@ -384,16 +389,19 @@ def test_balance_feeds_the_modality_that_starves(seed: int) -> None:
         settings = SETTINGS._replace(epochs=12)
         told = train(f, objectives.of(f.task), unequal(300, 2 * seed), unequal(300, 2 * seed + 1), settings, quiet=True)
         last = told.history[-1]
-        assert last["accuracy"] > 0.98 and last["accuracy of a alone"] > 0.98
-        b[name] = last["accuracy of b alone"]
+        assert last["accuracy"] > 0.98 and last["unimodal"]["a"]["accuracy"] > 0.98
+        b[name] = last["unimodal"]["b"]["accuracy"]
     assert b["none"] < 0.9 and b["ogm"] > b["none"] + 0.02 and b["blending"] > 0.95, b
 
 
 def test_one_sentence_says_who_is_starved() -> None:
     accuracy, error = Metric("accuracy", higher=True), Metric("mae", higher=False)
     fused, head = [0.6, 0.8, 0.8, 0.79], [0.5, 0.55, 0.6, 0.6]
-    history = [{"accuracy": x, "accuracy of b alone": y, "accuracy of a alone": 0.8} for x, y in zip(fused, head, strict=True)]  # fmt: skip
-    assert curves(history, accuracy) == {"": fused, "b": head, "a": [0.8] * 4}
+    history = [
+        {"accuracy": x, "unimodal": {"b": {"accuracy": y}, "a": {"accuracy": 0.8}}}
+        for x, y in zip(fused, head, strict=True)
+    ]
+    assert curves(history, accuracy) == {"b": head, "a": [0.8] * 4}
     said = starved(history, accuracy, {"a": 0.8, "b": 0.7})
     assert said == (
         "'b' is starved in joint training, which has stopped improving: in the best epoch, 2 of 4, its own head has "
@@ -401,16 +409,18 @@ def test_one_sentence_says_who_is_starved() -> None:
     )
     assert starved(history[:2], accuracy, {"b": 0.7}).startswith("'b' lags behind in joint training, which was still")
     assert starved(history, accuracy, {"a": 0.8, "b": 0.56}).startswith("No modality is starved: the nearest to it is")
-    worse = [{"mae": x, "mae of b alone": 2.0} for x in (1.0, 0.5, 0.6, 0.6)]
+    worse = [{"mae": x, "unimodal": {"b": {"mae": 2.0}}} for x in (1.0, 0.5, 0.6, 0.6)]
     assert "'b' is starved" in starved(worse, error, {"b": 1.0}) and "No modality" in starved(worse, error, {"b": 2.5})
     assert starved(history, accuracy, {}) == "" == starved([{"accuracy": 0.5}], accuracy, {"b": 1.0}) == starved([], accuracy, {})  # fmt: skip
 
 
 def test_heads_that_watch_change_nothing_that_the_fusion_learns() -> None:
-    f, plain, some = made(how="watch"), made(Predictor), batch()
-    plain.load_state_dict(f.state_dict(), strict=False)
+    f, plain, some = made(how="watch"), made(how=None), batch()
+    plain.encoders.load_state_dict(f.encoders.state_dict())
+    plain.head.load_state_dict(f.head.fused.state_dict())
     for learner in (f, plain):
         learner.loss(some).total.backward()
-    theirs = dict(plain.named_parameters())
-    assert all(torch.equal(p.grad, theirs[k].grad) for k, p in f.named_parameters() if k in theirs)
-    assert all(p.grad.abs().sum() > 0 for p in f.heads.parameters())
+    pairs = [*zip(f.encoders.parameters(), plain.encoders.parameters(), strict=True)]
+    pairs += zip(f.head.fused.parameters(), plain.head.parameters(), strict=True)
+    assert all(torch.equal(p.grad, q.grad) for p, q in pairs)
+    assert all(p.grad.abs().sum() > 0 for p in f.head.heads.parameters())

@@ -23,8 +23,10 @@ from polymodal.batch import Masked
 from polymodal.data.encode import Bad
 from polymodal.decoders.base import Decoding
 from polymodal.explain import pages
-from polymodal.explain.attention import Explanation, Looked, looked
-from polymodal.learners.translator import Translator
+from polymodal.explain.attention import Explanation
+from polymodal.heads.writer import Writer
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.network import Network
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.audio.codec import LogMel
 from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
@@ -42,6 +44,7 @@ from polymodal.modalities.places import (
     windows,
 )
 from polymodal.nn import SIZES
+from polymodal.output import Texts
 from polymodal.tasks.generate import Generation
 from polymodal.tasks.vocabulary import WordList
 from polymodal.view import cell, sheet
@@ -271,16 +274,17 @@ def test_half_is_the_shortest_run_by_brute_force() -> None:
 # --- attention ----------------------------------------------------------------------------------------
 
 
-def translator(decoder: str, longest: int = 9) -> tuple[Translator, dict[str, Masked]]:
+def translator(decoder: str, longest: int = 9) -> tuple[Network, dict[str, Masked]]:
     torch.manual_seed(1)
     task = Generation(WordList(min_count=1)).fit(["a red dog barks", "the green bird sings all day long"])
     task.longest_ = longest
     photo = ConvNet(32, [0.5] * 3, [0.25] * 3, [16, 32])
     sound = AudioConv(8, 32, [16, 32])
     size = TINY._replace(dim=32, layers=1, heads=2)
-    learner = Translator({"photo": photo, "sound": sound}, decoders.make(decoder, 32, task.outputs, size), task).eval()
+    encoders = Encoders({"photo": photo, "sound": sound})
+    learner = Network(encoders, Writer(encoders.names, decoders.make(decoder, 32, task.outputs, size), task)).eval()
     with torch.no_grad():
-        for p in learner.decoder.parameters():
+        for p in learner.head.decoder.parameters():
             p.mul_(2.5)  # attention and words that are far from even
     g = torch.Generator().manual_seed(0)
     inputs = {
@@ -290,30 +294,37 @@ def translator(decoder: str, longest: int = 9) -> tuple[Translator, dict[str, Ma
     return learner, inputs
 
 
+def spoken(learner: Network, found: Texts) -> list[int]:
+    """The words of the best text of the first row."""
+    ids = found.best[0].tolist()
+    return ids[: ids.index(found.end)] if found.end in ids else ids
+
+
 @pytest.mark.parametrize("decoder", ["gru", "gru-dot", "transformer", "prefix"])
 def test_attention_and_chances_are_those_of_the_decoder_word_by_word(decoder: str) -> None:
     learner, inputs = translator(decoder)
     how = Decoding("greedy")
-    found = looked(learner, inputs, how)
+    found = learner.attend(inputs, how)
     written = learner.write(inputs, how)
-    assert found.text == learner.task.written(written.ids[:, 0])[0] and len(found.ids) >= 2
-    assert found.maps["photo"].shape == (len(found.ids), 4 * 6)
-    assert found.maps["sound"].shape == (len(found.ids), 5)  # 17 real frames, halved twice
+    ids = spoken(learner, written)
+    assert found.text == learner.task.written(written.ids[:, 0])[0] and len(ids) >= 2
+    assert found.maps["photo"].shape == (len(ids), 4 * 6)
+    assert found.maps["sound"].shape == (len(ids), 5)  # 17 real frames, halved twice
     total = sum(m.sum(1) for m in found.maps.values()) + found.nothing
     assert np.allclose(total, 1, atol=1e-5)
     with torch.no_grad():
-        memory = learner.memory(inputs)
-        begin, state = learner.task.vocabulary.begin, learner.decoder.start(memory.tokens)
+        memory = learner.head.memory(learner.tokens(inputs))
+        begin, state = learner.task.vocabulary.begin, learner.head.decoder.start(memory.tokens)
         moving, sofar = state, [begin]
-        for i, word in enumerate([*found.ids, learner.task.vocabulary.end][: len(found.logprob)]):
-            hidden, moving = learner.decoder.step(moving, torch.tensor([sofar[-1]]))
-            logits = learner.decoder.logits(hidden)[0]
+        for i, word in enumerate([*ids, learner.task.vocabulary.end][: len(found.logprob)]):
+            hidden, moving = learner.head.decoder.step(moving, torch.tensor([sofar[-1]]))
+            logits = learner.head.decoder.logits(hidden)[0]
             allowed = [v for v in range(len(logits)) if v not in learner.task.vocabulary.banned]
             logp = logits[word] - logits[allowed].logsumexp(0)
             assert found.logprob[i] == pytest.approx(float(logp), abs=1e-4)
-            if i < len(found.ids):
+            if i < len(ids):
                 given = Masked(torch.tensor([sofar]), torch.ones(1, len(sofar)) > 0)
-                row = learner.decoder.attention(state, given)[0, -1].numpy()
+                row = learner.head.decoder.attention(state, given)[0, -1].numpy()
                 for m, (start, stop) in memory.spans.items():
                     assert np.allclose(row[start:stop][: found.maps[m].shape[1]], found.maps[m][i], atol=1e-5)
                 assert row[0] == pytest.approx(found.nothing[i], abs=1e-5)
@@ -323,19 +334,20 @@ def test_attention_and_chances_are_those_of_the_decoder_word_by_word(decoder: st
 @pytest.mark.parametrize("how", [Decoding(), Decoding("greedy", min_length=2), Decoding("greedy", max_length=1)])
 def test_the_chances_of_words_and_end_are_those_of_the_caption(how: Decoding) -> None:
     learner, inputs = translator("gru", longest=3)
-    found = looked(learner, inputs, how)
+    found = learner.attend(inputs, how)
     with torch.no_grad():
         written = learner.write(inputs, how)
+    ids = spoken(learner, written)
     assert found.logprob.sum() == pytest.approx(float(written.logprob[0, 0]), abs=1e-4)
-    assert len(found.logprob) == len(found.ids) + 1 and len(found.ids) <= (how.max_length or 2)
+    assert len(found.logprob) == len(ids) + 1 and len(ids) <= (how.max_length or 2)
 
 
 def test_an_absent_modality_has_no_map_and_gets_nothing() -> None:
     learner, inputs = translator("gru")
-    found = looked(learner, {**inputs, "sound": inputs["sound"].hidden()})
+    found = learner.attend({**inputs, "sound": inputs["sound"].hidden()})
     assert list(found.maps) == ["photo"] and np.allclose(found.maps["photo"].sum(1) + found.nothing, 1, atol=1e-5)
-    blind = looked(learner, {m: x.hidden() for m, x in inputs.items()})
-    assert not blind.maps and np.allclose(blind.nothing, 1, atol=1e-5) and isinstance(blind, Looked)
+    blind = learner.attend({m: x.hidden() for m, x in inputs.items()})
+    assert not blind.maps and np.allclose(blind.nothing, 1, atol=1e-5)
 
 
 # --- what is drawn ------------------------------------------------------------------------------------

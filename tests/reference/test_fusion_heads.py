@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from polymodal.batch import Batch, Masked
 from polymodal.errors import InputError
 from polymodal.fusion import CEN, FUSIONS, Gated, Hybrid, Late, LateMax, LateMean, LateProduct, Mean, Stacking
-from polymodal.learners.predictor import Predictor
+from polymodal.learners.network import Network, Predictor
 from polymodal.modalities.base import Encoder
 from polymodal.tasks import TASKS
 
@@ -130,7 +130,7 @@ class Through(Encoder):
         return x
 
 
-def learner(fusion: object) -> tuple[Predictor, Batch]:
+def learner(fusion: object) -> tuple[Network, Batch]:
     task = TASKS["multiclass"]().fit(["a", "b", "c"] * 4)
     x = inputs()
     target = Masked(torch.tensor([0, 1, 2]), torch.tensor([True, True, True]))
@@ -143,7 +143,7 @@ def test_every_head_is_trained_over_the_rows_that_it_can_read(cls: type[Late]) -
     given = {"joint": Mean(dict(DIMS), 6)} if cls is Hybrid else {}
     whole, batch = learner(cls(dict(DIMS), 3, **given))
     losses, y = [], batch.targets["kind"].values
-    f = whole.fusion
+    f = whole.head.fusion
     for i, opinion in enumerate(f.opinions(batch.inputs)):
         alone = list(DIMS)[i - (2 if cls is Hybrid else 1)] if i >= (2 if cls is Hybrid else 1) else None
         rows = [b for b, here in enumerate(PRESENT) if alone is None or alone in here]
@@ -185,7 +185,7 @@ def test_the_penalty_is_part_of_the_loss_and_reaches_the_scales() -> None:
     torch.testing.assert_close(got.total, got.parts["loss"] + got.parts["penalty"])
     nested = Hybrid(dict(DIMS), 3, joint=CEN(dict(DIMS), 6, sparsity=0.5))
     torch.testing.assert_close(nested.penalty({}), torch.tensor(6.0))
-    whole.fusion.penalty({}).backward()
-    given = whole.fusion.own_md
-    for scale in whole.fusion.scales:
+    whole.head.fusion.penalty({}).backward()
+    given = whole.head.fusion.own_md
+    for scale in whole.head.fusion.scales:
         assert (scale.grad[given] == 0.5).all() and (scale.grad[~given] == 0).all()

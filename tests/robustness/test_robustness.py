@@ -186,7 +186,7 @@ def test_the_rival_meets_the_same_noise_and_answers_as_before_to_what_it_does_no
     )
     blur = next(x for x in found.noise if x.kind == "blur" and x.level == 1)
     assert found.effective.curves[0].value == pytest.approx(-blur.loss.value / 2)
-    assert found.against == "Predictor" and not any("effective robustness" in n for n in map(str, found.notes))
+    assert found.against == "Fused" and not any("effective robustness" in n for n in map(str, found.notes))
 
 
 def test_noise_of_a_row_is_the_same_whatever_the_other_rows(model, shop):

@@ -110,12 +110,11 @@ def explain(
     """
     from polymodal.explain import explain as found
     from polymodal.explain.attention import Explanation
-    from polymodal.learners.base import Generator
 
     _check(out, row)
     reader = open_model(model, custom_class)
     how, command = decoding_of(reader, decoding), typed()
-    writer = isinstance(reader.learner, Generator)
+    writer = "decode" in reader.task.capabilities
     if writer:
         _refuse({"--class": label, "--train": train, "--no-parts": no_parts or None, "--method": None if scored == "auto" else scored})  # fmt: skip
     folder = cache_folder(cache)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,6 +19,7 @@ from polymodal.saving import json_text, placed
 if TYPE_CHECKING:
     from polymodal.decoders.base import Decoding
     from polymodal.model import Model
+    from polymodal.tasks.generate import Generation
 
 COLUMNS = "Columns (how the table is read)"  # the panel of their options
 
@@ -151,15 +152,13 @@ def add_decoding(command: Callable[..., None]) -> Callable[..., None]:
 
 def decoding_of(model: "Model", options: Mapping[str, Any]) -> "Decoding | None":
     """The model's own decoding with these options in place of its settings; None where no option is given."""
-    from polymodal.learners.base import Generator
-
     given = {k: v for k, v in options.items() if v is not None}
     if not given:
         return None
-    if not isinstance(model.learner, Generator):
+    if model.learner.decoding is None:
         names = ", ".join("--decoding" if k == "method" else f"--{k.replace('_', '-')}" for k in given)
         raise InputError(f"the model writes no text (its task is {model.task.name}); leave out {names}")
-    task = model.learner.task
+    task = cast("Generation", model.task)
     return model.learner.decoding.override(task.outputs, task.longest_, **given)
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from polymodal.batch import Batch, Losses, Masked
 from polymodal.errors import InputError
-from polymodal.learners.base import Generator, Trainable
+from polymodal.learners.base import Learner, TrainableLearner
 from polymodal.ops import zeroed
 from polymodal.output import Output, logits_of
 
@@ -39,17 +39,17 @@ def divergence(teacher_bc: Tensor, student_bc: Tensor, link: str, temperature: f
     return temperature**2 * (logp.exp() * (logp - logq)).sum(1)
 
 
-class Distilled(Trainable):
+class Distilled(TrainableLearner):
     """A learner that is taught by labels and by a teacher: batches hold the teacher's logits as the target `TEACHER`.
 
     learner: the student; its weights are all that is trained. weight: the teacher's share of the loss, 0 to 1. Rows
     without a label are taught by the teacher alone. Raises InputError for shares and temperatures that can't be.
     """
 
-    def __init__(self, learner: Trainable, *, weight: float = 0.5, temperature: float = 2.0) -> None:
+    def __init__(self, learner: TrainableLearner, *, weight: float = 0.5, temperature: float = 2.0) -> None:
         super().__init__()
         check(weight, temperature)
-        if isinstance(learner, Generator):
+        if "decode" in learner.task.capabilities:
             raise InputError("a model that writes text can't be taught by another's logits; name a label as the target")
         self.learner, self.weight, self.temperature = learner, weight, temperature
         self.task = learner.task
@@ -66,6 +66,14 @@ class Distilled(Trainable):
     def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Output]:
         """The student's."""
         return self.learner.recombine(inputs)
+
+    def describe(self) -> list[str]:
+        """The student."""
+        return self.learner.describe()
+
+    def deployed(self) -> Learner:
+        """The student, without its teacher's loss."""
+        return self.learner
 
     def loss(self, batch: Batch) -> Losses:
         """The weighted sum, over the rows that have a label and those that the teacher has answered."""

@@ -6,6 +6,7 @@ error that it would have learned from (Wang, Tran & Feiszli 2020; Peng et al. 20
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from polymodal.tasks.base import Metric
 
@@ -13,22 +14,24 @@ MARGIN = 0.05  # of what is reached alone: a smaller gap is no starvation
 QUIET = 0.25  # of the epochs without a better one: the training has stopped improving
 
 
-def curves(history: Sequence[Mapping[str, float]], metric: Metric) -> dict[str, list[float]]:
-    """The metric after each epoch: by modality that of its own head, and as "" that of the joint model."""
-    tail, head = " alone", f"{metric.name} of "
-    names = [k for line in history for k in line if k.startswith(head) and k.endswith(tail)]
-    keys = {"": metric.name, **{k.removeprefix(head).removesuffix(tail): k for k in names}}
-    return {m: [line[k] for line in history if k in line] for m, k in keys.items()}
+def curves(history: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, list[float]]:
+    """The metric of each modality's own head after each epoch."""
+    out: dict[str, list[float]] = {}
+    for line in history:
+        for m, own in line.get("unimodal", {}).items():
+            if metric.name in own:
+                out.setdefault(m, []).append(own[metric.name])
+    return out
 
 
-def starved(history: Sequence[Mapping[str, float]], metric: Metric, apart: Mapping[str, float]) -> str:
+def starved(history: Sequence[Mapping[str, Any]], metric: Metric, apart: Mapping[str, float]) -> str:
     """One sentence on which modality is starved, if any.
 
     history: of a learner with heads of their own, as `Trained.history` has it. apart: the score of each modality that
     was trained alone, on the same rows. Compared is the head's score in the joint model's best epoch (the one that is
     kept). "" where the history has no such heads, or nothing to compare them with.
     """
-    found = {m: line for m, line in curves(history, metric).items() if m and m in apart and len(line) == len(history)}
+    found = {m: line for m, line in curves(history, metric).items() if m in apart and len(line) == len(history)}
     if not found or not history:
         return ""
     sign = 1 if metric.higher else -1

@@ -28,7 +28,7 @@ from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import intervals
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.problem import Problem, Reading
-from polymodal.learners.base import Learner, Trainable
+from polymodal.learners.base import Learner, TrainableLearner
 from polymodal.learners.ensemble import quality
 from polymodal.learners.library import Library, Member, Recipe
 from polymodal.modalities.base import Encoder
@@ -54,7 +54,7 @@ class Trial(NamedTuple):
     judged: Output
     modalities: list[str]
     learner: Callable[[bool], Learner]
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
     finished: bool = True  # False where a time limit ended the training
 
 
@@ -69,12 +69,12 @@ class Networks:
     def __init__(
         self, problem: Problem, encoders: Mapping[str, type[Encoder]], settings: Settings, rows: Rows, valid: Rows,
         *, groups: Sequence[Any] | None, folder: Path | None, quiet: bool, start: Start | None = None,
-        wrap: Callable[[Trainable], Trainable] = lambda learner: learner,
+        wrap: Callable[[TrainableLearner], TrainableLearner] = lambda learner: learner,
     ) -> None:  # fmt: skip
         self.halves = folds_of(len(valid), 2, groups)
         self.problem, self.encoders, self.settings, self.wrap = problem, encoders, settings, wrap
         self.rows, self.valid, self.folder, self.quiet = rows, valid, folder, quiet
-        self.learners: dict[str, Trainable] = {}
+        self.learners: dict[str, TrainableLearner] = {}
         self.start = start or Start({})
         self.warm_started: dict[str, list[str]] = {}
 
@@ -93,7 +93,7 @@ class Networks:
 
     def train(
         self, candidate: Candidate, limit: float | None = None, step: int = 0, settings: Settings | None = None,
-        during: Callable[[Trainable], AbstractContextManager[object]] = nullcontext,
+        during: Callable[[TrainableLearner], AbstractContextManager[object]] = nullcontext,
     ) -> Trial:  # fmt: skip
         """Train a candidate for at most `limit` seconds; a later `step` goes on with the weights of the one before.
 
@@ -132,7 +132,7 @@ class Networks:
             out[others] = logits_of(best)[others]
         return Scores(out)
 
-    def _fresh(self, candidate: Candidate) -> Trainable:
+    def _fresh(self, candidate: Candidate) -> TrainableLearner:
         """A fresh learner; its parameters are decided by the seed, and by what it begins with."""
         torch.manual_seed(self.settings.seed)
         kinds = {m: self.problem.kinds[m] for m in candidate.modalities}
@@ -157,8 +157,8 @@ def _best_stage(trials: Sequence[Trial], metric: Metric) -> Trial:
     if len(trials) == 1:
         return trials[0]
     sign = 1 if metric.higher else -1
-    best = max(reversed(trials), key=lambda t: max(sign * line[metric.name] for line in t.history))
-    history: list[dict[str, float]] = []
+    best: Trial = max(reversed(trials), key=lambda t: max(float(sign * line[metric.name]) for line in t.history))
+    history: list[dict[str, Any]] = []
     for t in trials:
         before = len(history)
         history += [{**line, "epoch": line["epoch"] + before} for line in t.history]

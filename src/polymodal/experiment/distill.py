@@ -240,8 +240,7 @@ def _scores(
 
 def student_of(trial: Trial) -> Learner:
     """The learner without its teacher's loss."""
-    learner = trial.learner(False)
-    return learner.learner if isinstance(learner, Distilled) else learner
+    return trial.learner(False).deployed()
 
 
 def _answers(teacher: Model, table: Table, run: Run) -> Tensor:

@@ -17,7 +17,7 @@ from polymodal.experiment.config import Run
 from polymodal.experiment.problem import Problem, Reading
 from polymodal.experiment.search import ValidationSet
 from polymodal.experiment.warm_start import Origin, WarmStart
-from polymodal.learners.base import Trainable
+from polymodal.learners.base import TrainableLearner
 from polymodal.training.settings import Settings
 
 
@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
 
     def networks(
         self, settings: Settings, folder: Path | None, quiet: bool,
-        wrap: Callable[[Trainable], Trainable] = lambda learner: learner,
+        wrap: Callable[[TrainableLearner], TrainableLearner] = lambda learner: learner,
     ) -> Networks:  # fmt: skip
         """The path of networks. folder: of checkpoints."""
         start = Start({}) if self.warm_start is None else self.warm_start.start

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal import fusion as fusions
-from polymodal.colearn.pretrain import pretraining
+from polymodal.colearn.pretrain import Pretraining
 from polymodal.colearn.transfer import Start
 from polymodal.data.encode import Encoded
 from polymodal.data.preprocess import Preprocessor, Rows
@@ -18,7 +18,8 @@ from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.experiment.candidates import Networks
 from polymodal.experiment.config import Run, Training
-from polymodal.fusion.base import Late
+from polymodal.heads.pretraining import questions
+from polymodal.learners.encoders import Encoders
 from polymodal.modalities.base import Encoder
 from polymodal.objectives import Pretrain
 from polymodal.training.loop import train
@@ -66,10 +67,10 @@ def pretrain(
     torch.manual_seed(networks.settings.seed)
     encoders: dict[str, Encoder] = {m: networks.encoder(m) for m in networks.encoders}
     own = fusion in fusions.FUSIONS or ":" in fusion
-    name = fusion if own and not issubclass(fusions.find(fusion), Late) else OTHERWISE
+    name = fusion if own and not fusions.find(fusion).is_late else OTHERWISE
     size = networks.problem.size
     joins = fusions.make(name, {m: e.dim for m, e in encoders.items()}, size, networks.problem.task)
-    learner = pretraining(kind, encoders, joins, size.dim)
+    learner = Pretraining(Encoders(encoders), questions(kind, joins, size.dim))
     path = networks.folder / "pretraining.safetensors" if networks.folder else None
     # it hides what it has to
     settings = Settings.for_rows(n, **{**training._asdict(), "modality_dropout": 0.0}, seed=seed)
@@ -78,7 +79,7 @@ def pretrain(
         quiet=networks.quiet,
     )  # fmt: skip
     labelled = int((usable[: len(networks.rows)] & networks.rows.labelled()).sum())
-    start = networks.start._replace(encoders=encoders, fusion=learner.fusion or networks.start.fusion)
+    start = networks.start._replace(encoders=encoders, shared={**networks.start.shared, **learner.shared()})
     return Pretrained(
         start,
         {

@@ -33,21 +33,11 @@ def explain(
 
     Raises InputError for a model that writes in another way, which nothing explains yet, and what those raise.
     """
-    from polymodal.errors import InputError
     from polymodal.explain import attention, reasons
-    from polymodal.learners.base import Generator
-    from polymodal.learners.transcriber import Transcriber
-    from polymodal.learners.translator import Translator
 
-    if not isinstance(model.learner, Generator):
-        return reasons.reasons(
-            model, table, row, output=output, method=method, train=train, parts=parts, without=without, cache=cache,
-            quiet=quiet,
-        )  # fmt: skip
-    if isinstance(model.learner, Translator | Transcriber):
+    if "decode" in model.task.capabilities:
         return attention.caption(model, table, row, how=how, without=without, cache=cache)
-    raise InputError(
-        f"this model writes by a {type(model.learner).__name__}, and explain is not there yet for such models: it "
-        "shows what each word attended to, of a model whose decoder attends to its inputs (gru, gru-dot, "
-        "transformer, prefix), or when it was said (ctc)"
-    )
+    return reasons.reasons(
+        model, table, row, output=output, method=method, train=train, parts=parts, without=without, cache=cache,
+        quiet=quiet,
+    )  # fmt: skip

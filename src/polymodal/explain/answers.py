@@ -1,7 +1,5 @@
 """What of an answer is explained: a number a row, one of the task's quantities."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,7 +7,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polymodal.errors import InputError
-from polymodal.learners.base import Learner
 from polymodal.tasks.base import Quantity, Task
 from polymodal.tasks.labels import key, listed
 
@@ -23,17 +20,6 @@ def chosen(task: Task, logits: Tensor, output: str | None = None) -> Ints:
     Raises InputError for an output that there is not, naming those that there are.
     """
     return task.usual_quantity(logits) if output is None else np.full(len(logits), position(task, output))
-
-
-@contextmanager
-def answering(learner: Learner) -> Iterator[None]:
-    """Without dropout, and as it was before afterwards."""
-    was = learner.training
-    learner.eval()
-    try:
-        yield
-    finally:
-        learner.train(was)
 
 
 def position(task: Task, output: str) -> int:

@@ -6,26 +6,19 @@
 Axes: w word, s token of the memory or of one modality of it, v word of the vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from polymodal.batch import Masked
 from polymodal.data.encode import Bad
 from polymodal.data.preprocess import target_cells
 from polymodal.data.references import keys
 from polymodal.data.table import Table, resolve
 from polymodal.decoders.base import Decoding
-from polymodal.decoders.ctc import alignment
 from polymodal.errors import InputError
-from polymodal.explain.answers import answering
-from polymodal.learners.transcriber import Transcriber
-from polymodal.learners.translator import Translator, begun, ended
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.places import Place
 from polymodal.model import Model
@@ -115,7 +108,8 @@ def caption(
     """Write a row's text and say what each of its words attended to, or which frames say it (CTC).
 
     row: as everywhere, 1 is the first below the header. how: how the caption is searched for [the model's own way].
-    without: modalities that are hidden. Raises InputError for a row that the table does not have.
+    without: modalities that are hidden. Raises InputError for a row that the table does not have, and for a model that
+    writes in another way, which nothing explains yet.
     """
     table = Table.read(table)
     at = position(table, row)
@@ -123,10 +117,10 @@ def caption(
     rows = model.preprocessor.encode(
         one, None, cache=None if cache is None else Path(cache), without=without, quiet=True
     )
-    learner = cast(Translator | Transcriber, model.learner)
+    learner = model.learner
     device = next(learner.parameters()).device
     inputs = rows.only(learner.reads).batch([0]).to(device).inputs
-    seen = looked(learner, inputs, how) if isinstance(learner, Translator) else heard(learner, inputs, how)
+    seen = learner.attend(inputs, how)
     where = {m: _place(model, one, m, a_ws.shape[1]) for m, a_ws in seen.maps.items()}
     return Explanation(
         table=table.name,
@@ -142,71 +136,6 @@ def caption(
         absent=[m for m in learner.reads if m not in seen.maps],
         bad=list(rows.bad),
     )
-
-
-class Looked(NamedTuple):
-    """A caption's ids, its words and its text, the log-probability of each word and of the end (W + 1,), attention by
-    modality (W, S), of those that are there, and that on nothing (W,)."""
-
-    ids: list[int]
-    words: list[str]
-    text: str
-    logprob: Floats
-    maps: dict[str, Floats]
-    nothing: Floats
-
-
-@torch.no_grad()
-def looked(learner: Translator, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Looked:
-    """The best caption of the one row of a batch, and the decoder's attention as it writes each word."""
-    vocabulary = learner.task.vocabulary
-    with answering(learner):
-        written = ended(learner.write(inputs, how).ids[:, 0], vocabulary.end)
-        memory = learner.memory(inputs)
-        state, given = learner.decoder.start(memory.tokens), begun(written, vocabulary.begin)
-        logits = learner.decoder.logits(learner.decoder.forced(state, given).hidden)
-        attention = learner.decoder.attention(state, given)
-    logits[..., vocabulary.banned] = -torch.inf  # as the search takes them out before the softmax
-    logp = logits.float().log_softmax(-1).gather(2, written.values[..., None])[0, :, 0]
-    count = int(written.mask.sum()) - 1  # the mark of the end is always there, whatever stopped the search
-    ids = written.values[0, :count].tolist()
-    a_ws = attention[0, :count].double().cpu().numpy()
-    real = memory.tokens.mask[0].cpu().numpy()
-    maps = {m: a_ws[:, i:j][:, real[i:j]] for m, (i, j) in memory.spans.items() if real[i:j].any()}
-    words = vocabulary.tokens(ids)
-    return Looked(ids, words, vocabulary.text(ids), logp[: count + 1].double().cpu().numpy(), maps, a_ws[:, 0])
-
-
-SPACE = "\u2423"  # what vocabularies of characters show for a space
-
-
-@torch.no_grad()
-def heard(learner: Transcriber, inputs: Mapping[str, Masked], how: Decoding | None = None) -> Looked:
-    """The transcript of the one row of a batch, and the frames of each word by forced alignment.
-
-    The log-probability of a word is that of its symbols at their frames; that of the end, of nothing at all others.
-    """
-    vocabulary = learner.task.vocabulary
-    with answering(learner):
-        ids = learner.write(inputs, how).ids[0, 0].tolist()
-        frames = learner.frames(inputs)
-        logp_sv = learner.ctc(frames)[0][frames.mask[0]].double().cpu()
-    ids = ids[: ids.index(vocabulary.end)] if vocabulary.end in ids else ids
-    spans = alignment(logp_sv, ids).tolist()
-    tokens = vocabulary.tokens(ids)
-    words, logprob, rows, taken = [], [], [], np.zeros(len(logp_sv), dtype=bool)
-    for _, group in groupby(range(len(ids)), key=lambda i: i if SPACE not in tokens else tokens[:i].count(SPACE)):
-        at = [i for i in group if tokens[i] != SPACE]
-        if at:
-            words.append("".join(tokens[i] for i in at))
-            logprob.append(sum(float(logp_sv[spans[i][0] : spans[i][1] + 1, ids[i]].sum()) for i in at))
-            row = np.zeros(len(logp_sv))
-            row[spans[at[0]][0] : spans[at[-1]][1] + 1] = 1
-            taken |= row > 0
-            rows.append(row / row.sum())
-    silence = float(logp_sv[torch.from_numpy(~taken), -1].sum())
-    maps = {learner.stream: np.stack(rows) if rows else np.zeros((0, len(logp_sv)))} if len(logp_sv) else {}
-    return Looked(ids, words, vocabulary.text(ids), np.array([*logprob, silence]), maps, np.zeros(len(words)))
 
 
 def position(table: Table, row: int) -> int:

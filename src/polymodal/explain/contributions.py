@@ -24,6 +24,7 @@ from polymodal.experiment.ranking import mixed
 from polymodal.explain import answers, games
 from polymodal.explain.answers import Floats, Ints
 from polymodal.explain.games import Bools
+from polymodal.learners.base import evaluating
 from polymodal.model import BATCH, Model
 
 EXACT = 10  # players: 1,024 coalitions
@@ -96,7 +97,7 @@ def contributions(
     # a network's rows are looked at by the batch; estimators cost by the call, so many rows are answered at once
     size = BATCH if next(model.learner.parameters(), None) is not None else ROWS
     parts = []
-    with answers.answering(model.learner):
+    with evaluating(model.learner):
         for s in range(0, len(rows), size):
             part = rows.take(range(s, min(s + size, len(rows))))
             game = _Game(model, part, players, present[s : s + size], size)
@@ -138,7 +139,7 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
     if len(players) < 2:
         return _value(model, model.logits(rows), which)
     size = BATCH if next(learner.parameters(), None) is not None else 4 * ROWS
-    with answers.answering(learner):
+    with evaluating(learner):
         logits_of = mixed(learner, rows, views)
 
         def outputs(at: Mapping[str, Sequence[int]]) -> Tensor:

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
-from polymodal.explain.answers import Floats, answering
-from polymodal.learners.base import Learner
-from polymodal.learners.ensemble import Ensemble
+from polymodal.explain.answers import Floats
+from polymodal.learners.base import Learner, evaluating
 from polymodal.modalities.base import Encoder
 from polymodal.modalities.segments import Cut, Open
 from polymodal.output import logits_of
@@ -57,12 +56,10 @@ class Integrated(NamedTuple):
     gap: float
 
 
-def networks(learner: Learner) -> Sequence[Learner] | None:
-    """The networks that a learner consists of; None where any part of it has no gradient."""
-    if isinstance(learner, Ensemble):
-        found = [networks(m) for _, m in learner.members.items() if isinstance(m, Learner)]
-        return None if any(f is None for f in found) else [n for f in found for n in f or ()]
-    return [learner] if hasattr(learner, "encoders") else None
+def networks(learner: Learner) -> list[dict[str, Encoder]]:
+    """The encoders of each network that a learner consists of; none where any part of it has no gradient."""
+    found = [p.learner.sources() for p in learner.parts()]
+    return found if all(found) else []
 
 
 def can(learner: Learner, cut: Cut) -> bool:
@@ -73,10 +70,10 @@ def can(learner: Learner, cut: Cut) -> bool:
         return False
     nets = networks(learner)
     views = {v: x for v, x in cut.views.items() if isinstance(x, Open)}
-    if nets is None or len(views) < len(cut.views):
+    if not nets or len(views) < len(cut.views):
         return False
     floats = {v: x.x.values.is_floating_point() or x.blank is not None for v, x in views.items()}
-    return all(floats[v] or e.entrance() is not None for net in nets for v, e in _encoders(net) if v in views)
+    return all(floats[v] or e.entrance() is not None for net in nets for v, e in net.items() if v in views)
 
 
 def integrated(
@@ -96,7 +93,7 @@ def integrated(
         )
     from captum.attr import IntegratedGradients
 
-    with answering(learner):
+    with evaluating(learner):
         entries = list(_entries(learner, inputs, cut))
 
         def f(*given: Tensor) -> Tensor:
@@ -129,15 +126,11 @@ def _by_part(entries: Sequence[Entry], slopes: Sequence[Tensor], parts: int) -> 
     return out
 
 
-def _encoders(net: Learner) -> Iterator[tuple[str, Encoder]]:
-    yield from net.encoders.items()  # type: ignore[union-attr, operator]
-
-
 def _entries(learner: Learner, inputs: Mapping[str, Masked], cut: Cut) -> Iterator[Entry]:
     """One for each module at which a path enters, and one for each view that enters by its values."""
     raw = set()
-    for net in networks(learner) or ():
-        for v, encoder in _encoders(net):
+    for net in networks(learner):
+        for v, encoder in net.items():
             view = cut.views.get(v)
             if not isinstance(view, Open):
                 continue

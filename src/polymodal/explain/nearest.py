@@ -5,7 +5,7 @@
 Axes: n training row, d width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +14,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from polymodal.data.preprocess import Rows, records_of, target_cells
+from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.table import Table, chunks
 from polymodal.errors import InputError
 from polymodal.explain import answers
-from polymodal.explain.answers import answering
 from polymodal.explain.shown import Shown, shown
-from polymodal.learners.base import Learner
-from polymodal.learners.ensemble import Ensemble
-from polymodal.learners.matrix import Block, Matrix, here
-from polymodal.learners.predictor import Predictor
-from polymodal.learners.stacked import Stacked
+from polymodal.learners.base import Learner, Vectors, evaluating
+from polymodal.learners.matrix import Matrix, below, unit
 from polymodal.model import BATCH, Model
 from polymodal.progress import progress
 
@@ -81,13 +77,6 @@ def _json(n: Neighbour) -> dict[str, Any]:
     return {"row": n.row, "label": n.label, "distance": round(n.distance, 6), "cells": cells}
 
 
-class Vectors(NamedTuple):
-    """(N, D) of rows in one space, dense or sparse, and (N,) which of them have anything in it."""
-
-    values: Matrix
-    present: NDArray[np.bool_]
-
-
 Embed = Callable[[Rows], Mapping[str, Vectors]]
 
 
@@ -109,9 +98,9 @@ def nearest(
     """
     found = embedder(model)
     if found is None:
-        raise InputError(f"a {type(model.learner).__name__} has no embeddings, so no nearest rows; leave --train out")
+        raise InputError(f"a {model.learner.kind} has no embeddings, so no nearest rows; leave --train out")
     by, embed = found
-    own = {s: _unit(v.values) for s, v in embed(row).items() if v.present[0]}
+    own = {s: unit(v.values) for s, v in embed(row).items() if v.present[0]}
     best: dict[str, tuple[list[Neighbour], list[Neighbour]]] = {s: ([], []) for s in own}
     name, total = "", 0
     with progress("nearest rows", 1, quiet) as tick:
@@ -132,18 +121,10 @@ def _distances(
     out = {}
     for space, x in embed(rows).items():
         if space in own:
-            near = _unit(x.values) @ own[space].T
+            near = unit(x.values) @ own[space].T
             cosine = np.asarray(near.todense() if sparse.issparse(near) else near, dtype=np.float64)[:, 0]
             out[space] = np.where(x.present, 1 - cosine.clip(-1, 1), np.inf)
     return out
-
-
-def _unit(x: Matrix) -> Matrix:
-    """Rows of length 1; what is 0 stays 0."""
-    if sparse.issparse(x):
-        length = np.sqrt(np.asarray(x.multiply(x).sum(1), dtype=np.float64)).reshape(-1)
-        return sparse.diags(1 / np.maximum(length, 1e-12)) @ x
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def _keep(
@@ -176,62 +157,22 @@ def embedder(model: Model) -> tuple[str, Embed] | None:
     features of each modality, and the answer's probabilities. An ensemble's are those of its heaviest member that
     has any.
     """
-    found = _source(model.learner)
+    found = next((p for p in model.learner.parts() if p.learner.embeds), None)
     if found is None:
         return None
-    name, learner = found
-    of = f" of {name}, the heaviest part of the ensemble" if name else ""
-    views = model.preprocessor.views
-    if isinstance(learner, Stacked):
-        return f"standardised features, and the answer{of}", lambda rows: _of_features(learner, rows)
-    return f"the network's embeddings{of}", lambda rows: _of_network(learner, rows, views)
+    of = f" of {found.name}, the heaviest part of the ensemble" if found.name else ""
+    return f"{found.learner.embeds}{of}", lambda rows: _vectors(found.learner, rows, model.preprocessor.views)
 
 
-def _source(learner: Learner, name: str = "") -> tuple[str, Any] | None:
-    if isinstance(learner, Ensemble):
-        heavy = sorted(learner.weights, key=lambda k: -learner.weights[k])
-        members = dict(learner.members.items())
-        tried = (_source(members[k], k) for k in heavy)  # type: ignore[arg-type]
-        return next((found for found in tried if found is not None), None)
-    has = isinstance(learner, Predictor | Stacked) or hasattr(learner, "embed")
-    return (name, learner) if has else None
-
-
-def _of_network(learner: Predictor, rows: Rows, views: Mapping[str, str]) -> dict[str, Vectors]:
+def _vectors(learner: Learner, rows: Rows, views: Mapping[str, str]) -> dict[str, Vectors]:
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     rows = rows.only(learner.reads)
-    parts: dict[str, list[Any]] = {}
-    with answering(learner), torch.inference_mode():
+    parts: dict[str, list[Vectors]] = {}
+    with evaluating(learner), torch.inference_mode():
         for s in range(0, len(rows), BATCH):
             batch = rows.batch(range(s, min(s + BATCH, len(rows)))).to(device)
             for v, x in learner.embed(batch.inputs).items():
-                parts.setdefault(v, []).append((x.values.float().cpu().numpy(), x.mask[:, 0].cpu().numpy()))
-    names = {v: FUSED if v == FUSED else views[v] for v in parts}
-    return {names[v]: Vectors(*(np.concatenate(x) for x in zip(*p, strict=True))) for v, p in parts.items()}
-
-
-def _of_features(learner: Stacked, rows: Rows) -> dict[str, Vectors]:
-    blocks: dict[str, Block] = {}
-    for join in learner.joins.values():
-        blocks = {**join.blocks, **blocks}
-    found: dict[str, list[Any]] = {}
-    for v, block in blocks.items():
-        records = records_of(rows, v)
-        found.setdefault(learner.views[v], []).append((block.matrix(records), here(records)))
-    out = {m: Vectors(_beside([x for x, _ in p]), np.any([h for _, h in p], axis=0)) for m, p in found.items()}
-    everywhere = np.ones(len(rows), dtype=bool)
-    if learner.task.link == "identity":  # a single number has no direction, so the features stand side by side
-        return {FUSED: Vectors(_beside([_unit(x.values) for x in out.values()]), everywhere), **out}
-    with answering(learner):
-        logits = torch.cat([
-            learner.infer(rows.only(learner.reads).batch(range(s, min(s + CHUNK, len(rows)))).inputs).values
-            for s in range(0, len(rows), CHUNK)
-        ])  # fmt: skip
-    answer = logits.double().softmax(1) if learner.task.link == "softmax" else logits.double().sigmoid()
-    return {FUSED: Vectors(answer.numpy(), everywhere), **out}
-
-
-def _beside(parts: Sequence[Matrix]) -> Matrix:
-    if any(sparse.issparse(p) for p in parts):
-        return sparse.hstack([sparse.csr_matrix(p) for p in parts], format="csr")
-    return np.concatenate(parts, axis=1)
+                parts.setdefault(views.get(v, v), []).append(x)
+    return {
+        m: Vectors(below([x.values for x in xs]), np.concatenate([x.present for x in xs])) for m, xs in parts.items()
+    }

@@ -7,7 +7,7 @@ Axes: p set of hidden parts, s part.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +23,11 @@ from polymodal.explain.attention import position
 from polymodal.explain.faithful import FEWEST, Faithfulness, correlation, faithfulness, randomised
 from polymodal.explain.integrated import STEPS, can, integrated, logits, networks
 from polymodal.explain.rollout import encoded, onto, rollout
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Learner, evaluating
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.places import Place
 from polymodal.modalities.segments import Closed, Cut
 from polymodal.model import Model
-from polymodal.nn import Named
 
 METHODS = ("auto", "integrated-gradients", "occlusion", "rollout")
 BATCH = 64  # changed rows that are looked at together
@@ -74,7 +73,7 @@ class Row(NamedTuple):
         """(P, S) hidden parts -> (P,) explained outputs, of another learner where one is given."""
         learner = self.model.learner if learner is None else learner
         out = []
-        with answers.answering(learner), torch.inference_mode():
+        with evaluating(learner), torch.inference_mode():
             for start in range(0, len(away), BATCH):
                 some = away[start : start + BATCH]
                 changed = {v: x.hidden(some) for v, x in self.cut.views.items()}
@@ -182,16 +181,15 @@ def _smooth(model: Model, cut: Cut) -> bool:
 
 def _rolled(row: Row, learner: Learner) -> Floats:
     """Shares of the fusion's attention, on the parts of this modality; those of all modalities sum to 1."""
-    if not hasattr(learner, "encoders") or not hasattr(learner, "fusion"):
+    fusion = learner.fused_by()
+    if fusion is None:
         raise InputError(
-            f"rollout shows the attention of one network's fusion, and this model is a {type(learner).__name__}; take "
+            f"rollout shows the attention of one network's fusion, and this model is a {learner.kind}; take "
             "the method integrated-gradients or occlusion"
         )
-    encoders, filler = cast(Named, learner.encoders), getattr(learner, "filler", None)
-    with answers.answering(learner):
-        looked = {v: encoded(encoder, row.inputs[v]) for v, encoder in encoders.items()}
-        tokens = {v: t for v, (t, _) in looked.items()}
-        share = rollout(learner.fusion, tokens if filler is None else filler(tokens))[row.view]  # type: ignore[arg-type]
+    with evaluating(learner):
+        looked = {v: encoded(encoder, row.inputs[v]) for v, encoder in learner.sources().items()}
+        share = rollout(fusion, learner.filled({v: t for v, (t, _) in looked.items()}))[row.view]
     share_t = torch.einsum("bq,bqt->bt", share, looked[row.view][1])[0].double().cpu().numpy()
     return onto(share_t, row.cut, row.view, row.model.preprocessor.codecs[row.view], row.kind)
 
@@ -199,7 +197,7 @@ def _rolled(row: Row, learner: Learner) -> Floats:
 def _randomised(row: Row, scores: Floats, method: str, seed: int) -> float | None:
     """The mean over random models of the rank correlation with their scores; see `Faithfulness.randomised`."""
     learner = row.model.learner
-    if networks(learner) is None or not row.there().sum() >= FEWEST:
+    if not networks(learner) or not row.there().sum() >= FEWEST:
         return None
     there, found = row.there(), []
     for draw in range(DRAWS):

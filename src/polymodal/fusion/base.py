@@ -26,6 +26,7 @@ class Fusion(nn.Module, ABC):
 
     paper: ClassVar[str]  # the source of the formula
     family: ClassVar[str]  # "early", "sequence", "late" or "hybrid"
+    is_late: ClassVar[bool] = False  # whether what comes out is logits
 
     def __init__(self, dims: dict[str, int], dim: int) -> None:
         super().__init__()
@@ -52,6 +53,12 @@ class Fusion(nn.Module, ABC):
         """
         return None
 
+    def opinions(self, inputs: Mapping[str, Masked]) -> list[Masked]:
+        """What is to be trained, each with the rows that it is asked about: first what `forward` gives, then, of a late
+        fusion, the logits of heads that learn to answer on their own. None of those unless it says otherwise.
+        """
+        return [self(inputs)]
+
     def ordered(self, inputs: Mapping[str, Masked]) -> list[Masked]:
         """The inputs in the order of `dims`. Raises InputError where a name is missing or unknown, or a width off."""
         if inputs.keys() != self.dims.keys():
@@ -76,16 +83,11 @@ class Late(Fusion, ABC):
     """
 
     family = "late"
+    is_late = True
 
     def __init__(self, dims: dict[str, int], dim: int, *, link: str = "softmax") -> None:
         super().__init__(dims, dim)
         self.link = link
-
-    def opinions(self, inputs: Mapping[str, Masked]) -> list[Masked]:
-        """The logits (B, 1, dim) that a learner has to train, each with the rows that it is asked about: first what
-        `forward` gives, then those of heads that learn to answer on their own. None of those unless it says otherwise.
-        """
-        return [self(inputs)]
 
 
 def one_token(x_bd: Tensor, inputs: list[Masked]) -> Masked:

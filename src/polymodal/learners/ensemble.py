@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Learner, Part
 from polymodal.nn import Named
 from polymodal.ops import mixture
 from polymodal.output import Output, Scores, logits_of
@@ -45,6 +45,21 @@ class Ensemble(Learner):
         """The average of the members' answers to the same rows."""
         each = [m.recombine({v: inputs[v] for v in m.reads}) for m in self._each()]
         return lambda at: self._average([answer(at) for answer in each])
+
+    def parts(self) -> list[Part]:
+        """Those of the members."""
+        out = []
+        for name, member in zip(self.members.names, self._each(), strict=True):
+            out += [Part(p.name or name, self.weights[name] * p.weight, p.learner) for p in member.parts()]
+        return sorted(out, key=lambda p: -p.weight)
+
+    def describe(self) -> list[str]:
+        """Each member with its weight."""
+        out = [f"the average of {len(self.weights)}"]
+        for name, member in zip(self.members.names, self._each(), strict=True):
+            first, *rest = member.describe()
+            out += [f"  {self.weights[name]:.2f} {name}: {first}", *("  " + line for line in rest)]
+        return out
 
     def _each(self) -> list[Learner]:
         return [m for _, m in self.members.items() if isinstance(m, Learner)]

@@ -44,6 +44,26 @@ def here(rows: Sequence[Record | None]) -> NDArray[np.bool_]:
     return np.array([r is not None for r in rows], dtype=bool)
 
 
+def unit(x: Matrix) -> Matrix:
+    """Rows of length 1; what is 0 stays 0."""
+    if sparse.issparse(x):
+        length = np.sqrt(np.asarray(x.multiply(x).sum(1), dtype=np.float64)).reshape(-1)
+        return sparse.diags(1 / np.maximum(length, 1e-12)) @ x
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def beside(parts: Sequence[Matrix]) -> Matrix:
+    """The columns of all, dense or sparse."""
+    if any(sparse.issparse(p) for p in parts):
+        return sparse.hstack([sparse.csr_matrix(p) for p in parts], format="csr")
+    return np.concatenate(parts, axis=1)
+
+
+def below(parts: Sequence[Matrix]) -> Matrix:
+    """The rows of all, one part after another."""
+    return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+
+
 class Block(BaseEstimator):
     """Records of one view -> (N, D), rows of unit length on average over the rows that have the view.
 

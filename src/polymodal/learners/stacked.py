@@ -18,10 +18,10 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.learners import estimators
-from polymodal.learners.base import Learner
+from polymodal.learners.base import Learner, Vectors
 from polymodal.learners.ensemble import blend
 from polymodal.learners.estimators import KINDS, Fitted
-from polymodal.learners.matrix import Join, Matrix, records
+from polymodal.learners.matrix import Block, Join, Matrix, beside, here, records, unit
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
@@ -33,6 +33,8 @@ class Stacked(Learner):
     linear estimator combines them (Wolpert 1992), else their weights do. What is fitted is kept beside the
     specification, by `save_fitted`.
     """
+
+    embeds = "standardised features, and the answer"
 
     def __init__(self, task: Task, views: dict[str, str], members: list[dict[str, Any]], stacked: bool = False) -> None:
         super().__init__()
@@ -69,6 +71,32 @@ class Stacked(Learner):
             return Scores(self._answer(matrices, seen))
 
         return answer
+
+    def embed(self, inputs: Mapping[str, Masked]) -> dict[str, Vectors]:
+        """By modality the standardised features, and as "" the answer's probabilities; of numbers, which have no
+        direction, all features side by side."""
+        blocks: dict[str, Block] = {}
+        for join in self.joins.values():
+            blocks = {**join.blocks, **blocks}
+        found: dict[str, list[Vectors]] = {}
+        for v, block in blocks.items():
+            rows = records(inputs[v])
+            found.setdefault(self.views[v], []).append(Vectors(block.matrix(rows), here(rows)))
+        out = {
+            m: Vectors(beside([x.values for x in xs]), np.any([x.present for x in xs], axis=0))
+            for m, xs in found.items()
+        }
+        everywhere = np.ones(len(next(iter(out.values())).present), dtype=bool)
+        if self.task.link == "identity":
+            return {"": Vectors(beside([unit(x.values) for x in out.values()]), everywhere), **out}
+        logits = self.infer(inputs).values.double()
+        answer = logits.softmax(1) if self.task.link == "softmax" else logits.sigmoid()
+        return {"": Vectors(answer.cpu().numpy(), everywhere), **out}
+
+    def describe(self) -> list[str]:
+        """Each estimator with its weight."""
+        parts = [f"  {m['weight']:.2f} {m['kind']} on {' + '.join(m['modalities'])}" for m in self.members]
+        return [f"{len(parts)} estimators, {'stacked' if self.stacked else 'averaged'}", *parts]
 
     def _answer(self, matrices: Mapping[str, Matrix], here: Mapping[str, Tensor]) -> Tensor:
         keys = [key(m["modalities"], KINDS[m["kind"]].reduce) for m in self.members]

@@ -17,7 +17,7 @@ from polymodal.data.preprocess import Rows
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.learners.base import Learner, Trainable
+from polymodal.learners.base import Learner, TrainableLearner
 from polymodal.modalities import MODALITIES, choose
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.nn import SIZES, Size
@@ -45,7 +45,7 @@ class Stage(NamedTuple):
     epochs: int | None = None
     lr: float = 1.0
     warmup: float = 1.0
-    during: Callable[[Trainable], AbstractContextManager[object]] = nullcontext
+    during: Callable[[TrainableLearner], AbstractContextManager[object]] = nullcontext
 
 
 class Answers(Protocol):
@@ -63,10 +63,11 @@ class Answers(Protocol):
 
 class Validation(NamedTuple):
     """How a learner does on validation rows. scores: metrics by name, and "valid_loss". output: its answers, where the
-    objective asks for any."""
+    objective asks for any. unimodal: by modality, the scores of a head that answers from it alone."""
 
     scores: dict[str, float]
     output: Output | None
+    unimodal: Mapping[str, Mapping[str, float]] = {}
 
 
 class Objective(ABC):
@@ -168,7 +169,7 @@ class Supervised(Objective):
     @abstractmethod
     def build(
         self, join: str, modalities: Mapping[str, str], encoders: Callable[[], Mapping[str, Encoder]], size: Size
-    ) -> Trainable:
+    ) -> TrainableLearner:
         """A fresh learner of these modalities; the kind of each is given. Raises InputError where parts don't fit."""
 
     def stages(self, rows: Rows) -> list[Stage]:

@@ -1,6 +1,6 @@
 """Co-learning: how a learner whose modalities help each other is put together from what a user asks for.
 
-Colearning (the config) --build--> Predictor (with a filler), Balanced or Cyclic
+Colearning (the config) --build--> a network with a Fused head (and a filler), Balanced or Cyclic
 """
 
 import hashlib
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polymodal import fusion as fusions
-from polymodal.colearn.pretrain import KINDS
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
-from polymodal.fusion.base import Late
-from polymodal.learners.balanced import Balanced
-from polymodal.learners.base import Trainable
-from polymodal.learners.cyclic import Cyclic
-from polymodal.learners.predictor import Predictor
+from polymodal.heads.balanced import Balanced
+from polymodal.heads.cyclic import Cyclic
+from polymodal.heads.fused import Fused
+from polymodal.heads.pretraining import KINDS
+from polymodal.learners.base import TrainableLearner
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.network import Network
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Size
 from polymodal.tasks.base import Task
@@ -73,7 +74,7 @@ class Colearning(NamedTuple):
             )
         if self.cyclic is not None:
             self._check_cyclic(fusion)
-        is_late = fusion not in ("auto", "features") and issubclass(fusions.find(fusion), Late)
+        is_late = fusion not in ("auto", "features") and fusions.find(fusion).is_late
         if self.imputation != "none" and is_late:
             raise InputError(
                 f"--imputation {self.imputation}: {fusion} is a late fusion, which leaves out what is absent, so "
@@ -120,7 +121,7 @@ class Colearning(NamedTuple):
         more = None if self.unlabelled is None else digest(Table.read(self.unlabelled))
         return {**self._asdict(), "init_from": origin, "unlabelled": more}
 
-    def build(self, name: str, encoders: Mapping[str, Encoder], task: Task, size: Size) -> Trainable:
+    def build(self, name: str, encoders: Mapping[str, Encoder], task: Task, size: Size) -> TrainableLearner:
         """A fresh learner with this fusion. One modality has no other to help it, and a late fusion leaves out what is
         absent, so there nothing stands in.
         """
@@ -130,16 +131,16 @@ class Colearning(NamedTuple):
         fusion = fusions.make(name, dims, size, task)
         several = len(encoders) > 1
         filler = None
-        if several and self.imputation != "none" and not isinstance(fusion, Late):
+        if several and self.imputation != "none" and not fusion.is_late:
             filler = fusions.FILLERS[self.imputation](dims)
-        if several and self.balance != "none":
-            return Balanced(encoders, fusion, task, filler=filler, how=self.balance)
-        return Predictor(encoders, fusion, task, filler=filler)
+        head = Fused(fusion, task, filler=filler)
+        balanced = several and self.balance != "none"
+        return Network(Encoders(encoders), Balanced(head, how=self.balance) if balanced else head)
 
-    def _cyclic(self, parts: Mapping[str, Encoder], task: Task, size: Size) -> Trainable:
+    def _cyclic(self, encoders: Mapping[str, Encoder], task: Task, size: Size) -> TrainableLearner:
         assert self.cyclic is not None
-        depth = max(1, size.layers // 2)
-        return Cyclic(parts, self.cyclic, task, dim=size.dim, heads=size.heads, layers=depth)
+        parts, depth = Encoders(encoders), max(1, size.layers // 2)
+        return Network(parts, Cyclic(parts.dims, self.cyclic, task, dim=size.dim, heads=size.heads, layers=depth))
 
 
 def contents(folder: Path) -> str:

@@ -10,7 +10,7 @@ from polymodal.data.preprocess import Rows
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.learners.base import Trainable
+from polymodal.learners.base import TrainableLearner
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Size
 from polymodal.objectives.base import Answers, Candidate, Supervised, Validation
@@ -55,14 +55,14 @@ class Predict(Supervised):
         logits, task = logits_of(output), self.task
         scores = {k: float(v[0]) for k, v in task.scores(output, target, np.ones((1, len(rows)))).items()}
         scores["valid_loss"] = float(task.loss(logits, target))
+        unimodal: dict[str, dict[str, float]] = {}
         for m, (alone, present) in answers.unimodal().items():
             at = present.nonzero()[:, 0]
             some = target.take(at)
             if some.mask.any():
-                found = task.scores(Scores(alone[at]), some, np.ones((1, len(at))))
-                scores[f"{task.metric.name} of {m} alone"] = float(found[task.metric.name][0])
-                scores[f"valid_loss of {m} alone"] = float(task.loss(alone[at], some))
-        return Validation(scores, output)
+                found = task.scores(Scores(alone[at]), some, np.ones((1, len(at))))[task.metric.name]
+                unimodal[m] = {task.metric.name: float(found[0]), "valid_loss": float(task.loss(alone[at], some))}
+        return Validation(scores, output, unimodal)
 
     def candidates(self, fusion: str, modalities: Mapping[str, str], baselines: bool) -> list[Candidate]:
         """The fusion; then each modality alone, and concat."""
@@ -77,6 +77,6 @@ class Predict(Supervised):
 
     def build(
         self, join: str, modalities: Mapping[str, str], encoders: Callable[[], Mapping[str, Encoder]], size: Size
-    ) -> Trainable:
+    ) -> TrainableLearner:
         """A learner with this fusion, helped as `colearning` says."""
         return self.colearning.build(join, encoders(), self.task, size)

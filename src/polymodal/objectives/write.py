@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from polymodal.data.references import gathered, refuse_shared, sharers, unnumber
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.learners.base import Learner, Trainable
-from polymodal.learners.transcriber import Transcriber
-from polymodal.learners.translator import Translator
+from polymodal.heads.writer import Writer
+from polymodal.learners.base import Learner, TrainableLearner
+from polymodal.learners.network import Network
+from polymodal.learners.self_critical import self_critical
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.nn import SIZES, Size
@@ -123,7 +124,7 @@ class Write(Supervised):
 
     def build(
         self, join: str, modalities: Mapping[str, str], encoders: Callable[[], Mapping[str, Encoder]], size: Size
-    ) -> Trainable:
+    ) -> TrainableLearner:
         """A learner with this decoder."""
         return self.writing.build(join, modalities, encoders, self.task, size)
 
@@ -177,20 +178,20 @@ class Write(Supervised):
 
 
 @contextmanager
-def rewarded(learner: Trainable, reward: Cider) -> Iterator[None]:
+def rewarded(learner: TrainableLearner, reward: Cider) -> Iterator[None]:
     """The learner is trained by this reward of what it writes."""
-    assert isinstance(learner, Translator)  # `Writing.check` has seen to it
-    learner.reward = reward
+    network = cast(Network, learner)  # `Writing.check` has seen to it
+    network.criterion = partial(self_critical, head=cast(Writer, network.head), reward=reward)
     try:
         yield
     finally:
-        learner.reward = None
+        network.criterion = None
 
 
 def unlearnable(learner: Learner, rows: Rows) -> int:
     """How many texts have more symbols than their recording has frames."""
-    if not isinstance(learner, Transcriber):
+    if not learner.bounded:
         return 0
     rows, device = rows.only(learner.reads), next(learner.parameters()).device
     parts = [range(s, min(s + BATCH, len(rows))) for s in range(0, len(rows), BATCH)]
-    return sum(learner.short(rows.batch(p).to(device)) for p in parts)
+    return sum(learner.unlearnable(rows.batch(p).to(device)) for p in parts)

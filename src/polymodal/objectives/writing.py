@@ -1,6 +1,6 @@
 """Learners that write text: how one is put together from what a user asks for.
 
-Writing (the config) --task--> Generation --build--> Translator, Transcriber or Seq2Seq
+Writing (the config) --task--> Generation --build--> a network with a Writer or a Transcriber, or Seq2Seq
 """
 
 import difflib
@@ -15,10 +15,13 @@ from polymodal.decoders.base import Decoder, Decoding
 from polymodal.decoders.pretrained import HubDecoder
 from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
-from polymodal.learners.base import Generator
-from polymodal.learners.seq2seq import FAMILIES, Seq2Seq
-from polymodal.learners.transcriber import Transcriber
-from polymodal.learners.translator import Translator
+from polymodal.heads.transcriber import Transcriber
+from polymodal.heads.writer import Writer
+from polymodal.learners.base import TrainableLearner
+from polymodal.learners.encoders import Encoders
+from polymodal.learners.families import FAMILIES
+from polymodal.learners.network import Network
+from polymodal.learners.seq2seq import Seq2Seq
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.pretrained.hub import Hub
@@ -151,7 +154,7 @@ class Writing(NamedTuple):
         encoders: Callable[[], Mapping[str, Encoder]],
         task: Generation,
         size: Size,
-    ) -> Generator:
+    ) -> TrainableLearner:
         """A fresh learner with this decoder. kinds: of its modalities. Raises InputError where they don't fit."""
         modalities = list(kinds)
         source = pretrained(name)
@@ -163,26 +166,27 @@ class Writing(NamedTuple):
                 if source
                 else decoders.make(name, size.dim, task.outputs, size, self.dropout)
             )
-            return Translator(
-                encoders(), decoder, task, decoding=self.decoding, sampled=self.scheduled_sampling, dropout=self.dropout
-            )
+            parts = Encoders(encoders())
+            return Network(
+                parts,
+                Writer(
+                    parts.names, decoder, task, decoding=self.decoding, sampled=self.scheduled_sampling,
+                    dropout=self.dropout,
+                ),
+            )  # fmt: skip
         streams = [m for m in modalities if MODALITIES[kinds[m]].stream]
         if not streams:
             raise InputError(
                 f"a CTC head transcribes a recording or a series, and there is none among {', '.join(modalities)}; "
                 "choose another --decoder"
             )
-        parts, stream = encoders(), streams[0]
+        read, stream = encoders(), streams[0]
         modality = MODALITIES[kinds[stream]]
-        own = type(parts[stream]) in modality.encoders.values()  # it reads the codec's frames, not a network's output
-        return Transcriber(
-            parts,
-            stream,
-            task,
-            layers=max(1, size.layers - 1),
-            decoding=self.decoding,
-            voices=modality.variation() if own and modality.variation is not None else None,
-        )
+        own = type(read[stream]) in modality.encoders.values()  # it reads the codec's frames, not a network's output
+        varied = {stream: modality.variation()} if own and modality.variation is not None else None
+        layers = max(1, size.layers - 1)
+        head = Transcriber(stream, read[stream].dim, task, layers=layers, decoding=self.decoding)
+        return Network(Encoders(read, varied), head)
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""

@@ -10,12 +10,6 @@ from polymodal.data.encode import Bad
 from polymodal.evaluate.compare import Comparison
 from polymodal.evaluate.intervals import Interval
 from polymodal.extract import Extracted
-from polymodal.learners.base import Generator, Learner
-from polymodal.learners.cyclic import Cyclic
-from polymodal.learners.ensemble import Ensemble
-from polymodal.learners.predictor import Predictor
-from polymodal.learners.stacked import Stacked
-from polymodal.learners.translator import Translator
 from polymodal.modalities import MODALITIES
 from polymodal.model import Model
 from polymodal.scoring import Evaluation
@@ -152,33 +146,9 @@ def schema(model: Model) -> list[Block]:
     for view, codec in prep.codecs.items():
         of = f" (of {prep.views[view]})" if prep.views[view] != view else ""
         lines.append(f"{view}{of}: {codec.title}")
-    lines += [*_learner(model.learner), f"{', '.join(prep.schema.target)}: {model.task.name}"]
+    first, *rest = model.learner.describe()
+    lines += [f"learner: {first}", *rest, f"{', '.join(prep.schema.target)}: {model.task.name}"]
     return [Table("", ["column", "kind", "sure", "why"], columns, frozenset({1, 3})), *map(Words, lines)]
-
-
-def _learner(learner: Learner, name: str = "learner") -> list[str]:
-    """What answers, and how it is put together, a line a part."""
-    if isinstance(learner, Ensemble):
-        out = [f"{name}: the average of {len(learner.weights)}"]
-        for member, part in learner.members.items():
-            assert isinstance(part, Learner)
-            out += ["  " + line for line in _learner(part, f"{learner.weights[member]:.2f} {member}")]
-        return out
-    if isinstance(learner, Stacked):
-        how = "stacked" if learner.stacked else "averaged"
-        parts = [f"{m['weight']:.2f} {m['kind']} on {' + '.join(m['modalities'])}" for m in learner.members]
-        return [f"{name}: {len(parts)} estimators, {how}", *(f"  {p}" for p in parts)]
-    if isinstance(learner, Generator):
-        task = learner.task
-        vocabulary = f"{type(task.vocabulary).__name__} of {task.outputs:,} ids, texts of up to {task.longest_ - 1:,}"
-        own = type(learner.decoder).__name__ if isinstance(learner, Translator) else type(learner).__name__
-        return [f"{name}: {own} on {', '.join(learner.reads)}", f"  {vocabulary}", f"  {learner.decoding}"]
-    assert isinstance(learner, Predictor | Cyclic)
-    encoders = ", ".join(f"{m}: {type(e).__name__}" for m, e in learner.encoders.items())
-    if isinstance(learner, Cyclic):
-        return [f"{name}: {encoders}; translates {learner.source} to the others and back"]
-    absent = "" if learner.filler is None else f"; in place of the absent: {type(learner.filler).__name__}"
-    return [f"{name}: {encoders}; fusion: {type(learner.fusion).__name__}{absent}"]
 
 
 def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> list[Block]:

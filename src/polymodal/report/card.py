@@ -149,7 +149,7 @@ def model_card(study: Study, found: Robustness | str, given: Mapping[str, str]) 
 
 def _facts(study: Study, found: Robustness | str) -> dict[str, Sequence[str]]:
     report, task = study.model.report, study.model.task
-    learner = type(study.model.learner).__name__
+    learner = study.model.learner.kind
     settings = report.settings
     fusion = f", fusion {settings['fusion']}" if settings.get("fusion") else ""
     size = sum(p.numel() for p in study.model.learner.parameters())

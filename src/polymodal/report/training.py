@@ -14,8 +14,8 @@ from polymodal.view.text import number, short
 
 EPOCHS, CURVES, SETTINGS = 40, 6, 40
 LIBRARIES = ("polymodal", "torch", "numpy", "scikit-learn", "transformers", "lightgbm")
-LOSSES = ("loss", "valid_loss")
-NAMES = {"loss": "training", "valid_loss": "validation"}
+NAMES = {"loss": "training", "valid_loss": "validation"}  # of losses
+JOINT = "all modalities"  # the part of the loss that is the joint answer's
 
 
 def training(study: Study) -> Section:
@@ -42,43 +42,58 @@ def training(study: Study) -> Section:
     return Section("training", "Training", blocks or [Words("The model does not say how it was trained.")])
 
 
-def _curves(study: Study, history: Sequence[Mapping[str, float]]) -> list[Block]:
+def _curves(study: Study, history: Sequence[Mapping[str, Any]]) -> list[Block]:
     metric = study.model.task.metric.name
     if not history:
         return [Words("There are no curves by epoch: the chosen learner is made of estimators, which have none.")]
     if len(history) == 1:
         return [small("It was trained for one epoch, so there is no curve."), _table(history, metric)]
     out: list[Block] = [Heading("Epoch by epoch")]
-    own = [k for k in history[-1] if k == metric or _part(k, metric)]
-    losses = [*LOSSES, *(k for k in history[-1] if k.startswith("loss of "))]
-    for names, what in ((losses, "loss"), (own, f"{metric} of validation rows")):
-        lines = [_line(NAMES.get(k) or short(k, 60), k, history) for k in names if k in history[-1]][:CURVES]
+    drawn = {
+        "loss": [_losses(line) for line in history],
+        f"{metric} of validation rows": [_scores(line, metric) for line in history],
+    }
+    for what, found in drawn.items():
+        lines = [_line(name, found, history) for name in found[-1]][:CURVES]
         if lines:
             title = f"{what[0].upper()}{what[1:]} by epoch"
             out.append(Picture(f"{title}.", plot.curves(title, lines, "epoch", what)))
     return [*out, _table(history, metric)]
 
 
-def _part(key: str, metric: str) -> bool:
-    """Whether it is the metric of one target, of one label, or of one modality alone."""
-    return key.startswith((f"{metric} of ", f"{metric}[")) or (key != metric and metric in key and "alone" in key)
+def _losses(line: Mapping[str, Any]) -> dict[str, float]:
+    """The losses of an epoch by what they are called, with those of heads for single modalities."""
+    out = {name: line[k] for k, name in NAMES.items() if k in line}
+    own = line.get("unimodal", {})
+    if own:
+        out |= {f"training, {JOINT if k == 'loss' else k}": v for k, v in line["parts"].items()}
+    return out | {f"training, {m} alone": x["loss"] for m, x in own.items()}
 
 
-def _line(name: str, key: str, history: Sequence[Mapping[str, float]]) -> Line:
-    known = [(line["epoch"] + 1, line[key]) for line in history if line.get(key) is not None]
-    return Line(name, [x for x, _ in known], [y for _, y in known])
+def _scores(line: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """The metric; that of each target or label; that of each modality's own head."""
+    out = {k: v for k, v in line.items() if k == metric or k.startswith(f"{metric}[")}
+    return out | {f"{m} alone": x[metric] for m, x in line.get("unimodal", {}).items() if metric in x}
 
 
-def _table(history: Sequence[Mapping[str, float]], metric: str) -> Table:
+def _line(name: str, values: Sequence[Mapping[str, float]], history: Sequence[Mapping[str, Any]]) -> Line:
+    known = [(line["epoch"] + 1, x[name]) for line, x in zip(history, values, strict=True) if x.get(name) is not None]
+    return Line(short(name, 60), [x for x, _ in known], [y for _, y in known])
+
+
+def _table(history: Sequence[Mapping[str, Any]], metric: str) -> Table:
     """At most `EPOCHS` lines, evenly spread, the last among them."""
     step = -(-len(history) // EPOCHS)
     shown = history[::-1][::step][::-1]
-    keys = [k for k in ("epoch", *LOSSES, metric) if k in history[-1]]
-    keys += [k for k in history[-1] if _part(k, metric)][:CURVES]
+    keys, scores = [k for k in NAMES if k in history[-1]], list(_scores(history[-1], metric))[: 1 + CURVES]
     nan = float("nan")
-    lines = [[f"{x['epoch'] + 1:.0f}", *(number(float(x.get(k, nan))) for k in keys[1:])] for x in shown]
+    lines = []
+    for x in shown:
+        own = _scores(x, metric)
+        values = [*(x.get(k, nan) for k in keys), *(own.get(k, nan) for k in scores)]
+        lines.append([f"{x['epoch'] + 1:.0f}", *(number(float(v)) for v in values)])
     more = f", every {step}th" if step > 1 else ""
-    head = [f"{NAMES[k]} loss" if k in NAMES else short(k, 60) for k in keys]
+    head = ["epoch", *(f"{NAMES[k]} loss" for k in keys), *(short(k, 60) for k in scores)]
     return Table(f"Epochs{more}", head, lines, folded=len(lines) > 8)
 
 
@@ -96,7 +111,7 @@ def repeat(study: Study, command: str) -> Section:
     facts += [(name, _said(plan[k])) for name, k in keys if k in plan]
     libraries = [f"{name} {found}" for name in LIBRARIES if (found := installed(name))]
     facts += [("versions", ", ".join([f"Python {platform.python_version()}", *libraries]))]
-    facts += [("fusion and learner", f"{_said(plan.get('fusion', 'unknown'))}, {type(study.model.learner).__name__}")]
+    facts += [("fusion and learner", f"{_said(plan.get('fusion', 'unknown'))}, {study.model.learner.kind}")]
     columns = plan.get("columns") or {c.name: c.kind for c in prep.schema.columns.values()}
     shown = ", ".join(f"{short(c, 40)}: {k}" for c, k in list(columns.items())[:SETTINGS])
     more = f" and {len(columns) - SETTINGS:,} more" if len(columns) > SETTINGS else ""

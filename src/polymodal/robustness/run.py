@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from polymodal import objectives
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.fusion.base import Late
-from polymodal.learners.predictor import Predictor
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.noise import Noise
 from polymodal.model import Model
@@ -97,7 +95,7 @@ def robustness(
         noise=noisy,
         relative=areas(study.scores, metric.higher),
         effective=None if other is None else areas(study.scores, metric.higher, other.scores),
-        against=None if other is None else type(other.reader.model.learner).__name__,
+        against=None if other is None else other.reader.model.learner.kind,
         sentences=Words(metric.name, clean, table.rows).all(grid, absence, noisy),
         notes=notes + ([Note("", AGAINST)] if other is None and noisy and len(model.modalities) > 1 else []),
         bad=list(study.reader.rows.bad),
@@ -152,10 +150,10 @@ def _rival(study: "Study", against: Model, cache: Path | None) -> Rival:
 
 def _late(against: Model) -> list[Note]:
     """A remark where the model to compare with is a network that fuses earlier."""
-    learner = against.learner
-    if not isinstance(learner, Predictor) or isinstance(learner.fusion, Late):
+    fusion = against.learner.fused_by()
+    if fusion is None or fusion.is_late:
         return []
-    how = type(learner.fusion).__name__
+    how = type(fusion).__name__
     return [Note(f"effective robustness is defined against a late fusion, but the model of --against fuses by {how}")]
 
 

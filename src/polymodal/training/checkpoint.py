@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polymodal.errors import InputError
-from polymodal.learners.base import Learner
 from polymodal.output import Output, output_of
 
 
@@ -27,8 +26,9 @@ class State(NamedTuple):
     best_epoch: int = -1
     done: bool = False
     out_of_time: bool = False
-    history: tuple[dict[str, float], ...] = ()
-    parts: Mapping[str, float] = {}  # the sum over steps of each part of the loss that is kept
+    history: tuple[dict[str, Any], ...] = ()
+    parts: Mapping[str, float] = {}  # the sum over steps of each part of the loss
+    unimodal: Mapping[str, float] = {}  # the same of the loss of each modality's own head
 
 
 class Keeper:
@@ -40,7 +40,7 @@ class Keeper:
     def __call__(
         self,
         state: State,
-        learner: Learner,
+        learner: nn.Module,
         optimizer: Any,
         best: Mapping[str, Tensor],
         answers: Sequence[Output],
@@ -58,7 +58,7 @@ class Keeper:
 def _save(
     path: Path,
     state: State,
-    learner: Learner,
+    learner: nn.Module,
     optimizer: Any,
     best: Mapping[str, Tensor],
     answers: Sequence[Output],
@@ -82,7 +82,7 @@ def _save(
     temporary.replace(path)
 
 
-def load(path: Path, learner: Learner, optimizer: Any) -> tuple[State, dict[str, Tensor], list[Output]]:
+def load(path: Path, learner: nn.Module, optimizer: Any) -> tuple[State, dict[str, Tensor], list[Output]]:
     """Continue from a checkpoint where there is one: position, best weights, and the answers of each epoch."""
     if not path.exists():
         return State(), {}, []

@@ -1,13 +1,13 @@
 """Answers of a learner to many rows, batch by batch."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from polymodal.batch import Losses
 from polymodal.data.preprocess import Rows
-from polymodal.learners.base import Infer, Learner, Trainable
+from polymodal.learners.base import Infer, Learner, Trainable, evaluating
 from polymodal.output import Output, cat
 from polymodal.training.memory import keep_freed
 
@@ -21,20 +21,18 @@ def predict(
     Several processes share the work.
     """
     keep_freed()
-    was = learner.training
-    learner.eval()
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     starts = list(range(0, len(rows), batch_size))
     ask, out = infer or learner.infer, {}
-    for i in range(rank, len(starts), world):
-        part = range(starts[i], min(starts[i] + batch_size, len(rows)))
-        out[i] = ask(rows.batch(part).to(device).inputs).cpu()
+    with evaluating(learner):
+        for i in range(rank, len(starts), world):
+            part = range(starts[i], min(starts[i] + batch_size, len(rows)))
+            out[i] = ask(rows.batch(part).to(device).inputs).cpu()
     if world > 1:
         from accelerate.utils import gather_object
 
         out = dict(gather_object(list(out.items())))
-    learner.train(was)
     return cat([out[i] for i in range(len(starts))])
 
 
@@ -46,30 +44,26 @@ class Answers:
 
     def output(self) -> Output:
         """Its answers to all rows."""
-        return predict(self.learner, self.rows, self.batch_size, self.accelerator)
+        # an objective that asks for answers trains what gives them
+        return predict(cast(Learner, self.learner), self.rows, self.batch_size, self.accelerator)
 
     @torch.inference_mode()
     def losses(self) -> list[tuple[Losses, int]]:
         """Its loss on each batch, as it answers and not as it learns, and how many rows that is of."""
-        was = self.learner.training
-        self.learner.eval()
-        out = [(self.learner.loss(self.rows.batch(part).to(self._device)), len(part)) for part in self._parts()]
-        self.learner.train(was)
-        return out
+        with evaluating(self.learner):
+            return [(self.learner.loss(self.rows.batch(part).to(self._device)), len(part)) for part in self._parts()]
 
     @torch.inference_mode()
     def unimodal(self) -> dict[str, tuple[Tensor, Tensor]]:
         """By modality, the logits of the head that answers from it alone, and which rows (N,) have it."""
-        if type(self.learner).alone is Trainable.alone:
+        if not self.learner.unimodal_names():
             return {}
-        was = self.learner.training
-        self.learner.eval()
         parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        for part in self._parts():
-            inputs = self.rows.batch(part).to(self._device).inputs
-            for m, logits in self.learner.alone(inputs).items():
-                parts.setdefault(m, []).append((logits.float().cpu(), inputs[m].present().cpu()))
-        self.learner.train(was)
+        with evaluating(self.learner):
+            for part in self._parts():
+                inputs = self.rows.batch(part).to(self._device).inputs
+                for m, logits in self.learner.unimodal(inputs).items():
+                    parts.setdefault(m, []).append((logits.float().cpu(), inputs[m].present().cpu()))
         return {m: (torch.cat([x for x, _ in p]), torch.cat([h for _, h in p])) for m, p in parts.items()}
 
     @property

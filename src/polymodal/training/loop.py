@@ -23,7 +23,7 @@ from polymodal.colearn import modality_dropout
 from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
 from polymodal.learners.base import Trainable
-from polymodal.objectives.base import Objective
+from polymodal.objectives.base import Objective, Validation
 from polymodal.output import Output
 from polymodal.progress import progress
 from polymodal.tasks.base import Metric
@@ -38,13 +38,13 @@ PRETRAINED = {"network", "model"}  # attributes under which parts keep a pretrai
 class Trained(NamedTuple):
     """What training has to tell: one dict an epoch, the best epoch, and whether a time limit ended it.
 
-    history: of a learner that has heads for modalities alone, "accuracy of text alone" (or another metric), "valid_loss
-    of text alone", over validation rows that have the modality, and "loss of text alone" in training, beside the rest.
+    history: beside the scores, "loss" in training and its "parts"; of a learner that has heads for single modalities
+    also "unimodal": by modality its "loss" in training, and its scores on validation rows that have the modality.
     answers: those to the validation rows after each epoch, by which an epoch can be chosen on some of the rows and
     judged on the others.
     """
 
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
     best_epoch: int
     seconds: float
     out_of_time: bool
@@ -103,7 +103,7 @@ def train(
                     raise InputError(_not_finite(value, [rows.numbers[r] for r in part], settings))
                 accelerator.backward(loss)
                 accelerator.clip_grad_norm_(learner.parameters(), settings.clip)
-                _set_rate(optimizer, settings, share, _mean(accelerator, learner.paces()))
+                _set_rate(optimizer, settings, share, _mean(accelerator, learner.lr_scales()))
                 optimizer.step()
                 optimizer.zero_grad()
                 late = time_limit is not None and time.monotonic() - start > time_limit
@@ -112,6 +112,7 @@ def train(
                     steps=state.steps + 1,
                     loss_sum=state.loss_sum + value,
                     parts=_added(state.parts, losses.parts),
+                    unimodal=_added(state.unimodal, losses.unimodal),
                     seconds=time.monotonic() - start,
                     out_of_time=_any(accelerator, late) if time_limit is not None else False,
                 )
@@ -125,7 +126,7 @@ def train(
             if state.step:
                 validation = objective.validate(Answers(learner, valid, settings.batch_size, accelerator), valid)
                 answers += [] if validation.output is None else [validation.output]
-                state, is_best = _end_epoch(state, validation.scores, objective.metric, settings)
+                state, is_best = _end_epoch(state, validation, objective.metric, settings)
                 learner.epoch_ended(state.history)
                 if is_best:
                     best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
@@ -137,23 +138,28 @@ def train(
 
 
 def _added(sums: Mapping[str, float], parts: Mapping[str, Tensor]) -> dict[str, float]:
-    return {k: sums.get(k, 0.0) + v.item() for k, v in parts.items() if k.startswith("loss of ")}
+    return {k: sums.get(k, 0.0) + v.item() for k, v in parts.items()}
 
 
-def _end_epoch(state: State, scores: Mapping[str, float], metric: Metric, settings: Settings) -> tuple[State, bool]:
+def _end_epoch(state: State, found: Validation, metric: Metric, settings: Settings) -> tuple[State, bool]:
     """The best epoch is that of the best metric, and among equals that of the lowest loss."""
+    scores = found.scores
     value = scores[metric.name] if metric.higher else -scores[metric.name]
     now = (-math.inf if math.isnan(value) else value, -scores["valid_loss"])
     is_best = now > state.best or state.best_epoch < 0
     best_epoch = state.epoch if is_best else state.best_epoch
-    line = {"epoch": state.epoch, "loss": state.loss_sum / state.step, **scores}
-    line |= {k: v / state.step for k, v in state.parts.items()}
+    line: dict[str, Any] = {"epoch": state.epoch, "loss": state.loss_sum / state.step, **scores}
+    line["parts"] = {k: v / state.step for k, v in state.parts.items()}
+    if state.unimodal:
+        of = found.unimodal
+        line["unimodal"] = {m: {"loss": v / state.step, **of.get(m, {})} for m, v in state.unimodal.items()}
     last = state.epoch + 1 == settings.epochs
     return state._replace(
         epoch=state.epoch + 1,
         step=0,
         loss_sum=0.0,
         parts={},
+        unimodal={},
         best=now if is_best else state.best,
         best_epoch=best_epoch,
         done=last or state.out_of_time or state.epoch - best_epoch >= settings.patience,
@@ -164,7 +170,7 @@ def _end_epoch(state: State, scores: Mapping[str, float], metric: Metric, settin
 def _optimizer(learner: Trainable, settings: Settings) -> torch.optim.Optimizer:
     """AdamW. Pretrained networks learn at their own rate; vectors (norms, biases, gates) do not decay."""
     groups: dict[tuple[float, float, str], list[Tensor]] = {}
-    parts = [*learner.paces()]
+    parts = [*learner.lr_scales()]
     for name, p in learner.named_parameters():
         if p.requires_grad:
             rate = settings.tuned_lr if PRETRAINED.intersection(name.split(".")) else settings.lr
@@ -179,20 +185,20 @@ def _share(steps: float, seconds: float, limit: float | None) -> float:
     return min(1.0, steps if limit is None else max(steps, seconds / limit))
 
 
-def _set_rate(optimizer: Any, settings: Settings, share: float, paces: Mapping[str, float]) -> None:
-    """Linear warm-up, then a cosine down to 0 as `share` goes from 0 to 1; times the pace of a part that has one."""
+def _set_rate(optimizer: Any, settings: Settings, share: float, scales: Mapping[str, float]) -> None:
+    """Linear warm-up, then a cosine down to 0 as `share` goes from 0 to 1; times the scale of a part that has one."""
     up = min(1.0, (share + 1e-3) / settings.warmup) if settings.warmup else 1.0
     down = 0.5 * (1 + math.cos(math.pi * max(0.0, share - settings.warmup) / (1 - settings.warmup)))
     for group in optimizer.param_groups:
-        group["lr"] = group["base"] * min(up, down) * paces.get(group["part"], 1.0)
+        group["lr"] = group["base"] * min(up, down) * scales.get(group["part"], 1.0)
 
 
-def _mean(accelerator: Any, paces: Mapping[str, float]) -> Mapping[str, float]:
+def _mean(accelerator: Any, scales: Mapping[str, float]) -> Mapping[str, float]:
     """Over processes, which must agree on rates."""
-    if accelerator.num_processes == 1 or not paces:
-        return paces
-    values = accelerator.reduce(torch.tensor([*paces.values()], device=accelerator.device), "mean").tolist()
-    return dict(zip(paces, values, strict=True))
+    if accelerator.num_processes == 1 or not scales:
+        return scales
+    values = accelerator.reduce(torch.tensor([*scales.values()], device=accelerator.device), "mean").tolist()
+    return dict(zip(scales, values, strict=True))
 
 
 @contextmanager

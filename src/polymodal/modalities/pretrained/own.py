@@ -185,9 +185,9 @@ def _chosen(source: str, kind: str, modality: str, kinds: Mapping[str, Any]) -> 
 def _encoders(form: Any, prefix: str) -> Iterator[tuple[str, tuple[Any, str]]]:
     """By modality: the specification and the prefix of the weights of each encoder that a learner holds."""
     args = form["args"]
-    if form["class"] in ("Predictor", "Balanced", "Cyclic"):
-        for m, encoder in args["encoders"]["items"].items():
-            yield m, (encoder, f"{prefix}encoders.{at(m)}.")
+    if form["class"] == "Network":
+        for m, encoder in args["encoders"]["args"]["encoders"]["items"].items():
+            yield m, (encoder, f"{prefix}encoders.encoders.{at(m)}.")
     elif form["class"] == "Ensemble":
         for name, member in reversed(args["members"]["items"].items()):
             yield from _encoders(member, f"{prefix}members.{at(name)}.")

@@ -1,4 +1,4 @@
-"""A predictor in which no modality starves: the one that is learned first must not end the learning of the others.
+"""A head in which no modality starves: the one that is learned first must not end the learning of the others.
 
     tokens of each encoder --masked mean--> linear head of its own --> what the modality can say alone, so far
                            --> fusion --> head                     --> the answer
@@ -10,19 +10,19 @@ b batch, t token, d width, o output, k one loss.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from polymodal.batch import Batch, Losses, Masked
+from polymodal.batch import Losses, Masked
 from polymodal.errors import InputError
 from polymodal.fusion.base import Fusion
-from polymodal.fusion.fill import Filler
-from polymodal.learners.predictor import Predictor, asked
-from polymodal.modalities.base import Encoder
-from polymodal.nn import Named, at
+from polymodal.heads.base import Head, Shared, Tokens
+from polymodal.heads.fused import Fused, asked
+from polymodal.nn import Named
 from polymodal.ops import masked_mean
+from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 HOWS = ("ogm-ge", "blending", "watch")
@@ -30,15 +30,15 @@ FLAT = 0.05  # of a validation loss: an overfitting below this is noise, and 1 /
 LEAST = 0.2  # of the weights is shared equally: a loss without weight would never show that it can learn again
 
 
-class Balanced(Predictor):
-    """A `Predictor` with a linear head on the pooled tokens of each modality, by which its learning is balanced.
+class Balanced(Head):
+    """A `Fused` head with a linear head on the pooled tokens of each modality, by which its learning is balanced.
 
     how="ogm-ge", Peng et al. 2022 (on-the-fly gradient modulation with generalisation enhancement): the gradient that
     flows from the fusion into encoder m is multiplied by k_m of `coefficients`, and noise of its own spread is added,
     `noise` times. (The paper adds it to the gradients of the encoder's weights, with the covariance of SGD's own noise
     there; here it is added once, where the gradient enters the encoder.) AdamW divides the size of a gradient out, and
     k_m with it; so the encoder's learning rate is multiplied by what the size has lost,
-    sqrt((k_m^2 + noise^2) / (1 + noise^2)) (`paces`), which plain SGD has no need of. The heads learn from tokens
+    sqrt((k_m^2 + noise^2) / (1 + noise^2)) (`lr_scales`), which plain SGD has no need of. The heads learn from tokens
     through which no gradient flows back, so that encoders learn from the fusion alone. The paper splits the linear head
     of two concatenated modalities, and sums scores over a batch; heads that watch do for any fusion, and means, over
     the rows that have the modality, for rows that lack some.
@@ -51,67 +51,99 @@ class Balanced(Predictor):
 
     how="watch": the heads of "ogm-ge" without its modulation, for the learning curve of each modality.
 
-    Raises InputError for another `how`, and where the parts do not fit together.
+    Raises InputError for another `how`.
     """
 
+    embeds: ClassVar[bool] = True
+
     def __init__(
-        self, encoders: Mapping[str, Encoder], fusion: Fusion, task: Task, *, dropout: float = 0.1,
-        filler: Filler | None = None, how: str = "ogm-ge", alpha: float = 0.5, noise: float = 1.0, every: int = 4,
-    ) -> None:  # fmt: skip
-        super().__init__(encoders, fusion, task, dropout=dropout, filler=filler)
+        self, fused: Fused, *, how: str = "ogm-ge", alpha: float = 0.5, noise: float = 1.0, every: int = 4
+    ) -> None:
+        super().__init__()
         if how not in HOWS:
             raise InputError(f"modalities can't be balanced by {how!r}; it is one of {', '.join(HOWS)}")
         if every < 1:
             raise InputError(f"every can't be {every}; a super-epoch has at least 1 epoch")
+        self.fused, self.task = fused, fused.task
         self.how, self.alpha, self.noise, self.every = how, alpha, noise, every
-        self.heads = Named({m: nn.Linear(e.dim, task.outputs) for m, e in encoders.items()})
-        self.slow_m = dict.fromkeys(encoders, 1.0)  # k_m of the last batch
+        dims = fused.fusion.dims
+        self.heads = Named({m: nn.Linear(d, self.task.outputs) for m, d in dims.items()})
+        self.slow_m = dict.fromkeys(dims, 1.0)  # k_m of the last batch
         self.weight_k: Tensor  # of the fusion's loss, then of the heads'
-        self.register_buffer("weight_k", torch.full((1 + len(encoders),), 1 / (1 + len(encoders))))
+        self.register_buffer("weight_k", torch.full((1 + len(dims),), 1 / (1 + len(dims))))
 
-    def alone(self, inputs: Mapping[str, Masked]) -> dict[str, Tensor]:
-        """(B, outputs) logits of each modality's own head; of rows that lack it, the head's bias."""
-        return self._alone(self._tokens(inputs))
+    def check(self, dims: Mapping[str, int]) -> None:
+        """As of `Fused`."""
+        self.fused.check(dims)
 
-    def loss(self, batch: Batch) -> Losses:
+    def infer(self, tokens: Tokens) -> Scores:
+        """As of `Fused`."""
+        return self.fused.infer(tokens)
+
+    def unimodal_names(self) -> Sequence[str]:
+        """All."""
+        return self.heads.names
+
+    def unimodal(self, tokens: Tokens) -> dict[str, Tensor]:
+        """Of rows that lack a modality, its head's bias."""
+        return {m: head(masked_mean(tokens[m])) for m, head in self.heads.items()}
+
+    def loss(self, tokens: Tokens, targets: Mapping[str, Masked]) -> Losses:
         """See the class. Each head is asked about the labelled rows in which its modality is present."""
-        (target,) = batch.targets.values()
-        tokens = self._tokens(batch.inputs)
+        (target,) = targets.values()
         blend = self.how == "blending"
-        said = self._alone(tokens if blend else {m: Masked(x.values.detach(), x.mask) for m, x in tokens.items()})
-        own = {m: self.task.loss(x, asked(target, tokens[m].present())) for m, x in said.items()}
-        losses = self._judged(self._slowed(tokens, said, target) if self.how == "ogm-ge" else tokens, target)
+        own = self.unimodal(tokens if blend else {m: Masked(x.values.detach(), x.mask) for m, x in tokens.items()})
+        apart = {m: self.task.loss(x, asked(target, tokens[m].present())) for m, x in own.items()}
+        losses = self.fused.loss(self._slowed(tokens, own, target) if self.how == "ogm-ge" else tokens, targets)
         joint, penalty = losses.parts["loss"], losses.parts["penalty"]
-        every = torch.stack([joint, *own.values()])
+        every = torch.stack([joint, *apart.values()])
         total = (self.weight_k * every).sum() if blend else every.sum()
-        parts = {"loss of all": joint, **{f"loss of {m} alone": x for m, x in own.items()}}
-        return Losses(total + penalty, {**losses.parts, **parts})
+        return Losses(total + penalty, losses.parts, apart)
 
-    def paces(self) -> Mapping[str, float]:
-        """By the beginning of the names of an encoder's parameters; see the class."""
+    def lr_scales(self) -> Mapping[str, float]:
+        """See the class."""
         if self.how != "ogm-ge":
             return {}
         whole = 1 + self.noise**2
-        return {f"encoders.{at(m)}.": ((k**2 + self.noise**2) / whole) ** 0.5 for m, k in self.slow_m.items()}
+        return {m: ((k**2 + self.noise**2) / whole) ** 0.5 for m, k in self.slow_m.items()}
 
-    def epoch_ended(self, history: Sequence[Mapping[str, float]]) -> None:
+    def epoch_ended(self, history: Sequence[Mapping[str, Any]]) -> None:
         """At the end of a super-epoch, weigh the losses anew."""
         if self.how != "blending" or len(history) < 2 or len(history) % self.every:
             return
-        before, now = history[max(0, len(history) - 1 - self.every)], history[-1]
-        train = ["loss of all", *(f"loss of {m} alone" for m in self.reads)]
-        valid = ["valid_loss", *(f"valid_loss of {m} alone" for m in self.reads)]
-        lines = [[line.get(k, float("nan")) for k in keys] for line in (before, now) for keys in (train, valid)]
-        weight_k = blending_weights(*(torch.tensor(x, dtype=torch.float64) for x in lines))
+        lines = []
+        for line in (history[max(0, len(history) - 1 - self.every)], history[-1]):
+            apart = [line.get("unimodal", {}).get(m, {}) for m in self.heads.names]
+            lines.append([line.get("parts", {}).get("loss"), *(x.get("loss") for x in apart)])
+            lines.append([line.get("valid_loss"), *(x.get("valid_loss") for x in apart)])
+        known = [[float("nan") if x is None else x for x in line] for line in lines]
+        weight_k = blending_weights(*(torch.tensor(x, dtype=torch.float64) for x in known))
         if weight_k is not None:
             self.weight_k.copy_(weight_k)
 
-    def _alone(self, tokens: Mapping[str, Masked]) -> dict[str, Tensor]:
-        return {m: head(masked_mean(tokens[m])) for m, head in self.heads.items()}
+    def joint(self, tokens: Tokens) -> Masked:
+        """As of `Fused`."""
+        return self.fused.joint(tokens)
 
-    def _slowed(self, tokens: Mapping[str, Masked], said: Mapping[str, Tensor], target: Masked) -> dict[str, Masked]:
+    def fused_by(self) -> Fusion:
+        """The fusion."""
+        return self.fused.fusion
+
+    def filled(self, tokens: Tokens) -> Tokens:
+        """As of `Fused`."""
+        return self.fused.filled(tokens)
+
+    def shared(self, modalities: Sequence[str]) -> dict[str, Shared]:
+        """As of `Fused`."""
+        return self.fused.shared(modalities)
+
+    def describe(self, encoders: Mapping[str, str]) -> list[str]:
+        """As of `Fused`."""
+        return self.fused.describe(encoders)
+
+    def _slowed(self, tokens: Tokens, own: Mapping[str, Tensor], target: Masked) -> dict[str, Masked]:
         """The same tokens; the gradient that comes back through them is that of `Modulated`."""
-        right = likelihoods(self.task, {m: x.detach() for m, x in said.items()}, target)
+        right = likelihoods(self.task, {m: x.detach() for m, x in own.items()}, target)
         scores = {}
         for m, right_b in right.items():
             rows_b = tokens[m].present() & ~right_b.isnan()

@@ -10,25 +10,25 @@ way in and out, and its own queries.
 b batch, t token, s segment, d width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from polymodal.batch import Batch, Losses, Masked
+from polymodal.batch import Losses, Masked
 from polymodal.errors import InputError
-from polymodal.learners.base import Trainable
-from polymodal.learners.predictor import asked
-from polymodal.modalities.base import Encoder
+from polymodal.heads.base import Head, Tokens, listed
+from polymodal.heads.fused import asked
 from polymodal.nn import Block, Named, positions
 from polymodal.ops import masked_mean, zeroed
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 
-class Cyclic(Trainable):
-    """A learner that reads `source` alone, and has learned to translate it to the other modalities and back.
+class Cyclic(Head):
+    """A head that reads `source` alone, and has learned to translate it to the other modalities and back.
 
     loss = task loss of the joint representation + translation * sum_m |x_m - G(J(x))|^2 + cycle * sum_m
     |x - G(J(G_m(J(x))))|^2 + sum_m task loss of m's own head, over the modalities m other than the source. J is the
@@ -43,76 +43,78 @@ class Cyclic(Trainable):
     two targets a sum over any number of them. It translates given features, where here tokens are learned: hence the
     targets' own heads, which the paper has not, and which are no part of a prediction.
 
-    encoders: by modality name, the source among them. steps: segments of each modality. heads, layers: of the joint
-    encoder and the decoder, of width `dim`. Raises InputError where there is nothing to translate from or to.
+    dims: width of each modality's tokens, the source among them. steps: segments of each modality. heads, layers: of
+    the joint encoder and the decoder, of width `dim`. Raises InputError where there is nothing to translate from or to.
     """
 
+    embeds: ClassVar[bool] = True
+
     def __init__(
-        self, encoders: Mapping[str, Encoder], source: str, task: Task, *, dim: int = 64, heads: int = 4,
-        layers: int = 1, steps: int = 8, dropout: float = 0.1, translation: float = 0.3, cycle: float = 0.3,
+        self, dims: Mapping[str, int], source: str, task: Task, *, dim: int = 64, heads: int = 4, layers: int = 1,
+        steps: int = 8, dropout: float = 0.1, translation: float = 0.3, cycle: float = 0.3,
     ) -> None:  # fmt: skip
         super().__init__()
-        if source not in encoders:
-            raise InputError(
-                f"the source of translation, {source!r}, is no modality; it is one of {', '.join(encoders)}"
-            )
-        if len(encoders) < 2:
+        if source not in dims:
+            raise InputError(f"the source of translation, {source!r}, is no modality; it is one of {', '.join(dims)}")
+        if len(dims) < 2:
             raise InputError(
                 f"there is no modality beside {source!r} to translate it to; add a column, or train without translation"
             )
-        self.encoders, self.source, self.task = Named(encoders), source, task
+        self.dims, self.source, self.task = dict(dims), source, task
         self.dim, self.heads, self.layers, self.steps, self.dropout = dim, heads, layers, steps, dropout
         self.translation, self.cycle = translation, cycle
-        self.targets = tuple(m for m in encoders if m != source)
-        self.enter = Named({m: nn.Linear(e.dim, dim) for m, e in encoders.items()})
-        self.leave = Named({m: nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, e.dim)) for m, e in encoders.items()})
-        self.queries = nn.ParameterList([torch.randn(steps, dim) * dim**-0.5 for _ in encoders])
-        self.joint = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
+        self.targets = tuple(m for m in dims if m != source)
+        self.enter = Named({m: nn.Linear(d, dim) for m, d in dims.items()})
+        self.leave = Named({m: nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, d)) for m, d in dims.items()})
+        self.queries = nn.ParameterList([torch.randn(steps, dim) * dim**-0.5 for _ in dims])
+        self.encoder = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
         self.decoder = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
-        self.head = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, task.outputs))
-        self.own = Named({m: nn.Linear(encoders[m].dim, task.outputs) for m in self.targets})
+        self.out = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, task.outputs))
+        self.own = Named({m: nn.Linear(dims[m], task.outputs) for m in self.targets})
 
-    @property
-    def reads(self) -> Sequence[str]:
-        """The source; `loss` wants every modality that it has an encoder for."""
+    def check(self, dims: Mapping[str, int]) -> None:
+        """The widths that it was built for."""
+        if dict(dims) != self.dims:
+            raise InputError(f"the encoders give {dict(dims)} but the translation was built for {self.dims}")
+
+    def reads(self, modalities: Sequence[str]) -> Sequence[str]:
+        """The source; `loss` wants them all."""
         return (self.source,)
 
-    def infer(self, inputs: Mapping[str, Masked]) -> Scores:
+    def infer(self, tokens: Tokens) -> Scores:
         """From the source; a row without it gets a prior."""
-        return Scores(self._answer(self._represented(self.source, self._tokens(inputs, self.source))))
+        return Scores(self._answer(self.joint(tokens)))
 
-    def recombine(self, inputs: Mapping[str, Masked]) -> Callable[[Mapping[str, Tensor]], Scores]:
-        """The source is all that is looked at, and a row's answer depends on nothing else."""
-        whole = self.infer(inputs)
-        return lambda at: whole.take(at[self.source])
+    def unimodal_names(self) -> Sequence[str]:
+        """The targets of translation."""
+        return self.targets
 
-    def alone(self, inputs: Mapping[str, Masked]) -> dict[str, Tensor]:
-        """(B, outputs) logits of the heads by which the encoders of the targets learn."""
-        return {m: self._own(m, self._tokens(inputs, m)) for m in self.targets}
+    def unimodal(self, tokens: Tokens) -> dict[str, Tensor]:
+        """Of the heads by which the encoders of the targets learn."""
+        return {m: head(masked_mean(tokens[m])) for m, head in self.own.items()}
 
-    def embed(self, inputs: Mapping[str, Masked]) -> dict[str, Masked]:
-        """The source's mean token, and as "" the mean of the joint representation; masks (B, 1)."""
-        tokens = self._tokens(inputs, self.source)
-        both = {self.source: tokens, "": self._represented(self.source, tokens)}
-        return {m: Masked(masked_mean(x), x.present()[:, None]) for m, x in both.items()}
+    def joint(self, tokens: Tokens) -> Masked:
+        """The joint representation."""
+        return self._represented(self.source, tokens[self.source])
 
-    def loss(self, batch: Batch) -> Losses:
+    def describe(self, encoders: Mapping[str, str]) -> list[str]:
+        """From where to where."""
+        return [f"{listed(encoders)}; translates {self.source} to the others and back"]
+
+    def loss(self, tokens: Tokens, targets: Mapping[str, Masked]) -> Losses:
         """See the class. The task's part is over labelled rows, the rest over all that have what is translated."""
-        (target,) = batch.targets.values()
-        tokens = {m: self._tokens(batch.inputs, m) for m in self.encoders.names}
-        joint = self._represented(self.source, tokens[self.source])
+        (target,) = targets.values()
+        joint = self.joint(tokens)
         loss = self.task.loss(self._answer(joint), target)
         there, back = [], []
         for m in self.targets:
             forward, cycle = self._translated(m, joint, tokens)
             there.append(forward)
             back.append(cycle)
-        own = {m: self.task.loss(self._own(m, tokens[m]), asked(target, tokens[m].present())) for m in self.targets}
+        apart = {m: self.task.loss(x, asked(target, tokens[m].present())) for m, x in self.unimodal(tokens).items()}
         forward, cycle = torch.stack(there).sum(), torch.stack(back).sum()
-        total = loss + self.translation * forward + self.cycle * cycle + torch.stack([*own.values()]).sum()
-        heads = {f"loss of {m} alone": x for m, x in own.items()}
-        parts = {"loss": loss, "loss of all": loss, "loss of translation": forward, "loss of the way back": cycle}
-        return Losses(total, {**parts, **heads})
+        total = loss + self.translation * forward + self.cycle * cycle + torch.stack([*apart.values()]).sum()
+        return Losses(total, {"loss": loss, "translation": forward, "cycle": cycle}, apart)
 
     def _translated(self, m: str, joint: Masked, tokens: Mapping[str, Masked]) -> tuple[Tensor, Tensor]:
         """The error of the translation to m, and of that from the translation back to the source."""
@@ -131,13 +133,13 @@ class Cyclic(Trainable):
         """(B, T, d_m) tokens of m -> (B, T, dim)."""
         x_btd = self.enter[m](zeroed(tokens))
         x = Masked(x_btd + positions(x_btd.shape[1], self.dim, x_btd), tokens.mask)
-        for block in self.joint:
+        for block in self.encoder:
             x = block(x)
         return x
 
     def _written(self, m: str, joint: Masked) -> Tensor:
         """(B, steps, d_m): what a representation says of m's segments."""
-        query_sd = self.queries[self.encoders.names.index(m)]
+        query_sd = self.queries[list(self.dims).index(m)]
         x = Masked(query_sd.expand(len(joint.mask), -1, -1), joint.mask.new_ones(len(joint.mask), self.steps))
         for block in self.decoder:
             x = block(x, joint)
@@ -145,16 +147,8 @@ class Cyclic(Trainable):
         return out
 
     def _answer(self, joint: Masked) -> Tensor:
-        logits: Tensor = self.head(masked_mean(joint))
+        logits: Tensor = self.out(masked_mean(joint))
         return logits
-
-    def _own(self, m: str, tokens: Masked) -> Tensor:
-        logits: Tensor = self.own[m](masked_mean(tokens))
-        return logits
-
-    def _tokens(self, inputs: Mapping[str, Masked], m: str) -> Masked:
-        tokens: Masked = self.encoders[m](inputs[m])
-        return tokens
 
 
 def segments(x: Masked, steps: int) -> Masked:
