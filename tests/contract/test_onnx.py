@@ -257,7 +257,7 @@ def test_errors_name_what_came_and_the_override(tmp_path: Path) -> None:
         choose("audio", str(tmp_path / "bad.onnx"))[0].fit([], TINY)
     with pytest.raises(InputError, match="weights can't be trained; leave --finetune out"):
         choose("audio", good, finetune=True)
-    with pytest.raises(InputError, match="an ONNX file reads image, audio, text, series, vector columns, not tabular"):
+    with pytest.raises(InputError, match="an ONNX file reads text, image, audio, series, vector columns, not tabular"):
         choose("tabular", good)
 
 

@@ -11,6 +11,7 @@ from polymodal.modalities.extractor import Extractor
 from polymodal.modalities.noise import Noises
 from polymodal.modalities.places import CELL, Place
 from polymodal.modalities.pretrained.codec import HubCodec
+from polymodal.modalities.pretrained.graph import Feeding
 from polymodal.modalities.segments import Codecs, Cut, Inputs, Segments, whole
 from polymodal.modalities.sizes import Measure
 from polymodal.view.cell import Preview, Text
@@ -29,7 +30,8 @@ class Modality(NamedTuple):
     cells: str  # what a cell may be, for a person
     codecs: Mapping[str, type[Codec]]  # by the names that `--encoder COLUMN=NAME` takes
     encoders: Mapping[str, type[Encoder]]
-    hub: type[HubCodec] | None = None  # prepares cells for a pretrained network that is fine-tuned
+    hub: type[HubCodec] | None = None  # prepares cells for a network of the Hugging Face hub
+    onnx: Feeding | None = None  # prepares cells for a network in an ONNX file
     extractors: Mapping[str, type[Extractor]] = {}  # by the names that `--features COLUMN=NAME` takes
     default_extractors: Sequence[str] = ()  # those that are used unless others are asked for
 

@@ -7,6 +7,7 @@ from polymodal.modalities.audio.files import RECORDINGS
 from polymodal.modalities.audio.hub import HubAudio
 from polymodal.modalities.audio.measure import MEASURE
 from polymodal.modalities.audio.noise import NOISES
+from polymodal.modalities.audio.onnx import FEEDING
 from polymodal.modalities.audio.preview import recording
 from polymodal.modalities.audio.segments import SEGMENTS
 from polymodal.modalities.audio.voices import Voices
@@ -24,6 +25,7 @@ AUDIO = Modality(
     recurs=True,
     measure=MEASURE,
     noise=NOISES,
+    onnx=FEEDING,
     segments=SEGMENTS,
     preview=recording,
     stream=True,

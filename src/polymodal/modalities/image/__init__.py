@@ -7,6 +7,7 @@ from polymodal.modalities.image.files import PICTURES
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.image.measure import MEASURE
 from polymodal.modalities.image.noise import NOISES
+from polymodal.modalities.image.onnx import FEEDING
 from polymodal.modalities.image.preview import photo
 from polymodal.modalities.image.segments import SEGMENTS
 from polymodal.modalities.image.visual_words import KeypointWords, VisualWords
@@ -31,6 +32,7 @@ IMAGE = Modality(
     recurs=True,
     measure=MEASURE,
     noise=NOISES,
+    onnx=FEEDING,
     segments=SEGMENTS,
     preview=photo,
     places=49,  # 7 x 7

@@ -5,7 +5,7 @@ Letters of a layout: N batch, T token or reading, S sample, C channel, H height,
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,27 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from polymodal.errors import InputError
+from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.pretrained.source import LOCK
 
 TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 TYPES |= {"tensor(uint8)": np.uint8, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-LAYOUTS = {
-    "image": ("NCHW", "NHWC"),
-    "audio": ("NS", "S"),
-    "text": ("NT",),
-    "series": ("NTC", "NCT"),
-    "vector": ("NC",),
-}
-OPTIONS = {
-    "image": ["input", "output", "layout", "size", "scale", "mean", "std"],
-    "audio": ["input", "output", "layout", "rate", "seconds"],
-    "text": ["input", "output"],
-    "series": ["input", "output", "layout"],
-    "vector": ["input", "output"],
-}
 TOLD = ("embed", "hidden", "feature")  # in the name of an output: what the network saw, not what it decided
-SIDES = ("attention_mask", "token_type_ids")  # what a text model may ask for beside its ids
+BESIDE = ("attention_mask", "token_type_ids")  # what a network may ask for beside ids
 
 
 class Failed(Exception):
@@ -51,7 +37,7 @@ class Feed(NamedTuple):
     length: int | None  # samples, or readings
     channels: int | None
     sides: tuple[int, int]
-    beside: tuple[tuple[str, Any], ...]  # other inputs of a text model: name, type
+    beside: tuple[tuple[str, Any], ...]  # other inputs of a network that reads ids: name, type
 
     @property
     def batched(self) -> bool:
@@ -59,24 +45,67 @@ class Feed(NamedTuple):
         return self.layout.startswith("N")
 
 
-def plan(source: str, kind: str, options: Mapping[str, str]) -> Feed:
+class Given(NamedTuple):
+    """What is known where a cell is prepared. tokens: ids that are kept."""
+
+    source: str
+    feed: Feed
+    options: Mapping[str, str]
+    tokens: int
+
+    def channels(self, x: NDArray) -> NDArray:
+        """The array, if it is as wide as the network takes it; else raises Unreadable."""
+        if self.feed.channels is not None and x.shape[-1] != self.feed.channels:
+            raise Unreadable(f"{x.shape[-1]} numbers a reading; the network takes {self.feed.channels}")
+        return x
+
+
+class Feeding(NamedTuple):
+    """How a network is fed cells of one kind. layouts: orders of axes that its input may have. more: overrides beside
+    those of every kind.
+
+    prepared(cell, given): the array, without the batch axis; None where the cell holds nothing; raises Unreadable.
+    blank(given): the same of no cell. ids: whether it is whole numbers, beside which a network may ask for a mask.
+    channels: how many an input with axis C has, where that is the same for all networks.
+    """
+
+    layouts: tuple[str, ...]
+    prepared: Callable[[Any, Given], NDArray | None]
+    blank: Callable[[Given], NDArray]
+    more: tuple[str, ...] = ()
+    ids: bool = False
+    channels: int | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """The names of all overrides."""
+        return ["input", "output", *(["layout"] if len(self.layouts) > 1 else []), *self.more]
+
+    def matches(self, layout: str, shape: Sequence[Any]) -> bool:
+        """Whether a shape may have this layout: the rank is right, and the channels are as many as they must be."""
+        if len(layout) != len(shape):
+            return False
+        return self.channels is None or shape[layout.index("C")] == self.channels
+
+
+def plan(source: str, kind: str, feeding: Feeding, options: Mapping[str, str]) -> Feed:
     """Read from the inputs' shapes how to feed the network. Raises InputError where they do not say."""
     net = session(source)
     inputs = {i.name: i for i in net.get_inputs()}
-    beside = [n for n in inputs if kind == "text" and n in SIDES]
+    beside = [n for n in inputs if feeding.ids and n in BESIDE]
     main = [n for n in inputs if n not in beside]
-    name = options.get("input", main[0] if len(main) == 1 else "input_ids" if kind == "text" else "")
+    name = options.get("input", main[0] if len(main) == 1 else "input_ids" if feeding.ids else "")
     if name not in inputs:
         raise unfit(source, kind, f"{name!r} is no input" if name else "it has several inputs", "input=NAME")
     if more := [n for n in main if n != name]:
         raise unfit(source, kind, f"nothing is known to feed {', '.join(more)} with; export it without")
     shape, dtype = inputs[name].shape, TYPES.get(inputs[name].type)
-    fits = [k for k in LAYOUTS[kind] if matches(k, shape, kind)]
+    fits = [k for k in feeding.layouts if feeding.matches(k, shape)]
     layout = options.get("layout", fits[0] if fits else "").upper()
-    if layout not in LAYOUTS[kind] or len(layout) != len(shape):
-        way = f"layout={' or '.join(LAYOUTS[kind])}" if "layout" in OPTIONS[kind] else ""
-        raise unfit(source, kind, f"{name} of shape {shown(shape)} is not {' or '.join(LAYOUTS[kind])}", way)
-    if dtype is None or (np.dtype(dtype).kind != "f") != (kind == "text" or dtype is np.uint8):
+    if layout not in feeding.layouts or len(layout) != len(shape):
+        way = f"layout={' or '.join(feeding.layouts)}" if "layout" in feeding.options else ""
+        raise unfit(source, kind, f"{name} of shape {shown(shape)} is not {' or '.join(feeding.layouts)}", way)
+    if dtype is None or (np.dtype(dtype).kind != "f") != (feeding.ids or dtype is np.uint8):
         raise unfit(source, kind, f"{name} is a {inputs[name].type}")
     size = {a: v if isinstance(v, int) and v > 0 else None for a, v in zip(layout, shape, strict=True)}
     side = int(number(options, "size", 224))
@@ -85,13 +114,6 @@ def plan(source: str, kind: str, options: Mapping[str, str]) -> Feed:
         size.get("S") or size.get("T"), size.get("C"), (size.get("H") or side, size.get("W") or side),
         tuple((n, TYPES.get(inputs[n].type, np.int64)) for n in beside),
     )  # fmt: skip
-
-
-def matches(layout: str, shape: Sequence[Any], kind: str) -> bool:
-    """Whether a shape may have this layout: the rank is right, and an image's channels are 3 where they are known."""
-    if len(layout) != len(shape):
-        return False
-    return kind != "image" or shape[layout.index("C")] == 3
 
 
 def chosen(source: str, kind: str, options: Mapping[str, str]) -> str:
@@ -214,3 +236,10 @@ def values(options: Mapping[str, str], name: str, otherwise: float) -> NDArray[n
     if x.size not in (1, 3) or not np.isfinite(x).all() or (name == "std" and not x.all()):
         raise InputError(f"ONNX option {name}={options[name]!r}; expected a number, or three as 0.5/0.4/0.3")
     return x
+
+
+def fixed(x: NDArray, length: int | None) -> NDArray:
+    """Cut, or padded with zeros at the end, to a fixed length."""
+    if length is None:
+        return x
+    return np.pad(x[:length], [(0, max(0, length - len(x)))] + [(0, 0)] * (x.ndim - 1))

@@ -14,41 +14,31 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
-from polymodal.modalities.arrays import array
-from polymodal.modalities.audio.files import read
 from polymodal.modalities.base import Codec, Guess, pad
 from polymodal.modalities.extractor import Tokens, Vectorizer
-from polymodal.modalities.image.files import picture
 from polymodal.modalities.pretrained.codec import ASKED
 from polymodal.modalities.pretrained.graph import (
-    OPTIONS,
     Failed,
     Feed,
+    Feeding,
+    Given,
     belonging,
     digest,
     executed,
-    located,
-    number,
     plan,
     unfit,
-    values,
 )
 from polymodal.modalities.pretrained.network import BATCH, reduced
-from polymodal.modalities.pretrained.source import LOCK
-from polymodal.modalities.series.codec import numbers
-from polymodal.modalities.text.hub import CHARACTERS
 from polymodal.nn import Size
 from polymodal.spec import spec
 
@@ -56,7 +46,7 @@ from polymodal.spec import spec
 class Onnx(Codec):
     """What an ONNX file says of a cell: float16 (T, width_), T <= `tokens`; the network never learns.
 
-    source: the file, or a folder with one; its tokenizer.json lies beside it. options: overrides (see OPTIONS), as
+    source: the file, or a folder with one; its tokenizer.json lies beside it. options: overrides (see `Feeding`), as
     text: input and output are names; layout the order of the axes; rate in Hz and seconds; size of an image's sides;
     pixels are scaled to 0 ... scale (1 unless said), then (x - mean) / std, a value for each channel parted by "/".
 
@@ -73,14 +63,12 @@ class Onnx(Codec):
 
     def __init__(self, source: str, kind: str, options: Mapping[str, str] | None = None, tokens: int = 1) -> None:
         self.source, self.kind, self.options, self.tokens = source, kind, dict(options or {}), tokens
-        if kind not in OPTIONS:
-            raise InputError(f"an ONNX file reads {', '.join(OPTIONS)} columns, not {kind}")
+        self._feeding, self.takes_files = _feeding(kind)
         for name in self.options:
-            if name not in OPTIONS[kind]:
-                near = difflib.get_close_matches(name, OPTIONS[kind], 1)
+            if name not in (known := self._feeding.options):
+                near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise InputError(f"no option {name!r} for {kind} in ONNX; {hint}It is: {', '.join(OPTIONS[kind])}")
-        self.takes_files = kind != "text"
+                raise InputError(f"no option {name!r} for {kind} in ONNX; {hint}It is: {', '.join(known)}")
         self.width_, self.length_ = 1, 128
 
     @classmethod
@@ -93,10 +81,9 @@ class Onnx(Codec):
 
         Raises InputError for a file that can't be read, or not be fed by the shapes of its inputs.
         """
-        feed = self._feed()
         self.length_ = size.tokens
         try:
-            self.width_ = self._look([self._blank(feed)])[0].shape[-1]
+            self.width_ = self._look([self._feeding.blank(self._given())])[0].shape[-1]
         except Failed as e:
             raise unfit(self.source, self.kind, f"it does not run: {e}") from None
         return self
@@ -111,11 +98,11 @@ class Onnx(Codec):
     def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
         """`encode` of each cell, those of one shape together; an Unreadable stands in its cell's place."""
         out: list[Tensor | Unreadable | None] = [None] * len(cells)
-        feed = self._feed()
+        given = self._given()
         ready: dict[tuple[int, ...], dict[int, NDArray]] = {}
         for i, cell in enumerate(cells):
             try:
-                x = None if cell is None else self._prepared(cell, feed)
+                x = None if cell is None else self._feeding.prepared(cell, given)
             except Unreadable as e:
                 out[i] = e
                 continue
@@ -160,7 +147,10 @@ class Onnx(Codec):
                 shutil.copyfile(path, folder / path.name)
 
     def _feed(self) -> Feed:
-        return plan(self.source, self.kind, self.options)
+        return plan(self.source, self.kind, self._feeding, self.options)
+
+    def _given(self) -> Given:
+        return Given(self.source, self._feed(), self.options, self.length_)
 
     def _run(self, group: Mapping[int, NDArray], out: list[Tensor | Unreadable | None]) -> None:
         try:
@@ -194,88 +184,16 @@ class Onnx(Codec):
         top = torch.finfo(torch.float16).max
         return y_td.nan_to_num().clamp(-top, top).half()
 
-    def _prepared(self, cell: Any, feed: Feed) -> NDArray | None:
-        """The cell as the input takes it, without the batch axis; None where it holds nothing."""
-        if self.kind == "image":
-            return pixels(picture(cell, feed.sides), feed, self.options)
-        if self.kind == "audio":
-            rate = int(number(self.options, "rate", 16_000))
-            x = read(cell, rate, number(self.options, "seconds", 15.0))
-            return fixed(x, feed.length).astype(feed.dtype)
-        if self.kind == "text":
-            text = str(cell)[: CHARACTERS * self.length_].strip()
-            return ids(self.source, text, self.length_) if text else None
-        x_tc = readings(cell, self.kind)
-        if x_tc is None:
-            return None
-        if feed.channels is not None and x_tc.shape[-1] != feed.channels:
-            raise Unreadable(f"{x_tc.shape[-1]} numbers a reading; the network takes {feed.channels}")
-        x_tc = fixed(x_tc, feed.length) if self.kind == "series" else x_tc
-        return (x_tc.T if feed.layout == "NCT" else x_tc).astype(feed.dtype)
 
-    def _blank(self, feed: Feed) -> NDArray:
-        if self.kind == "image":
-            return pixels(Image.new("RGB", feed.sides[::-1]), feed, self.options)
-        if self.kind == "text":
-            return ids(self.source, "a", self.length_)
-        channels = feed.channels or 1
-        rate = int(number(self.options, "rate", 16_000))
-        shapes = {"audio": (feed.length or rate,), "series": (feed.length or 64, channels), "vector": (channels,)}
-        x = np.zeros(shapes[self.kind], dtype=feed.dtype)
-        return x.T if feed.layout == "NCT" else x
+def _feeding(kind: str) -> tuple[Feeding, bool]:
+    """How cells of a kind are fed to a network, and whether they may be files."""
+    from polymodal.modalities import MODALITIES
 
-
-# --- cells --------------------------------------------------------------------------------------------
-
-
-def pixels(image: Image.Image, feed: Feed, options: Mapping[str, str]) -> NDArray:
-    """(3, H, W) or (H, W, 3): resized, scaled to 0 ... scale, then (x - mean) / std. uint8 inputs take 0 ... 255."""
-    x = np.asarray(image.resize(feed.sides[::-1], Image.Resampling.BILINEAR))
-    if feed.dtype != np.uint8:
-        mean, std = values(options, "mean", 0.0), values(options, "std", 1.0)
-        x = ((x.astype(np.float32) * (number(options, "scale", 1.0) / 255) - mean) / std).astype(feed.dtype)
-    return x.transpose(2, 0, 1) if feed.layout == "NCHW" else x
-
-
-def readings(cell: Any, kind: str) -> NDArray | None:
-    """(T, C) of a series, (C,) of a vector; 0 in gaps."""
-    x = numbers(cell) if kind == "series" else array(cell)
-    if x is None or not np.isfinite(x).any():
-        return None
-    if kind == "vector" and x.ndim != 1:
-        raise Unreadable(f"numbers of shape {x.shape}; the network takes one vector (C,)")
-    return np.nan_to_num(x.reshape(len(x), -1) if kind == "series" else x, posinf=0.0, neginf=0.0)
-
-
-def fixed(x: NDArray, length: int | None) -> NDArray:
-    """Cut, or padded with zeros at the end, to a fixed length."""
-    if length is None:
-        return x
-    return np.pad(x[:length], [(0, max(0, length - len(x)))] + [(0, 0)] * (x.ndim - 1))
-
-
-def ids(source: str, text: str, length: int) -> NDArray:
-    """int64 (T,) ids of a text, by the tokenizer.json beside the file."""
-    with LOCK:  # the length is a state of the tokenizer
-        tokenizer = tokens_of(str(located(source).parent / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(length)
-        return np.asarray(tokenizer.encode(text).ids, dtype=np.int64)
-
-
-@lru_cache(maxsize=4)
-def tokens_of(path: str) -> Any:
-    """The tokenizer in a file."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as e:
-        raise ImportError("ONNX files that read text need tokenizers: pip install polymodal[hub]") from e
-    if not Path(path).is_file():
-        raise InputError(f"there is no {path}; put the tokenizer.json that the network was made with beside its file")
-    try:
-        return Tokenizer.from_file(path)
-    except Exception as e:  # tokenizers raises bare Exception
-        raise InputError(f"{path} can't be read as a tokenizer ({' '.join(str(e).split())[:120]})") from None
+    feeding = MODALITIES[kind].onnx
+    if feeding is None:
+        known = ", ".join(k for k, m in MODALITIES.items() if m.onnx is not None)
+        raise InputError(f"an ONNX file reads {known} columns, not {kind}")
+    return feeding, MODALITIES[kind].codec.takes_files
 
 
 def parted(name: str) -> tuple[str, dict[str, str]]:

@@ -7,6 +7,7 @@ from polymodal.modalities.series.encoders import TCN, SeriesTransformer
 from polymodal.modalities.series.features import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
 from polymodal.modalities.series.measure import MEASURE
 from polymodal.modalities.series.noise import NOISES
+from polymodal.modalities.series.onnx import FEEDING
 from polymodal.modalities.series.physiology import Electrodermal, HeartRate
 from polymodal.modalities.series.preview import lines
 from polymodal.modalities.series.segments import SEGMENTS
@@ -30,6 +31,7 @@ SERIES = Modality(
     recurs=True,
     measure=MEASURE,
     noise=NOISES,
+    onnx=FEEDING,
     segments=SEGMENTS,
     preview=lines,
     stream=True,

@@ -8,6 +8,7 @@ from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, S
 from polymodal.modalities.text.hub import HubText
 from polymodal.modalities.text.measure import MEASURE
 from polymodal.modalities.text.noise import NOISES
+from polymodal.modalities.text.onnx import FEEDING
 from polymodal.modalities.text.segments import SEGMENTS
 
 SAMPLE = 200  # cells that are looked at for a space
@@ -33,5 +34,6 @@ TEXT = Modality(
     tells={"text": "words"},
     measure=MEASURE,
     noise=NOISES,
+    onnx=FEEDING,
     segments=SEGMENTS,
 )

@@ -6,6 +6,7 @@ from polymodal.modalities.vector.codec import Vectors
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.modalities.vector.measure import MEASURE
 from polymodal.modalities.vector.noise import NOISES
+from polymodal.modalities.vector.onnx import FEEDING
 from polymodal.modalities.vector.preview import lines
 from polymodal.modalities.vector.segments import SEGMENTS
 
@@ -17,6 +18,7 @@ VECTOR = Modality(
     suffixes=[ARRAY_FILE],
     measure=MEASURE,
     noise=NOISES,
+    onnx=FEEDING,
     segments=SEGMENTS,
     preview=lines,
 )

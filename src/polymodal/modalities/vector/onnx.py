@@ -1,0 +1,31 @@
+"""Vectors for an ONNX file, with 0 in gaps."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polymodal.errors import Unreadable
+from polymodal.modalities.arrays import array
+from polymodal.modalities.pretrained.graph import Feeding, Given
+
+
+def known(x: NDArray | None) -> NDArray | None:
+    """0 for what is not known; None where nothing is."""
+    return None if x is None or not np.isfinite(x).any() else np.nan_to_num(x, posinf=0.0, neginf=0.0)
+
+
+def _prepared(cell: Any, given: Given) -> NDArray | None:
+    x = known(array(cell))
+    if x is None:
+        return None
+    if x.ndim != 1:
+        raise Unreadable(f"numbers of shape {x.shape}; the network takes one vector (C,)")
+    return given.channels(x).astype(given.feed.dtype)
+
+
+def _blank(given: Given) -> NDArray:
+    return np.zeros(given.feed.channels or 1, dtype=given.feed.dtype)
+
+
+FEEDING = Feeding(("NC",), _prepared, _blank)
