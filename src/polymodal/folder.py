@@ -89,9 +89,11 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
     codecs = {m: spec(c) for m, c in preprocessor.codecs.items()}
     form = spec(learner)
     every = [*objects({"items": codecs}, preprocessor.codecs), *objects(form, learner)]
-    for i, (inner, part) in enumerate([(f, x) for f, x in every if hasattr(x, "save_source")]):
+    holders = [(f["args"], x) for f, x in every if hasattr(x, "save_source")]
+    wrapped = {id(args["inner"]["args"]) for args, _ in holders if "inner" in args}  # a frozen network saves it whole
+    for i, (args, part) in enumerate((a, x) for a, x in holders if id(a) not in wrapped):
         part.save_source(folder / f"pretrained/{i}")
-        inner["args"]["source"] = f"pretrained/{i}"
+        (args["inner"]["args"] if "inner" in args else args)["source"] = f"pretrained/{i}"
     for i, part in enumerate(_fitted(form, learner)):
         (folder / "fitted").mkdir(exist_ok=True)
         part.save_fitted(folder / f"fitted/{i}.skops")

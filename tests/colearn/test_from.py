@@ -67,7 +67,9 @@ def test_the_fusion_goes_along_where_all_shapes_agree(source, tmp_path):
     new = begun(table, "kind", folder)
     old = model.learner.head.fusion.state_dict()
     assert all(torch.equal(v, old[k]) for k, v in new.learner.head.fusion.state_dict().items())
-    assert not torch.equal(new.learner.head[1].weight, model.learner.head[1].weight), "what answers is learned anew"
+    assert not torch.equal(new.learner.head.out[1].weight, model.learner.head.out[1].weight), (
+        "what answers is learned anew"
+    )
     assert begun(table, "kind", folder, fusion="concat").report.to_json()["colearning"]["from"]["more"] == []
     frame = pd.read_csv(table).drop(columns=["price", "seller"])
     fewer = table.parent / "fewer.csv"

@@ -73,13 +73,15 @@ def built(fusion="gated", names="ab", **asked):
 
 
 def test_learners_that_come_of_it():
-    assert built().filler is None
+    assert built().head.filler is None
     assert (
-        type(built(imputation="tokens").filler) is AbsentTokens
-        and type(built(imputation="predicted").filler) is Imputed
+        type(built(imputation="tokens").head.filler) is AbsentTokens
+        and type(built(imputation="predicted").head.filler) is Imputed
     )
-    assert built(imputation="tokens", names="a").filler is None, "a modality alone has nothing that could be filled in"
-    assert built("late-mean", imputation="tokens").filler is None, "auto tries late fusions too"
+    assert built(imputation="tokens", names="a").head.filler is None, (
+        "a modality alone has nothing that could be filled in"
+    )
+    assert built("late-mean", imputation="tokens").head.filler is None, "auto tries late fusions too"
 
 
 def test_a_run_is_about_the_rows_of_a_table_and_not_its_name(tmp_path):

@@ -179,7 +179,7 @@ def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
     folder = tmp_path / "cut"
     shutil.copytree(out, folder)
     form = json.loads((folder / "model.json").read_text())
-    vocabulary = form["learner"]["args"]["task"]["args"]["vocabulary"]
+    vocabulary = form["learner"]["args"]["head"]["args"]["task"]["args"]["vocabulary"]
     vocabulary["fitted"]["words_"] = vocabulary["fitted"]["words_"][:-3]
     (folder / "model.json").write_text(json.dumps(form))
     with pytest.raises(InputError, match=r"damaged: model\.json"):
@@ -275,6 +275,6 @@ def test_a_transcriber_is_fitted_and_texts_too_long_for_their_sound_are_told(tmp
     model = flat.fit(
         tmp_path / "said.csv", "said", valid=held, allow_overlap=True, epochs=1, cache=tmp_path / "c", **FAST
     )
-    assert type(model.learner).__name__ == "Transcriber" and model.task.metric.name == "wer"
+    assert type(model.learner.head).__name__ == "Transcriber" and model.task.metric.name == "wer"
     told = "1 texts have more symbols than their recording has frames: nothing was learned of them."
     assert told in model.report.to_json()["notes"]

@@ -37,6 +37,9 @@ class Known(Learner):
     def reads(self) -> Sequence[str]:
         return self.names
 
+    def describe(self) -> list[str]:
+        return ["a rule"]
+
     def infer(self, inputs: Mapping[str, Masked]) -> Scores:
         self.seen += len(inputs[self.names[0]].mask)
         x = [torch.where(inputs[m].present(), inputs[m].values.flatten(1)[:, 0], torch.nan) for m in self.names]

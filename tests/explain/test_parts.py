@@ -383,6 +383,9 @@ class Ruled(Learner):
     def reads(self) -> list[str]:
         return ["note/says"]
 
+    def describe(self) -> list[str]:
+        return ["a rule"]
+
     def infer(self, inputs: Mapping[str, Masked]) -> Scores:
         x_b = zeroed(inputs["note/says"])[:, 0].float()
         good, poor = 2 * x_b, -x_b

@@ -70,10 +70,9 @@ def _table(console: "Console", b: Table, gap: str = "") -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(
-        title=Text(plain(b.caption), "bold") if b.caption else None, title_justify="left", box=None, header_style="dim",
-        show_header=bool(b.head), pad_edge=False, padding=(0, 2, 0, 0),
-    )  # fmt: skip
+    if b.caption:  # a title of the table would be broken at the table's width
+        console.print(plain(b.caption), style="bold", **COPIED)
+    grid = Grid(box=None, header_style="dim", show_header=bool(b.head), pad_edge=False, padding=(0, 2, 0, 0))
     width = max((len(row) for row in b.rows), default=len(b.head))
     for k in range(width):
         words = not k or k in b.words
