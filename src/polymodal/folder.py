@@ -88,12 +88,11 @@ def write(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
 def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Mapping[str, Any]) -> None:
     codecs = {m: spec(c) for m, c in preprocessor.codecs.items()}
     form = spec(learner)
-    every = [*objects({"items": codecs}, preprocessor.codecs), *objects(form, learner)]
-    holders = [(f["args"], x) for f, x in every if hasattr(x, "save_source")]
-    wrapped = {id(args["inner"]["args"]) for args, _ in holders if "inner" in args}  # a frozen network saves it whole
-    for i, (args, part) in enumerate((a, x) for a, x in holders if id(a) not in wrapped):
+    every = [({"items": codecs}, preprocessor.codecs), (form, learner)]
+    sources = [found for f, x in every for found in objects(f, x, "save_source")]
+    for i, (inner, part) in enumerate(sources):
         part.save_source(folder / f"pretrained/{i}")
-        (args["inner"]["args"] if "inner" in args else args)["source"] = f"pretrained/{i}"
+        _relocate(inner, f"pretrained/{i}")
     for i, part in enumerate(_fitted(form, learner)):
         (folder / "fitted").mkdir(exist_ok=True)
         part.save_fitted(folder / f"fitted/{i}.skops")
@@ -114,7 +113,17 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
 
 def _fitted(form: Any, learner: Learner) -> list[Any]:
     """The parts of a learner that keep more than weights."""
-    return [x for _, x in objects(form, learner) if hasattr(x, "save_fitted")]
+    return [x for _, x in objects(form, learner, "save_fitted")]
+
+
+def _relocate(form: Any, source: str) -> None:
+    """Name the copy in the model folder wherever a specification names its source."""
+    if isinstance(form, dict):
+        for k, v in form.items():
+            if k == "source":
+                form[k] = source
+            else:
+                _relocate(v, source)
 
 
 def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learner, dict[str, Any]]:

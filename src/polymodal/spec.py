@@ -38,18 +38,21 @@ def spec(x: Any) -> Any:
     return out
 
 
-def objects(form: Any, x: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Every object that is described in x's specification, with the part of it that does, the inner ones first."""
+def objects(form: Any, x: Any, method: str) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The objects in x's specification that have this method, each with the part that describes it; nothing within
+    one of them."""
     if isinstance(x, Named | Mapping):
         for k, v in x.items():
-            yield from objects(form["items"][str(k)], v)
+            yield from objects(form["items"][str(k)], v, method)
     elif isinstance(x, list | tuple):
         for inner, v in zip(form, x, strict=True):
-            yield from objects(inner, v)
+            yield from objects(inner, v, method)
     elif isinstance(form, dict) and "class" in form:
+        if hasattr(x, method):
+            yield form, x
+            return
         for k in form["args"]:
-            yield from objects(form["args"][k], getattr(x, k))
-        yield form, x
+            yield from objects(form["args"][k], getattr(x, k), method)
 
 
 def build(form: Any, classes: Mapping[str, type]) -> Any:

@@ -153,7 +153,7 @@ def test_in_a_process_of_its_own_too(fitted, process):
 
 
 def test_a_model_without_words_has_no_decoding():
-    model = SimpleNamespace(learner=object(), task=SimpleNamespace(name="binary"))
+    model = SimpleNamespace(learner=SimpleNamespace(decoding=None), task=SimpleNamespace(name="binary"))
     with pytest.raises(InputError, match=r"no text \(its task is binary\); leave out --decoding, --top-k$"):
         decoding_of(model, {"method": "beam", "beams": None, "top_k": 0})
     assert decoding_of(model, {"method": None, "top_k": None}) is None

@@ -275,6 +275,6 @@ def test_a_transcriber_is_fitted_and_texts_too_long_for_their_sound_are_told(tmp
     model = flat.fit(
         tmp_path / "said.csv", "said", valid=held, allow_overlap=True, epochs=1, cache=tmp_path / "c", **FAST
     )
-    assert type(model.learner.head).__name__ == "Transcriber" and model.task.metric.name == "wer"
+    assert model.learner.kind == "Transcriber" and model.task.metric.name == "wer"
     told = "1 texts have more symbols than their recording has frames: nothing was learned of them."
     assert told in model.report.to_json()["notes"]

@@ -38,8 +38,17 @@ class Network(TrainableLearner):
         head.check(encoders.dims)
         self.encoders, self.head, self.task = encoders, head, head.task
         self.embeds = "the network's embeddings" if head.embeds else None
-        self.explains, self.bounded, self.decoding = head.explains, head.bounded, head.decoding
+        self.explains, self.bounded = head.explains, head.bounded
         self.criterion: Criterion | None = None
+
+    @property
+    def decoding(self) -> Decoding | None:
+        """The head's."""
+        return self.head.decoding
+
+    @decoding.setter
+    def decoding(self, how: Decoding | None) -> None:
+        self.head.decoding = how
 
     @property
     def reads(self) -> Sequence[str]:
