@@ -79,12 +79,12 @@ class Distilled(TrainableLearner):
         """The weighted sum, over the rows that have a label and those that the teacher has answered."""
         targets = dict(batch.targets)
         teacher = targets.pop(TEACHER)
-        told = self.learner.loss(Batch(batch.inputs, targets))
+        losses = self.learner.loss(Batch(batch.inputs, targets))
         apart = divergence(zeroed(teacher), logits_of(self.infer(batch.inputs)), self.task.link, self.temperature)
         here = teacher.present()
-        taught = torch.where(here, apart, 0).sum() / here.sum().clamp(min=1)
-        total = (1 - self.weight) * told.total + self.weight * taught
-        return Losses(total, {**told.parts, "teacher": taught})
+        teaching = torch.where(here, apart, 0).sum() / here.sum().clamp(min=1)
+        total = (1 - self.weight) * losses.total + self.weight * teaching
+        return Losses(total, {**losses.parts, "teacher": teaching})
 
 
 def check(weight: float, temperature: float) -> None:

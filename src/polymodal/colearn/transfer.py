@@ -23,8 +23,8 @@ class Start(NamedTuple):
 
     def encoder(self, modality: str) -> Encoder | None:
         """A copy of the modality's encoder, on the CPU; None where there is none."""
-        found = self.encoders.get(modality)
-        return None if found is None else copy.deepcopy(found).cpu().train()
+        known_encoder = self.encoders.get(modality)
+        return None if known_encoder is None else copy.deepcopy(known_encoder).cpu().train()
 
     def into(self, learner: Learner) -> list[str]:
         """Give a fresh learner all but encoders that fits it; says what. Weights of the same names, of which one has

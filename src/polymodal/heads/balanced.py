@@ -116,8 +116,8 @@ class Balanced(Head):
             apart = [line.get("unimodal", {}).get(m, {}) for m in self.heads.names]
             lines.append([line.get("parts", {}).get("loss"), *(x.get("loss") for x in apart)])
             lines.append([line.get("valid_loss"), *(x.get("valid_loss") for x in apart)])
-        known = [[float("nan") if x is None else x for x in line] for line in lines]
-        weight_k = blending_weights(*(torch.tensor(x, dtype=torch.float64) for x in known))
+        losses = [[float("nan") if x is None else x for x in line] for line in lines]
+        weight_k = blending_weights(*(torch.tensor(x, dtype=torch.float64) for x in losses))
         if weight_k is not None:
             self.weight_k.copy_(weight_k)
 

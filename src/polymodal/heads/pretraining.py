@@ -144,11 +144,11 @@ class Matching(Questions):
         true_b = self._logit(tokens)
         out = []
         for m, x in tokens.items():
-            index, moved = swapped(here[m] & several, self.training)
+            index, is_other = swapped(here[m] & several, self.training)
             false_b = self._logit({**tokens, m: x.take(index)})
             loss = (softplus(-true_b) + softplus(false_b)) / 2  # binary cross-entropy, of 1 and of 0
             right = ((true_b > 0).float() + (false_b <= 0).float()) / 2
-            out.append(Judged(loss, right, moved))
+            out.append(Judged(loss, right, is_other))
         return out
 
     def _logit(self, tokens: Tokens) -> Tensor:

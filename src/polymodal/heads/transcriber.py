@@ -75,10 +75,10 @@ class Transcriber(Head):
         x = self.frames(tokens)
         v, logp, most = self.task.vocabulary, self.ctc(x), self.task.longest_ - 1
         most = min(most, how.max_length or most)
-        banned = sorted({*v.banned, v.end})
+        shut = sorted({*v.banned, v.end})
         if how.method == "greedy":
-            return best_path(logp, x.mask, v.end, banned, most)
-        return prefix_beam(logp, x.mask, v.end, beams=how.beams, captions=how.captions, banned=banned, most=most)
+            return best_path(logp, x.mask, v.end, shut, most)
+        return prefix_beam(logp, x.mask, v.end, beams=how.beams, captions=how.captions, banned=shut, most=most)
 
     def frames(self, tokens: Tokens) -> Masked:
         """(B, S, dim) of the stream, each having heard what is before and after it."""
@@ -102,8 +102,8 @@ class Transcriber(Head):
         """CTC loss of every reference a symbol; `short` counts texts that have more symbols than frames."""
         rows, symbols = self._symbols(targets)
         x = self.frames(tokens)
-        found = ctc_loss(self.ctc(x)[rows], x.mask[rows], symbols)
-        return Losses(found.loss, {"loss": found.loss, "short": found.short})
+        result = ctc_loss(self.ctc(x)[rows], x.mask[rows], symbols)
+        return Losses(result.loss, {"loss": result.loss, "short": result.short})
 
     def unlearnable(self, tokens: Tokens, targets: Mapping[str, Masked]) -> int:
         """Those with more symbols than their stream has frames; a row that lacks its stream is not counted."""
@@ -123,7 +123,7 @@ class Transcriber(Head):
         ids = ids[: ids.index(vocabulary.end)] if vocabulary.end in ids else ids
         spans = alignment(logp_sv, ids).tolist()
         symbols = vocabulary.tokens(ids)
-        words, logprob, rows, taken = [], [], [], np.zeros(len(logp_sv), dtype=bool)
+        words, logprob, rows, heard_at = [], [], [], np.zeros(len(logp_sv), dtype=bool)
         for _, group in groupby(range(len(ids)), key=lambda i: i if SPACE not in symbols else symbols[:i].count(SPACE)):
             at = [i for i in group if symbols[i] != SPACE]
             if at:
@@ -131,9 +131,9 @@ class Transcriber(Head):
                 logprob.append(sum(float(logp_sv[spans[i][0] : spans[i][1] + 1, ids[i]].sum()) for i in at))
                 row = np.zeros(len(logp_sv))
                 row[spans[at[0]][0] : spans[at[-1]][1] + 1] = 1
-                taken |= row > 0
+                heard_at |= row > 0
                 rows.append(row / row.sum())
-        silence = float(logp_sv[torch.from_numpy(~taken), -1].sum())
+        silence = float(logp_sv[torch.from_numpy(~heard_at), -1].sum())
         maps = {self.stream: np.stack(rows) if rows else np.zeros((0, len(logp_sv)))} if len(logp_sv) else {}
         return Attended(vocabulary.text(ids), words, np.array([*logprob, silence]), maps, np.zeros(len(words)))
 
@@ -159,9 +159,9 @@ def known(how: Decoding) -> None:
         raise InputError(f"a model with a CTC head writes by greedy or beam search, not by {how.method}")
     plain = Decoding()
     if wrong := [k for k in UNKNOWN if getattr(how, k) != getattr(plain, k)]:
-        given = ", ".join(f"{k.replace('_', '-')} {getattr(how, k)!r}" for k in wrong)
+        options = ", ".join(f"{k.replace('_', '-')} {getattr(how, k)!r}" for k in wrong)
         raise InputError(
-            f"a model with a CTC head does not know {given}; leave that out: its search takes beams, captions and "
+            f"a model with a CTC head does not know {options}; leave that out: its search takes beams, captions and "
             "max-length"
         )
 

@@ -115,25 +115,25 @@ class Writer(Head):
             nothing = memory.values[:0].sum()
             return Losses(nothing, {"loss": nothing})
         start = self.decoder.start(memory)
-        hidden, ids, penalty = [], [], memory.values.new_zeros(())
+        states, ids, penalty = [], [], memory.values.new_zeros(())
         for group in words.mask.sum(1).argsort(stable=True).split(TOGETHER):
             some = trimmed(words.take(group))
-            state, given = start.take(rows[group]), begun(some, self.task.vocabulary.begin)
+            state, inputs = start.take(rows[group]), begun(some, self.task.vocabulary.begin)
             if self.sampled and self.training:
-                given = self._mixed(state, given)
-            forced = self.decoder.forced(state, given)
-            hidden.append(forced.hidden[some.mask])
+                inputs = self._mixed(state, inputs)
+            run = self.decoder.forced(state, inputs)
+            states.append(run.hidden[some.mask])
             ids.append(some.values[some.mask])
-            penalty = penalty + forced.penalty * (len(group) / len(rows))
-        asked = Masked(torch.cat(ids), torch.ones_like(torch.cat(ids), dtype=torch.bool))
-        loss = self.task.loss(self.decoder.logits(torch.cat(hidden)), asked)
+            penalty = penalty + run.penalty * (len(group) / len(rows))
+        truth = Masked(torch.cat(ids), torch.ones_like(torch.cat(ids), dtype=torch.bool))
+        loss = self.task.loss(self.decoder.logits(torch.cat(states)), truth)
         return Losses(loss + penalty, {"loss": loss, "penalty": penalty})
 
     def logp(self, state: State, words: Masked) -> Tensor:
         """(K,) log-probabilities of the real ones of these words (N, T), one caption after another, as a search has
         them."""
-        forced = self.decoder.forced(state, begun(words, self.task.vocabulary.begin))
-        logits = self.decoder.logits(forced.hidden[words.mask]).float()
+        run = self.decoder.forced(state, begun(words, self.task.vocabulary.begin))
+        logits = self.decoder.logits(run.hidden[words.mask]).float()
         shut = torch.tensor(self.task.vocabulary.banned, dtype=torch.int64, device=logits.device)
         logp = logits.index_fill(1, shut, -torch.inf).log_softmax(-1)
         return logp.gather(1, words.values[words.mask][:, None])[:, 0]
@@ -163,16 +163,16 @@ class Writer(Head):
         """The decoder, its words and its search."""
         return written_by(type(self.decoder).__name__, list(encoders), self.task, self.decoding)
 
-    def _mixed(self, state: State, given: Masked) -> Masked:
+    def _mixed(self, state: State, inputs: Masked) -> Masked:
         """Some of the given words replaced by what the decoder draws after the words before them."""
         share = self.sampled * min(1.0, 2 * self.progress)
         with torch.no_grad():
-            logits = self.decoder.logits(self.decoder.forced(state, given).hidden[:, :-1])
+            logits = self.decoder.logits(self.decoder.forced(state, inputs).hidden[:, :-1])
             logits[..., [*self.task.vocabulary.banned, self.task.vocabulary.end]] = -torch.inf
             own = torch.distributions.Categorical(logits=logits.float()).sample()
         swap = torch.rand(own.shape, device=own.device) < share
-        values = torch.cat([given.values[:, :1], torch.where(swap, own, given.values[:, 1:])], dim=1)
-        return Masked(values, given.mask)
+        values = torch.cat([inputs.values[:, :1], torch.where(swap, own, inputs.values[:, 1:])], dim=1)
+        return Masked(values, inputs.mask)
 
 
 class Marks(nn.Module):

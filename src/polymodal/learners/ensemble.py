@@ -77,8 +77,8 @@ def blend(l_bkc: Tensor, w_k: Tensor, here_bk: Tensor | None, link: str) -> Tens
     """
     w_bk = w_k.expand(l_bkc.shape[:2])
     if here_bk is not None:
-        seen = torch.where(here_bk, w_bk, 0)
-        w_bk = torch.where(seen.sum(1, keepdim=True) > 0, seen, w_bk)
+        w_here = torch.where(here_bk, w_bk, 0)
+        w_bk = torch.where(w_here.sum(1, keepdim=True) > 0, w_here, w_bk)
     return mixture(l_bkc, w_bk / w_bk.sum(1, keepdim=True), link)
 
 

@@ -127,16 +127,16 @@ def fit(
 ) -> Fitted:
     """Fit one kind of estimator. x: (N, D). y: as `Task.answers` gives it. weight: (N,), or None for equal ones."""
     how = KINDS[kind]
-    given = {} if weight is None or not how.weighted else {"sample_weight": weight}
+    arguments = {} if weight is None or not how.weighted else {"sample_weight": weight}
     if link == "softmax":
-        return Fitted(link, outputs, [_fit_one(how.classifier(seed), x, y.astype(int), given)])
+        return Fitted(link, outputs, [_fit_one(how.classifier(seed), x, y.astype(int), arguments)])
     make = how.classifier if link == "sigmoid" else how.regressor
     columns = []
     for column in y.T:
-        known = np.flatnonzero(~np.isnan(column))
-        answers = column[known].astype(int) if link == "sigmoid" else column[known]
-        part = {k: v[known] for k, v in given.items()}
-        columns.append(_fit_one(make(seed), x[known], answers, part))
+        rows = np.flatnonzero(~np.isnan(column))
+        answers = column[rows].astype(int) if link == "sigmoid" else column[rows]
+        part = {k: v[rows] for k, v in arguments.items()}
+        columns.append(_fit_one(make(seed), x[rows], answers, part))
     return Fitted(link, outputs, columns)
 
 
@@ -187,7 +187,7 @@ def _column(estimator: Any, link: str, x: Matrix) -> NDArray[Any]:
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
-def _fit_one(estimator: Any, x: Matrix, y: NDArray[Any], given: dict[str, Any]) -> Any:
+def _fit_one(estimator: Any, x: Matrix, y: NDArray[Any], arguments: dict[str, Any]) -> Any:
     """The fitted estimator, or the answer where there is only one."""
     if len(np.unique(y)) < 2:
         return (y[0].item() if len(y) else 0.0) if y.dtype.kind == "f" else int(y[0]) if len(y) else 0
@@ -198,8 +198,8 @@ def _fit_one(estimator: Any, x: Matrix, y: NDArray[Any], given: dict[str, Any]) 
         first = estimator[0]
         spread = float(np.mean(np.sum(np.square(x), axis=1)))
         first.set_params(gamma=1 / max(spread, 1e-6), n_components=min(first.n_components, x.shape[0]))
-        given = {f"{estimator.steps[-1][0]}__{k}": v for k, v in given.items()}
-    return _quietly(estimator.fit, x, y, **given)
+        arguments = {f"{estimator.steps[-1][0]}__{k}": v for k, v in arguments.items()}
+    return _quietly(estimator.fit, x, y, **arguments)
 
 
 def _quietly(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -64,9 +64,9 @@ class EncoderDecoder(Family):
 
     def generate(self, net: Any, memory: Tensor, ids: Tensor, **how: Any) -> Tensor:
         """The search that all encoder-decoders share: Whisper's own is for recordings that are cut into pieces."""
-        seen = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=memory)
+        memory_of = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=memory)
         generate = transformers().GenerationMixin.generate
-        out: Tensor = generate(net, encoder_outputs=seen, decoder_input_ids=ids, **how)
+        out: Tensor = generate(net, encoder_outputs=memory_of, decoder_input_ids=ids, **how)
         return out
 
     def places(self, form: Any) -> int | None:
@@ -186,8 +186,8 @@ def family(source: str) -> Family:
 def _setting(source: str, form: Any, *names: str) -> int | list[int] | None:
     """The first of these that the config, or what is said about generation, has."""
     more = read_json(Path(resolve(source)) / "generation_config.json", {})
-    found = (x for name in names for x in (getattr(form, name, None), more.get(name)))
-    return next((x for x in found if x is not None), None)
+    values = (x for name in names for x in (getattr(form, name, None), more.get(name)))
+    return next((x for x in values if x is not None), None)
 
 
 def _ids(x: int | list[int] | None) -> list[int]:

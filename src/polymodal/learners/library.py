@@ -113,10 +113,10 @@ class Library:
             for fold in range(self.folds + 1):
                 if until is not None and self.answers and time.monotonic() > until:
                     return False
-                held = self.splits[fold][1]
-                if len(held):
-                    fitted = self._fit(job, fold)
-                    out[held] = torch.from_numpy(estimators.logits(fitted, self._matrix(job, fold)[held]))
+                others = self.splits[fold][1]
+                if len(others):
+                    model = self._fit(job, fold)
+                    out[others] = torch.from_numpy(estimators.logits(model, self._matrix(job, fold)[others]))
             self.answers[job] = out
         return True
 
@@ -129,14 +129,14 @@ class Library:
         """By name: each modality alone, early fusion (concat), late fusions, and both (hybrid)."""
         out: dict[str, Recipe] = {}
         alone = {x: [m for m in self.answers if m.modalities == (x,)] for x in self.modalities}
-        for x, found in alone.items():
-            if found:
-                out[f"{x} alone"] = self._selected("single", found)
+        for x, members in alone.items():
+            if members:
+                out[f"{x} alone"] = self._selected("single", members)
         if len(self.modalities) == 1:
             return out
         if early := [m for m in self.answers if len(m.modalities) > 1]:
             out["concat"] = self._selected("concat", early)
-        best = [max(found, key=self.quality) for found in alone.values() if found]
+        best = [max(members, key=self.quality) for members in alone.values() if members]
         if len(best) > 1:
             equal = {m: 1 / len(best) for m in best}
             out["late-mean"] = Recipe("late", equal, False, self._blended(equal))
@@ -165,50 +165,50 @@ class Library:
             out.top = self._top(self._meta(list(weights)), self.judge.numpy())
         return out.eval()
 
-    def _selected(self, family: str, chosen: Sequence[Member]) -> Recipe:
+    def _selected(self, family: str, members: Sequence[Member]) -> Recipe:
         """The weighted average that the rows which judge like best."""
-        weights = self._weights(chosen, self.judge)
+        weights = self._weights(members, self.judge)
         outcome = self._blended(weights)
-        for by, held in self.cross if self.by_valid else ():
-            outcome[held] = self._blended(self._weights(chosen, self.labelled(by)))[held]
+        for by, others in self.cross if self.by_valid else ():
+            outcome[others] = self._blended(self._weights(members, self.labelled(by)))[others]
         return Recipe(family, weights, False, outcome)
 
-    def _weights(self, chosen: Sequence[Member], by: Tensor) -> dict[Member, float]:
-        here = self._here(chosen)[by]
-        weights = select(self.task, [self.answers[m][by] for m in chosen], self.target.take(by), here)
-        return {m: w for m, w in zip(chosen, weights, strict=True) if w > 0}
+    def _weights(self, members: Sequence[Member], by: Tensor) -> dict[Member, float]:
+        here = self._here(members)[by]
+        weights = select(self.task, [self.answers[m][by] for m in members], self.target.take(by), here)
+        return {m: w for m, w in zip(members, weights, strict=True) if w > 0}
 
     def _blended(self, weights: Mapping[Member, float]) -> Tensor:
         answers = torch.stack([self.answers[m] for m in weights], dim=1)
         return blend(answers, torch.tensor([*weights.values()]), self._here(list(weights)), self.task.link)
 
-    def _topped(self, chosen: Sequence[Member]) -> Tensor:
+    def _topped(self, members: Sequence[Member]) -> Tensor:
         """(N, outputs) logits of a linear estimator on the members' answers, by a top of each part."""
-        x = self._meta(chosen)
-        out = self.answers[chosen[0]].clone()
-        for by, held in self.cross:
-            if len(held):
-                out[held] = torch.from_numpy(estimators.logits(self._top(x, by), x[held]))
+        x = self._meta(members)
+        out = self.answers[members[0]].clone()
+        for by, others in self.cross:
+            if len(others):
+                out[others] = torch.from_numpy(estimators.logits(self._top(x, by), x[others]))
         return out
 
-    def _meta(self, chosen: Sequence[Member]) -> Matrix:
-        return meta([self.answers[m] for m in chosen], self._here(chosen))
+    def _meta(self, members: Sequence[Member]) -> Matrix:
+        return meta([self.answers[m] for m in members], self._here(members))
 
     def labelled(self, places: Any) -> Tensor:
         """Those of the places that have a label, in order."""
         at = torch.as_tensor(np.asarray(places, dtype=np.int64))
-        found: Tensor = at[self.target.present()[at]].sort().values
-        return found
+        rows: Tensor = at[self.target.present()[at]].sort().values
+        return rows
 
-    def _here(self, chosen: Sequence[Member]) -> Tensor:
+    def _here(self, members: Sequence[Member]) -> Tensor:
         """(N, K) whether a member sees anything in a row."""
-        each = [np.any([self._present[x] for x in m.modalities], axis=0) for m in chosen]
+        each = [np.any([self._present[x] for x in m.modalities], axis=0) for m in members]
         return torch.from_numpy(np.stack(each, axis=1))
 
     def dropped(self) -> dict[str, int]:
         """By view, how many features are left out, being constant or doubled in the training rows."""
-        found = {v: b.dropped_ for (v, _, fold), b in self._blocks.items() if fold == self.folds}
-        return {v: n for v, n in found.items() if n}
+        counts = {v: b.dropped_ for (v, _, fold), b in self._blocks.items() if fold == self.folds}
+        return {v: n for v, n in counts.items() if n}
 
     def size(self, recipe: Recipe) -> int:
         """How many numbers its members hold; see `estimators.count`."""
@@ -253,8 +253,8 @@ class Library:
                 train = self.splits[fold][0]
                 extractor, vectors = self._vectors(v, fold)
                 if at not in self._blocks:
-                    found = [self.rows[v][i] for i in train]
-                    self._blocks[at] = Block(extractor, reduce, self.seed).learn(found, vectors[train])
+                    records = [self.rows[v][i] for i in train]
+                    self._blocks[at] = Block(extractor, reduce, self.seed).learn(records, vectors[train])
                 self._parts[at] = self._blocks[at].matrix(self.rows[v], vectors)
             blocks[v] = self._blocks[at]
         join = Join(blocks, {v: self.views[v] for v in blocks})

@@ -116,28 +116,28 @@ class Block(BaseEstimator):
 
     def _learn_dense(self, x: NDArray[np.float32]) -> None:
         x = np.where(np.isfinite(x), x, np.nan).astype(np.float64)
-        known = ~np.isnan(x)
-        count = known.sum(0)
-        filled = np.where(known, x, 0)
+        finite = ~np.isnan(x)
+        count = finite.sum(0)
+        filled = np.where(finite, x, 0)
         center = filled.sum(0) / np.maximum(count, 1)
-        scale = np.sqrt((np.where(known, x - center, 0) ** 2).sum(0) / np.maximum(count, 1))
+        scale = np.sqrt((np.where(finite, x - center, 0) ** 2).sum(0) / np.maximum(count, 1))
         varied = scale > 1e-6 * np.maximum(1e-6, np.abs(center))
-        z = np.where(known, (x - center) / np.where(varied, scale, 1), 0).astype(np.float32)
+        z = np.where(finite, (x - center) / np.where(varied, scale, 1), 0).astype(np.float32)
         keep = [i for i in _first_of_each(z) if varied[i]]
         self.keep_, self.dropped_ = np.array(keep, dtype=int), x.shape[1] - len(keep)
         self.center_, self.scale_ = center[keep], scale[keep]
         share = 1 - count / max(1, len(x))
         gaps = [i for i in np.flatnonzero((share > GAPS) & (share < 1 - GAPS))]
-        self.gaps_ = np.array([gaps[i] for i in _first_of_each(known[:, gaps])], dtype=int)
+        self.gaps_ = np.array([gaps[i] for i in _first_of_each(finite[:, gaps])], dtype=int)
 
     def _prepared(self, x: Matrix) -> Matrix:
         if sparse.issparse(x):
             x = x[:, self.keep_]
             return x.toarray() if self.reduce is not None and x.shape[1] <= self.reduce else x
-        known = np.isfinite(x)
-        z = (np.where(known, x, 0)[:, self.keep_] - self.center_) / self.scale_
-        z = np.where(known[:, self.keep_], z, 0).clip(-BOUND, BOUND)
-        return np.concatenate([z, ~known[:, self.gaps_]], axis=1).astype(np.float32)
+        finite = np.isfinite(x)
+        z = (np.where(finite, x, 0)[:, self.keep_] - self.center_) / self.scale_
+        z = np.where(finite[:, self.keep_], z, 0).clip(-BOUND, BOUND)
+        return np.concatenate([z, ~finite[:, self.gaps_]], axis=1).astype(np.float32)
 
 
 class Join(BaseEstimator):
@@ -176,7 +176,7 @@ class Join(BaseEstimator):
 
 def _first_of_each(x: NDArray[Any]) -> list[int]:
     """Places of distinct columns, each at its first."""
-    seen: dict[bytes, int] = {}
+    first: dict[bytes, int] = {}
     for i, column in enumerate(np.ascontiguousarray(x.T)):
-        seen.setdefault(column.tobytes(), i)
-    return sorted(seen.values())
+        first.setdefault(column.tobytes(), i)
+    return sorted(first.values())

@@ -29,16 +29,16 @@ def self_critical(network: Network, batch: Batch, *, head: Writer, reward: Cider
         nothing = memory.values[:0].sum()
         return Losses(nothing, {"loss": nothing})
     start = head.decoder.start(memory)
-    labelled = target.present().nonzero()[:, 0]
+    rows = target.present().nonzero()[:, 0]
     seed = int(torch.randint(2**31, ()))
     with evaluating(network), torch.no_grad():  # drawn as it would be when nothing is learned
-        sober = head.decoder.start(head.memory(network.encoders(batch.inputs)).tokens).take(labelled)
-        each = torch.arange(len(references), device=labelled.device)  # rows draw apart from each other
-        drawn = head.search(sober, Decoding("sample", captions=DRAWN, seed=seed), each).ids.flatten(0, 1)
-    found = reward.reward(task.written(drawn), [r for r in references for _ in range(DRAWN)])
-    reward_bn = torch.as_tensor(found, dtype=torch.float32, device=drawn.device).unflatten(0, (-1, DRAWN))
+        sober = head.decoder.start(head.memory(network.encoders(batch.inputs)).tokens).take(rows)
+        each = torch.arange(len(references), device=rows.device)  # rows draw apart from each other
+        samples = head.search(sober, Decoding("sample", captions=DRAWN, seed=seed), each).ids.flatten(0, 1)
+    rewards = reward.reward(task.written(samples), [r for r in references for _ in range(DRAWN)])
+    reward_bn = torch.as_tensor(rewards, dtype=torch.float32, device=samples.device).unflatten(0, (-1, DRAWN))
     above = (reward_bn - reward_bn.mean(1, keepdim=True)).flatten() * DRAWN / (DRAWN - 1)
-    words = ended(drawn, task.vocabulary.end)
-    logp_k = head.logp(start.take(labelled.repeat_interleave(DRAWN)), words)
+    words = ended(samples, task.vocabulary.end)
+    logp_k = head.logp(start.take(rows.repeat_interleave(DRAWN)), words)
     loss = -(above[words.mask.nonzero()[:, 0]] * logp_k).sum() / words.mask.sum().clamp(min=1)
     return Losses(loss, {"loss": loss, "reward": reward_bn.mean()})

@@ -210,10 +210,10 @@ class Seq2Seq(TrainableLearner):
         return Rules(v.end, shut, min(how.min_length, most), most, how.no_repeat)
 
     def _check(self) -> None:
-        known, wanted = self.family.size(self.network), self.task.outputs
-        if wanted > known:
+        size, needs = self.family.size(self.network), self.task.outputs
+        if needs > size:
             raise InputError(
-                f"{self.source!r} writes {known:,} ids, but the vocabulary has {wanted:,}; use the network's own "
+                f"{self.source!r} writes {size:,} ids, but the vocabulary has {needs:,}; use the network's own "
                 f"vocabulary: HubTokens({self.source!r})"
             )
         places, length = self.family.places(self.network.config), len(self.prompt) + self.task.longest_ - 1

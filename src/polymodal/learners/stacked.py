@@ -63,12 +63,12 @@ class Stacked(Learner):
 
         def answer(at: Mapping[str, Tensor]) -> Scores:
             places = {v: i.cpu().numpy() for v, i in at.items()}
-            matrices, seen = {}, {}
+            matrices, present = {}, {}
             for k, join in self.joins.items():
                 chosen = {v: [rows[v][i] for i in places[v]] for v in join.blocks}
                 parts = [x[places[v]] for v, x in zip(join.blocks, blocks[k], strict=True)]
-                matrices[k], seen[k] = join.joined(parts, chosen), torch.from_numpy(join.present(chosen).any(1))
-            return Scores(self._answer(matrices, seen))
+                matrices[k], present[k] = join.joined(parts, chosen), torch.from_numpy(join.present(chosen).any(1))
+            return Scores(self._answer(matrices, present))
 
         return answer
 
@@ -78,13 +78,13 @@ class Stacked(Learner):
         blocks: dict[str, Block] = {}
         for join in self.joins.values():
             blocks = {**join.blocks, **blocks}
-        found: dict[str, list[Vectors]] = {}
+        parts: dict[str, list[Vectors]] = {}
         for v, block in blocks.items():
             rows = records(inputs[v])
-            found.setdefault(self.views[v], []).append(Vectors(block.matrix(rows), here(rows)))
+            parts.setdefault(self.views[v], []).append(Vectors(block.matrix(rows), here(rows)))
         out = {
             m: Vectors(beside([x.values for x in xs]), np.any([x.present for x in xs], axis=0))
-            for m, xs in found.items()
+            for m, xs in parts.items()
         }
         everywhere = np.ones(len(next(iter(out.values())).present), dtype=bool)
         if self.task.link == "identity":
@@ -118,10 +118,10 @@ class Stacked(Learner):
         """Read it. classes: the extractors that it may hold. Raises InputError for a file that holds other code."""
         import skops.io as sio
 
-        trusted = {*TRUSTED, *(f"{c.__module__}.{c.__qualname__}" for c in classes)}
-        if strange := set(sio.get_untrusted_types(file=path)) - trusted:
+        types = {*TRUSTED, *(f"{c.__module__}.{c.__qualname__}" for c in classes)}
+        if strange := set(sio.get_untrusted_types(file=path)) - types:
             raise InputError(f"{path} holds parts that polymodal does not write: {', '.join(sorted(strange))}")
-        state = sio.load(path, trusted=sorted(trusted))
+        state = sio.load(path, trusted=sorted(types))
         self.joins = state["joins"]
         self.fitted = [Fitted(*f) for f in state["fitted"]]
         self.top = None if state["top"] is None else Fitted(*state["top"])

@@ -33,15 +33,15 @@ def subsets(count: int, seed: int = 0) -> list[tuple[bool, ...]]:
     """
     if count <= EXACT:
         sizes = range(count, 0, -1)
-        return [tuple(i in chosen for i in range(count)) for k in sizes for chosen in combinations(range(count), k)]
+        return [tuple(i in places for i in range(count)) for k in sizes for places in combinations(range(count), k)]
     each = np.eye(count, dtype=bool)
-    found = dict.fromkeys(tuple(row.tolist()) for row in [np.ones(count, dtype=bool), *~each, *each])
+    out = dict.fromkeys(tuple(row.tolist()) for row in [np.ones(count, dtype=bool), *~each, *each])
     rng = np.random.default_rng(seed)
-    while len(found) < max(SAMPLED, 2 * count + 1):
-        drawn = rng.random(count) < rng.random()
-        if drawn.any():
-            found[tuple(drawn.tolist())] = None
-    return sorted(found, key=lambda s: (-sum(s), [not here for here in s]))
+    while len(out) < max(SAMPLED, 2 * count + 1):
+        sample = rng.random(count) < rng.random()
+        if sample.any():
+            out[tuple(sample.tolist())] = None
+    return sorted(out, key=lambda s: (-sum(s), [not here for here in s]))
 
 
 def removed(here_nm: Bools, share: float, rank_nm: Floats, seed: int, stays_m: Bools | None = None) -> Bools:
@@ -58,18 +58,18 @@ def removed(here_nm: Bools, share: float, rank_nm: Floats, seed: int, stays_m: B
     # the exponential clock of each cell: the sooner it rings, the sooner the cell goes
     clock_nm = rng.exponential(size=here_nm.shape) / STRENGTH**rank_nm
     may_nm = here_nm if stays_m is None else here_nm & ~stays_m
-    wanted = share * may_nm.sum()
-    wanted = int(wanted) + int(rng.random() < wanted - int(wanted))
+    cells = share * may_nm.sum()
+    cells = int(cells) + int(rng.random() < cells - int(cells))
     left_n = here_nm.sum(1)
     out, last = np.zeros_like(here_nm), []
     order = [divmod(int(i), here_nm.shape[1]) for i in np.argsort(clock_nm, axis=None, kind="stable")]
     for n, m in order:
-        if may_nm[n, m] and wanted:
+        if may_nm[n, m] and cells:
             if left_n[n] > 1:
-                out[n, m], left_n[n], wanted = True, left_n[n] - 1, wanted - 1
+                out[n, m], left_n[n], cells = True, left_n[n] - 1, cells - 1
             else:
                 last.append((n, m))
-    for n, m in last[:wanted]:
+    for n, m in last[:cells]:
         out[n, m] = True
     return out
 
@@ -102,8 +102,8 @@ def at_random(reader: Reader, given: str | None) -> Guide | None:
                 f"--given {given}: that is the target, and removal by the target is measured anyway (mnar)"
             )
         return _column(reader, given)
-    if schema.group is not None and schema.group in table.columns and (found := _column(reader, schema.group)):
-        return found
+    if schema.group is not None and schema.group in table.columns and (out := _column(reader, schema.group)):
+        return out
     numbers = [c.name for c in schema.columns.values() if c.kind == "number" and c.name in table.columns]
     if len(reader.modalities) > 1:
         return next((g for g in [*(_column(reader, c) for c in numbers), _size(reader)] if g is not None), None)

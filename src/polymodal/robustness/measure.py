@@ -50,8 +50,8 @@ class Scorer:
 
     def sample(self, output: Output) -> Sample:
         """The metric on all rows and on each sample."""
-        drawn = self._drawn or weights(self.rows, self.replicates, self.groups)
-        draws = [self.task.score(output, self.target, w) for w in drawn]
+        order = self._drawn or weights(self.rows, self.replicates, self.groups)
+        draws = [self.task.score(output, self.target, w) for w in order]
         return Sample(self.value(output), np.concatenate([np.zeros(0), *draws]))
 
     def value(self, output: Output) -> float:
@@ -66,8 +66,8 @@ class Scorer:
 
 def interval(sample: Sample) -> Interval:
     """The score and the ends of its 95% percentile interval, NaN where no sample has the score."""
-    known = sample.draws[~np.isnan(sample.draws)]
-    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    values = sample.draws[~np.isnan(sample.draws)]
+    low, high = np.quantile(values, [0.025, 0.975]) if len(values) else (np.nan, np.nan)
     return Interval(sample.value, float(low), float(high))
 
 
@@ -115,8 +115,8 @@ class Reader:
         return cat(parts).take(torch.from_numpy(np.argsort(np.concatenate(rows))))
 
     def _hidden(self, rows: Rows, keep: Sequence[bool]) -> Output:
-        gone = [m for m, k in zip(self.modalities, keep, strict=True) if not k]
-        return self.model.outputs(rows.hidden({v: np.ones(len(rows), dtype=bool) for m in gone for v in self.views(m)}))
+        away = [m for m, k in zip(self.modalities, keep, strict=True) if not k]
+        return self.model.outputs(rows.hidden({v: np.ones(len(rows), dtype=bool) for m in away for v in self.views(m)}))
 
     def moved(self, modality: str, places: NDArray[np.intp]) -> Output:
         """Answers where row n has the modality of row ``places[n]``."""
@@ -129,8 +129,8 @@ class Reader:
         for v in self.views(modality):
             clean = self.rows.inputs[v]
             # made as they are read: noisy pictures of a whole table would fill the memory
-            found, _ = encode(cells(self.cells(modality, v)), prep.codecs[v])  # type: ignore[arg-type]
-            taken[v] = found.hidden(~clean.present())
+            out, _ = encode(cells(self.cells(modality, v)), prep.codecs[v])  # type: ignore[arg-type]
+            taken[v] = out.hidden(~clean.present())
         return self.model.outputs(self._with(taken))
 
     def _with(self, taken: Mapping[str, Any]) -> Rows:
@@ -159,11 +159,11 @@ class Source:
     def decoded(self, i: int) -> Any:
         """The decoded cell of row i; None where it is absent or can't be read."""
         if i not in self._decoded:
-            found = self._open(self.cells[i])
+            cells = self._open(self.cells[i])
             if self._bytes > KEPT:
-                return found
-            self._decoded[i] = found
-            self._bytes += _weight(found)
+                return cells
+            self._decoded[i] = cells
+            self._bytes += _weight(cells)
         return self._decoded[i]
 
     def _open(self, cell: Any) -> Any:
@@ -180,8 +180,8 @@ class Source:
             if x is None:
                 yield cell
                 continue
-            spoiled = noise.apply(x, severity, rng_of(seed, number, self.modality, name), self.context, i)
-            yield {c: spoiled.get(c, v) for c, v in cell.items()} if isinstance(cell, Mapping) else spoiled
+            cells = noise.apply(x, severity, rng_of(seed, number, self.modality, name), self.context, i)
+            yield {c: cells.get(c, v) for c, v in cell.items()} if isinstance(cell, Mapping) else cells
 
     def _some(self, count: int) -> Iterator[tuple[int, Any]]:
         """At most so many decoded cells, evenly spread over the rows."""

@@ -64,9 +64,9 @@ def _noise(of: Robustness, wide: bool) -> Table:
     rows = []
     for i, area in enumerate(of.relative.curves):
         points = [x for x in of.noise if (x.modality, x.kind) == (area.modality, area.kind)]
-        found = [f"{digits(x.score.value)}{_star(x.loss)}" for x in points] + [_value(area)]
-        found += [] if of.effective is None else [_value(of.effective.curves[i], "+")]
-        rows.append([f"{area.modality}: {area.kind}", *found, *([points[-1].severity] if wide else [])])
+        curves = [f"{digits(x.score.value)}{_star(x.loss)}" for x in points] + [_value(area)]
+        curves += [] if of.effective is None else [_value(of.effective.curves[i], "+")]
+        rows.append([f"{area.modality}: {area.kind}", *curves, *([points[-1].severity] if wide else [])])
     head = ["noise", *ahead, *more]
     words = frozenset({len(head) - 1}) if wide else frozenset[int]()
     return Table("With noise on one modality, level by level", head, rows, words)
@@ -106,8 +106,8 @@ def write(of: Robustness, folder: Path) -> list[str]:
     files = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     for name, drawn in plots(of).items():
         files[f"{name}.png"], files[f"{name}.svg"] = plot.png(drawn), plot.svg(drawn)
-    for name, made in files.items():
-        put(folder / name, made)
+    for name, paths in files.items():
+        put(folder / name, paths)
     return list(files)
 
 

@@ -126,8 +126,8 @@ class Robustness(NamedTuple):
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """One flat mapping a measurement, as the CSV file has it."""
-        for part, found in (("subset", self.subsets), ("absence", self.absence), ("noise", self.noise)):
-            for x in found:
+        for part, rows in (("subset", self.subsets), ("absence", self.absence), ("noise", self.noise)):
+            for x in rows:
                 form = x._asdict()  # type: ignore[attr-defined]
                 score, loss = form.pop("score"), form.pop("loss")
                 form |= {"present": " + ".join(form["present"])} if "present" in form else {}
@@ -145,14 +145,14 @@ def areas(
     baseline: Mapping[tuple[str, str], Sequence[Sample]] | None = None,
 ) -> Areas:
     """From the scores of each curve, level by level: relative robustness; with those of a baseline, effective."""
-    found = {}
+    spans = {}
     for key, levels in scores.items():
         f_kr = _stacked(levels)
         area_r = relative(f_kr, higher) if baseline is None else effective(f_kr, _stacked(baseline[key]), higher)
-        found[key] = Sample(float(area_r[0]), area_r[1:])
-    known = [x for x in found.values() if x.value == x.value]
-    whole = interval(mean(known)) if known else Interval(math.nan, math.nan, math.nan)
-    return Areas(whole, [Area(*key, *interval(x)) for key, x in found.items()])
+        spans[key] = Sample(float(area_r[0]), area_r[1:])
+    values = [x for x in spans.values() if x.value == x.value]
+    whole = interval(mean(values)) if values else Interval(math.nan, math.nan, math.nan)
+    return Areas(whole, [Area(*key, *interval(x)) for key, x in spans.items()])
 
 
 def _stacked(levels: Sequence[Sample]) -> Floats:
@@ -188,8 +188,8 @@ def _area(f_kr: Floats) -> Floats:
 
 def worst_subset(subsets: Sequence[Subset]) -> Subset | None:
     """Of those that lack something, the one that loses most; of equal ones the first, which lacks least."""
-    found: Subset | None = _worst(subsets[1:])
-    return found
+    losses: Subset | None = _worst(subsets[1:])
+    return losses
 
 
 def worst_noise(noise: Sequence[Noisy], mismatch: bool = False) -> Noisy | None:
@@ -197,13 +197,13 @@ def worst_noise(noise: Sequence[Noisy], mismatch: bool = False) -> Noisy | None:
 
     Of equal ones it is the first: of a curve the lowest level, of several the modality that comes first.
     """
-    found: Noisy | None = _worst([x for x in noise if x.level and (x.kind == MISMATCH) == mismatch])
-    return found
+    losses: Noisy | None = _worst([x for x in noise if x.level and (x.kind == MISMATCH) == mismatch])
+    return losses
 
 
-def _worst(found: Sequence[Any]) -> Any:
-    known = [x for x in found if x.loss.value == x.loss.value]
-    return max(known, key=lambda x: x.loss.value, default=None)
+def _worst(losses: Sequence[Any]) -> Any:
+    finite = [x for x in losses if x.loss.value == x.loss.value]
+    return max(finite, key=lambda x: x.loss.value, default=None)
 
 
 def _scored(metric: str, x: Any) -> dict[str, Any]:
@@ -212,8 +212,8 @@ def _scored(metric: str, x: Any) -> dict[str, Any]:
     return {**form, "metric": metric, **score._asdict(), "loss": loss._asdict()}
 
 
-def _areas(found: Areas) -> dict[str, Any]:
-    return {**found.mean._asdict(), "curves": [a._asdict() for a in found.curves]}
+def _areas(curves: Areas) -> dict[str, Any]:
+    return {**curves.mean._asdict(), "curves": [a._asdict() for a in curves.curves]}
 
 
 def finite(form: Any) -> Any:

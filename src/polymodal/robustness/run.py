@@ -108,21 +108,21 @@ def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, li
     table = objectives.of(model.task).rows(table, schema)
     model.preprocessor.check(table)
     labels = model.preprocessor.labels(table, model.task, need=True)
-    known = [i for i, y in enumerate(labels) if y is not None]
-    if not known:
+    labelled_rows = [i for i, y in enumerate(labels) if y is not None]
+    if not labelled_rows:
         raise InputError(
             f"none of the {table.rows:,} rows has a label in {', '.join(schema.target)!r}, so there is nothing to "
             "score; robustness needs a table with the target"
         )
     most = min(limit, TEXTS) if "decode" in model.task.capabilities else limit
-    left = table.rows - len(known)
-    notes = [Note(f"{left:,} rows without a label were left out")] if left else []
-    if len(known) > most:
+    others = table.rows - len(labelled_rows)
+    notes = [Note(f"{others:,} rows without a label were left out")] if others else []
+    if len(labelled_rows) > most:
         why = ", since each text is searched for word by word" if most < limit else ""
         way = "" if most < limit else "--limit asks for more or fewer"
-        notes.append(Note(f"{most:,} of {len(known):,} rows, drawn by seed {seed}{why}", way))
-        known = sorted(np.random.default_rng(seed).permutation(known)[:most].tolist())
-    return table.take(known), notes
+        notes.append(Note(f"{most:,} of {len(labelled_rows):,} rows, drawn by seed {seed}{why}", way))
+        labelled_rows = sorted(np.random.default_rng(seed).permutation(labelled_rows)[:most].tolist())
+    return table.take(labelled_rows), notes
 
 
 class Rival(NamedTuple):
@@ -190,9 +190,9 @@ class Study:
                 Note(f"the model reads {names[0]} alone, so that absence can't be measured: nothing would be left")
             )
         if len(names) > EXACT:
-            tried = len(subsets(len(names), self.seed))
+            n_noises = len(subsets(len(names), self.seed))
             of = 2 ** len(names) - 1
-            out.append(Note(f"{tried} of the {of:,} subsets of {len(names)} modalities, drawn by the seed"))
+            out.append(Note(f"{n_noises} of the {of:,} subsets of {len(names)} modalities, drawn by the seed"))
         out += [Note(f"{m} is absent from every row") for i, m in enumerate(names) if not here[:, i].any()]
         return out
 
@@ -202,8 +202,8 @@ class Study:
         for keep in subsets(len(self.all), self.seed):
             x = self.clean if keep == self.all else self.scorer.sample(self.reader.pattern(keep))
             present = [m for m, k in zip(self.reader.modalities, keep, strict=True) if k]
-            seen = int((self.reader.here & np.array(keep)).any(1).sum())
-            out.append(Subset(present, interval(x), self.scorer.loss(x, self.clean), self.scorer.rows, seen))
+            patterns = int((self.reader.here & np.array(keep)).any(1).sum())
+            out.append(Subset(present, interval(x), self.scorer.loss(x, self.clean), self.scorer.rows, patterns))
             self._step(" + ".join(present))
         return out
 
@@ -226,9 +226,9 @@ class Study:
         rank_nm = np.repeat(guide.rank_n[:, None], len(names), axis=1)
         samples, empty = [], []
         for i in range(SEEDS if share else 1):
-            gone = removed(here, share, rank_nm, self.seed * SEEDS + i, guide.stays_m(names))
-            samples.append(self.scorer.sample(self.reader.mixed(~gone)) if share else self.clean)
-            empty.append(float((~(here & ~gone).any(1)).mean()))
+            away = removed(here, share, rank_nm, self.seed * SEEDS + i, guide.stays_m(names))
+            samples.append(self.scorer.sample(self.reader.mixed(~away)) if share else self.clean)
+            empty.append(float((~(here & ~away).any(1)).mean()))
             if share:
                 self._step(f"{how} {share:.0%}")
         x = mean(samples)
@@ -240,7 +240,7 @@ class Study:
 
     def curves(self, kinds: Sequence[str]) -> list[Curve]:
         """The kinds of noise that apply. Raises InputError for one that is asked for and is none of this model's."""
-        found, lacking = [], {}
+        curves_of, lacking = [], {}
         for i, m in enumerate(self.reader.modalities):
             here = int(self.reader.here[:, i].sum())
             if not here:
@@ -250,21 +250,21 @@ class Study:
                 if why := noise.lacks(source.context):
                     lacking[f"{m}={name}"] = why
                 else:
-                    found.append(Curve(m, name, noise))
+                    curves_of.append(Curve(m, name, noise))
             if here > 1:
-                found.append(Curve(m, MISMATCH, None))
+                curves_of.append(Curve(m, MISMATCH, None))
             else:
                 lacking[f"{m}={MISMATCH}"] = "no other row has it"
-        return _asked(found, kinds, lacking)
+        return _asked(curves_of, kinds, lacking)
 
     def noise(self, curve: Curve, levels: int, other: Rival | None) -> Iterator[Noisy]:
         """A curve, level by level; its scores, and the rival's, are kept for the areas."""
         mine = self.scores[curve[:2]] = [self.clean]
         theirs = [] if other is None else other.scores.setdefault(curve[:2], [other.clean])
         for level in range(levels):
-            place, said = level / (levels - 1), "clean"
+            place, notes = level / (levels - 1), "clean"
             if level:
-                answers, said = self._spoiler(curve, place)
+                answers, notes = self._spoiler(curve, place)
                 mine.append(self.scorer.sample(answers(self.reader, curve.modality)))
                 if other is not None:
                     m = _same(self.reader, other.reader, curve.modality)
@@ -272,7 +272,7 @@ class Study:
                     theirs.append(theirs[0] if m is None else other.scorer.sample(answers(other.reader, m)))
                 self._step(f"{curve.modality}: {curve.kind}")
             loss = self.scorer.loss(mine[level], self.clean)
-            yield Noisy(*curve[:2], level, said, place, interval(mine[level]), loss, self.scorer.rows)
+            yield Noisy(*curve[:2], level, notes, place, interval(mine[level]), loss, self.scorer.rows)
 
     def _spoiler(self, curve: Curve, place: float) -> tuple[Callable[[Reader, str], Output], str]:
         """What a model answers when its modality of this name is spoiled, and how much that is in words."""
@@ -301,23 +301,23 @@ class Study:
         return places, f"{len(ring) / len(places):.0%} of the rows"
 
 
-def _asked(found: list[Curve], kinds: Sequence[str], lacking: dict[str, str]) -> list[Curve]:
+def _asked(by_kind: list[Curve], kinds: Sequence[str], lacking: dict[str, str]) -> list[Curve]:
     """The curves that `kinds` name, all where it names none."""
     if not kinds:
-        return found
+        return by_kind
     out = []
-    for asked in dict.fromkeys(kinds):
-        chosen = [c for c in found if asked in (c.kind, f"{c.modality}={c.kind}")]
-        if not chosen:
-            known = ", ".join(dict.fromkeys([c.kind for c in found]))
-            why = next((f" ({w})" for k, w in lacking.items() if asked in (k, k.rpartition("=")[2])), "")
-            raise InputError(f"no noise {asked!r} for this model{why}; it is one of {known}, or COLUMN=KIND")
-        out += [c for c in chosen if c not in out]
+    for names in dict.fromkeys(kinds):
+        selection = [c for c in by_kind if names in (c.kind, f"{c.modality}={c.kind}")]
+        if not selection:
+            known = ", ".join(dict.fromkeys([c.kind for c in by_kind]))
+            why = next((f" ({w})" for k, w in lacking.items() if names in (k, k.rpartition("=")[2])), "")
+            raise InputError(f"no noise {names!r} for this model{why}; it is one of {known}, or COLUMN=KIND")
+        out += [c for c in selection if c not in out]
     return out
 
 
 def _same(mine: Reader, theirs: Reader, modality: str) -> str | None:
     """The modality of another model that reads the same column in the same way; None where it reads none."""
     kind = mine.model.preprocessor.schema.modalities()[modality][0]
-    found, together = theirs.model.preprocessor.schema.modalities(), MODALITIES[kind].columns
-    return next((m for m in theirs.modalities if found[m][0] == kind and (together or m == modality)), None)
+    pairs, together = theirs.model.preprocessor.schema.modalities(), MODALITIES[kind].columns
+    return next((m for m in theirs.modalities if pairs[m][0] == kind and (together or m == modality)), None)

@@ -21,8 +21,8 @@ class Words:
     def all(self, subsets: Sequence[Subset], absence: Sequence[Absence], noise: Sequence[Noisy]) -> list[str]:
         """One sentence each: the worst subset, the dearest modality, half of all cells, the worst noise, the worst
         mismatch; of what was measured."""
-        said = [self.subset(subsets), self.single(subsets), self.half(absence)]
-        return [s for s in [*said, self.noise(noise), self.mismatch(noise)] if s]
+        sentences = [self.subset(subsets), self.single(subsets), self.half(absence)]
+        return [s for s in [*sentences, self.noise(noise), self.mismatch(noise)] if s]
 
     def subset(self, subsets: Sequence[Subset]) -> str:
         """The subset that loses most."""
@@ -37,8 +37,8 @@ class Words:
         x = worst_subset([subsets[0], *(s for s in subsets if len(s.present) == len(every) - 1)])
         if x is None or len(every) < 3:
             return ""
-        (gone,) = set(every) - set(x.present)
-        return f"The one modality that is missed most is {gone}: without it {self._change(x.score, x.loss)}"
+        (loss,) = set(every) - set(x.present)
+        return f"The one modality that is missed most is {loss}: without it {self._change(x.score, x.loss)}"
 
     def half(self, absence: Sequence[Absence]) -> str:
         """Half of all cells gone, completely at random."""

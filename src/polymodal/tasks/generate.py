@@ -108,10 +108,10 @@ class Generation(Task):
 
     def texts(self, target: Masked) -> list[list[str]]:
         """The references of each row; an empty list where there is none."""
-        found = []
+        rows = []
         for row, real in zip(target.values.cpu().numpy(), target.mask.cpu().numpy(), strict=True):
-            found.append([x[m].tobytes().decode() for x, m in zip(row, real, strict=True) if m.any()])
-        return found
+            rows.append([x[m].tobytes().decode() for x, m in zip(row, real, strict=True) if m.any()])
+        return rows
 
     def captions(self, target: Masked) -> tuple[Tensor, Masked]:
         """Every reference as ids, the mark of the end included: the row (N,) that each belongs to, and ids (N, T)."""
@@ -150,11 +150,11 @@ class Generation(Task):
     def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """Of each text, the best first, the words and their log-probability: "prediction", "log_probability",
         "prediction_2" ..."""
-        found, out = texts_of(output), dict[str, Sequence[Any]]()
-        for n in range(found.ids.shape[1]):
+        columns, out = texts_of(output), dict[str, Sequence[Any]]()
+        for n in range(columns.ids.shape[1]):
             end = f"_{n + 1}" if n else ""
-            out["prediction" + end] = self.written(found.ids[:, n])
-            out["log_probability" + end] = [round(x, 4) for x in found.logprob[:, n].tolist()]
+            out["prediction" + end] = self.written(columns.ids[:, n])
+            out["log_probability" + end] = [round(x, 4) for x in columns.logprob[:, n].tolist()]
         return out
 
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
@@ -185,10 +185,10 @@ class Generation(Task):
         return [t[: CHARACTERS * self.limit] for t in references(cell)]
 
     def _seen(self) -> frozenset[int]:
-        known: tuple[list[int], frozenset[int]] | None = getattr(self, "_known", None)
-        if known is None or known[0] is not self.seen_:
-            known = self._known = (self.seen_, frozenset(self.seen_))
-        return known[1]
+        cache: tuple[list[int], frozenset[int]] | None = getattr(self, "_known", None)
+        if cache is None or cache[0] is not self.seen_:
+            cache = self._known = (self.seen_, frozenset(self.seen_))
+        return cache[1]
 
 
 def references(cell: Any) -> list[str]:

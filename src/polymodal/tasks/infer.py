@@ -33,20 +33,20 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
     values. Raises InputError where there is no label, the target is constant, or is text that no two rows
     share and that is no sentence.
     """
-    known = [c for c in cells if not missing(c)]
-    if known and (why := _written(known)):
+    present = [c for c in cells if not missing(c)]
+    if present and (why := _written(present)):
         return Generation(), why
-    if len(columns) > 1 or (known and all(isinstance(c, Mapping) for c in known)):
-        return _several_columns(known, list(columns) or list(known[0]))
-    if not known:
+    if len(columns) > 1 or (present and all(isinstance(c, Mapping) for c in present)):
+        return _several_columns(present, list(columns) or list(present[0]))
+    if not present:
         raise InputError(
             f"none of the {len(cells):,} rows has a label in {_name(columns)}, so there is nothing to learn; "
             "name another target column"
         )
-    if found := _sets(known, columns):
-        return found
-    labels, counts = count(plain(c) for c in known)
-    rows, distinct = len(known), len(labels)
+    if sets := _sets(present, columns):
+        return sets
+    labels, counts = count(plain(c) for c in present)
+    rows, distinct = len(present), len(labels)
     if distinct == 1:
         raise InputError(
             f"{_name(columns)} is constant: {shown(labels[0])} in all {rows:,} labelled rows; there is "
@@ -85,39 +85,38 @@ def _numeric(values: np.ndarray, counts: Sequence[int]) -> tuple[Task, str]:
     )
 
 
-def _sets(known: Sequence[Any], columns: Sequence[str]) -> tuple[Task, str] | None:
+def _sets(cells: Sequence[Any], columns: Sequence[str]) -> tuple[Task, str] | None:
     """Multi-label where the cells are lists, or texts that join a few labels in many ways."""
-    lists = sum(isinstance(c, list | tuple | set | np.ndarray) or _parses(c) for c in known)
-    if lists > len(known) / 2:
-        texts = _texts(known)
+    lists = sum(isinstance(c, list | tuple | set | np.ndarray) or _parses(c) for c in cells)
+    if lists > len(cells) / 2:
+        texts = _texts(cells)
         if _unlike(texts) and _length(texts) >= SENTENCE - 1:  # of several words each, and yet no sentences
-            raise InputError(_free(columns, "labels", list(dict.fromkeys(texts)), len(known)))
-        return MultiLabel(), f"{lists:,} of {len(known):,} cells are lists of labels"
-    texts = [c for c in known if isinstance(c, str)]
+            raise InputError(_free(columns, "labels", list(dict.fromkeys(texts)), len(cells)))
+        return MultiLabel(), f"{lists:,} of {len(cells):,} cells are lists of labels"
+    texts = [c for c in cells if isinstance(c, str)]
     for separator in "|;":
-        joined = sum(separator in c for c in texts)
-        parts = {key(x) for c in texts for x in several(c, separator)} if joined else set()
-        if joined >= 0.1 * len(known) and len(parts) < len(set(texts)):
+        flat = sum(separator in c for c in texts)
+        parts = {key(x) for c in texts for x in several(c, separator)} if flat else set()
+        if flat >= 0.1 * len(cells) and len(parts) < len(set(texts)):
             return MultiLabel(), (
-                f"{joined:,} of {len(known):,} cells join labels with {separator!r}, "
-                f"{len(parts):,} different ones in all"
+                f"{flat:,} of {len(cells):,} cells join labels with {separator!r}, {len(parts):,} different ones in all"
             )
     return None
 
 
-def _written(known: Sequence[Any]) -> str | None:
+def _written(cells: Sequence[Any]) -> str | None:
     """Why the cells are sentences, if they are: several words each, few that come twice, few with a digit."""
-    texts = _texts(known)
+    texts = _texts(cells)
     if not _unlike(texts) or (length := _length(texts)) < SENTENCE:
         return None
     if sum(any(map(str.isdecimal, t)) for t in texts[:SAMPLE]) >= NUMBERED * len(texts[:SAMPLE]):
         return None
-    distinct, rows = len(set(texts)), len(known)
+    distinct, rows = len(set(texts)), len(cells)
     return f"{length:.1f} words a text, {distinct:,} different texts of {rows:,} rows: sentences, to be written"
 
 
-def _texts(known: Sequence[Any]) -> list[str]:
-    return [t for c in known for t in references(c)]
+def _texts(cells: Sequence[Any]) -> list[str]:
+    return [t for c in cells for t in references(c)]
 
 
 def _unlike(texts: Sequence[str]) -> bool:
@@ -136,15 +135,15 @@ def _length(texts: Sequence[str]) -> float:
 
 
 def _words(text: str) -> float:
-    unspaced = sum(map(str.isalpha, re.findall(f"[{UNSPACED}]", text)))
-    spaced = sum(any(map(str.isalnum, chunk)) for chunk in re.sub(f"[{UNSPACED}]", " ", text).split())
-    return spaced + unspaced / 2
+    scripts = sum(map(str.isalpha, re.findall(f"[{UNSPACED}]", text)))
+    words = sum(any(map(str.isalnum, chunk)) for chunk in re.sub(f"[{UNSPACED}]", " ", text).split())
+    return words + scripts / 2
 
 
-def _free(columns: Sequence[str], expected: str, labels: Sequence[Any], rows: int) -> str:
+def _free(columns: Sequence[str], kind: str, labels: Sequence[Any], rows: int) -> str:
     """Text that is neither classes nor sentences, as an error."""
     return (
-        f"{_name(columns)} looks like free text or an id, and not like {expected}: {len(labels):,} different values in "
+        f"{_name(columns)} looks like free text or an id, and not like {kind}: {len(labels):,} different values in "
         f"{rows:,} rows, for example {listed(labels, 2)}; name another target column, or write such texts with "
         "--task generate"
     )
@@ -158,9 +157,9 @@ def _parses(cell: Any) -> bool:
         return False
 
 
-def _several_columns(known: Sequence[Mapping[str, Any]], columns: list[str]) -> tuple[Task, str]:
+def _several_columns(cells: Sequence[Mapping[str, Any]], columns: list[str]) -> tuple[Task, str]:
     for name in columns:
-        values = [cell.get(name) for cell in known]
+        values = [cell.get(name) for cell in cells]
         if all(missing(v) for v in values):
             raise InputError(f"no row has a label in the target {name!r}, so leave it out or name another")
         for value in values:

@@ -37,9 +37,9 @@ class MultiLabel(Classes):
 
     def fit(self, cells: Iterable[Any]) -> Self:
         """Learn the separator, the labels, and how many rows have each."""
-        known = [c for c in cells if not missing(c)]
-        self.separator_ = separator_of(known) if self.separator is None else self.separator
-        rows = [several(c, self.separator_) for c in known]
+        filled_cells = [c for c in cells if not missing(c)]
+        self.separator_ = separator_of(filled_cells) if self.separator is None else self.separator
+        rows = [several(c, self.separator_) for c in filled_cells]
         self.labels_, self.counts_ = count(x for row in rows for x in row)
         self.rows_ = len(rows)
         self.__dict__.pop("_index", None)
@@ -91,9 +91,9 @@ class MultiLabel(Classes):
     def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction, a list of the labels more likely than not, and the probability of each."""
         p_bk = logits_of(output).double().sigmoid()
-        chosen = [[self.labels_[i] for i in np.flatnonzero(row)] for row in numpy(p_bk > 0.5)]
+        labels = [[self.labels_[i] for i in np.flatnonzero(row)] for row in numpy(p_bk > 0.5)]
         each = {f"probability[{label}]": p_bk[:, i].tolist() for i, label in enumerate(self.labels_)}
-        return {"prediction": chosen, **each}
+        return {"prediction": labels, **each}
 
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_label_sets`."""

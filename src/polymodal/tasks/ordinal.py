@@ -50,10 +50,10 @@ class Ordinal(Labelled):
         place = {key(plain(x)): i for i, x in enumerate(self.order)}
         if unknown := [x for x in labels if key(x) not in place]:
             raise InputError(f"the labels {listed(unknown)} are not in the order given: {listed(self.order)}")
-        seen = dict(zip(map(key, labels), zip(labels, counts, strict=True), strict=True))
+        by_key = dict(zip(map(key, labels), zip(labels, counts, strict=True), strict=True))
         # a level that no training row has keeps its place, so that evaluation may meet it
-        found = [seen.get(k, (plain(x), 0)) for k, x in zip(place, self.order, strict=True)]
-        return [x for x, _ in found], [n for _, n in found]
+        levels = [by_key.get(k, (plain(x), 0)) for k, x in zip(place, self.order, strict=True)]
+        return [x for x, _ in levels], [n for _, n in levels]
 
     @property
     def outputs(self) -> int:

@@ -48,8 +48,8 @@ class Regression(Task):
     def fit(self, cells: Iterable[Any]) -> Self:
         """Learn the centre and scale of each target."""
         rows = np.array([self._numbers(c) for c in cells], dtype=np.float64).reshape(-1, len(self._names))
-        found = [_center_scale(x[~np.isnan(x)], name) for x, name in zip(rows.T, self._names, strict=True)]
-        self.center_, self.scale_ = [c for c, _ in found], [s for _, s in found]
+        moments = [_center_scale(x[~np.isnan(x)], name) for x, name in zip(rows.T, self._names, strict=True)]
+        self.center_, self.scale_ = [c for c, _ in moments], [s for _, s in moments]
         return self
 
     @property
@@ -153,8 +153,8 @@ class Regression(Task):
     def numbers_of(self, cell: Any) -> list[float]:
         """Of each target."""
         cells = [cell] if self.columns is None else [cell.get(c) for c in self.columns]
-        known = [None if missing(c) else number(c) for c in cells]
-        return [math.nan if x is None else x for x in known]
+        values = [None if missing(c) else number(c) for c in cells]
+        return [math.nan if x is None else x for x in values]
 
     def differs(self, cell: Any, prediction: Any) -> bool:
         """Whether one number is further away than the targets' usual spread; of several, none is."""
@@ -195,20 +195,20 @@ class Regression(Task):
         error_nk = np.where(mask, numpy(logits.double()) - numpy(target.values.double()), np.nan)
         size, way, every = np.nanmean(np.abs(error_nk), axis=1), error_nk[:, 0], np.ones(len(logits), bool)
         units = [[f"{u:+.4g}" for u in row if u == u] for row in error_nk * np.asarray(self.scale_)]
-        said = [f"Prediction less truth: {', '.join(e[:4])}." for e in units]
+        names = [f"Prediction less truth: {', '.join(e[:4])}." for e in units]
         if self.columns is not None:
             why = ", on average over the targets, each in units of its spread"
             return [
                 Extreme("Best", f"The prediction is nearest to the truth{why}.", size, every),
                 Extreme("Worst, and most surprising", f"The prediction is furthest from the truth{why}.", -size, every),
-            ], said
+            ], names
         return [
             Extreme("Best", "The prediction is nearest to the truth.", size, every),
             Extreme("Worst, and most surprising: far too high", "The prediction is furthest above the truth.",
                     -way, way > 0),
             Extreme("Worst, and most surprising: far too low", "The prediction is furthest below the truth.",
                     way, way < 0),
-        ], said  # fmt: skip
+        ], names  # fmt: skip
 
 
 def parse(cell: Any, name: str) -> float:

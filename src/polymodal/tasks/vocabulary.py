@@ -98,27 +98,27 @@ class WordList(Vocabulary):
                 forms[folded(token)][token] += 0 if starts else n
                 starts = starts and not any(map(str.isalnum, token))  # a text may start with a quotation mark
         order = sorted(count, key=lambda k: (-count[k], k))
-        kept = [k for k in order if count[k] >= self.min_count] or order
-        self.words_ = [_shown(forms[k]) for k in kept[: self.limit]]
+        frequent = [k for k in order if count[k] >= self.min_count] or order
+        self.words_ = [_shown(forms[k]) for k in frequent[: self.limit]]
         return self
 
     def ids(self, text: str) -> list[int]:
         """One id a word or punctuation mark."""
         if self._index[0] is not self.words_:
             self._index = (self.words_, {folded(w): i for i, w in enumerate(self.words_, len(MARKS))}, {})
-        _, known, memory = self._index
+        _, places, memory = self._index
         out: list[int] = []
         for chunk in composed(text).split():
             found = memory.get(chunk)
             if found is None:
-                found = [self._id(folded(token), known) for token in pieces(chunk)]
+                found = [self._id(folded(token), places) for token in pieces(chunk)]
                 remember(memory, chunk, found)
             out += found
         return out
 
-    def _id(self, key: str, known: dict[str, int]) -> int:
+    def _id(self, key: str, places: dict[str, int]) -> int:
         other = key[1:] if key[0] == JOINER else JOINER + key
-        return known.get(key, known.get(other, self.unknown))
+        return places.get(key, places.get(other, self.unknown))
 
     def text(self, ids: Sequence[int]) -> str:
         """Words with a space between them, but before a joined one."""
@@ -160,8 +160,8 @@ class CharacterList(Vocabulary):
         """One id a character, one for a run of white space."""
         if self._index[0] is not self.characters_:
             self._index = (self.characters_, {c: i for i, c in enumerate(self.characters_, len(MARKS))})
-        known, unknown = self._index[1], self.unknown
-        return [known.get(c, unknown) for c in spaced(text)]
+        places, unknown = self._index[1], self.unknown
+        return [places.get(c, unknown) for c in spaced(text)]
 
     def text(self, ids: Sequence[int]) -> str:
         """The characters side by side."""
