@@ -151,8 +151,8 @@ MUTANTS = [
     Mutant(
         "every modality counts",
         "fusion/attention.py",
-        "others = normed[:i] + normed[i + 1 :] or normed",
-        "others = normed[:1]",
+        "others = states[:i] + states[i + 1 :] or states",
+        "others = states[:1]",
         f"{FUSION} -k 'learns or spec or counts'",
     ),
     Mutant(
@@ -214,8 +214,8 @@ MUTANTS = [
     Mutant(
         "the squeeze sees who is absent",
         "fusion/exchange.py",
-        "joined([masked_mean(x) for x in normed], xs)",
-        "joined([masked_mean(x) for x in normed], [*xs[1:], xs[0]])",
+        "joined([masked_mean(x) for x in values], xs)",
+        "joined([masked_mean(x) for x in values], [*xs[1:], xs[0]])",
         f"{FORMULAS} -k mmtm",
     ),
     Mutant(
@@ -375,8 +375,8 @@ MUTANTS = [
     Mutant(
         "ties count half",
         "metrics.py",
-        "won = (lost + sums.take(upto)) / 2 if ties else lost",
-        "won = lost",
+        "hits = (misses + sums.take(upto)) / 2 if ties else misses",
+        "hits = misses",
         f"{METRICS} -k ties",
     ),
     Mutant(
@@ -389,8 +389,8 @@ MUTANTS = [
     Mutant(
         "a class that is not there is no zero",
         "metrics.py",
-        "return ratio(np.where(known, x, 0.0).sum(1), known.sum(1))",
-        "return np.where(known, x, 0.0).mean(1)",
+        "return ratio(np.where(is_number, x, 0.0).sum(1), is_number.sum(1))",
+        "return np.where(is_number, x, 0.0).mean(1)",
         f"{METRICS} -k 'lacks or scikit'",
     ),
     Mutant(
@@ -403,7 +403,7 @@ MUTANTS = [
     Mutant(
         "groups are drawn whole",
         "evaluate/intervals.py",
-        "row[:] = drawn if code is None else drawn[code]",
+        "row[:] = counts if code is None else counts[code]",
         "row[:] = np.bincount(rng.integers(0, n, n), minlength=n)",
         f"{INTERVALS} -k groups",
     ),
@@ -417,8 +417,8 @@ MUTANTS = [
     Mutant(
         "rows without a label are no part of the sample",
         "evaluate/intervals.py",
-        "kept = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]",
-        "kept = None if groups is None else list(groups[: int(keep.sum())])",
+        "own_groups = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]",
+        "own_groups = None if groups is None else list(groups[: int(keep.sum())])",
         f"{INTERVALS} -k label",
     ),
     Mutant(
@@ -431,15 +431,15 @@ MUTANTS = [
     Mutant(
         "blocks learn from training rows alone",
         "learners/library.py",
-        "found = [self.rows[v][i] for i in train]",
-        "found = list(self.rows[v])",
+        "records = [self.rows[v][i] for i in train]",
+        "records = list(self.rows[v])",
         LEARNERS,
     ),
     Mutant(
         "judged by validation rows, outcomes are cross-fitted",
         "learners/library.py",
-        "for by, held in self.cross if self.by_valid else ():",
-        "for by, held in ():",
+        "for by, others in self.cross if self.by_valid else ():",
+        "for by, others in ():",
         LEARNERS,
     ),
     Mutant(
@@ -459,8 +459,8 @@ MUTANTS = [
     Mutant(
         "weights are renormalised over what is seen",
         "learners/ensemble.py",
-        "seen = torch.where(here_bk, w_bk, 0)",
-        "seen = w_bk",
+        "w_here = torch.where(here_bk, w_bk, 0)",
+        "w_here = w_bk",
         LEARNERS,
     ),
     Mutant(

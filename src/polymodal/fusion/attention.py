@@ -125,10 +125,10 @@ class Exchange(nn.Module):
 
     def forward(self, tokens: list[Masked]) -> list[Masked]:
         """Tokens of each modality -> the same, each having looked at all the others."""
-        query = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), tokens, strict=True)]
+        states = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), tokens, strict=True)]
         out = []
         for i, (block, x) in enumerate(zip(self.blocks.children(), tokens, strict=True)):
-            others = query[:i] + query[i + 1 :] or query
+            others = states[:i] + states[i + 1 :] or states
             out.append(block(x, chained(*others)))
         return out
 
