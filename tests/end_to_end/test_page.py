@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from polymodal.evaluate.board import CORRECTED, Board, Entry, board, interaction, sentence
+from polymodal.evaluate.board import CORRECTED, Board, Entry, board, interaction, told
 from polymodal.evaluate.compare import verdict
 from polymodal.evaluate.emap import Needed
 from polymodal.evaluate.information import Shares
@@ -64,7 +64,7 @@ def test_the_simplest_within_noise_is_recommended() -> None:
     assert re.search(
         r"gated beats text alone by \d\.\d points of accuracy \[.*\] \(p < 0\.001 after Holm\)\.", b.verdict
     )
-    assert "Against concat the difference" in b.verdict and b.verdict.endswith(
+    assert "No difference between gated and concat was shown on 500 rows" in b.verdict and b.verdict.endswith(
         "Use concat: it is the simplest within one standard error of the best, gated."
     )
 
@@ -100,7 +100,8 @@ def test_a_gain_that_many_tests_undo_is_within_noise() -> None:
 
     b = made(USUAL, paired=paired, method="bootstrap by group")
     assert not any(t.clear for t in b.tests) and b.use == "gated"  # a choice, not a claim
-    assert f"within noise once all {len(b.tests)} tests are allowed for (p = 0." in b.verdict
+    assert f"after Holm), since all {len(b.tests)} tests are allowed for." in b.verdict
+    assert "No difference between gated and text alone was shown on 500 rows: 2.0 points" in b.verdict
     assert b.method == "bootstrap by group"
 
 
@@ -116,7 +117,7 @@ def test_folds_without_a_score_are_left_out() -> None:
     assert not math.isnan(t.p)
     dead = entry("gated", 0.8)._replace(scores=[[NAN] * 5] * 2)
     b = board("roc_auc", True, [dead, a, c], 0.2, 500)
-    assert b.entries[-1].name == "gated" and "roc_auc is undefined for gated or text alone" in b.verdict
+    assert b.entries[-1].name == "gated" and "nothing can be said of gated and text alone" in b.verdict
     assert "nan" not in html_of(page(b, title="t")).lower().replace("nantes", "")
 
 
@@ -127,14 +128,15 @@ def test_no_entry_is_told() -> None:
 
 def test_sentences_are_those_of_fit_with_their_p() -> None:
     (t,) = [t for t in made(USUAL).tests if (t.name, t.rival) == ("gated", "text alone")]
-    plain = verdict(t.name, "accuracy", {t.rival: t.gain})
-    assert sentence(t, "accuracy", 3).replace(" (p < 0.001 after Holm)", "") == plain
+    plain = verdict(t.name, "accuracy", {t.rival: t.gain}, 500)
+    assert told(t, "accuracy", 3, 500).replace(" (p < 0.001 after Holm)", "") == plain
     odd = t._replace(rival="text [de] alone", gain=Interval(0.001, -0.01, 0.012), p=0.4, adjusted=0.4)
-    assert sentence(odd, "accuracy", 3) == (
-        "Against text [de] alone the difference of gated, 0.1 points of accuracy [-1.0, 1.2] (p = 0.40 after Holm), is within noise."
+    assert told(odd, "accuracy", 3, 500) == (
+        "No difference between gated and text [de] alone was shown on 500 rows: 0.1 points of accuracy [-1.0, 1.2] "
+        "(p = 0.40 after Holm)."
     )
     worse = t._replace(gain=Interval(-0.03, -0.04, -0.02))
-    assert sentence(worse, "accuracy", 3).startswith(
+    assert told(worse, "accuracy", 3, 500).startswith(
         "gated is worse than text alone by 3.0 points of accuracy [2.0, 4.0] (p <"
     )
 
@@ -143,7 +145,9 @@ def test_what_interaction_brings_is_said() -> None:
     assert interaction(NEEDED, "accuracy").startswith(
         "Interaction between modalities gives gated 8.0 points of accuracy [2.0"
     )
-    assert "hardly needs" in interaction(NEEDED._replace(gain=Interval(0.01, -0.01, 0.03)), "accuracy")
+    assert "No gain of gated by interaction between modalities was shown on 128 rows: 1.0 points" in interaction(
+        NEEDED._replace(gain=Interval(0.01, -0.01, 0.03)), "accuracy"
+    )
     assert "worse for" in interaction(NEEDED._replace(gain=Interval(-0.03, -0.05, -0.01)), "accuracy")
 
 

@@ -14,9 +14,9 @@ from polymodal.batch import Masked
 from polymodal.data.encode import encode
 from polymodal.data.preprocess import Rows
 from polymodal.errors import InputError
-from polymodal.explain import answers, games, pages
+from polymodal.explain import answers, brief, games, pages
 from polymodal.explain.contributions import additive_part, contributions
-from polymodal.explain.overall import Overall, largest, strongest, summarised, told
+from polymodal.explain.overall import Overall, largest, strongest, summarised
 from polymodal.learners.base import Learner
 from polymodal.modalities.vector.codec import Vectors
 from polymodal.nn import SIZES
@@ -289,11 +289,12 @@ def test_equals_share_the_rows_in_which_they_are_largest() -> None:
     c = contributions(model, rows)
     s = summarised(c)
     assert [m.largest for m in s.modalities] == [0.5, 0.5] and list(s.classes) and c.shapley.any()
-    words = "\n".join(told(o := Overall("t", "binary", "it", 16, 16, s, [], [], c)))
+    o = Overall("t", "binary", "it", 16, 16, s, [], [], c)
+    words = str(brief.table(o))
     assert "largest by predicted label: " in words and f"{next(iter(s.classes))} m0 and m1" in words
     (grid,) = pages.classes(o)
     assert len(grid.strong) == 2 * len(s.classes)  # type: ignore[union-attr]
     nothing = s._replace(classes={k: x | {"size": {"m0": 0.0, "m1": 0.0}} for k, x in s.classes.items()})
     (grid,) = pages.classes(o._replace(summary=nothing))
     assert not grid.strong  # type: ignore[union-attr]
-    assert f"{next(iter(s.classes))} none" in "\n".join(told(o._replace(summary=nothing)))
+    assert f"{next(iter(s.classes))} none" in str(brief.table(o._replace(summary=nothing)))

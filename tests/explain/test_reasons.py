@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ import flat
 from conftest import Run, make_shop
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.explain import explain, nearest, pages
+from polymodal.explain import brief, explain, nearest, pages
 from polymodal.explain.evidence import faith
 from polymodal.explain.overall import overall
-from polymodal.explain.reasons import Reasons, told
+from polymodal.explain.reasons import Reasons
 from polymodal.model import Model
 from polymodal.view import page as view
 from polymodal.view import sheet
+from polymodal.view.blocks import Block
+from polymodal.view.console import show
 from polymodal.view.text import signed
 
 NASTY = '<script>alert(1)</script> <b>"it\'s" & 写真 {{ e }}'
@@ -64,7 +68,7 @@ def test_a_row_has_all_reasons(fitted: Fitted, row: Reasons) -> None:
     assert row.truth in ("good", "poor") and not row.absent and not row.bad and set(row.cells) == set(c.modalities)
     form = json.loads(json.dumps(row.to_json()))
     assert [m["modality"] for m in form["modalities"]] == c.modalities and form["row"] == 7
-    words = "\n".join(told(row))
+    words = printed(brief.row(row))
     assert (
         all(f"{m} " in words for m in c.modalities) and "Faithfulness: gain" in words and "nearest of 48 rows" in words
     )
@@ -123,6 +127,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def printed(blocks: Sequence[Block]) -> str:
+    out = StringIO()
+    show(blocks, file=out, width=300)
+    return out.getvalue()
 
 
 def shown(e: Reasons, command: str = "") -> str:
@@ -190,7 +200,7 @@ def test_what_is_absent_or_can_not_be_read_is_told(fitted: Fitted, tmp_path: Pat
     assert "is not an image" in page.text and "Without photo" in page.text and "--train TABLE" in page.text
     blind = explain(model, rows, 2)
     assert isinstance(blind, Reasons) and not blind.bad and not blind.attributions
-    assert "nothing that the model reads" in "\n".join(told(blind)) and not blind.contributions.shapley.any()
+    assert "nothing that the model reads" in printed(brief.row(blind)) and not blind.contributions.shapley.any()
     hidden = explain(model, table, 1, without=["photo"], parts=False)
     assert isinstance(hidden, Reasons) and hidden.absent == ["photo"] and not hidden.attributions
 
@@ -252,7 +262,7 @@ def test_bad_requests(fitted: Fitted) -> None:
 def test_a_table(fitted: Fitted) -> None:
     model, table, _ = fitted
     o = overall(model, table, limit=20)
-    assert o.rows == 20 and o.total == 48 and "20 of the 48 rows, drawn at random" in o.notes[0]
+    assert o.rows == 20 and o.total == 48 and "20 of the 48 rows, drawn at random" in str(o.notes[0])
     frame = o.frame()
     values = [c for c in frame if str(c).startswith("shapley[")]
     assert len(frame) == 20 and np.allclose(frame["base"] + frame[values].sum(axis=1), frame["answer"])

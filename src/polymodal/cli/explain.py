@@ -132,14 +132,12 @@ def explain(
     elif out is not None:
         _bad(answer.bad)
         say(f"{out}: {answer.text}")
-    elif isinstance(answer, Explanation):
-        _print(answer)
     else:
-        from polymodal.explain.reasons import told
+        from polymodal.explain import brief
+        from polymodal.view.console import show
 
         _bad(answer.bad)
-        for line in told(answer):
-            say(line)
+        show(brief.caption(answer) if isinstance(answer, Explanation) else brief.row(answer))
 
 
 def _check(out: Path | None, row: int | None) -> None:
@@ -182,10 +180,10 @@ def _whole(
     if out is not None:
         say(f"{out}: {answer.rows:,} row{'s' * (answer.rows != 1)} explained")
         return
-    from polymodal.explain.overall import told
+    from polymodal.explain import brief
+    from polymodal.view.console import show
 
-    for line in told(answer):
-        say(line)
+    show(brief.table(answer))
 
 
 def _summary(answer: "Overall", suffix: str, command: str) -> bytes:
@@ -216,18 +214,6 @@ def _shown(of: "Page", suffix: str) -> bytes:
 
 def _json(form: Any) -> bytes:
     return (json.dumps(finite(form), indent=1, ensure_ascii=False, default=str) + "\n").encode("utf-8", "replace")
-
-
-def _print(answer: "Explanation") -> None:
-    """The caption, then a line a word."""
-    _bad(answer.bad)
-    say(f"{answer.table}, row {answer.row}: {answer.text}")
-    for text in answer.references:
-        say(f"reference: {text}")
-    for modality in answer.absent:
-        say(f"without {modality}: it is hidden, empty or can't be read")
-    for line in answer.sentences():
-        say(f"  {line}")
 
 
 def _bad(bad: "Sequence[Bad]") -> None:

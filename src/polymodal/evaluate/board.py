@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from polymodal.evaluate.compare import UNITS, verdict
+from polymodal.evaluate.compare import UNITS, sentence, sized
 from polymodal.evaluate.emap import Needed
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
 from polymodal.evaluate.significance import LEVEL, Paired, Ranks, average_ranks, corrected_t, holm
+from polymodal.view.text import many
 
 CONCAT = "concat"  # a family: of networks, and of features
 TIERS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}  # by family, the simplest first
@@ -136,7 +137,7 @@ def board(
     gains = [r.gain if higher else Interval(-r.gain.value, -r.gain.high, -r.gain.low) for r in results]
     adjusted = holm([r.p for r in results])
     tests = [Versus(*pair, g, r.p, q) for pair, g, r, q in zip(pairs, gains, results, adjusted, strict=True)]
-    use, said = _say(order, metric, tests)
+    use, said = _say(order, metric, tests, rows)
     number = max(len(e.scores) for e in order) * max((len(row) for e in order for row in e.scores), default=0)
     if left_out:
         names = ", ".join(f"{name} ({k} of {number} folds)" for name, k in left_out.items())
@@ -194,7 +195,7 @@ def _pairs(order: Sequence[Entry]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(wanted))
 
 
-def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus]) -> tuple[str, str]:
+def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus], rows: int) -> tuple[str, str]:
     """What to use, and the verdict."""
     best, found = order[0], {(t.name, t.rival): t for t in tests}
     if len(order) == 1:
@@ -205,7 +206,7 @@ def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus]) -> tuple[
     if fused is not None:
         of = [found[fused.name, r.name] for r in rivals(order) if r.name != fused.name]
         of += [t for t in tests if (t.name, t.rival) == (best.name, use.name) and t not in of]
-        said = [sentence(t, metric, len(tests)) for t in of]
+        said = [told(t, metric, len(tests), rows) for t in of]
     if use is best:
         simplest = (
             " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within a standard error"
@@ -216,41 +217,22 @@ def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus]) -> tuple[
     return use.name, " ".join(said)
 
 
-def sentence(test: Versus, metric: str, tests: int) -> str:
+def told(test: Versus, metric: str, tests: int, rows: int) -> str:
     """One test in words.
 
-    >>> sentence(Versus("gated", "text alone", Interval(0.021, 0.008, 0.034), 0.001, 0.004), "accuracy", 4)
+    >>> told(Versus("gated", "text alone", Interval(0.021, 0.008, 0.034), 0.001, 0.004), "accuracy", 4, 214)
     'gated beats text alone by 2.1 points of accuracy [0.8, 3.4] (p = 0.004 after Holm).'
     """
-    gain, told = test.gain, shown(test.gain, metric)
-    if math.isnan(gain.value):
-        return f"{metric} is undefined for {test.name} or {test.rival}, so nothing can be said of the two."
-    if math.isnan(gain.low):
+    gain = test.gain
+    if math.isnan(gain.low) and not math.isnan(gain.value):
+        size = sized(gain, metric)
         return (
-            f"{test.name} and {test.rival} differ by {told}, but one fold can't tell whether that is noise: take more."
+            f"{test.name} and {test.rival} differ by {size}, but one fold can't tell whether that is noise: take more."
         )
     p = f" (p {chance(test.adjusted)} after Holm)"
-    if not test.clear and (gain.low > 0 or gain.high < 0):
-        return (
-            f"Against {test.rival} the difference of {told} of {test.name} is within noise once all {tests} tests are "
-            f"allowed for{p}."
-        )
-    # names are put in last, since they may hold brackets of their own
-    head, bracket, tail = verdict("\0", metric, {"\1": gain}).rpartition("]")
-    tail = tail.replace(": \1 would do as well", "").replace(": use \1", "")
-    return f"{head}{bracket}{p}{tail}".replace("\0", test.name).replace("\1", test.rival)
-
-
-def shown(x: Interval, metric: str) -> str:
-    """A difference with its interval and unit: "2.1 points of accuracy [0.8, 3.4]".
-
-    >>> shown(Interval(-0.5, -1, 0.25), "mae")
-    '-0.500 of mae [-1.000, 0.250]'
-    """
-    points = UNITS.get(metric, 1) == 100
-    value, low, high = (f"{100 * v:.1f}" if points else f"{v:.3f}" for v in x)
-    span = "" if math.isnan(x.low) else f" [{low}, {high}]"
-    return f"{value}{' points' if points else ''} of {metric}{span}"
+    undone = not test.clear and (gain.low > 0 or gain.high < 0)
+    p += f", since all {tests} tests are allowed for" if undone else ""
+    return f"{sentence(test.name, test.rival, gain, metric, rows, p, clear=test.clear)}."
 
 
 def chance(p: float) -> str:
@@ -260,12 +242,13 @@ def chance(p: float) -> str:
 
 def interaction(x: Needed, metric: str) -> str:
     """What the additive projection says, in words."""
-    told = shown(x.gain, metric)
+    size = sized(x.gain, metric)
     if x.gain.low > 0:
-        return f"Interaction between modalities gives {x.name} {told}: a sum of one function a modality can't do that."
+        return f"Interaction between modalities gives {x.name} {size}: a sum of one function a modality can't do that."
     if x.gain.high < 0:
-        return f"{x.name} is worse for the interaction that it learned, by {told}: a sum of parts would do better."
-    return f"{x.name} hardly needs interaction between modalities: without any the difference is {told}, within noise."
+        return f"{x.name} is worse for the interaction that it learned, by {size}: a sum of parts is better."
+    rows = many(x.rows, "row")
+    return f"No gain of {x.name} by interaction between modalities was shown on {rows}: {size}."
 
 
 def _plain(x: Any) -> Any:

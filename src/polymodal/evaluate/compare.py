@@ -1,5 +1,6 @@
 """What fusion brought: a model beside each modality alone and plain concatenation, on the same rows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval, difference, intervals
 from polymodal.output import Output
 from polymodal.tasks.base import Task
+from polymodal.view.text import digits, many
 
 
 class Candidate(NamedTuple):
@@ -87,8 +89,8 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
         gain = difference(task, results[0].output, rival.output, target, metric.name, groups)
         gains[name] = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     rows = int(target.present().sum())
-    few = f"{rows} row{'s' * (rows != 1)} are too few to tell candidates apart."
-    said = verdict(results[0].name, metric.name, gains) if rows >= FEW or not gains else few
+    few = f"{many(rows, 'row')} {'is' if rows == 1 else 'are'} too few to tell candidates apart."
+    said = verdict(results[0].name, metric.name, gains, rows) if rows >= FEW or not gains else few
     return Comparison(metric.name, rows, candidates, gains, said)
 
 
@@ -96,29 +98,47 @@ FEW = 10  # rows: of fewer no bootstrap can say how sure a difference is
 UNITS = {"accuracy": 100, "macro_f1": 100, "average_precision": 100, "r2": 100, "quadratic_kappa": 100}
 
 
-def verdict(name: str, metric: str, gains: Mapping[str, Interval]) -> str:
-    """One plain sentence a rival: is the model's gain more than noise, and what follows from it.
-
-    >>> verdict("gated", "accuracy", {"text alone": Interval(0.021, 0.008, 0.034)})
-    'gated beats text alone by 2.1 points of accuracy [0.8, 3.4].'
-    """
+def verdict(name: str, metric: str, gains: Mapping[str, Interval], rows: int) -> str:
+    """One plain sentence a rival: is the model's gain more than noise, and what follows from it."""
     if not gains:
         return f"{name} was compared with nothing: no other candidate was trained."
-    scale = UNITS.get(metric, 1)
-    unit = f" points of {metric}" if scale == 100 else f" of {metric}"
     said = []
     for rival, gain in gains.items():
-        value, low, high = (f"{scale * x:.{1 if scale == 100 else 3}f}" for x in gain)
-        if gain.value != gain.value:
-            said.append(f"{metric} is undefined on these rows, so nothing can be said of {rival}: give more of them.")
-        elif gain.low > 0:
-            said.append(f"{name} beats {rival} by {value}{unit} [{low}, {high}].")
-        elif gain.high < 0:
-            size = f"{value.lstrip('-')}{unit} [{high.lstrip('-')}, {low.lstrip('-')}]"
-            said.append(f"{name} is worse than {rival} by {size}: use {rival}.")
-        else:
-            said.append(
-                f"Against {rival} the difference of {name}, {value}{unit} [{low}, {high}], is within noise: "
-                f"{rival} would do as well."
-            )
+        way_out = f": use {rival}" if gain.high < 0 else ""
+        said.append(f"{sentence(name, rival, gain, metric, rows)}{way_out}.")
     return " ".join(said)
+
+
+def sentence(
+    name: str, rival: str, gain: Interval, metric: str, rows: int, chance: str = "", clear: bool = True
+) -> str:
+    """What a gain of one candidate over another shows on so many rows, without a full stop.
+
+    chance: how likely it is by chance, in brackets. clear: whether an interval without 0 is taken for more than chance.
+
+    >>> sentence("gated", "text alone", Interval(0.021, 0.008, 0.034), "accuracy", 214)
+    'gated beats text alone by 2.1 points of accuracy [0.8, 3.4]'
+    >>> sentence("gated", "concat", Interval(0.003, -0.006, 0.011), "accuracy", 214)
+    'No difference between gated and concat was shown on 214 rows: 0.3 points of accuracy [-0.6, 1.1]'
+    """
+    if math.isnan(gain.value):
+        return f"{metric} is undefined on these rows, so nothing can be said of {name} and {rival}: give more of them"
+    if gain.low > 0 and clear:
+        return f"{name} beats {rival} by {sized(gain, metric)}{chance}"
+    if gain.high < 0 and clear:
+        loss = Interval(-gain.value, -gain.high, -gain.low)
+        return f"{name} is worse than {rival} by {sized(loss, metric)}{chance}"
+    return f"No difference between {name} and {rival} was shown on {many(rows, 'row')}: {sized(gain, metric)}{chance}"
+
+
+def sized(x: Interval, metric: str) -> str:
+    """A difference with its interval and unit.
+
+    >>> sized(Interval(0.021, 0.008, 0.034), "accuracy"), sized(Interval(-0.5, -1, 0.25), "mae")
+    ('2.1 points of accuracy [0.8, 3.4]', '-0.500 of mae [-1.000, 0.250]')
+    """
+    points = UNITS.get(metric, 1) == 100
+    places, unit = (1, " points") if points else (3, "")
+    value, low, high = (digits(100 * v if points else v, places) for v in x)
+    span = "" if math.isnan(x.low) else f" [{low}, {high}]"
+    return f"{value}{unit} of {metric}{span}"

@@ -213,25 +213,3 @@ def _notes(c: Contributions, s: Summary, rows: int, total: int, without: Sequenc
     if c.orders:
         notes.append(Note(f"Values are means over {c.orders} random orders", "with standard errors in the CSV"))
     return notes
-
-
-def told(e: Overall) -> list[str]:
-    """The summary, a line each, for a terminal."""
-    s = e.summary
-    width = max([len("modality"), *(len(m.modality) for m in s.modalities)])
-    out = [
-        f"{e.table}, {e.rows:,} of {e.total:,} rows; explained is {e.unit}",
-        "",
-        f"{'modality':<{width}}  mean |Shapley value|      largest in  absent in",
-    ]
-    for m in s.modalities:
-        span = f"{m.size.value:.3g} [{m.size.low:.3g}, {m.size.high:.3g}]"
-        out.append(f"{m.modality:<{width}}  {span:<24}  {m.largest:>9.0%}  {m.absent:>9,}")
-    known = sorted((p for p in s.pairs if p.rows), key=lambda p: -p.size)
-    out += [f"{p.first} with {p.second}: {p.mean:+.3g} on average, {p.size:.3g} in size" for p in known[:5]]
-    if s.crossmodal == s.crossmodal and len(s.modalities) > 1:
-        out.append(f"cross-modal part of the answers: {s.crossmodal:.3g} on average (over {s.split} rows)")
-    if s.classes:
-        lines = [f"{k} {' and '.join(strongest(x['size'])) or 'none'}" for k, x in list(s.classes.items())[:10]]
-        out += ["", f"largest by predicted label: {', '.join(lines)}"]
-    return [*out, *([""] if e.notes else []), *map(str, e.notes)]

@@ -115,8 +115,7 @@ def _lacking(absent: Sequence[str], bad: Sequence[Bad]) -> list[Block]:
 
 
 def _answer(e: Reasons) -> list[Section]:
-    chances = [(k[12:-1], v) for k, v in e.prediction.items() if k.startswith("probability[")]
-    chances.sort(key=lambda x: -x[1])
+    chances = sorted(e.chances.items(), key=lambda x: -x[1])
     more = f", of the {LABELS} likeliest of {len(chances)}" if len(chances) > LABELS else ""
     bars = [Bar(short(k, NAME), v, f"{v:.3f}") for k, v in chances[:LABELS]]
     return [Section("answer", "The answer", [Bars(f"Probability of each label{more}", bars)])] if bars else []

@@ -14,21 +14,20 @@ from polymodal.errors import InputError
 from polymodal.explain import answers
 from polymodal.explain.attention import position
 from polymodal.explain.contributions import Contributions, contributions
-from polymodal.explain.evidence import faith, named
-from polymodal.explain.nearest import FUSED, Nearest, Neighbour, nearest
+from polymodal.explain.nearest import Nearest, nearest
 from polymodal.explain.parts import METHODS, Attribution, attribute_rows
 from polymodal.explain.shown import Shown, shown
 from polymodal.model import Model
-from polymodal.view.text import SMALL, figure, signed
+from polymodal.view.text import figure
 
 OTHERS = 47  # rows of the table beside the one, for the additive part of its answer
-TOP = 5  # parts of a modality that are named
 
 
 class Reasons(NamedTuple):
     """The answer to a row and its reasons.
 
-    prediction: column -> value, as `predict` gives it. truth: the label that the table has, or None. unit: what is
+    prediction: column -> value, as `predict` gives it. chances: the probability of each label, and targets: the value
+    of each of several numbers, where the task has such. truth: the label that the table has, or None. unit: what is
     explained, in words. contributions: of this row alone. attributions: of each modality that could be cut into parts.
     nearest: None without a training table. cells: by modality. absent: modalities of which the row has nothing, and
     hidden ones. bad: cells of the row that can't be read. notes: what is not there, and how to get it.
@@ -38,6 +37,8 @@ class Reasons(NamedTuple):
     row: int
     task: str
     prediction: dict[str, Any]
+    chances: dict[str, float]
+    targets: dict[str, float]
     truth: str | None
     unit: str
     contributions: Contributions
@@ -51,9 +52,9 @@ class Reasons(NamedTuple):
     @property
     def text(self) -> str:
         """The prediction in words."""
-        said = self.prediction.get("prediction")
-        if said is None:
-            return ", ".join(f"{k[11:-1]}: {figure(v)}" for k, v in self.prediction.items())
+        if self.targets:
+            return ", ".join(f"{name}: {figure(x)}" for name, x in self.targets.items())
+        said = self.prediction["prediction"]
         if isinstance(said, list):
             return ", ".join(map(str, said)) or "none of the labels"
         return figure(said) if self.task == "regression" else str(said)
@@ -157,10 +158,13 @@ def reasons(
     has = all(t in whole.columns for t in schema.target)
     truth = answers.truth(task, target_cells(some, schema)[0]) if has else None
     cells = {m: x for m, x in shown(model.preprocessor, some, 0).items() if m not in absent}
+    chances = {str(x): said[f"probability[{x}]"] for x in task.labels_ or ()}
+    targets = {name: said[f"prediction[{name}]"] for name in task.columns or ()}
     meaning = answers.quantity(task, c.output[0]).meaning
     return Reasons(
-        whole.name, row, task.name, said, truth, meaning, c, found, near, cells, absent, list(one.bad), notes
-    )
+        whole.name, row, task.name, said, chances, targets, truth, meaning, c, found, near, cells, absent,
+        list(one.bad), notes,
+    )  # fmt: skip
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -201,46 +205,3 @@ def _notes(model: Model, c: Contributions, rows: int) -> list[str]:
     if c.orders:
         notes.append(f"Contributions are means over {c.orders} random orders, with standard errors.")
     return notes
-
-
-# --- in words -----------------------------------------------------------------------------------------
-
-
-def told(e: Reasons) -> list[str]:
-    """The explanation, a line each, for a terminal."""
-    c = e.contributions
-    beside = "" if e.truth is None else f" (the table says {e.truth})"
-    sure = f", probability {e.prediction['probability']:.3f}" if "probability" in e.prediction else ""
-    out = [f"{e.table}, row {e.row}: {e.text}{sure}{beside}", ""]
-    out += [f"{e.unit}: {figure(c.answer[0])}; with nothing known it is {figure(c.base[0])}"]
-    width = max(len(m) for m in c.modalities)
-    for m, i in sorted(((m, i) for i, m in enumerate(c.modalities)), key=lambda x: -abs(c.shapley[0, x[1]])):
-        if not c.present[0, i]:
-            out.append(f"  {m:<{width}}  absent")
-            continue
-        error = f" ± {c.error[0, i]:.3f}" if c.error[0, i] else ""
-        out.append(f"  {m:<{width}}  {signed(c.shapley[0, i])}{error}  (alone {signed(c.alone[0, i])})")
-    out += [f"  {a} with {b}: {signed(x)} beyond what each brings" for a, b, x, _ in e.interactions[:TOP]]
-    if len(c.modalities) > 1 and not np.isnan(c.additive[0]):
-        out.append(f"  additive part {figure(float(c.additive[0]))}, cross-modal {signed(float(c.crossmodal[0]))}")
-    for a in e.attributions:
-        out += ["", f"{a.modality}, by {a.method}: {summary(a)}", f"  {faith(a)}"]
-    if e.nearest is not None:
-        out += ["", f"nearest of {e.nearest.rows:,} rows of {e.nearest.table}, by {e.nearest.by}:"]
-        out += [line for s in e.nearest.spaces for line in _near(s.modality, s.nearest, s.other)]
-    return [*out, *([""] if e.notes else []), *e.notes]
-
-
-def _near(modality: str, rows: Sequence[Neighbour], other: Neighbour | None) -> list[str]:
-    said = [f"row {n.row} ({n.label if n.label is not None else 'no label'}, {n.distance:.3f})" for n in rows]
-    away = "" if other is None else f"; of another label row {other.row} ({other.label}, {other.distance:.3f})"
-    return [f"  {modality if modality != FUSED else 'all together'}: {', '.join(said) or 'none'}{away}"]
-
-
-def summary(a: Attribution) -> str:
-    """The parts that speak most for the output, and most against it."""
-    if not len(a.scores):
-        return "it has no parts"
-    order, names = np.argsort(-np.abs(a.scores), kind="stable")[:TOP], named(a)
-    said = [f"{names[i]} {signed(float(a.scores[i]))}" for i in order if abs(a.scores[i]) > SMALL]
-    return "; ".join(said) or "nothing in it changes the answer"

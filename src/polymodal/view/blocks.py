@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+LISTED = 10  # entries of a list before the rest is counted
+
+
 class Heading(NamedTuple):
     """The title of a part of a section. warning: of what should be looked at."""
 
@@ -146,7 +149,7 @@ class Items(NamedTuple):
     texts: Sequence[str]
     noun: str = "line"
     where: str = ""
-    most: int = 10
+    most: int = LISTED
 
 
 class Code(NamedTuple):
@@ -204,4 +207,6 @@ def unreadable(bad: Sequence[object]) -> list[Block]:
     if not bad:
         return []
     title = f"{many(len(bad), 'unreadable cell')} {'was' if len(bad) == 1 else 'were'} treated as absent:"
-    return [Heading(title, warning=True), Items([*map(str, bad)], "cell", "; --json lists them all")]
+    more = [f"and {len(bad) - LISTED:,} more; --json lists them all"] if len(bad) > LISTED else []
+    lines = [*map(str, bad[:LISTED]), *more]  # as they are, not wrapped: paths may be copied
+    return [Heading(title, warning=True), *(Words(f"  {line}") for line in lines)]
