@@ -9,10 +9,10 @@ from torch import nn
 
 from polymodal import InputError
 from polymodal.batch import Masked
-from polymodal.explain.rollout import encoded, onto, overlap, rollout
+from polymodal.explain.rollout import encoded, onto, rollout
 from polymodal.fusion import FUSIONS
 from polymodal.fusion.trace import mixed, over_present
-from polymodal.modalities.places import Words
+from polymodal.modalities.places import Words, overlap
 from polymodal.modalities.segments import Cut, Open
 from polymodal.modalities.text.codec import Words as WordCodec
 from polymodal.modalities.text.encoders import TextBag, TextTransformer

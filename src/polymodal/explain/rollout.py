@@ -4,9 +4,8 @@ cell these lie.
 Axes: b batch, t token, s part of the cell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,11 +17,8 @@ from polymodal.fusion.base import Fusion
 from polymodal.fusion.trace import identity, mixed
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec
-from polymodal.modalities.places import Grid, Seconds
-from polymodal.modalities.segments import Cut, Open
+from polymodal.modalities.segments import Cut
 from polymodal.nn import recorded
-
-FINE = 8  # points along a side of a patch, where attention over a grid is laid on another grid
 
 
 @torch.no_grad()
@@ -70,41 +66,10 @@ def onto(share_t: Floats, cut: Cut, view: str, codec: Codec, kind: str) -> Float
 
     Raises InputError where the encoder makes one token of the whole, or tokens of which nobody knows where they lie.
     """
-    where, found = cut.where, cut.views[view]
-    if isinstance(where, Grid):
-        grid = MODALITIES[kind].place(codec, where.cell, where.name, len(share_t))
-        if isinstance(grid, Grid) and grid.height * grid.width > 1:
-            fine = grid.over(share_t[None], FINE * where.height, FINE * where.width)[0]
-            cells = fine.reshape(where.height, FINE, where.width, FINE).sum((1, 3)).reshape(-1)
-            return np.asarray(cells / max(float(cells.sum()), 1e-12) * share_t.sum())
-    elif isinstance(where, Seconds) and len(share_t) > 1:
-        times = MODALITIES[kind].place(codec, where.cell, where.name, len(share_t))
-        if isinstance(times, Seconds):
-            return np.asarray(share_t @ overlap(times.edges, where.edges))
-    elif isinstance(found, Open) and len(share_t) > 1:
-        owner = found.owner.cpu().numpy()
-        places = len(owner)
-        stride = next(s for s in range(1, places + 1) if -(-places // s) <= len(share_t))
-        token = np.arange(places) // stride
-        if -(-places // stride) == len(share_t):
-            even = share_t[token] / np.bincount(token)[token]
-            out = np.zeros(cut.parts + 1)
-            owner = owner.reshape(places, -1)
-            np.add.at(out, owner, even[:, None] / owner.shape[1])
-            return out[:-1]
+    found = cut.shares(view, share_t, lambda cell, name: MODALITIES[kind].place(codec, cell, name, len(share_t)))
+    if found is not None:
+        return found
     raise InputError(
         f"the encoder of {view!r} makes {len(share_t)} token{'s' if len(share_t) > 1 else ''} of the cell, not to be "
         "told apart by its parts, so attention says nothing of these; take the method integrated-gradients or occlusion"
     )
-
-
-def overlap(edges: Sequence[float], parts: Sequence[float]) -> Floats:
-    """(T, S): what share of each stretch lies in each part; a stretch beyond all parts belongs to the last.
-
-    >>> overlap([0, 2, 4, 6], [0, 3, 4]).tolist()
-    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
-    """
-    a, b = np.asarray(edges, dtype=np.float64)[:, None], np.asarray(parts, dtype=np.float64)
-    common = (np.minimum(a[1:], b[1:]) - np.maximum(a[:-1], b[:-1])).clip(min=0)
-    common[common.sum(1) == 0, -1] = 1
-    return np.asarray(common / common.sum(1, keepdims=True))

@@ -26,6 +26,7 @@ THIRD = 16  # places along a third of a side, when a window is moved over the pi
 SPREAD = 0.45  # of the clip: half of an even attention takes half of it
 CELL = 200  # characters of a cell that are kept as its name
 SIDE, MAP, ACROSS = 320, 224, 240  # pixels of a picture under its scores, of a map's longer side, and of one along time
+FINE = 8  # points along a side of a patch, where a grid is laid on another grid
 FAINT = 0.1  # of the strongest place: what is not worth a picture of its own
 NAME, TITLE = 40, 80  # characters of a part's name, of a cell's
 
@@ -114,6 +115,14 @@ class Grid(Place):
             {"pooled": self.pooled} if self.pooled else {}
         )
 
+    def shares(self, share_t: Floats, tokens: Place) -> Floats | None:
+        """(T,) shares of tokens that lie on a grid too -> (S,) of the patches; None where they lie on none."""
+        if not isinstance(tokens, Grid) or tokens.height * tokens.width < 2:
+            return None
+        fine = tokens.over(share_t[None], FINE * self.height, FINE * self.width)[0]
+        cells = fine.reshape(self.height, FINE, self.width, FINE).sum((1, 3)).reshape(-1)
+        return np.asarray(cells / max(float(cells.sum()), 1e-12) * share_t.sum())
+
     def scored(self, scores: Floats, modality: str, output: str, characters: int) -> list[Block]:
         """The picture; then what speaks for the answer, and against it, bright in the dark, where there is any such."""
         image, s_1 = thumbnail(_photo(self.cell).image, SIDE), scores[None]
@@ -168,6 +177,10 @@ class Seconds(Place):
         """Without the samples."""
         edges = [round(x, 4) for x in self.edges]
         return {"kind": "seconds", "source": self.name, "edges": edges, "duration": round(self.duration, 4)}
+
+    def shares(self, share_t: Floats, tokens: Place) -> Floats | None:
+        """(T,) shares of tokens along the recording too -> (S,) of the stretches; None where they lie elsewhere."""
+        return np.asarray(share_t @ overlap(tokens.edges, self.edges)) if isinstance(tokens, Seconds) else None
 
     def scored(self, scores: Floats, modality: str, output: str, characters: int) -> list[Block]:
         """A strip under the recording."""
@@ -386,3 +399,15 @@ def half(a_s: Floats) -> tuple[int, int]:
             start = int(mass.argmax())
             return start, start + length
     return 0, len(a_s)
+
+
+def overlap(edges: abc.Sequence[float], parts: abc.Sequence[float]) -> Floats:
+    """(T, S): what share of each stretch lies in each part; a stretch beyond all parts belongs to the last.
+
+    >>> overlap([0, 2, 4, 6], [0, 3, 4]).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
+    a, b = np.asarray(edges, dtype=np.float64)[:, None], np.asarray(parts, dtype=np.float64)
+    common = (np.minimum(a[1:], b[1:]) - np.maximum(a[:-1], b[:-1])).clip(min=0)
+    common[common.sum(1) == 0, -1] = 1
+    return np.asarray(common / common.sum(1, keepdims=True))

@@ -20,7 +20,7 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec
-from polymodal.modalities.places import Place, Sequence
+from polymodal.modalities.places import Floats, Grid, Place, Seconds, Sequence
 from polymodal.ops import widened
 
 Away = NDArray[np.bool_]  # (P, S) True where a part is hidden
@@ -61,6 +61,21 @@ class Open(NamedTuple):
         shape = self.x.values.shape[1:]
         return (self.owner if self.blank is not None else widened(self.owner, len(shape))).expand(shape)
 
+    def shares(self, share_t: Floats, parts: int) -> Floats | None:
+        """(T,) shares of tokens, each of as many places that follow one another -> (S,) of the parts; a token's is
+        divided evenly. None where that many tokens can't be made of the places so."""
+        owner = self.owner.cpu().numpy()
+        places = len(owner)
+        stride = next(s for s in range(1, places + 1) if -(-places // s) <= len(share_t))
+        if -(-places // stride) != len(share_t):
+            return None
+        token = np.arange(places) // stride
+        even = share_t[token] / np.bincount(token)[token]
+        out = np.zeros(parts + 1)
+        owner = owner.reshape(places, -1)
+        np.add.at(out, owner, even[:, None] / owner.shape[1])
+        return out[:-1]
+
 
 class Closed:
     """A view that is made again of the changed cell. changed: from (S,) hidden parts to the cell without them."""
@@ -76,6 +91,14 @@ class Closed:
         self.known |= {k: None if isinstance(v, Unreadable) else v for k, v in zip(new, made, strict=True)}
         return self.codec.collate([self.known[a.tobytes()] for a in away]).to(self.device)
 
+    def there(self, parts: int) -> NDArray[np.bool_]:
+        """(S,) True: which parts a changed cell's view has nothing of isn't known."""
+        return np.ones(parts, dtype=bool)
+
+    def shares(self, share_t: Floats, parts: int) -> Floats | None:
+        """None: tokens of the whole cell lie nowhere in it."""
+        return None
+
 
 class Cut(NamedTuple):
     """A cell in parts: where they lie, how many they are, and each of its views."""
@@ -83,6 +106,24 @@ class Cut(NamedTuple):
     where: Place
     parts: int
     views: dict[str, Open | Closed]
+
+    @property
+    def open(self) -> dict[str, Open]:
+        """The views that are hidden where they are read."""
+        return {v: x for v, x in self.views.items() if isinstance(x, Open)}
+
+    def shares(self, view: str, share_t: Floats, place: Callable[[Any, str], Place]) -> Floats | None:
+        """(T,) shares of a view's tokens -> (S,) of the parts that they lie on; a token over several is divided evenly.
+
+        place: from a cell and its name to where these tokens lie in it. None where the tokens can't be told apart by
+        the parts.
+        """
+        if len(share_t) < 2:
+            return None
+        where = self.where
+        if isinstance(where, Grid | Seconds):
+            return where.shares(share_t, place(where.cell, where.name))
+        return self.views[view].shares(share_t, self.parts)
 
 
 def views(
