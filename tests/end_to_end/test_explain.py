@@ -17,7 +17,8 @@ from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.explain import attention, explain
 from polymodal.learners.seq2seq import Seq2Seq
-from polymodal.modalities.places import Grid, Seconds
+from polymodal.modalities.audio.place import Seconds
+from polymodal.modalities.image.place import Grid
 from polymodal.model import Model
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30)}

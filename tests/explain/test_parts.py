@@ -26,13 +26,17 @@ from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.network import Predictor
 from polymodal.modalities import MODALITIES, choose
+from polymodal.modalities.audio.place import Seconds
 from polymodal.modalities.base import Encoder
 from polymodal.modalities.extractor import Extractor
 from polymodal.modalities.features import Features
-from polymodal.modalities.places import Columns, Grid, Seconds, Steps, Words
+from polymodal.modalities.image.place import Grid
+from polymodal.modalities.places import Columns
 from polymodal.modalities.segments import Closed, Cut, Open
+from polymodal.modalities.series.place import Steps
 from polymodal.modalities.text.codec import Bytes, Pieces
 from polymodal.modalities.text.encoders import Embedding
+from polymodal.modalities.text.place import Words
 from polymodal.model import Model
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean, zeroed

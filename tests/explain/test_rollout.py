@@ -12,10 +12,11 @@ from polymodal.batch import Masked
 from polymodal.explain.rollout import encoded, onto, rollout
 from polymodal.fusion import FUSIONS
 from polymodal.fusion.trace import mixed, over_present
-from polymodal.modalities.places import Words, overlap
+from polymodal.modalities.audio.place import overlap
 from polymodal.modalities.segments import Cut, Open
 from polymodal.modalities.text.codec import Words as WordCodec
 from polymodal.modalities.text.encoders import TextBag, TextTransformer
+from polymodal.modalities.text.place import Words
 from polymodal.nn import Attention, recorded
 
 DIMS = {"note": 8, "photo": 6, "price": 4}

@@ -30,19 +30,12 @@ from polymodal.learners.network import Network
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.audio.codec import LogMel
 from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer
+from polymodal.modalities.audio.place import Seconds, half
 from polymodal.modalities.image.codec import Pixels
 from polymodal.modalities.image.encoders import ConvNet, ViT
+from polymodal.modalities.image.place import THIRDS, WHOLE, Grid, windows
 from polymodal.modalities.image.segments import grid_of, seen_box
-from polymodal.modalities.places import (
-    THIRDS,
-    WHOLE,
-    Grid,
-    Place,
-    Seconds,
-    Sequence,
-    half,
-    windows,
-)
+from polymodal.modalities.places import Place, Sequence
 from polymodal.nn import SIZES
 from polymodal.output import Texts
 from polymodal.tasks.generate import Generation

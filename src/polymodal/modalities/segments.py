@@ -20,7 +20,7 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec
-from polymodal.modalities.places import Floats, Grid, Place, Seconds, Sequence
+from polymodal.modalities.places import Floats, Place, Sequence
 from polymodal.ops import widened
 
 Away = NDArray[np.bool_]  # (P, S) True where a part is hidden
@@ -120,10 +120,7 @@ class Cut(NamedTuple):
         """
         if len(share_t) < 2:
             return None
-        where = self.where
-        if isinstance(where, Grid | Seconds):
-            return where.shares(share_t, place(where.cell, where.name))
-        return self.views[view].shares(share_t, self.parts)
+        return self.where.shares(share_t, place) if self.where.extent else self.views[view].shares(share_t, self.parts)
 
 
 def views(

@@ -14,8 +14,9 @@ from polymodal.batch import Masked
 from polymodal.modalities.audio.codec import HOP, LogMel
 from polymodal.modalities.audio.files import samples
 from polymodal.modalities.audio.hub import HubAudio
+from polymodal.modalities.audio.place import Seconds
 from polymodal.modalities.base import Codec
-from polymodal.modalities.places import Place, Seconds, Sequence
+from polymodal.modalities.places import Place, Sequence
 from polymodal.modalities.pretrained.hub import Frozen
 from polymodal.modalities.pretrained.source import processor
 from polymodal.modalities.segments import Codecs, Cut, Inputs, Open, Segments, views

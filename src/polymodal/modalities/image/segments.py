@@ -16,7 +16,8 @@ from polymodal.modalities.base import Codec
 from polymodal.modalities.image.codec import Pixels
 from polymodal.modalities.image.files import picture
 from polymodal.modalities.image.hub import HubImage
-from polymodal.modalities.places import WHOLE, Box, Grid, Place, Sequence
+from polymodal.modalities.image.place import WHOLE, Box, Grid
+from polymodal.modalities.places import Place, Sequence
 from polymodal.modalities.pretrained.hub import Frozen
 from polymodal.modalities.pretrained.network import look
 from polymodal.modalities.pretrained.source import network

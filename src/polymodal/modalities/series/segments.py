@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from polymodal.batch import Masked
 from polymodal.modalities.base import Codec
-from polymodal.modalities.places import Steps
 from polymodal.modalities.segments import Codecs, Cut, Inputs, Open, Segments, views
 from polymodal.modalities.series.codec import Readings, numbers
+from polymodal.modalities.series.place import Steps
 from polymodal.modalities.vector.codec import Vectors
 
 CHANNELS = 6  # a series with more has parts that are all of them together

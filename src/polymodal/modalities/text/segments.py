@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from polymodal.batch import Masked
 from polymodal.modalities.base import Codec
-from polymodal.modalities.places import Words
 from polymodal.modalities.segments import Codecs, Cut, Inputs, Open, Segments, views
 from polymodal.modalities.text.codec import WORD, Text, cut
 from polymodal.modalities.text.hub import HubText
+from polymodal.modalities.text.place import Words
 
 TEXT = 20_000  # characters of a cell that are looked at
 
