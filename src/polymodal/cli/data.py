@@ -65,11 +65,11 @@ def read(
     """
     from polymodal.data import public
 
-    found = public.read(name, folder, out, split=split, skip=skip_missing, quiet=False)
+    reading = public.read(name, folder, out, split=split, skip=skip_missing, quiet=False)
     if as_json:
-        print_json({**found._asdict(), "tables": {k: str(v) for k, v in found.tables.items()}})
+        print_json({**reading._asdict(), "tables": {k: str(v) for k, v in reading.tables.items()}})
     else:
-        _show(found)
+        _show(reading)
 
 
 @data.command()
@@ -87,30 +87,30 @@ def get(
     from polymodal.view.blocks import Words
     from polymodal.view.console import show
 
-    found = public.get(name, out, quiet=False)
+    files = public.get(name, out, quiet=False)
     if as_json:
-        print_json({"name": name, "files": [{**g._asdict(), "path": str(g.path)} for g in found]})
+        print_json({"name": name, "files": [{**g._asdict(), "path": str(g.path)} for g in files]})
         return
     s = public.SETS[name]
-    lines = [f"{g.path}  {g.size:,} bytes{'' if g.new else ', was there'}; checked by {g.how}" for g in found]
+    lines = [f"{g.path}  {g.size:,} bytes{'' if g.new else ', was there'}; checked by {g.how}" for g in files]
     lines += ["", f"licence: {s.licence}", f"cite:    {s.citation}", f"next: {s.how + ', then' if s.how else ''}"]
     show([*map(Words, lines), Words(f"  polymodal data read {name} {out} --out {out}")])
 
 
-def _show(found: "Reading") -> None:
+def _show(reading: "Reading") -> None:
     """What was written, and what to do with it."""
     from polymodal.view.blocks import Words
     from polymodal.view.console import show
 
     lines = []
-    for part, path in found.tables.items():
-        columns = ", ".join(found.columns[part])
-        lines.append(f"{path}  {found.rows[part]:,} rows, {found.captions[part]:,} texts: {columns}")
+    for part, path in reading.tables.items():
+        columns = ", ".join(reading.columns[part])
+        lines.append(f"{path}  {reading.rows[part]:,} rows, {reading.captions[part]:,} texts: {columns}")
     for count, what in (
-        (found.extracted, "files were extracted"),
-        (found.skipped, "rows were left out, as their file is absent"),
-        (found.unused, "captions are of files in no split"),
+        (reading.extracted, "files were extracted"),
+        (reading.skipped, "rows were left out, as their file is absent"),
+        (reading.unused, "captions are of files in no split"),
     ):
         lines += [f"{count:,} {what}"] if count else []
-    first = next(iter(found.tables.values()))
-    show([*map(Words, [*lines, *found.notes, "", "next:", f"  polymodal inspect {first}"])])
+    first = next(iter(reading.tables.values()))
+    show([*map(Words, [*lines, *reading.notes, "", "next:", f"  polymodal inspect {first}"])])

@@ -42,7 +42,7 @@ def features(
     from polymodal.report import brief
     from polymodal.view.console import show
 
-    found = extract.features(
+    features = extract.features(
         table,
         learn=learn,
         select=pairs(select, "--select"),
@@ -51,10 +51,10 @@ def features(
         cache=cache or default_folder(),
         quiet=False,
     )
-    extract.write(found.frame, out)
+    extract.write(features.frame, out)
     if as_json:
-        rows, columns = found.frame.shape
-        counts = {"rows": rows, "columns": columns, "features": found.counts, "left_out": found.left_out}
-        print_json({"file": str(out), **counts, "bad": [b._asdict() for b in found.bad]})
+        rows, columns = features.frame.shape
+        counts = {"rows": rows, "columns": columns, "features": features.counts, "left_out": features.left_out}
+        print_json({"file": str(out), **counts, "bad": [b._asdict() for b in features.bad]})
     else:
-        show(brief.extracted(found, out))
+        show(brief.extracted(features, out))

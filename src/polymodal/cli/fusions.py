@@ -40,12 +40,12 @@ def fusions(
     from polymodal.fusion.cost import costs
 
     widths = _widths(dims)
-    found = costs(widths, tokens=tokens, dim=dim, outputs=outputs)
+    prices = costs(widths, tokens=tokens, dim=dim, outputs=outputs)
     if as_json:
         given = {"dims": widths, "tokens": tokens, "dim": dim, "outputs": outputs}
-        print_json({**given, "fusions": [c._asdict() for c in found]})
+        print_json({**given, "fusions": [c._asdict() for c in prices]})
     else:
-        _show(found, f"{len(widths)} modalities of {tokens} tokens, widths {', '.join(map(str, widths))} -> {dim}")
+        _show(prices, f"{len(widths)} modalities of {tokens} tokens, widths {', '.join(map(str, widths))} -> {dim}")
 
 
 def _widths(text: str) -> list[int]:
@@ -55,10 +55,10 @@ def _widths(text: str) -> list[int]:
         raise InputError(f"--dims {text!r} is no list of widths; write a number for each modality: 64,64,64") from None
 
 
-def _show(found: "list[Cost]", title: str) -> None:
+def _show(prices: "list[Cost]", title: str) -> None:
     from polymodal.view.blocks import Table, Words
     from polymodal.view.console import show
 
-    rows = [[c.name, c.family, f"{c.parameters:,}", f"{c.flops / 1e6:.3g}", c.paper] for c in found]
+    rows = [[c.name, c.family, f"{c.parameters:,}", f"{c.flops / 1e6:.3g}", c.paper] for c in prices]
     families = [Words(f"{family}: {said}") for family, said in FAMILIES.items()]
     show([Table(title, ["name", "family", "parameters", "MFLOP", "paper"], rows, frozenset({1, 4})), *families])

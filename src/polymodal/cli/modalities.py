@@ -14,11 +14,11 @@ def modalities(as_json: JsonOpt = False) -> None:
     """
     from polymodal.modalities import MODALITIES
 
-    found = [_form(m) for m in MODALITIES.values()]
+    forms = [_form(m) for m in MODALITIES.values()]
     if as_json:
-        print_json({"modalities": found})
+        print_json({"modalities": forms})
     else:
-        _show(found)
+        _show(forms)
 
 
 def _form(m: Any) -> dict[str, Any]:
@@ -33,12 +33,12 @@ def _form(m: Any) -> dict[str, Any]:
     }
 
 
-def _show(found: list[dict[str, Any]]) -> None:
+def _show(forms: list[dict[str, Any]]) -> None:
     from polymodal.view.blocks import Block, Facts, Words
     from polymodal.view.console import show
 
     blocks: list[Block] = []
-    for m in found:
+    for m in forms:
         blocks.append(Facts([(", ".join(m["kinds"]), m["cells"])]))
         features = ", ".join(n + "*" * default for n, default in m["features"].items())
         encoders = ", ".join(m["encoders"]) + (", or a pretrained network" if m["pretrained"] else "")

@@ -14,40 +14,42 @@ SHOWN = 10  # classes before the rest is counted
 STANDING = ("target", "group")  # kinds of columns that stand out
 
 
-def portray(found: "Inspection") -> list[Block]:
+def portray(inspection: "Inspection") -> list[Block]:
     """What the table is, and what to look at before training."""
-    size = f"{many(found.rows, 'row')}, {many(len(found.schema.columns), 'column')}"
-    out: list[Block] = [Facts([(found.table, size)]), _columns(found)]
-    for goal in found.target:
+    size = f"{many(inspection.rows, 'row')}, {many(len(inspection.schema.columns), 'column')}"
+    out: list[Block] = [Facts([(inspection.table, size)]), _columns(inspection)]
+    for goal in inspection.target:
         out += _target(goal) if goal["task"] is not None else []  # why not is among the warnings
-    if any(absent for absent, _ in found.patterns):
-        lacking = [f"{n:,} ({n / found.rows:.1%}): {', '.join(absent) or 'nothing'}" for absent, n in found.patterns]
+    if any(absent for absent, _ in inspection.patterns):
+        lacking = [
+            f"{n:,} ({n / inspection.rows:.1%}): {', '.join(absent) or 'nothing'}" for absent, n in inspection.patterns
+        ]
         out += [Heading("Rows by what is absent"), Items(lacking, "pattern")]
-    if bad := found.unreadable:
+    if bad := inspection.unreadable:
         title = f"{many(len(bad), 'cell')} that can't be read (treated as absent)"
         out += [Heading(title, warning=True), Items([*map(str, bad)], "cell", " (--json lists all)")]
-    count, pairs = found.duplicates
+    count, pairs = inspection.duplicates
     if count:
         first = ", ".join(f"{b} like {a}" for a, b in pairs[:5]) + (" ..." if len(pairs) > 5 else "")
         out += [Heading(f"{many(count, 'row')} the same as an earlier one"), Items([f"row {first}"])]
-    if found.groups:
-        sizes = [f"{g.groups:,} of them, up to {many(g.largest, 'row')} each" for g in found.groups]
-        each = zip(found.groups, sizes, strict=True)
+    if inspection.groups:
+        sizes = [f"{g.groups:,} of them, up to {many(g.largest, 'row')} each" for g in inspection.groups]
+        each = zip(inspection.groups, sizes, strict=True)
         out += [
             Heading("Split by group?"),
             Items([f"{g.column} ({size}): {g.reason}: --group {g.column}" for g, size in each], most=len(sizes)),
         ]
-    if found.warnings:
-        every = [w.message for w in found.warnings]
+    if inspection.warnings:
+        every = [w.message for w in inspection.warnings]
         out += [Heading("Look at this before training", warning=True), Items(every, most=len(every))]
     return out
 
 
-def _columns(found: "Inspection") -> Table:
+def _columns(inspection: "Inspection") -> Table:
     rows, strong = [], []
-    for i, c in enumerate(found.schema.columns.values()):
-        size = sized(c.kind, found.sizes.get(c.name, {}))
-        lacking = f"{found.missing[c.name]:,}" if found.missing[c.name] else ""
+    for i, c in enumerate(inspection.schema.columns.values()):
+        size = sized(c.kind, inspection.sizes.get(c.name, {}))
+        lacking = f"{inspection.missing[c.name]:,}" if inspection.missing[c.name] else ""
         rows.append([c.name, c.kind, f"{c.confidence:.0%}", lacking, c.reason + (f"\n{size}" if size else "")])
         strong += [(i, 0), (i, 1)] if c.kind in STANDING else []
     head = ["column", "kind", "sure", "missing", "why, and how large"]

@@ -96,10 +96,10 @@ def nearest(
     it. skip: the number of a training row that is the row itself. Raises InputError for a learner without
     embeddings, and a table without the model's columns.
     """
-    found = embedder(model)
-    if found is None:
+    embedding = embedder(model)
+    if embedding is None:
         raise InputError(f"a {model.learner.kind} has no embeddings, so no nearest rows; leave --train out")
-    by, embed = found
+    by, embed = embedding
     own = {s: unit(v.values) for s, v in embed(row).items() if v.present[0]}
     best: dict[str, tuple[list[Neighbour], list[Neighbour]]] = {s: ([], []) for s in own}
     name, total = "", 0

@@ -53,7 +53,7 @@ def caption(e: Explanation, *, command: str = "") -> Page:
     words = e.words[:WORDS]
     if not words:
         return Page("explanation", title, e.text or "(no word)", notes, (), command=command)
-    layers = [found for m in e.maps if (found := _layer(e, m)) is not None]
+    layers = [attention for m in e.maps if (attention := _layer(e, m)) is not None]
     more = len(e.words) - WORDS
     looked: list[Block] = [
         Attended(words, e.sentences()[:WORDS], layers),
@@ -166,12 +166,13 @@ def _part(e: Reasons, a: Attribution) -> list[Block]:
     ]  # fmt: skip
 
 
-def _near(found: Nearest) -> list[Block]:
+def _near(neighbours: Nearest) -> list[Block]:
     out: list[Block] = [
-        small(f"Of the {found.rows:,} rows of {found.table}, by cosine distance of {found.by} (0: the same direction, "
-              "1: unrelated). A dashed border: the nearest of another label than the predicted one.")
+        small(f"Of the {neighbours.rows:,} rows of {neighbours.table}, by cosine distance of {neighbours.by} "
+              "(0: the same direction, 1: unrelated). A dashed border: the nearest of another label than the predicted "
+              "one.")
     ]  # fmt: skip
-    for s in found.spaces:
+    for s in neighbours.spaces:
         away = None if s.other is None else s.other.row
         cards = [_neighbour(n, n.row == away) for n in s.nearest]
         if s.other is not None and away not in [n.row for n in s.nearest]:
@@ -240,12 +241,12 @@ def pairs(e: Overall) -> list[Block]:
 
 def classes(e: Overall, most: int = 40) -> list[Block]:
     """How much each modality adds by predicted label; nothing of numbers."""
-    found, names = list(e.summary.classes.items()), [m.modality for m in e.summary.modalities]
-    if not found:
+    per_label, names = list(e.summary.classes.items()), [m.modality for m in e.summary.modalities]
+    if not per_label:
         return []
-    rows = [[short(k, NAME), f"{x['rows']:,}", *(figure(x["size"][m]) for m in names)] for k, x in found[:most]]
-    best = [(i, 2 + names.index(m)) for i, (_, x) in enumerate(found[:most]) for m in largest(x["size"])]
-    more = f"; the {most} commonest of {len(found)}" if len(found) > most else ""
+    rows = [[short(k, NAME), f"{x['rows']:,}", *(figure(x["size"][m]) for m in names)] for k, x in per_label[:most]]
+    best = [(i, 2 + names.index(m)) for i, (_, x) in enumerate(per_label[:most]) for m in largest(x["size"])]
+    more = f"; the {most} commonest of {len(per_label)}" if len(per_label) > most else ""
     caption, head = f"Mean absolute Shapley value; the largest of each label in bold{more}", ["label", "rows"]
     return [Table(caption, [*head, *(short(m, NAME) for m in names)], rows, strong=frozenset(best))]
 

@@ -24,12 +24,12 @@ SAMPLE = 30  # cells that a guess looks at: each may be a file
 def shapes(cells: Sequence[Any]) -> tuple[list[tuple[int, ...]], str]:
     """Shapes of the cells that are arrays of numbers, and what a person would say about them."""
     sample = cells[:SAMPLE]
-    found = [a.shape for a in readable(sample, array)]
-    if not found:
-        return found, "no cell is a list of numbers"
-    first = " x ".join(map(str, found[0]))
-    lengths = "all" if len(set(found)) == 1 else "lengths differ, the first"
-    return found, f"{len(found)} of {len(sample)} cells are arrays of numbers; {lengths} {first}"
+    dims = [a.shape for a in readable(sample, array)]
+    if not dims:
+        return dims, "no cell is a list of numbers"
+    first = " x ".join(map(str, dims[0]))
+    lengths = "all" if len(set(dims)) == 1 else "lengths differ, the first"
+    return dims, f"{len(dims)} of {len(sample)} cells are arrays of numbers; {lengths} {first}"
 
 
 def readable(cells: Iterable[Any], read: Any) -> Iterable[Array]:

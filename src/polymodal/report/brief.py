@@ -75,9 +75,9 @@ def evaluation(answer: Evaluation) -> list[Block]:
     return [*blocks, *unreadable(answer.bad)]
 
 
-def metrics(found: Mapping[str, Interval], caption: str) -> Table:
+def metrics(intervals: Mapping[str, Interval], caption: str) -> Table:
     """Each with its 95% interval."""
-    rows = [[name, digits(x.value), ends(x)] for name, x in found.items()]
+    rows = [[name, digits(x.value), ends(x)] for name, x in intervals.items()]
     return Table(caption, ["metric", "value", "95% interval"], rows)
 
 
@@ -160,15 +160,15 @@ def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> list[Blo
     return [*out, Table(str(folder), ["codec and settings", "cells", "MB"], rows)]
 
 
-def extracted(found: Extracted, out: Path) -> list[Block]:
+def extracted(features: Extracted, out: Path) -> list[Block]:
     """How many features of what were written, and what could not be read."""
     rows = []
-    for name, count in found.counts.items():
-        more = f" ({found.left_out[name]:,} rarer ones left out)" if name in found.left_out else ""
+    for name, count in features.counts.items():
+        more = f" ({features.left_out[name]:,} rarer ones left out)" if name in features.left_out else ""
         rows.append([name + more, f"{count:,}"])
-    lines, columns = found.frame.shape
+    lines, columns = features.frame.shape
     end = Words(f"{lines:,} rows of {columns:,} columns are in {out}")
-    return [Table("", ["column: features", "columns"], rows), *unreadable(found.bad), end]
+    return [Table("", ["column: features", "columns"], rows), *unreadable(features.bad), end]
 
 
 def _modalities(model: Model) -> list[str]:

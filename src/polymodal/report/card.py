@@ -54,9 +54,9 @@ def read_card(path: Path | None) -> dict[str, str]:
     return form
 
 
-def summary(study: Study, found: Robustness | str) -> list[str]:
+def summary(study: Study, robustness: Robustness | str) -> list[str]:
     """Three sentences: what it is, how good it is and beside what, what it can't do."""
-    return [_what(study), _how_well(study), _cannot(study, found)]
+    return [_what(study), _how_well(study), _cannot(study, robustness)]
 
 
 def _what(study: Study) -> str:
@@ -91,8 +91,8 @@ def _how_well(study: Study) -> str:
     return f"{here}; on {c.rows:,} {of} it had {interval(c.candidates[0].score)}, beside {', '.join(beside)}."
 
 
-def _cannot(study: Study, found: Robustness | str) -> str:
-    said = [_loses(found)]
+def _cannot(study: Study, robustness: Robustness | str) -> str:
+    said = [_loses(robustness)]
     if worst := _worst_label(study):
         said.append(worst)
     said.append("nothing here tells how it does on rows of another origin than these")
@@ -100,13 +100,13 @@ def _cannot(study: Study, found: Robustness | str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _loses(found: Robustness | str) -> str:
+def _loses(robustness: Robustness | str) -> str:
     """What absence costs most, or noise where there is one modality, as the part of a sentence."""
-    if isinstance(found, str):
+    if isinstance(robustness, str):
         return "what it loses where a modality is absent or noisy was not measured"
-    subset, noise = worst_subset(found.subsets), worst_noise(found.noise)
-    if found.rows < FEW:
-        rows = "1 row is" if found.rows == 1 else f"{found.rows} rows are"
+    subset, noise = worst_subset(robustness.subsets), worst_noise(robustness.noise)
+    if robustness.rows < FEW:
+        rows = "1 row is" if robustness.rows == 1 else f"{robustness.rows} rows are"
         return f"{rows} too few to say what it loses where a modality is absent or noisy"
     if subset is not None:
         where, x = f"with {listed([short(m, 30) for m in subset.present])} alone", subset
@@ -114,7 +114,7 @@ def _loses(found: Robustness | str) -> str:
         where, x = f"with {noise.kind} on {short(noise.modality, 30)} ({noise.severity})", noise  # type: ignore[assignment]
     else:
         return "what it loses where a modality is absent or noisy could not be measured"
-    change = f"{found.metric} is {interval(x.score)} instead of {found.clean.value:.3f}"
+    change = f"{robustness.metric} is {interval(x.score)} instead of {robustness.clean.value:.3f}"
     sure = "" if x.loss.low > 0 else ", which may be chance"
     return f"it does worst {where}, where {change}{sure}"
 
@@ -126,13 +126,13 @@ def _worst_label(study: Study) -> str:
     share = [(row[i] / sum(row), sum(row), labels[i]) for i, row in enumerate(matrix) if sum(row) >= FEW]
     if not share:
         return ""
-    found, rows, label = min(share, key=lambda x: x[0])
-    return f"of the {rows:,} rows whose label is {short(label, 40)} it finds {found:.0%}"
+    recall, rows, label = min(share, key=lambda x: x[0])
+    return f"of the {rows:,} rows whose label is {short(label, 40)} it finds {recall:.0%}"
 
 
-def model_card(study: Study, found: Robustness | str, given: Mapping[str, str]) -> Section:
+def model_card(study: Study, robustness: Robustness | str, given: Mapping[str, str]) -> Section:
     """The card: facts of the model, and what was given in a file."""
-    facts = _facts(study, found)
+    facts = _facts(study, robustness)
     blocks: list[Block] = [
         Words("After Mitchell et al. 2019. What can be known from the model and the rows is filled in; the rest only a "
               "person can say.")
@@ -147,7 +147,7 @@ def model_card(study: Study, found: Robustness | str, given: Mapping[str, str]) 
     return Section("card", "Model card", blocks)
 
 
-def _facts(study: Study, found: Robustness | str) -> dict[str, Sequence[str]]:
+def _facts(study: Study, robustness: Robustness | str) -> dict[str, Sequence[str]]:
     report, task = study.model.report, study.model.task
     learner = study.model.learner.kind
     settings = report.settings
@@ -164,7 +164,7 @@ def _facts(study: Study, found: Robustness | str) -> dict[str, Sequence[str]]:
         train.append(f"{cells} could not be read when it was fitted, and counted as absent.")
     if counts := _balance(study):
         train.append(counts)
-    lost = [] if isinstance(found, str) else list(found.sentences)
+    lost = [] if isinstance(robustness, str) else list(robustness.sentences)
     score = [f"{study.scores.metric} {interval(study.score)} on {study.of}."] if study.scores and study.score else []
     return {
         "details": [f"Task {task.name}, learner {learner}{fusion}{weights}; made with polymodal."],

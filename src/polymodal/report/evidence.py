@@ -31,12 +31,12 @@ def parts(study: Study, row: int, one: Contributions) -> list[Block]:
     out: list[Block] = []
     for m in names[:MODALITIES]:
         try:
-            found = attribute_rows(study.model, study.table, study.rows, row, m, seed=study.seed)
+            attribution = attribute_rows(study.model, study.table, study.rows, row, m, seed=study.seed)
         except (InputError, Unreadable) as e:
             out.append(small(f"Parts of {short(m, 40)} are not shown: {short(e, 200)}"))
             continue
-        if len(found.scores) > 1:
-            out += _shown(found, quantity(study.model.task, found.output).scale)
+        if len(attribution.scores) > 1:
+            out += _shown(attribution, quantity(study.model.task, attribution.output).scale)
     return out
 
 
@@ -64,9 +64,9 @@ class Training(NamedTuple):
 def training_rows(study: Study, train: Any) -> Training:
     """Read a training table. Raises InputError where the model can't read it."""
     prep = study.model.preprocessor
-    found = sampled(train, prep.schema, study.model.task, MOST, study.seed)
-    prep.check(found.table)
-    return Training(found.table, found.rows)
+    sample = sampled(train, prep.schema, study.model.task, MOST, study.seed)
+    prep.check(sample.table)
+    return Training(sample.table, sample.rows)
 
 
 def neighbours(study: Study, row: int, train: Training) -> list[Block]:
@@ -74,12 +74,12 @@ def neighbours(study: Study, row: int, train: Training) -> list[Block]:
     said: Any = study.model.task.decode(study.output.take(torch.tensor([row]))).get("prediction", [None])[0]
     one = study.rows.take([row])
     try:
-        found = nearest(study.model, one, said, train.table, skip=_same(study, row, train.table), cache=study.cache)
+        near = nearest(study.model, one, said, train.table, skip=_same(study, row, train.table), cache=study.cache)
     except InputError as e:
         return [small(f"No nearest training rows: {short(e, 200)}")]
-    if not found.spaces:
+    if not near.spaces:
         return []
-    space = found.spaces[0]
+    space = near.spaces[0]
     every = [
         *((n, "") for n in space.nearest),
         *([(space.other, ", the nearest of another label")] if space.other else []),
@@ -90,8 +90,8 @@ def neighbours(study: Study, row: int, train: Training) -> list[Block]:
         cells = "; ".join(f"{short(m, 20)}: {text}" for m, text in held[:3])
         label = f"label {short(n.label or '(none)', 40)}{why}"
         facts.append((f"training row {n.row}", f"{label}, distance {n.distance:.3f}; {cells}"))
-    of = f"{found.rows:,} of {train.total:,}" if found.rows < train.total else f"{train.total:,}"
-    return [small(f"Nearest of {of} training rows, by {found.by} (cosine distance)"), Facts(facts)]
+    of = f"{near.rows:,} of {train.total:,}" if near.rows < train.total else f"{train.total:,}"
+    return [small(f"Nearest of {of} training rows, by {near.by} (cosine distance)"), Facts(facts)]
 
 
 def _same(study: Study, row: int, train: Table) -> int | None:

@@ -48,8 +48,8 @@ def _scored(study: Study) -> list[Block]:
 def comparisons(study: Study) -> list[tuple[str, Comparison]]:
     """The comparisons with each modality alone and concat that the model keeps: of validation rows, of test rows."""
     report = study.model.report
-    found = [("validation rows", report.comparison), ("test rows", report.test and report.test.comparison)]
-    return [(of, comparison) for of, comparison in found if comparison is not None]
+    rows_of = [("validation rows", report.comparison), ("test rows", report.test and report.test.comparison)]
+    return [(of, comparison) for of, comparison in rows_of if comparison is not None]
 
 
 def _compared(study: Study) -> list[Block]:
@@ -207,12 +207,12 @@ def reliability(study: Study) -> list[tuple[float, float, float, float, int]]:
 
 def _coverage(study: Study) -> list[Block]:
     assert study.scores is not None
-    found = study.scores.coverage
-    if found is None:
+    coverage = study.scores.coverage
+    if coverage is None:
         return []
     title = f"How often the sets asked to hold {COVERAGE:.0%} hold the truth, by what is present"
-    table = brief.coverage(found, title, CLASSES)
-    each = zip(table.rows, [found.overall, *found.patterns], strict=False)
+    table = brief.coverage(coverage, title, CLASSES)
+    each = zip(table.rows, [coverage.overall, *coverage.patterns], strict=False)
     shown = [Span(row[0], (c.coverage, c.low, c.high), mark="D") for row, c in each]
     calibration = study.model.calibration
     hope = " The rows come in groups, so this is a hope and no promise." if calibration and calibration.grouped else ""

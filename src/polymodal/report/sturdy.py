@@ -28,76 +28,79 @@ def measured(study: Study) -> Robustness | str:
         return f"Robustness could not be measured: {e}"
 
 
-def sturdy(study: Study, found: Robustness | str) -> Section:
+def sturdy(study: Study, robustness: Robustness | str) -> Section:
     """What absent and noisy modalities cost."""
-    if isinstance(found, str):
-        return Section("robustness", "Robustness", [Words(found)])
-    rows = f"Of {found.rows:,} rows with a label; {found.metric} with everything there is {interval(found.clean)}."
-    blocks: list[Block] = [small(rows), *(Words(s) for s in found.sentences)]
-    blocks += [*_subsets(found), *_absence(found), *_noise(found)]
-    blocks += [small(note.text) for note in found.notes if note.text]
+    if isinstance(robustness, str):
+        return Section("robustness", "Robustness", [Words(robustness)])
+    whole = f"{robustness.metric} with everything there is {interval(robustness.clean)}"
+    blocks: list[Block] = [
+        small(f"Of {robustness.rows:,} rows with a label; {whole}."),
+        *(Words(s) for s in robustness.sentences),
+    ]
+    blocks += [*_subsets(robustness), *_absence(robustness), *_noise(robustness)]
+    blocks += [small(note.text) for note in robustness.notes if note.text]
     return Section("robustness", "Robustness", blocks)
 
 
-def _subsets(found: Robustness) -> list[Block]:
-    if len(found.subsets) < 2:
+def _subsets(robustness: Robustness) -> list[Block]:
+    if len(robustness.subsets) < 2:
         return []
-    ranked = [found.subsets[0], *sorted(found.subsets[1:], key=lambda s: s.loss.value)]
+    ranked = [robustness.subsets[0], *sorted(robustness.subsets[1:], key=lambda s: s.loss.value)]
     more = f", the {SUBSETS} that lose most" if len(ranked) > SUBSETS else ""
     shown = ranked if not more else [ranked[0], *ranked[1 - SUBSETS :]]
     names = [" + ".join(short(m, 30) for m in s.present) for s in shown]
-    title = f"{found.metric} with these modalities alone{more}"
+    title = f"{robustness.metric} with these modalities alone{more}"
     lines = [[n, interval(s.score), interval(s.loss), f"{s.seen:,}"] for n, s in zip(names, shown, strict=True)]
-    head = ["present", f"{found.metric} [95% interval]", "loss [95% interval]", "rows that have any of them"]
+    head = ["present", f"{robustness.metric} [95% interval]", "loss [95% interval]", "rows that have any of them"]
     return [
         Heading("Modalities that are missing"),
-        Picture(f"{title}; the diamond and the dashed line are all of them.", plots.subsets(found, shown)),
+        Picture(f"{title}; the diamond and the dashed line are all of them.", plots.subsets(robustness, shown)),
         Table(title, head, lines),
     ]  # fmt: skip
 
 
-def _absence(found: Robustness) -> list[Block]:
-    if not found.absence:
+def _absence(robustness: Robustness) -> list[Block]:
+    if not robustness.absence:
         return []
-    title = f"{found.metric} as cells are removed"
+    title = f"{robustness.metric} as cells are removed"
     rows = [
         [f"{a.share:.0%}", HOW[a.how].format(by=short(a.by, 40)), interval(a.score), f"{a.empty:.0%}"]
-        for a in found.absence
+        for a in robustness.absence
         if a.share
     ]
-    head = ["share of cells", "removed", f"{found.metric} [95% interval]", "rows left with nothing"]
+    head = ["share of cells", "removed", f"{robustness.metric} [95% interval]", "rows left with nothing"]
     return [
         Heading("Cells that are missing"),
-        Picture(f"{title}, in {len({a.how for a in found.absence})} ways.", plots.absence(found)),
+        Picture(f"{title}, in {len({a.how for a in robustness.absence})} ways.", plots.absence(robustness)),
         Table(title, head, rows, frozenset([1]), folded=True),
     ]  # fmt: skip
 
 
-def _noise(found: Robustness) -> list[Block]:
-    if not found.noise:
+def _noise(robustness: Robustness) -> list[Block]:
+    if not robustness.noise:
         return []
     by: dict[str, list[Noisy]] = {}
-    for x in found.noise:
+    for x in robustness.noise:
         by.setdefault(x.modality, []).append(x)
     # the modalities that noise costs most
     ranked = sorted(by, key=lambda m: -max((x.loss.value for x in by[m] if x.loss.value == x.loss.value), default=0.0))
     out: list[Block] = [Heading("Cells that are noisy")]
     if len(ranked) > MODALITIES:
         out.append(small(f"The {MODALITIES} of {len(ranked)} modalities that noise costs most."))
-    scores = [x.score.value for x in found.noise if x.score.value == x.score.value]
+    scores = [x.score.value for x in robustness.noise if x.score.value == x.score.value]
     pad = 0.05 * (max(scores) - min(scores) or 1.0) if scores else 0.0
     ends = (min(scores) - pad, max(scores) + pad) if scores else None
     for m in ranked[:MODALITIES]:
-        out += _curves(found, m, by[m], ends)
+        out += _curves(robustness, m, by[m], ends)
     return out
 
 
-def _curves(found: Robustness, modality: str, noise: Sequence[Noisy], ends: Ends) -> list[Block]:
-    title = f"{found.metric} as {short(modality, NAME)} gets noisy"
+def _curves(robustness: Robustness, modality: str, noise: Sequence[Noisy], ends: Ends) -> list[Block]:
+    title = f"{robustness.metric} as {short(modality, NAME)} gets noisy"
     rows = [[x.kind, x.severity, interval(x.score), interval(x.loss)] for x in noise if x.level]
-    head = ["noise", "how much", f"{found.metric} [95% interval]", "loss [95% interval]"]
+    head = ["noise", "how much", f"{robustness.metric} [95% interval]", "loss [95% interval]"]
     return [
-        Picture(f"{title}.", plots.noise(found, modality, ends)),
+        Picture(f"{title}.", plots.noise(robustness, modality, ends)),
         Table(title, head, rows, frozenset([1]), folded=True),
     ]
 
@@ -115,21 +118,21 @@ def explained(study: Study) -> Overall | str:
         return f"Contributions could not be computed: {e}"
 
 
-def contributions(found: Overall | str) -> Section:
+def contributions(overall: Overall | str) -> Section:
     """Which modality the answers come from."""
     title = "Which modality the answers come from"
-    if isinstance(found, str):
-        return Section("contributions", title, [Words(found)])
+    if isinstance(overall, str):
+        return Section("contributions", title, [Words(overall)])
     blocks: list[Block] = [
-        Words(f"Of {found.rows:,} rows: Shapley values say how much each modality adds to {found.unit}, from real "
+        Words(f"Of {overall.rows:,} rows: Shapley values say how much each modality adds to {overall.unit}, from real "
               "absence: a modality that is left out is as absent as an empty cell. They add up to the answer, less "
               "what the model says of a row that has nothing."),
-        *sizes(found),
+        *sizes(overall),
     ]  # fmt: skip
     for heading, more in (
-        ("What modalities bring together", pairs(found)),
-        ("By predicted label", classes(found, CLASSES)),
+        ("What modalities bring together", pairs(overall)),
+        ("By predicted label", classes(overall, CLASSES)),
     ):
         blocks += [Heading(heading), *more] if more else []
-    blocks += [small(note.text) for note in found.notes if note.text]
+    blocks += [small(note.text) for note in overall.notes if note.text]
     return Section("contributions", title, blocks)

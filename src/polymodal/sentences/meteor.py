@@ -69,18 +69,18 @@ def meteor(sums: Floats) -> Floats:
 
 
 def _pair(candidate: Sequence[str], reference: Sequence[str], stems: Mapping[str, str]) -> tuple[float, ...]:
-    found = align(candidate, reference, stems)
-    runs = pairwise(found)
-    chunks = bool(found) + sum(b.reference - a.reference != 1 or b.candidate - a.candidate != 1 for a, b in runs)
-    perfect = len(found) == len(candidate) == len(reference) and chunks == 1
-    worth = [1.0 if m.equal else STEM for m in found]
+    alignment = align(candidate, reference, stems)
+    runs = pairwise(alignment)
+    chunks = bool(alignment) + sum(b.reference - a.reference != 1 or b.candidate - a.candidate != 1 for a, b in runs)
+    perfect = len(alignment) == len(candidate) == len(reference) and chunks == 1
+    worth = [1.0 if m.equal else STEM for m in alignment]
     return (
-        sum(w * _weight(candidate[m.candidate]) for m, w in zip(found, worth, strict=True)),
-        sum(w * _weight(reference[m.reference]) for m, w in zip(found, worth, strict=True)),
+        sum(w * _weight(candidate[m.candidate]) for m, w in zip(alignment, worth, strict=True)),
+        sum(w * _weight(reference[m.reference]) for m, w in zip(alignment, worth, strict=True)),
         sum(map(_weight, candidate)),
         sum(map(_weight, reference)),
         0 if perfect else chunks,
-        len(found),
+        len(alignment),
     )
 
 

@@ -91,10 +91,10 @@ class Electrodermal(Channels):
             return np.full(5, np.nan)
         rate = self.rate or 1.0
         y = uniform_filter1d(x_t, max(1, round(rate / 2))) if self.rate else x_t
-        found, _ = find_peaks(y, prominence=self.least, distance=max(1, round(rate) if self.rate else 1))
-        ends = np.concatenate([[0], found, [len(y) - 1]])
-        feet = np.array([a + len(y[a:b]) - 1 - int(y[a:b][::-1].argmin()) for a, b in zip(ends, found, strict=False)])
-        rise = y[found] - y[feet] if len(found) else np.zeros(0)
+        peaks, _ = find_peaks(y, prominence=self.least, distance=max(1, round(rate) if self.rate else 1))
+        ends = np.concatenate([[0], peaks, [len(y) - 1]])
+        feet = np.array([a + len(y[a:b]) - 1 - int(y[a:b][::-1].argmin()) for a, b in zip(ends, peaks, strict=False)])
+        rise = y[peaks] - y[feet] if len(peaks) else np.zeros(0)
         knots = np.unique(np.concatenate([[0], feet, [len(y) - 1]]).astype(np.int64))
         level = np.interp(np.arange(len(y)), knots, y[knots])
         per = 60 * rate if self.rate else 1.0
@@ -103,9 +103,9 @@ class Electrodermal(Channels):
             [
                 level.mean(),
                 over_time.slope(level[:, None]).item() * per,
-                len(found) / len(y) * per,
-                rise.mean() if len(found) else none,
-                (found - feet).mean() / rate if len(found) else none,
+                len(peaks) / len(y) * per,
+                rise.mean() if len(peaks) else none,
+                (peaks - feet).mean() / rate if len(peaks) else none,
             ]
         )
 
@@ -135,10 +135,10 @@ def beats(x_t: Array, rate: float) -> Array:
     loud = float(np.median([b.max() for b in np.array_split(energy, max(1, round(len(y) / (2 * rate))))]))
     if loud <= 1e-12 * max(float((x_t**2).max()), 1e-300):
         return np.zeros(0)
-    found, _ = find_peaks(energy, height=loud / 4, distance=max(1, round(0.25 * rate)))
+    peaks, _ = find_peaks(energy, height=loud / 4, distance=max(1, round(0.25 * rate)))
     reach = max(1, round(0.1 * rate))
     deflection = np.abs(y)
-    tops = [max(0, p - reach) + int(deflection[max(0, p - reach) : p + reach + 1].argmax()) for p in found]
+    tops = [max(0, p - reach) + int(deflection[max(0, p - reach) : p + reach + 1].argmax()) for p in peaks]
     return np.array([vertex(deflection, p) for p in dict.fromkeys(tops)])
 
 

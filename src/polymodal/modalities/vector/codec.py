@@ -40,12 +40,12 @@ class Vectors(Codec):
     @classmethod
     def accepts(cls, cells: Sequence[Any]) -> Guess:
         """Lists of numbers, all of one length."""
-        found, reason = shapes(cells)
-        if not found or len(found) < 0.9 * len(cells[:SAMPLE]):
+        dims, reason = shapes(cells)
+        if not dims or len(dims) < 0.9 * len(cells[:SAMPLE]):
             return Guess(0.0, reason)
-        if any(len(s) != 1 for s in found):
-            return Guess(0.2, reason) if len({s[1:] for s in found}) == 1 else Guess(0.0, reason)
-        return Guess(0.9, reason) if len(set(found)) == 1 and found[0][0] > 1 else Guess(0.0, reason)
+        if any(len(s) != 1 for s in dims):
+            return Guess(0.2, reason) if len({s[1:] for s in dims}) == 1 else Guess(0.0, reason)
+        return Guess(0.9, reason) if len(set(dims)) == 1 and dims[0][0] > 1 else Guess(0.0, reason)
 
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Learn the width, the length, and each dimension's mean and standard deviation."""
