@@ -107,7 +107,7 @@ def lines(name: str, arguments: argparse.Namespace) -> list[str]:
     place.mkdir(parents=True, exist_ok=True)
     compare = comparing(name, arguments.time_limit, arguments.folds)
     fit = fitting(name, arguments.fit_limit)
-    board = run(compare, place / "compare.json", place / "compare")
+    leaderboard = run(compare, place / "compare.json", place / "compare")
     model = run(fit, place / "fit.json", place / "model")
     note = [SETS[name]["note"], ""] if "note" in SETS[name] else []
     return [
@@ -116,25 +116,25 @@ def lines(name: str, arguments: argparse.Namespace) -> list[str]:
         f"Known: {SETS[name]['known']}.",
         "",
         *note,
-        *_compared(board, compare),
+        *_compared(leaderboard, compare),
         *_fitted(model, fit),
     ]
 
 
-def _compared(board: dict[str, Any], command: list[str]) -> list[str]:
+def _compared(leaderboard: dict[str, Any], command: list[str]) -> list[str]:
     out = [
-        f"`polymodal {shlex.join(command)}`: {board['rows']:,} training rows in {board['folds']} folds"
-        + (f", by {board['groups']} groups" if board["groups"] else ""),
+        f"`polymodal {shlex.join(command)}`: {leaderboard['rows']:,} training rows in {leaderboard['folds']} folds"
+        + (f", by {leaderboard['groups']} groups" if leaderboard["groups"] else ""),
         "",
-        f"| | {board['metric']} | 95% interval | parameters | seconds a fold | MB |",
+        f"| | {leaderboard['metric']} | 95% interval | parameters | seconds a fold | MB |",
         "|---|---|---|---|---|---|",
     ]
-    for e, m in zip(board["entries"], board["means"], strict=True):
+    for e, m in zip(leaderboard["entries"], leaderboard["means"], strict=True):
         note = f" ({e['note']})" if e["note"] else ""
-        used = " **(recommended)**" if e["name"] == board["use"] else ""
+        used = " **(recommended)**" if e["name"] == leaderboard["use"] else ""
         out.append(f"| {e['name']}{used}{note} | {_score(m)} | {_number(e['parameters'])} | {_number(e['seconds'])} "
                    f"| {_number(e['memory_mb'])} |")  # fmt: skip
-    return [*out, "", board["verdict"], ""]
+    return [*out, "", leaderboard["verdict"], ""]
 
 
 def _fitted(report: dict[str, Any], command: list[str]) -> list[str]:

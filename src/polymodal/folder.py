@@ -41,8 +41,8 @@ VERSION = 4
 MANIFEST = "manifest.json"
 
 
-def classes(parts: Sequence[type] = ()) -> dict[str, type]:
-    """Every class that a specification may name: the library's tables, and the user's own `parts`."""
+def classes(custom_classes: Sequence[type] = ()) -> dict[str, type]:
+    """Every class that a specification may name: the library's tables, and the user's own `custom_classes`."""
     kinds = modalities.MODALITIES.values()
     return table(
         *(m.codecs.values() for m in kinds),
@@ -58,7 +58,7 @@ def classes(parts: Sequence[type] = ()) -> dict[str, type]:
         (Network, Encoders, Stacked, Ensemble, Seq2Seq, Decoding, HubDecoder, HubTokens, Voices),
         decoders.CLASSES,
         VOCABULARIES.values(),
-        parts,
+        custom_classes,
     )
 
 
@@ -126,13 +126,13 @@ def _relocate(form: Any, source: str) -> None:
                 _relocate(v, source)
 
 
-def read(folder: Path, parts: Sequence[type] = ()) -> tuple[Preprocessor, Learner, dict[str, Any]]:
-    """What `write` was given. parts: the user's own classes, where the model was built with any.
+def read(folder: Path, custom_classes: Sequence[type] = ()) -> tuple[Preprocessor, Learner, dict[str, Any]]:
+    """What `write` was given. custom_classes: the user's own, where the model was built with any.
 
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
     _check(folder)
-    table_of_classes = classes(parts)
+    table_of_classes = classes(custom_classes)
     try:
         form = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         _absolute(form["codecs"], folder)

@@ -236,12 +236,12 @@ class Model:
         return folder_format.write(Path(folder), self.preprocessor, self.learner, self.report.to_json())
 
 
-def load(folder: Path | str, parts: Sequence[type] = ()) -> Model:
-    """Read a model folder. parts: your own classes, where the model was built with any.
+def load(folder: Path | str, custom_classes: Sequence[type] = ()) -> Model:
+    """Read a model folder. custom_classes: your own, where the model was built with any.
 
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
-    preprocessor, learner, report = folder_format.read(Path(folder), parts)
+    preprocessor, learner, report = folder_format.read(Path(folder), custom_classes)
     try:
         return Model(preprocessor, learner, Report.from_json(report))
     except (KeyError, TypeError, ValueError) as e:

@@ -72,7 +72,7 @@ def build(form: Any, classes: Mapping[str, type]) -> Any:
     if name not in classes:
         raise InputError(
             f"the saved model uses a class {name!r} that polymodal does not have; load it with the class at hand: "
-            "polymodal.load(folder, parts=[TheClass]), or --custom-class mypackage.mymodule:TheClass"
+            "polymodal.load(folder, custom_classes=[TheClass]), or --custom-class mypackage.mymodule:TheClass"
         )
     args = {k: build(v, classes) for k, v in form["args"].items()}
     x = construct(classes[name], **args)

@@ -68,11 +68,11 @@ def test_answers_are_put_beside_the_rows_that_they_are_of(table, monkeypatch):
 
     monkeypatch.setattr(comparing, "outputs_of", told)
     found = run(table, "kind", fusion=["gated"], **SMALL)
-    board = standing(found)
-    entry = next(e for e in board.entries if e.name == "gated")
+    leaderboard = standing(found)
+    entry = next(e for e in leaderboard.entries if e.name == "gated")
     sizes = [len(f.test) for f in found.folds]
     assert np.average(entry.scores[0], weights=sizes) == pytest.approx(0.8)
-    total = board.information[0].total.value
+    total = leaderboard.information[0].total.value
     h = -(0.2 * np.log2(0.2) + 0.8 * np.log2(0.8))
     assert total == pytest.approx(1 - h, abs=0.25)  # what answers that are right in 8 of 10 rows tell
 
@@ -132,17 +132,20 @@ def test_a_recipe_of_one_modality_in_the_first_fold_is_still_fused(table):
     found = run(table, "kind", fusion=["features"], **SMALL)
     for name, parts in found.parts.items():
         found.parts[name] = {i: p._replace(modalities=p.modalities[:1]) for i, p in parts.items()}
-    board = standing(found)
-    fused = {e.name: e.fused for e in board.entries}
+    leaderboard = standing(found)
+    fused = {e.name: e.fused for e in leaderboard.entries}
     assert fused["hybrid (features)"] and fused["concat (features)"] and not fused["note alone (features)"]
 
 
 def test_what_a_time_limit_left_out_is_named(table):
     found = run(table, "kind", fusion=["gated"], **SMALL)
     del found.parts["concat"][1]
-    board = standing(found)
-    assert board.left_out == {"concat": 2} and "concat (2 of 3 folds); give a longer --time-limit" in board.verdict
-    assert "concat" not in [e.name for e in board.entries]
+    leaderboard = standing(found)
+    assert (
+        leaderboard.left_out == {"concat": 2}
+        and "concat (2 of 3 folds); give a longer --time-limit" in leaderboard.verdict
+    )
+    assert "concat" not in [e.name for e in leaderboard.entries]
 
 
 @pytest.mark.parametrize("fusion", ["gated", "features"])
@@ -207,5 +210,5 @@ def test_command(table, tmp_path, run: object):  # the fixture, not the function
 
 def test_labels_of_fewer_rows_than_folds_are_named():
     rows = [{"v": [float(i), float(i % 7)], "y": "rare" if i in (3, 30) else "ab"[i % 2]} for i in range(60)]
-    board = standing(run(rows, "y", fusion=["features"], folds=3, preset="fast", kinds={"v": "vector"}))
-    assert "Labels with fewer rows than there are folds" in board.verdict and "rare (2)" in board.verdict
+    leaderboard = standing(run(rows, "y", fusion=["features"], folds=3, preset="fast", kinds={"v": "vector"}))
+    assert "Labels with fewer rows than there are folds" in leaderboard.verdict and "rare (2)" in leaderboard.verdict

@@ -113,9 +113,9 @@ def test_own_class_is_loaded_only_when_it_is_handed_in(saved, tmp_path, monkeypa
     monkeypatch.syspath_prepend(Path(__file__).parent)
     model = flat.fit(saved[0], "kind", **{**FIT, "fusion": "test_folder:First"})
     model.save(tmp_path / "m")
-    with pytest.raises(InputError, match=r"a class 'First' that polymodal does not have.*parts="):
+    with pytest.raises(InputError, match=r"a class 'First' that polymodal does not have.*custom_classes="):
         polymodal.load(tmp_path / "m")
-    again = polymodal.load(tmp_path / "m", parts=[First])
+    again = polymodal.load(tmp_path / "m", custom_classes=[First])
     x = {
         m: Masked(torch.ones(1, 1, d), torch.ones(1, 1, dtype=torch.bool))
         for m, d in again.learner.head.fusion.dims.items()

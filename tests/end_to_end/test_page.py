@@ -1,4 +1,4 @@
-"""The board of a comparison: what is tested and recommended, that it survives JSON, and the page and table of it."""
+"""The leaderboard of a comparison: what is tested and recommended, that it survives JSON, and the page and table of it."""
 
 import io
 import json
@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from polymodal.evaluate.board import CORRECTED, Board, Entry, board, interaction, told
 from polymodal.evaluate.compare import verdict
 from polymodal.evaluate.emap import Needed
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
+from polymodal.evaluate.leaderboard import CORRECTED, Entry, Leaderboard, interaction, leaderboard, told
 from polymodal.evaluate.page import brief, page, plots
 from polymodal.evaluate.significance import Paired, corrected_t, holm
 from polymodal.view import plot
@@ -35,8 +35,8 @@ def entry(name: str, mean: float, noise: float = 0.004, folds: int = 5, repeats:
     return Entry(name, family, not alone, ["text"], scores, 1000, 2.5, 300.0)
 
 
-def made(means: dict[str, float], higher: bool = True, metric: str = "accuracy", **more: object) -> Board:
-    return board(metric, higher, [entry(k, v) for k, v in means.items()], 0.2, 500, **more)  # type: ignore[arg-type]
+def made(means: dict[str, float], higher: bool = True, metric: str = "accuracy", **more: object) -> Leaderboard:
+    return leaderboard(metric, higher, [entry(k, v) for k, v in means.items()], 0.2, 500, **more)  # type: ignore[arg-type]
 
 
 USUAL = {"text alone": 0.78, "photo alone": 0.65, "concat": 0.82, "gated": 0.8205, "low_rank": 0.81}
@@ -106,24 +106,24 @@ def test_a_gain_that_many_tests_undo_is_within_noise() -> None:
 
 
 def test_one_fold_can_tell_nothing() -> None:
-    b = board("accuracy", True, [entry(n, m, folds=1, repeats=1) for n, m in USUAL.items()], 0.2, 500)
+    b = leaderboard("accuracy", True, [entry(n, m, folds=1, repeats=1) for n, m in USUAL.items()], 0.2, 500)
     assert b.use == "text alone" and "one fold can't tell whether that is noise" in b.verdict and b.ranks is None
 
 
 def test_folds_without_a_score_are_left_out() -> None:
     a, c = entry("text alone", 0.7), entry("concat", 0.8)
     c.scores[0][0] = NAN
-    (t,) = board("roc_auc", True, [a, c], 0.2, 500).tests
+    (t,) = leaderboard("roc_auc", True, [a, c], 0.2, 500).tests
     assert not math.isnan(t.p)
     dead = entry("gated", 0.8)._replace(scores=[[NAN] * 5] * 2)
-    b = board("roc_auc", True, [dead, a, c], 0.2, 500)
+    b = leaderboard("roc_auc", True, [dead, a, c], 0.2, 500)
     assert b.entries[-1].name == "gated" and "nothing can be said of gated and text alone" in b.verdict
     assert "nan" not in html_of(page(b, title="t")).lower().replace("nantes", "")
 
 
 def test_no_entry_is_told() -> None:
     with pytest.raises(ValueError, match="needs an entry"):
-        board("accuracy", True, [], 0.2, 0)
+        leaderboard("accuracy", True, [], 0.2, 0)
 
 
 def test_sentences_are_those_of_fit_with_their_p() -> None:
@@ -151,17 +151,17 @@ def test_what_interaction_brings_is_said() -> None:
     assert "worse for" in interaction(NEEDED._replace(gain=Interval(-0.03, -0.05, -0.01)), "accuracy")
 
 
-def full() -> Board:
+def full() -> Leaderboard:
     entries = [entry(n, m) for n, m in USUAL.items()]
     entries.append(entry("nasty alone", 0.6)._replace(name=NASTY, note=NASTY, parameters=None, memory_mb=None))
     entries[1].scores[0][0] = NAN
-    return board("accuracy", True, entries, 0.2, 500, groups=40, information=SHARES, emap=NEEDED)
+    return leaderboard("accuracy", True, entries, 0.2, 500, groups=40, information=SHARES, emap=NEEDED)
 
 
 def test_a_board_survives_strict_json() -> None:
     b = full()
     text = json.dumps(b.to_json(), allow_nan=False)
-    again = Board.from_json(json.loads(text))
+    again = Leaderboard.from_json(json.loads(text))
     assert json.dumps(again.to_json()) == text and repr(again) == repr(b)
 
 

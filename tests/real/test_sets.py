@@ -123,7 +123,7 @@ def test_compare_on_a_tiny_series():
     from flat import run
     from polymodal.experiment.ranking import standing
 
-    board = standing(
+    leaderboard = standing(
         run(DATA / "basic_motions/train.csv", "label", ignore=["id"], fusion=["features"], folds=4, preset="fast")
     )
-    assert board.means[0].value > 0.9
+    assert leaderboard.means[0].value > 0.9

@@ -93,14 +93,14 @@ def compare(
                 overwrite=overwrite,
             ),
         )  # fmt: skip
-    board = standing(run)
-    form = {"settings": run.settings, "seconds": run.seconds, **board.to_json()}
+    leaderboard = standing(run)
+    form = {"settings": run.settings, "seconds": run.seconds, **leaderboard.to_json()}
     (out / "compare.json").write_text(json_text(form), encoding="utf-8")
     title = f"{Path(table).name}: what predicts {', '.join(run.problem.schema.target)}?"
-    page_text = html(page(board, title=title, command=typed()))
+    page_text = html(page(leaderboard, title=title, command=typed()))
     (out / "compare.html").write_text(page_text, encoding="utf-8", errors="replace")
     if as_json:
         print_json(form)
     else:
         end = f"{run.seconds:.0f} s. Plots and tests are in {out / 'compare.html'}"
-        show([*brief(board), Words(""), Words(end)])
+        show([*brief(leaderboard), Words(""), Words(end)])

@@ -1,8 +1,8 @@
-"""A board as a page, and in brief for a terminal."""
+"""A leaderboard as a page, and in brief for a terminal."""
 
 from collections.abc import Mapping
 
-from polymodal.evaluate.board import CONCAT, Board, chance, interaction, rivals
+from polymodal.evaluate.leaderboard import CONCAT, Leaderboard, chance, interaction, rivals
 from polymodal.evaluate.significance import alike
 from polymodal.view import plot
 from polymodal.view.blocks import Block, Page, Picture, Section, Table, Words, small
@@ -12,78 +12,82 @@ from polymodal.view.text import DASH, digits, ends, interval, many
 PARTS = ("redundancy", "unique_first", "unique_second", "synergy")
 
 
-def page(board: Board, *, title: str, command: str = "") -> Page:
+def page(leaderboard: Leaderboard, *, title: str, command: str = "") -> Page:
     """Verdict, candidates, differences, ranks, information, and how it was measured."""
-    summary = [board.verdict, *([interaction(board.emap, board.metric)] if board.emap else [])]
-    drawn = plots(board)
+    summary = [leaderboard.verdict, *([interaction(leaderboard.emap, leaderboard.metric)] if leaderboard.emap else [])]
+    drawn = plots(leaderboard)
     parts = [
-        ("candidates", "Candidates", _candidates(board, drawn)),
-        ("tests", "Differences", _tests(board)),
-        ("ranks", "Ranks over the folds", _ranks(board, drawn)),
-        ("information", "What the modalities tell", _information(board, drawn)),
-        ("emap", "How much needs interaction", _emap(board)),
-        ("how", "How it was measured", _how(board)),
+        ("candidates", "Candidates", _candidates(leaderboard, drawn)),
+        ("tests", "Differences", _tests(leaderboard)),
+        ("ranks", "Ranks over the folds", _ranks(leaderboard, drawn)),
+        ("information", "What the modalities tell", _information(leaderboard, drawn)),
+        ("emap", "How much needs interaction", _emap(leaderboard)),
+        ("how", "How it was measured", _how(leaderboard)),
     ]
     sections = [Section(key, name, blocks) for key, name, blocks in parts if blocks]
     return Page("comparison", title, title, (), sections, summary, command)
 
 
-def _candidates(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
-    dashed = ", the dashed one concat" * any(e.family == CONCAT for e in board.entries)
+def _candidates(leaderboard: Leaderboard, drawn: Mapping[str, Plot]) -> list[Block]:
+    dashed = ", the dashed one concat" * any(e.family == CONCAT for e in leaderboard.entries)
     caption = f"Circles are fused, diamonds single modalities; the dotted line is the best single modality{dashed}."
-    return [Picture(caption, drawn["intervals"]), _ranked(board, noted=any(e.note for e in board.entries))]
+    return [Picture(caption, drawn["intervals"]), _ranked(leaderboard, noted=any(e.note for e in leaderboard.entries))]
 
 
-def _ranked(board: Board, noted: bool) -> Table:
+def _ranked(leaderboard: Leaderboard, noted: bool) -> Table:
     """The candidates, the best first. noted: whether there is a column of notes."""
-    repeats = f" of {board.repeats} repeats" if board.repeats > 1 else ""
-    better = "higher" if board.higher else "lower"
-    head = ["candidate", board.metric, "95% interval", "kind", "parameters", "seconds", "memory, MB", *["note"] * noted]
+    repeats = f" of {leaderboard.repeats} repeats" if leaderboard.repeats > 1 else ""
+    better = "higher" if leaderboard.higher else "lower"
+    head = ["candidate", leaderboard.metric, "95% interval", "kind", "parameters", "seconds", "memory, MB"]
+    head += ["note"] * noted
+    best = [i for i, e in enumerate(leaderboard.entries) if e.name == leaderboard.use]
     rows = [
-        [e.name + " (recommended)" * (e.name == board.use), digits(m.value), ends(m), e.family, counted(e.parameters),
+        [e.name + " (recommended)" * (i in best), digits(m.value), ends(m), e.family, counted(e.parameters),
          counted(e.seconds, 1), counted(e.memory_mb), *[e.note] * noted]
-        for e, m in zip(board.entries, board.means, strict=True)
+        for i, (e, m) in enumerate(zip(leaderboard.entries, leaderboard.means, strict=True))
     ]  # fmt: skip
-    used = [i for i, e in enumerate(board.entries) if e.name == board.use]
-    strong = frozenset((i, k) for i in used for k in range(len(head)))
-    title = f"{board.metric}, {better} is better; mean of {board.folds} folds{repeats} on {many(board.rows, 'row')}"
+    strong = frozenset((i, k) for i in best for k in range(len(head)))
+    title = f"{leaderboard.metric}, {better} is better; mean of {leaderboard.folds} folds{repeats}"
+    title += f" on {many(leaderboard.rows, 'row')}"
     return Table(title, head, rows, frozenset({3, 7}), strong)
 
 
-def _tests(board: Board) -> list[Block]:
+def _tests(leaderboard: Leaderboard) -> list[Block]:
     head = ["candidate", "against", "gain", "95% interval", "p", "adjusted p", "more than noise"]
     rows = [
         [t.name, t.rival, digits(t.gain.value, sign="+"), ends(t.gain), digits(t.p), digits(t.adjusted),
          "yes" if t.clear else "no"]
-        for t in board.tests
+        for t in leaderboard.tests
     ]  # fmt: skip
-    of = f"{board.method}, p adjusted for {len(rows)} tests (Holm)"
-    return [Table(f"Gain in {board.metric}, positive is better; {of}", head, rows, frozenset({1}))] if rows else []
+    of = f"{leaderboard.method}, p adjusted for {len(rows)} tests (Holm)"
+    return (
+        [Table(f"Gain in {leaderboard.metric}, positive is better; {of}", head, rows, frozenset({1}))] if rows else []
+    )
 
 
-def _ranks(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
-    if board.ranks is None:
+def _ranks(leaderboard: Leaderboard, drawn: Mapping[str, Plot]) -> list[Block]:
+    if leaderboard.ranks is None:
         return []
-    ranked = sorted(zip(board.ranks.means, board.ranks.names, strict=True))
+    ranked = sorted(zip(leaderboard.ranks.means, leaderboard.ranks.names, strict=True))
     rows = [[name, digits(mean, 2)] for mean, name in ranked]
     caption = "A bar joins candidates that are no further apart than the critical difference (Nemenyi)."
     order = "Folds of one table share rows, so this shows how consistent the order is; decide by the differences above."
     return [
         Picture(caption, drawn["ranks"]),
         Table("Mean rank, 1 is best", ["candidate", "mean rank"], rows),
-        small(f"All candidates alike: p {chance(board.ranks.p)} (Friedman). {order}"),
+        small(f"All candidates alike: p {chance(leaderboard.ranks.p)} (Friedman). {order}"),
     ]
 
 
-def _information(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
-    if not board.information:
+def _information(leaderboard: Leaderboard, drawn: Mapping[str, Plot]) -> list[Block]:
+    if not leaderboard.information:
         return []
     head = ["first", "second", "total", "redundancy", "only first", "only second", "synergy", "of"]
     rows = [
         [s.first, s.second, *(interval(x, 2) for x in (s.total, *(getattr(s, p) for p in PARTS))), digits(s.entropy)]
-        for s in board.information
+        for s in leaderboard.information
     ]
-    bound = "" if all(s.fused for s in board.information) else (
+    bound = "" if all(s.fused for s in leaderboard.information) else (
         "; where no fused model of just these two was trained, synergy is a lower bound"
     )  # fmt: skip
     title = "Bits about the target, with 95% intervals, estimated from held-out predictions"
@@ -94,19 +98,21 @@ def _information(board: Board, drawn: Mapping[str, Plot]) -> list[Block]:
     ]
 
 
-def _emap(board: Board) -> list[Block]:
-    if (found := board.emap) is None:
+def _emap(leaderboard: Leaderboard) -> list[Block]:
+    if (found := leaderboard.emap) is None:
         return []
     parts = {"the model": found.own, "without interaction": found.additive, "gain by interaction": found.gain}
     rows = [[name, digits(x.value), ends(x)] for name, x in parts.items()]
     title = f"{found.name} on {found.rows} held-out rows (EMAP, Hessel & Lee 2020)"
-    return [Table(title, ["", board.metric, "95% interval"], rows)]
+    return [Table(title, ["", leaderboard.metric, "95% interval"], rows)]
 
 
-def _how(board: Board) -> list[Block]:
-    groups = "" if board.groups is None else f" in {many(board.groups, 'group')}, kept whole"
-    times = f", cut {board.repeats} times" if board.repeats > 1 else ""
-    return [Words(f"{many(board.rows, 'row')}{groups}; every candidate on the same {board.folds} folds{times}.")]
+def _how(leaderboard: Leaderboard) -> list[Block]:
+    groups = "" if leaderboard.groups is None else f" in {many(leaderboard.groups, 'group')}, kept whole"
+    times = f", cut {leaderboard.repeats} times" if leaderboard.repeats > 1 else ""
+    return [
+        Words(f"{many(leaderboard.rows, 'row')}{groups}; every candidate on the same {leaderboard.folds} folds{times}.")
+    ]
 
 
 def counted(x: float | None, places: int = 0) -> str:
@@ -114,40 +120,48 @@ def counted(x: float | None, places: int = 0) -> str:
     return DASH if x is None else f"{x:,.{places}f}"
 
 
-def plots(board: Board) -> dict[str, Plot]:
-    """Each plot that the board has something for: candidates with their intervals, ranks, shares of information."""
-    known = [(e, m) for e, m in zip(board.entries, board.means, strict=True) if m.value == m.value]
-    marked = {e.name: "--" if e.fused else ":" for e in rivals(board.entries)}
-    unit = f"{board.metric} ({'higher' if board.higher else 'lower'} is better)"
+def plots(leaderboard: Leaderboard) -> dict[str, Plot]:
+    """Each plot that a leaderboard has something for: intervals, ranks, shares of information."""
+    known = [(e, m) for e, m in zip(leaderboard.entries, leaderboard.means, strict=True) if m.value == m.value]
+    marked = {e.name: "--" if e.fused else ":" for e in rivals(leaderboard.entries)}
+    unit = f"{leaderboard.metric} ({'higher' if leaderboard.higher else 'lower'} is better)"
     rows = [
-        Span(e.name + " (recommended)" * (e.name == board.use), m, e.name == board.use, "o" if e.fused else "D")
+        Span(
+            e.name + " (recommended)" * (e.name == leaderboard.use),
+            m,
+            e.name == leaderboard.use,
+            "o" if e.fused else "D",
+        )
         for e, m in known
     ]
     lines = [(m.value, marked[e.name]) for e, m in known if e.name in marked]
-    title = f"{board.metric} of each candidate with its 95% interval"
+    title = f"{leaderboard.metric} of each candidate with its 95% interval"
     out = {"intervals": plot.spans(title, rows, unit, at=lines)}
-    if (r := board.ranks) is not None:
+    if (r := leaderboard.ranks) is not None:
         named = list(zip(r.names, r.means, strict=True))
         out["ranks"] = plot.ranks("Mean rank of each candidate over the folds", named, r.critical, alike(r))
-    if board.information:
+    if leaderboard.information:
         shares = [
             (f"{s.first} (first) | {s.second} (second)", [getattr(s, p).value for p in PARTS])
-            for s in board.information
+            for s in leaderboard.information
         ]
         title, names = "What the modalities tell about the target", [p.replace("_", " ") for p in PARTS]
         out["information"] = plot.stacks(title, shares, names, "bits about the target")
     return out
 
 
-def brief(board: Board) -> list[Block]:
+def brief(leaderboard: Leaderboard) -> list[Block]:
     """The candidates and the verdict, for a terminal."""
-    out: list[Block] = [_ranked(board, noted=False), *(Words(f"{e.name}: {e.note}") for e in board.entries if e.note)]
-    if board.information:
+    out: list[Block] = [
+        _ranked(leaderboard, noted=False),
+        *(Words(f"{e.name}: {e.note}") for e in leaderboard.entries if e.note),
+    ]
+    if leaderboard.information:
         head = ["first", "second", "total", "redundancy", "only first", "only second", "synergy"]
         rows = [
             [s.first, s.second, digits(s.total.value, 2), *(digits(getattr(s, p).value, 2) for p in PARTS)]
-            for s in board.information
+            for s in leaderboard.information
         ]
         out.append(Table("bits about the target", head, rows, frozenset({1})))
-    said = [interaction(board.emap, board.metric)] if board.emap is not None else []
-    return [*out, *map(Words, [*said, board.verdict])]
+    said = [interaction(leaderboard.emap, leaderboard.metric)] if leaderboard.emap is not None else []
+    return [*out, *map(Words, [*said, leaderboard.verdict])]

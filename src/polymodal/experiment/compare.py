@@ -1,7 +1,7 @@
 """`polymodal compare`: every candidate on the same folds and seeds.
 
 for each repeat, for each fold: codecs, networks and estimators are fitted on the other folds' rows alone
-    -> logits on the fold's rows, kept on disk -> scores a fold, tests, plots (`evaluate.board`, `evaluate.page`)
+    -> logits on the fold's rows, kept on disk -> scores a fold, tests, plots (`evaluate.leaderboard`, `evaluate.page`)
 """
 
 import json

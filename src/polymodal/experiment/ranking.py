@@ -11,9 +11,9 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.data.preprocess import Rows
 from polymodal.data.splits import own
-from polymodal.evaluate.board import Board, Entry, board
 from polymodal.evaluate.emap import emap, needed
 from polymodal.evaluate.information import information
+from polymodal.evaluate.leaderboard import Entry, Leaderboard, leaderboard
 from polymodal.evaluate.significance import Paired, paired_bootstrap
 from polymodal.experiment.compare import INNER, Fold, Part, Run
 from polymodal.learners.base import Learner
@@ -22,7 +22,7 @@ from polymodal.output import Scores, logits_of
 SAMPLE = 64  # rows that the additive projection is made of
 
 
-def standing(run: Run) -> Board:
+def standing(run: Run) -> Leaderboard:
     """Scores a fold, tests against the best single modality and concat, and what the modalities have to do together.
 
     Differences are tested by the corrected resampled t-test over folds, or, where rows come in groups, by the bootstrap
@@ -50,7 +50,7 @@ def standing(run: Run) -> Board:
     more: dict[str, Any] = {"left_out": {name: len(p) for name, p in run.parts.items() if len(p) < n}}
     if of is not None:
         more |= {"paired": paired, "method": "bootstrap over groups", "groups": len(set(own(of)))}
-    out = board(metric.name, metric.higher, entries, share, len(rows), **more)
+    out = leaderboard(metric.name, metric.higher, entries, share, len(rows), **more)
     if rare := _rare(run, cells):
         out = out._replace(verdict=f"{out.verdict} {rare}")
     best_fused = next((e for e in out.entries if e.fused), None)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.evaluate.board import TIERS
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import difference
+from polymodal.evaluate.leaderboard import TIERS
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import FeaturePath, Networks, Trial, folds_of
 from polymodal.learners.base import Learner

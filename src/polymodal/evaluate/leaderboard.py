@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 class Versus(NamedTuple):
-    """The gain of one candidate over another: positive is better. p after Holm's adjustment for all of a board."""
+    """The gain of one candidate over another: positive is better. p is adjusted (Holm) for all of a leaderboard."""
 
     name: str
     rival: str
@@ -56,7 +56,7 @@ class Versus(NamedTuple):
         return not abs(self.gain.value) > (self.gain.high - self.gain.low) / (2 * 1.96)
 
 
-class Board(NamedTuple):
+class Leaderboard(NamedTuple):
     """A comparison: `means` are of `entries`, in the same order, the best first."""
 
     metric: str
@@ -83,7 +83,7 @@ class Board(NamedTuple):
         return plain
 
     @classmethod
-    def from_json(cls, form: Mapping[str, Any]) -> "Board":
+    def from_json(cls, form: Mapping[str, Any]) -> "Leaderboard":
         """What `to_json` wrote."""
         given = dict(form)
         given["entries"] = [
@@ -100,7 +100,7 @@ class Board(NamedTuple):
         return cls(**given)
 
 
-def board(
+def leaderboard(
     metric: str,
     higher: bool,
     entries: Sequence[Entry],
@@ -112,7 +112,7 @@ def board(
     information: Sequence[Shares] = (),
     emap: Needed | None = None,
     left_out: Mapping[str, int] | None = None,
-) -> Board:
+) -> Leaderboard:
     """Rank the entries, test them, and say what follows.
 
     Tested: each fused candidate against the best single modality and against concat, and the best of all against the
@@ -121,7 +121,7 @@ def board(
     `significance.paired_bootstrap` over groups; `method` names it.
     """
     if not entries:
-        raise ValueError("a board needs an entry")
+        raise ValueError("a leaderboard needs an entry")
     sign = 1.0 if higher else -1.0
     scored = [(e, corrected_t(e.scores, test_share).gain) for e in entries]
     scored.sort(key=lambda x: (math.isnan(x[1].value), -sign * x[1].value, TIERS.get(x[0].family, 2)))
@@ -142,7 +142,7 @@ def board(
     if left_out:
         names = ", ".join(f"{name} ({k} of {number} folds)" for name, k in left_out.items())
         said += f" Not ranked, since time ran out before all folds: {names}; give a longer --time-limit, and --resume."
-    return Board(
+    return Leaderboard(
         metric=metric,
         higher=higher,
         folds=max((len(row) for e in order for row in e.scores), default=0),
