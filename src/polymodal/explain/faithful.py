@@ -71,10 +71,10 @@ def faithfulness(
     deletion, insertion, *random = output_p[back.reshape(-1)].reshape(len(sets), -1)
     random_deletion = np.mean(random, axis=0)
     share = count_k / max(1, parts)
-    gained = (area(share, random_deletion) - area(share, deletion)) / 2
-    gained += (area(share, insertion) - area(share, random_deletion[::-1])) / 2
+    gain_area = (area(share, random_deletion) - area(share, deletion)) / 2
+    gain_area += (area(share, insertion) - area(share, random_deletion[::-1])) / 2
     spread = float(np.ptp(output_p))
-    gain = gained / spread if spread > 1e-9 else 0.0
+    gain = gain_area / spread if spread > 1e-9 else 0.0
     return Faithfulness(share, deletion, insertion, random_deletion, random_deletion[::-1].copy(), gain, randomised)
 
 
@@ -118,6 +118,6 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for p in out.parameters():
             if p.is_floating_point() and p.numel() > 1:
-                drawn = torch.randn(p.shape, generator=g).to(p)
-                p.copy_(p.mean() + p.std(unbiased=False) * drawn)
+                noise = torch.randn(p.shape, generator=g).to(p)
+                p.copy_(p.mean() + p.std(unbiased=False) * noise)
     return out

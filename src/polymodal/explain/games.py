@@ -87,16 +87,16 @@ def orders(players: int, count: int, seed: int) -> Orders:
     """Draw `count` orders, and take their reverses too: what is early in one is late in the other."""
     rng = np.random.default_rng(seed)
     forward = np.array([rng.permutation(players) for _ in range(count)])
-    drawn = np.stack([forward, forward[:, ::-1]], axis=1).reshape(-1, players)
-    rank = np.argsort(drawn, axis=1)[:, None, :]  # (R, 1, M) the place of each player
+    permutations = np.stack([forward, forward[:, ::-1]], axis=1).reshape(-1, players)
+    rank = np.argsort(permutations, axis=1)[:, None, :]  # (R, 1, M) the place of each player
     k = np.arange(players + 1)[None, :, None]
     first = rank < k
     other = (rank < k[:, :-2]) | (rank == k[:, :-2] + 1)
-    asked = np.concatenate([first.reshape(-1, players), other.reshape(-1, players)])
-    distinct, at = np.unique(asked, axis=0, return_inverse=True)
+    subsets = np.concatenate([first.reshape(-1, players), other.reshape(-1, players)])
+    distinct, at = np.unique(subsets, axis=0, return_inverse=True)
     at = at.reshape(-1)
-    cut = first.shape[0] * first.shape[1]
-    return Orders(drawn, distinct, at[:cut].reshape(first.shape[:2]), at[cut:].reshape(other.shape[:2]))
+    split = first.shape[0] * first.shape[1]
+    return Orders(permutations, distinct, at[:split].reshape(first.shape[:2]), at[split:].reshape(other.shape[:2]))
 
 
 def sampled(v_nu: Floats, drawn: Orders) -> Values:
@@ -110,10 +110,10 @@ def sampled(v_nu: Floats, drawn: Orders) -> Values:
     adds = np.zeros((count, n, m))
     pairs = np.full((count, n, m, m), np.nan)
     for r, order in enumerate(drawn.orders):
-        first, skipped = v_nu[:, drawn.prefix[r]], v_nu[:, drawn.skipped[r]]
+        first, without = v_nu[:, drawn.prefix[r]], v_nu[:, drawn.skipped[r]]
         adds[r][:, order] = np.diff(first, axis=1)
         for k, (i, j) in enumerate(pairwise(order)):
-            pairs[r, :, i, j] = pairs[r, :, j, i] = first[:, k + 2] - first[:, k + 1] - skipped[:, k] + first[:, k]
+            pairs[r, :, i, j] = pairs[r, :, j, i] = first[:, k + 2] - first[:, k + 1] - without[:, k] + first[:, k]
     phi, error = _mean(adds.reshape(count // 2, 2, n, m).mean(1))
     # an order and its reverse have the same neighbours, so a pair is known of both or of neither
     pair, pair_error = _mean(pairs.reshape(count // 2, 2, n, m, m).mean(1))
@@ -124,10 +124,10 @@ def sampled(v_nu: Floats, drawn: Orders) -> Values:
 
 def _mean(x_r: Floats) -> tuple[Floats, Floats]:
     """Mean over the first axis and its standard error, of the draws that are known; NaN where none is, or only one."""
-    known = ~np.isnan(x_r)
-    count = known.sum(0)
-    filled = np.where(known, x_r, 0)
-    mean = np.where(count > 0, filled.sum(0) / np.maximum(count, 1), np.nan)
-    square = np.where(known, (x_r - np.where(count > 0, mean, 0)) ** 2, 0).sum(0)
+    valid = ~np.isnan(x_r)
+    count = valid.sum(0)
+    values = np.where(valid, x_r, 0)
+    mean = np.where(count > 0, values.sum(0) / np.maximum(count, 1), np.nan)
+    square = np.where(valid, (x_r - np.where(count > 0, mean, 0)) ** 2, 0).sum(0)
     error = np.where(count > 1, np.sqrt(square / np.maximum(count - 1, 1) / np.maximum(count, 1)), np.nan)
     return mean, error

@@ -58,8 +58,8 @@ class Integrated(NamedTuple):
 
 def networks(learner: Learner) -> list[dict[str, Encoder]]:
     """The encoders of each network that a learner consists of; none where any part of it has no gradient."""
-    found = [p.learner.sources() for p in learner.parts()]
-    return found if all(found) else []
+    sources = [p.learner.sources() for p in learner.parts()]
+    return sources if all(sources) else []
 
 
 def can(learner: Learner, cut: Cut) -> bool:
@@ -146,11 +146,11 @@ def _entries(learner: Learner, inputs: Mapping[str, Masked], cut: Cut) -> Iterat
 @torch.no_grad()
 def _within(v: str, module: nn.Module, encoder: Encoder, x: Masked, view: Open) -> Entry:
     """The entry at a module, whose output is seen once."""
-    seen: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _, args, out: seen.append(opened(out)))
+    outputs: list[Tensor] = []
+    hook = module.register_forward_hook(lambda _, args, out: outputs.append(opened(out)))
     encoder(x)
     hook.remove()
-    (values,) = seen
+    (values,) = outputs
     owner = encoder.owners(view.owner, values)
     # what is of no part, as the marks around a text, stays as it is
     return Entry(v, module, values, torch.where(owner[None] < 0, values, torch.zeros_like(values)), owner)
@@ -161,14 +161,14 @@ def _answer(
 ) -> Tensor:
     """(N, outputs) logits where N values are given at each entry; all else is that of the row."""
     count = len(given[0])
-    changed = {v: Masked(*(y.expand(count, *y.shape[1:]) for y in inputs[v])) for v in cut.views}
+    repeats = {v: Masked(*(y.expand(count, *y.shape[1:]) for y in inputs[v])) for v in cut.views}
     with ExitStack() as stack:
         for entry, x in zip(entries, given, strict=True):
             if entry.module is None:
-                changed[entry.view] = Masked(x, changed[entry.view].mask)
+                repeats[entry.view] = Masked(x, repeats[entry.view].mask)
             else:
                 stack.enter_context(replaced(entry.module, x))
-        return logits(learner, inputs, changed, count)
+        return logits(learner, inputs, repeats, count)
 
 
 def logits(learner: Learner, inputs: Mapping[str, Masked], changed: Mapping[str, Masked], count: int) -> Tensor:

@@ -106,8 +106,8 @@ class Overall(NamedTuple):
         if c.orders:
             out |= {f"standard_error[{m}]": c.error[:, i] for i, m in enumerate(c.modalities)}
         out |= {f"alone[{m}]": c.alone[:, i] for i, m in enumerate(c.modalities)}
-        named = list(enumerate(c.modalities))
-        out |= {f"interaction[{a}, {b}]": c.interaction[:, i, j] for (i, a), (j, b) in combinations(named, 2)}
+        modalities = list(enumerate(c.modalities))
+        out |= {f"interaction[{a}, {b}]": c.interaction[:, i, j] for (i, a), (j, b) in combinations(modalities, 2)}
         return pd.DataFrame({**out, "additive": c.additive, "crossmodal": c.crossmodal})
 
 
@@ -127,19 +127,19 @@ def overall(
     Raises InputError for a model that writes text, an output that it does not have, a table without its columns.
     """
     quantities = model.task.quantities
-    asked = None if output is None else answers.quantity(model.task, output)
-    output, unit = (None, quantities.usual) if asked is None else (asked.name, asked.meaning)
+    quantity = None if output is None else answers.quantity(model.task, output)
+    output, unit = (None, quantities.usual) if quantity is None else (quantity.name, quantity.meaning)
     table = Table.read(table)
     at = np.random.default_rng(seed).permutation(table.rows)[: max(1, limit)]
     some = table if len(at) == table.rows else table.take(sorted(at.tolist()))
     rows = model.preprocessor.encode(
         some, None, cache=None if cache is None else Path(cache), without=without, quiet=quiet
     )
-    found = contributions(model, rows, output=output, seed=seed)
+    games = contributions(model, rows, output=output, seed=seed)
     group = model.preprocessor.schema.group
-    summary = summarised(found, some.cells(group) if group in some.columns else None, seed)
-    notes = _notes(found, summary, some.rows, table.rows, without)
-    return Overall(table.name, model.task.name, unit, some.rows, table.rows, summary, notes, list(rows.bad), found)
+    summary = summarised(games, some.cells(group) if group in some.columns else None, seed)
+    notes = _notes(games, summary, some.rows, table.rows, without)
+    return Overall(table.name, model.task.name, unit, some.rows, table.rows, summary, notes, list(rows.bad), games)
 
 
 def summarised(c: Contributions, groups: Sequence[Any] | None = None, seed: int = 0) -> Summary:
@@ -153,9 +153,9 @@ def summarised(c: Contributions, groups: Sequence[Any] | None = None, seed: int 
               float(c.alone[:, i].mean()), float(most[i]), int((~c.present[:, i]).sum()))
         for i, m in enumerate(c.modalities)
     ]  # fmt: skip
-    known = np.isfinite(c.additive)
-    ends = [np.abs(x[known]).mean() if known.any() else np.nan for x in (c.additive - c.base, c.crossmodal)]
-    return Summary(shares, _pairs(c), float(ends[0]), float(ends[1]), int(known.sum()), _classes(c))
+    finite = np.isfinite(c.additive)
+    ends = [np.abs(x[finite]).mean() if finite.any() else np.nan for x in (c.additive - c.base, c.crossmodal)]
+    return Summary(shares, _pairs(c), float(ends[0]), float(ends[1]), int(finite.sum()), _classes(c))
 
 
 def largest(size_nm: Floats) -> Floats:
@@ -206,8 +206,8 @@ def _notes(c: Contributions, s: Summary, rows: int, total: int, without: Sequenc
     some = Note(f"{rows:,} of the {total:,} rows, drawn at random", "--limit asks for more")
     notes = [some] if rows < total else []
     notes += [Note(f"{m} is hidden from every row") for m in without if m in c.modalities]
-    hidden = [m.modality for m in s.modalities if m.absent == rows and m.modality not in without]
-    notes += [Note(f"No row has anything that the model reads of {m}, so it adds nothing") for m in hidden]
+    absent = [m.modality for m in s.modalities if m.absent == rows and m.modality not in without]
+    notes += [Note(f"No row has anything that the model reads of {m}, so it adds nothing") for m in absent]
     if len(c.modalities) == 1:
         notes.append(Note(f"The model has one modality, {c.modalities[0]}, so all of every answer's change is its"))
     if c.orders:

@@ -55,7 +55,7 @@ def caption(e: Explanation, *, command: str = "") -> Page:
         return Page("explanation", title, e.text or "(no word)", notes, (), command=command)
     layers = [attention for m in e.maps if (attention := _layer(e, m)) is not None]
     more = len(e.words) - WORDS
-    looked: list[Block] = [
+    blocks: list[Block] = [
         Attended(words, e.sentences()[:WORDS], layers),
         *([small(f"{more} more words are not shown; explain --out FILE.json has them all.")] if more > 0 else []),
         small("What a word attended to stays bright; a line runs around all that got at least half of its largest "
@@ -76,7 +76,7 @@ def caption(e: Explanation, *, command: str = "") -> Page:
         "attend to it."
     )
     sections = [
-        Section("looked", "What each word looked at", looked),
+        Section("looked", "What each word looked at", blocks),
         Section("shares", "Shares of attention", [table, nothing]),
     ]
     return Page("explanation", title, e.text, notes, sections, command=command)
@@ -101,8 +101,8 @@ def row(e: Reasons, *, command: str = "") -> Page:
     sections += [
         Section(f"part{i}", f"What in {short(a.modality, NAME)}", _part(e, a)) for i, a in enumerate(e.attributions)
     ]
-    explained = {a.modality for a in e.attributions}
-    if rest := [x.block(m) for m, x in e.cells.items() if m not in explained]:
+    attributed = {a.modality for a in e.attributions}
+    if rest := [x.block(m) for m, x in e.cells.items() if m not in attributed]:
         sections.append(Section("cells", "The row", rest))
     if e.nearest is not None and e.nearest.spaces:
         sections.append(Section("near", "Training rows most like it", _near(e.nearest)))
@@ -123,8 +123,8 @@ def _answer(e: Reasons) -> list[Section]:
 
 def _which(e: Reasons) -> list[Block]:
     c = e.contributions
-    known = [(m, i) for i, m in enumerate(c.modalities) if c.present[0, i]]
-    values = [_bar(m, float(c.shapley[0, i]), float(c.error[0, i])) for m, i in known]
+    present = [(m, i) for i, m in enumerate(c.modalities) if c.present[0, i]]
+    values = [_bar(m, float(c.shapley[0, i]), float(c.error[0, i])) for m, i in present]
     values.sort(key=lambda x: -abs(x.value))
     values += [Bar(short(m, NAME), float("nan"), "absent") for m in e.absent]
     unit = f"{e.unit[0].upper()}{e.unit[1:]}"
@@ -134,9 +134,9 @@ def _which(e: Reasons) -> list[Block]:
         Bars("Shapley value of each modality: what it adds, on average over all orders in which the modalities could "
              "become known", values),
     ]  # fmt: skip
-    if len(known) < 2:
+    if len(present) < 2:
         return out
-    alone = [_bar(m, float(c.alone[0, i]), 0.0) for m, i in known]
+    alone = [_bar(m, float(c.alone[0, i]), 0.0) for m, i in present]
     pairs = [_bar(f"{a}, {b}", x, error) for a, b, x, error in e.interactions[:BARS]]
     out += [
         Bars("Alone: what the answer changes by when this modality is all that is known", alone),
@@ -226,16 +226,15 @@ def sizes(e: Overall) -> list[Block]:
 
 def pairs(e: Overall) -> list[Block]:
     """What modalities bring together; nothing of a single one."""
-    known = sorted(e.summary.pairs, key=lambda p: -p.size if p.size == p.size else 0.0)[:PAIRS]
+    top = sorted(e.summary.pairs, key=lambda p: -p.size if p.size == p.size else 0.0)[:PAIRS]
     rows = [
-        [f"{short(p.first, NAME)}, {short(p.second, NAME)}", signed(p.mean), figure(p.size), f"{p.rows:,}"]
-        for p in known
+        [f"{short(p.first, NAME)}, {short(p.second, NAME)}", signed(p.mean), figure(p.size), f"{p.rows:,}"] for p in top
     ]
-    said = (
+    caption = (
         "Interactions over the rows that have both: above 0 each makes the other worth more, below 0 they say the same"
     )
-    table = Table(said, ["modalities", "mean", "mean size", "rows"], rows)
-    bars = [_bar(f"{p.first}, {p.second}", p.mean, 0.0) for p in known]
+    table = Table(caption, ["modalities", "mean", "mean size", "rows"], rows)
+    bars = [_bar(f"{p.first}, {p.second}", p.mean, 0.0) for p in top]
     return [*_additive(e.summary), Bars("Mean interaction", bars), table] if rows else []
 
 

@@ -54,9 +54,9 @@ class Attribution(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
-        kept = {"modality": self.modality, "view": self.view, "method": self.method, "output": self.output}
+        head = {"modality": self.modality, "view": self.view, "method": self.method, "output": self.output}
         places = {"where": self.where.to_json(), "scores": self.scores.round(6).tolist()}
-        return {**kept, **places, "faithful": self.faithful.to_json()}
+        return {**head, **places, "faithful": self.faithful.to_json()}
 
 
 class Row(NamedTuple):
@@ -128,13 +128,13 @@ def attribute_rows(
     names = model.task.quantities.names  # refuses models that write
     views = _views(model, rows, index, modality)
     kind, columns = model.preprocessor.schema.modalities()[modality]
-    named = table.cells(columns[0])[index]
+    text = table.cells(columns[0])[index]
     codecs = {v: model.preprocessor.codecs[v] for v in views}
     files = any(c.takes_files for c in codecs.values())
     (cell,) = model.preprocessor.schema.cells(table.take([index]), modality, files)
     device = next((p.device for p in model.learner.parameters()), torch.device("cpu"))
     inputs = rows.only(model.learner.reads).batch([index]).to(device).inputs
-    cut = MODALITIES[kind].cut(codecs, {v: inputs[v] for v in views}, cell, named)
+    cut = MODALITIES[kind].cut(codecs, {v: inputs[v] for v in views}, cell, text)
     at = int(answers.chosen(model.task, model.logits(rows.take([index])), output)[0])
     one = Row(model, inputs, views[0], kind, cut, at)
     how = method if method != "auto" else "integrated-gradients" if _smooth(model, cut) else "occlusion"
@@ -188,9 +188,9 @@ def _rolled(row: Row, learner: Learner) -> Floats:
             "the method integrated-gradients or occlusion"
         )
     with evaluating(learner):
-        looked = {v: encoded(encoder, row.inputs[v]) for v, encoder in learner.sources().items()}
-        share = rollout(fusion, learner.filled({v: t for v, (t, _) in looked.items()}))[row.view]
-    share_t = torch.einsum("bq,bqt->bt", share, looked[row.view][1])[0].double().cpu().numpy()
+        tokens = {v: encoded(encoder, row.inputs[v]) for v, encoder in learner.sources().items()}
+        share = rollout(fusion, learner.filled({v: t for v, (t, _) in tokens.items()}))[row.view]
+    share_t = torch.einsum("bq,bqt->bt", share, tokens[row.view][1])[0].double().cpu().numpy()
     return onto(share_t, row.cut, row.view, row.model.preprocessor.codecs[row.view], row.kind)
 
 
@@ -199,10 +199,10 @@ def _randomised(row: Row, scores: Floats, method: str, seed: int) -> float | Non
     learner = row.model.learner
     if not networks(learner) or not row.there().sum() >= FEWEST:
         return None
-    there, found = row.there(), []
+    there, correlations = row.there(), []
     for draw in range(DRAWS):
         other = randomised(learner, DRAWS * seed + draw)
         assert isinstance(other, Learner)
         rough = scored(row, other, method, STEPS[:1])  # ranks need no more
-        found.append(correlation(np.abs(scores[there]), np.abs(rough[there])))
-    return float(np.mean(found))
+        correlations.append(correlation(np.abs(scores[there]), np.abs(rough[there])))
+    return float(np.mean(correlations))

@@ -54,15 +54,15 @@ class Reasons(NamedTuple):
         """The prediction in words."""
         if self.targets:
             return ", ".join(f"{name}: {figure(x)}" for name, x in self.targets.items())
-        said = self.prediction["prediction"]
-        if isinstance(said, list):
-            return ", ".join(map(str, said)) or "none of the labels"
-        return figure(said) if self.task == "regression" else str(said)
+        prediction = self.prediction["prediction"]
+        if isinstance(prediction, list):
+            return ", ".join(map(str, prediction)) or "none of the labels"
+        return figure(prediction) if self.task == "regression" else str(prediction)
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
         c = self.contributions
-        known = not np.isnan(c.additive[0])
+        finite = not np.isnan(c.additive[0])
         return {
             "table": self.table,
             "row": self.row,
@@ -86,8 +86,8 @@ class Reasons(NamedTuple):
             "interactions": [
                 {"first": a, "second": b, "value": x, "standard_error": e} for a, b, x, e in self.interactions
             ],
-            "additive": float(c.additive[0]) if known else None,
-            "crossmodal": float(c.crossmodal[0]) if known else None,
+            "additive": float(c.additive[0]) if finite else None,
+            "crossmodal": float(c.crossmodal[0]) if finite else None,
             "random_orders": c.orders,
             "parts": [a.to_json() for a in self.attributions],
             "nearest": None if self.nearest is None else self.nearest.to_json(),
@@ -141,28 +141,28 @@ def reasons(
     rows = model.preprocessor.encode(some, None, cache=folder, without=without, quiet=quiet)
     one = rows.take([0])
     c = contributions(model, rows, output=output, sample=len(rows)).take([0])
-    said = {k: v[0] for k, v in task.decode(model.outputs(one)).items()}
+    prediction = {k: v[0] for k, v in task.decode(model.outputs(one)).items()}
     absent = [m for m, here in zip(c.modalities, c.present[0], strict=True) if not here]
     notes = _notes(model, c, whole.rows)
-    found: list[Attribution] = []
+    attributions: list[Attribution] = []
     if parts:
-        found, failed = _parts(model, some, rows, c, method)
-        notes += failed
+        attributions, refusals = _parts(model, some, rows, c, method)
+        notes += refusals
     near = None
     if train is None:
         notes.append("Name the training table to see the training rows that are most like this one: --train TABLE.")
     else:
         skip = row if _same(table, train) else None
-        near = nearest(model, one, said.get("prediction"), train, skip=skip, cache=folder, quiet=quiet)
+        near = nearest(model, one, prediction.get("prediction"), train, skip=skip, cache=folder, quiet=quiet)
     schema = model.preprocessor.schema
     has = all(t in whole.columns for t in schema.target)
     truth = answers.truth(task, target_cells(some, schema)[0]) if has else None
     cells = {m: x for m, x in shown(model.preprocessor, some, 0).items() if m not in absent}
-    chances = {str(x): said[f"probability[{x}]"] for x in task.labels_ or ()}
-    targets = {name: said[f"prediction[{name}]"] for name in task.columns or ()}
+    chances = {str(x): prediction[f"probability[{x}]"] for x in task.labels_ or ()}
+    targets = {name: prediction[f"prediction[{name}]"] for name in task.columns or ()}
     meaning = answers.quantity(task, c.output[0]).meaning
     return Reasons(
-        whole.name, row, task.name, said, chances, targets, truth, meaning, c, found, near, cells, absent,
+        whole.name, row, task.name, prediction, chances, targets, truth, meaning, c, attributions, near, cells, absent,
         list(one.bad), notes,
     )  # fmt: skip
 
@@ -180,17 +180,17 @@ def _parts(
     model: Model, table: Table, rows: Rows, c: Contributions, method: str
 ) -> tuple[list[Attribution], list[str]]:
     """Attributions of the modalities that the row has, and why others have none; an asked method must work once."""
-    found, failed = [], []
+    attributions, refusals = [], []
     for m, here in zip(c.modalities, c.present[0], strict=True):
         if not here:
             continue
         try:
-            found.append(attribute_rows(model, table, rows, 0, m, method=method, output=c.output[0]))
+            attributions.append(attribute_rows(model, table, rows, 0, m, method=method, output=c.output[0]))
         except InputError as e:
-            failed.append((m, e))
-    if method != "auto" and failed and not found:
-        raise failed[0][1]
-    return found, [f"What in {m} made the answer is not shown: {e}" for m, e in failed]
+            refusals.append((m, e))
+    if method != "auto" and refusals and not attributions:
+        raise refusals[0][1]
+    return attributions, [f"What in {m} made the answer is not shown: {e}" for m, e in refusals]
 
 
 def _notes(model: Model, c: Contributions, rows: int) -> list[str]:

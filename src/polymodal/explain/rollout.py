@@ -28,11 +28,11 @@ def rollout(fusion: Fusion, tokens: Mapping[str, Masked]) -> dict[str, Tensor]:
     0 where there is no token, and for a row without any. What a fusion's own tokens bring (class token, latents) is
     left out of the sum. Raises InputError for a fusion that attends to no tokens.
     """
-    with recorded(fusion) as seen:
+    with recorded(fusion) as attentions:
         fusion(tokens)
     xs = fusion.ordered(tokens)
     sizes = [x.mask.shape[1] for x in xs]
-    weights = iter(seen)
+    weights = iter(attentions)
     share_bs = fusion.trace(weights, xs)
     if share_bs is None:
         those = ", ".join(c.__name__ for c in FUSIONS.values() if c.family == "sequence")
@@ -49,10 +49,10 @@ def rollout(fusion: Fusion, tokens: Mapping[str, Masked]) -> dict[str, Tensor]:
 def encoded(encoder: nn.Module, x: Masked) -> tuple[Masked, Tensor]:
     """The tokens of an encoder, and (B, T, T) how much of each token that entered its self-attention is in each that
     came out: the identity for one without self-attention of this library's kind."""
-    with recorded(encoder) as seen:
+    with recorded(encoder) as attentions:
         tokens: Masked = encoder(x)
     share_btt = identity(tokens)
-    for a_btt in seen:
+    for a_btt in attentions:
         if a_btt.shape == share_btt.shape:
             share_btt = mixed(a_btt, share_btt, share_btt)
     return tokens, share_btt
@@ -66,9 +66,9 @@ def onto(share_t: Floats, cut: Cut, view: str, codec: Codec, kind: str) -> Float
 
     Raises InputError where the encoder makes one token of the whole, or tokens of which nobody knows where they lie.
     """
-    found = cut.shares(view, share_t, lambda cell, name: MODALITIES[kind].place(codec, cell, name, len(share_t)))
-    if found is not None:
-        return found
+    shares = cut.shares(view, share_t, lambda cell, name: MODALITIES[kind].place(codec, cell, name, len(share_t)))
+    if shares is not None:
+        return shares
     raise InputError(
         f"the encoder of {view!r} makes {len(share_t)} token{'s' if len(share_t) > 1 else ''} of the cell, not to be "
         "told apart by its parts, so attention says nothing of these; take the method integrated-gradients or occlusion"

@@ -62,13 +62,13 @@ def summary(study: Study, robustness: Robustness | str) -> list[str]:
 def _what(study: Study) -> str:
     task, schema = study.model.task, study.model.preprocessor.schema
     kinds = {m: kind for m, (kind, _) in schema.modalities().items() if m in study.model.modalities}
-    read = [f"{short(m, 30)} ({'plain columns' if MODALITIES[k].columns else k})" for m, k in list(kinds.items())[:6]]
+    inputs = [f"{short(m, 30)} ({'plain columns' if MODALITIES[k].columns else k})" for m, k in list(kinds.items())[:6]]
     more = f" and {len(kinds) - 6} more modalities" if len(kinds) > 6 else ""
     of = f", one of {len(task.labels_):,} labels," if "confusion" in task.capabilities else ""
     does = f"writes {short(study.target, 60)}" if study.writes else f"predicts {short(study.target, 60)}{of}"
     rows = study.model.report.rows.get("train")
-    learned = f", and learned it from {rows:,} rows" if rows else ""
-    return f"This model {does} from {', '.join(read)}{more}{learned}."
+    origin = f", and learned it from {rows:,} rows" if rows else ""
+    return f"This model {does} from {', '.join(inputs)}{more}{origin}."
 
 
 def _how_well(study: Study) -> str:
@@ -92,11 +92,11 @@ def _how_well(study: Study) -> str:
 
 
 def _cannot(study: Study, robustness: Robustness | str) -> str:
-    said = [_loses(robustness)]
+    clauses = [_loses(robustness)]
     if worst := _worst_label(study):
-        said.append(worst)
-    said.append("nothing here tells how it does on rows of another origin than these")
-    text = "; ".join(said)
+        clauses.append(worst)
+    clauses.append("nothing here tells how it does on rows of another origin than these")
+    text = "; ".join(clauses)
     return f"{text[0].upper()}{text[1:]}."
 
 
@@ -164,7 +164,7 @@ def _facts(study: Study, robustness: Robustness | str) -> dict[str, Sequence[str
         train.append(f"{cells} could not be read when it was fitted, and counted as absent.")
     if counts := _balance(study):
         train.append(counts)
-    lost = [] if isinstance(robustness, str) else list(robustness.sentences)
+    losses = [] if isinstance(robustness, str) else list(robustness.sentences)
     score = [f"{study.scores.metric} {interval(study.score)} on {study.of}."] if study.scores and study.score else []
     return {
         "details": [f"Task {task.name}, learner {learner}{fusion}{weights}; made with polymodal."],
@@ -173,7 +173,7 @@ def _facts(study: Study, robustness: Robustness | str) -> dict[str, Sequence[str
         "training_data": train or ["The model does not say."],
         "evaluation_data": [f"{study.of[0].upper()}{study.of[1:]}, of which {len(study.labelled):,} have a label."],
         "analyses": [*score, "See Result for each label, and for each pattern of absence."],
-        "limitations": [*lost, "Rows of another origin than those it was fitted and scored on were not looked at."],
+        "limitations": [*losses, "Rows of another origin than those it was fitted and scored on were not looked at."],
     }  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def _balance(study: Study) -> str:
     labels, counts = study.model.task.labels_, study.model.task.counts_
     if not labels:
         return ""
-    ranked = sorted(zip(counts, labels, strict=True), key=lambda x: -x[0])
-    named = ", ".join(f"{short(x, 30)} ({n:,})" for n, x in ranked[:LABELS])
-    more = f" and {len(ranked) - LABELS:,} more labels" if len(ranked) > LABELS else ""
-    return f"Training rows by label: {named}{more}."
+    common = sorted(zip(counts, labels, strict=True), key=lambda x: -x[0])
+    labels_text = ", ".join(f"{short(x, 30)} ({n:,})" for n, x in common[:LABELS])
+    more = f" and {len(common) - LABELS:,} more labels" if len(common) > LABELS else ""
+    return f"Training rows by label: {labels_text}{more}."

@@ -64,15 +64,15 @@ def _labels(study: Study) -> list[Block]:
 
 def _counted(labels: Counter[str], rows: int, name: str, missing: str) -> list[Block]:
     """rows: that have a label; of sets of labels, their shares of these rows add up to more than 1."""
-    ranked, least = labels.most_common(), "at least " * (len(labels) == LABELS)
-    rest = len(ranked) - LISTED
+    common, least = labels.most_common(), "at least " * (len(labels) == LABELS)
+    rest = len(common) - LISTED
     more = f" The {LISTED} commonest are listed; {rest:,} others are not." if rest > 0 else ""
-    said = f"{name} has {least}{len(ranked):,} different label{'s' * (len(ranked) != 1)}.{more}{missing}"
-    top = [(short(k, LONGEST), float(v)) for k, v in ranked[:SHOWN]]
-    lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in ranked[:LISTED]]
+    text = f"{name} has {least}{len(common):,} different label{'s' * (len(common) != 1)}.{more}{missing}"
+    top = [(short(k, LONGEST), float(v)) for k, v in common[:SHOWN]]
+    lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in common[:LISTED]]
     grid = Table(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN)
-    title = f"Rows by label{f', the {SHOWN} commonest' if len(ranked) > SHOWN else ''}"
-    return [Words(said), Picture(title, plot.bars(title, top, "rows")), grid]
+    title = f"Rows by label{f', the {SHOWN} commonest' if len(common) > SHOWN else ''}"
+    return [Words(text), Picture(title, plot.bars(title, top, "rows")), grid]
 
 
 def _numbers(study: Study, missing: str) -> list[Block]:
@@ -80,11 +80,11 @@ def _numbers(study: Study, missing: str) -> list[Block]:
     names = [study.target] if task.columns is None else task.columns
     lines, out = [], []
     for k, x in enumerate(x_nk.T):
-        known = x[np.isfinite(x)]
-        if len(known):
-            five = [number(v) for v in np.quantile(known, [0, 0.25, 0.5, 0.75, 1])]
-            lines.append([short(names[k], NAME), f"{len(known):,}", *five])
-            out += [_histogram(short(names[k], NAME), known)] if k < 2 else []
+        finite = x[np.isfinite(x)]
+        if len(finite):
+            five = [number(v) for v in np.quantile(finite, [0, 0.25, 0.5, 0.75, 1])]
+            lines.append([short(names[k], NAME), f"{len(finite):,}", *five])
+            out += [_histogram(short(names[k], NAME), finite)] if k < 2 else []
     head = ["target", "rows", "least", "lower quarter", "middle", "upper quarter", "greatest"]
     grid = Table("How the target's values are spread", head, lines)
     return [*([Words(missing.strip())] if missing else []), *out, grid]
@@ -100,32 +100,32 @@ def _histogram(name: str, x: np.ndarray) -> Picture:
 def _patterns(study: Study) -> list[Block]:
     here = presence(study.rows, study.model.preprocessor.views)
     names, here_nm = list(here), np.stack(list(here.values()), axis=1)
-    met, counts = np.unique(here_nm, axis=0, return_counts=True)
+    patterns, counts = np.unique(here_nm, axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     head = Heading("What is absent")
-    if len(met) == 1 and met[0].all():
+    if len(patterns) == 1 and patterns[0].all():
         return [head, Words("Every row looked at has every modality.")]
-    ranked = [(lacking(names, met[i]), int(counts[i])) for i in order]
-    more = f" The {PATTERNS} commonest of {len(ranked):,} patterns." if len(ranked) > PATTERNS else ""
+    common = [(lacking(names, patterns[i]), int(counts[i])) for i in order]
+    more = f" The {PATTERNS} commonest of {len(common):,} patterns." if len(common) > PATTERNS else ""
     title = "Rows by what they lack"
-    shown = ranked[:PATTERNS]
-    lines = [[name, f"{n:,}", f"{n / len(here_nm):.1%}"] for name, n in shown]
+    top = common[:PATTERNS]
+    lines = [[name, f"{n:,}", f"{n / len(here_nm):.1%}"] for name, n in top]
     return [
         head,
         Words(f"A cell that can't be read counts as absent.{more}"),
-        Picture(title, plot.bars(title, [(name, float(n)) for name, n in shown], "rows")),
+        Picture(title, plot.bars(title, [(name, float(n)) for name, n in top], "rows")),
         Table(title, ["pattern", "rows", "share"], lines),
     ]
 
 
 def lacking(names: Sequence[str], here: np.ndarray) -> str:
     """A pattern of presence in words, in terms of what is fewer."""
-    there, gone = ([short(m, 30) for m, h in zip(names, here, strict=True) if bool(h) is x] for x in (True, False))
-    if not gone:
+    there, absent = ([short(m, 30) for m, h in zip(names, here, strict=True) if bool(h) is x] for x in (True, False))
+    if not absent:
         return "nothing is absent"
     if not there:
         return "everything is absent"
-    return f"{' + '.join(there)} alone" if len(there) < len(gone) else f"without {', '.join(gone)}"
+    return f"{' + '.join(there)} alone" if len(there) < len(absent) else f"without {', '.join(absent)}"
 
 
 def _unreadable(study: Study) -> list[Block]:

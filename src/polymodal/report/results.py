@@ -57,11 +57,11 @@ def _compared(study: Study) -> list[Block]:
     for i, (of, c) in enumerate(comparisons(study)):
         table = brief.candidates(c, of, CANDIDATES)
         names = zip(table.rows, c.candidates, strict=False)
-        shown = [Span(row[0], x.score, not j, "D" if j else "o") for j, (row, x) in enumerate(names)]
+        spans = [Span(row[0], x.score, not j, "D" if j else "o") for j, (row, x) in enumerate(names)]
         if study.score is not None and c.metric == study.scores.metric and not i:  # type: ignore[union-attr]
-            shown.insert(1, Span(f"this model on {short(study.table.name, 24)}", study.score, True))
+            spans.insert(1, Span(f"this model on {short(study.table.name, 24)}", study.score, True))
         caption = f"{table.caption}, with 95% intervals; circles are this model."
-        out += [Words(c.verdict), Picture(caption, plot.spans(table.caption, shown, c.metric)), table]
+        out += [Words(c.verdict), Picture(caption, plot.spans(table.caption, spans, c.metric)), table]
     if not out:
         return []
     return [Heading("Beside each modality alone and concat"), small("Measured when the model was fitted."), *out]
@@ -100,8 +100,8 @@ def _per_class(labels: Sequence[Any], table: np.ndarray) -> list[Block]:
     rows = []
     for i in order:
         low, high = binomial(int(right[i]), int(counts[i]))
-        said = int(table[:, i].sum())
-        precision = f"{right[i] / said:.0%}" if said else "–"
+        predictions = int(table[:, i].sum())
+        precision = f"{right[i] / predictions:.0%}" if predictions else "–"
         share = f"{right[i] / counts[i]:.0%}"
         rows.append([short(labels[i], 40), f"{counts[i]:,}", share, f"[{low:.0%}, {high:.0%}]", precision])
     head = ["label", "rows", "found (recall)", "95% interval", "right when said (precision)"]
@@ -112,13 +112,15 @@ def _label_sets(study: Study) -> list[Block]:
     task = study.model.task
     output, truth = study.known()
     logits = logits_of(output)
-    said, true = task.probabilities(logits) > 0.5, numpy(truth.values) > 0.5
+    predicted_sets, true = task.probabilities(logits) > 0.5, numpy(truth.values) > 0.5
     order = np.argsort(-true.sum(0), kind="stable")[:PAIRS]
     rows = []
     for i in order:
-        both, asked, given = (int(x) for x in ((said & true)[:, i].sum(), true[:, i].sum(), said[:, i].sum()))
-        share = [f"{both / n:.0%}" if n else "–" for n in (asked, given)]
-        rows.append([short(task.labels_[i], 40), f"{asked:,}", *share])
+        both, positives, predictions = (
+            int(x) for x in ((predicted_sets & true)[:, i].sum(), true[:, i].sum(), predicted_sets[:, i].sum())
+        )
+        share = [f"{both / n:.0%}" if n else "–" for n in (positives, predictions)]
+        rows.append([short(task.labels_[i], 40), f"{positives:,}", *share])
     head = ["label", "rows that have it", "found (recall)", "right when said (precision)"]
     more = f", the {PAIRS} commonest of {len(task.labels_)}" if len(task.labels_) > PAIRS else ""
     return [Heading("Each label"), Table(f"Labels{more}", head, rows)]
@@ -145,12 +147,12 @@ def _residuals(study: Study) -> list[Block]:
         if k < 2:
             title = f"Predictions of {name} over true values"
             caption = f"{title}; on the dashed line both are the same."
-            told = (
+            summary = (
                 f"{len(t)} rows; predictions are off by {number(float(np.abs(error).mean()))} on average, and "
                 f"{number(float(error.mean()))} too {'high' if error.mean() > 0 else 'low'} in the mean"
             )
             points = list(zip(t.tolist(), y.tolist(), strict=True))
-            out.append(Picture(caption, plot.cloud(title, points, "true value", "prediction", told)))
+            out.append(Picture(caption, plot.cloud(title, points, "true value", "prediction", summary)))
     head = ["target", "mean size", "5%", "25%", "50%", "75%", "95%"]
     return [*out, Table("Prediction less truth: its mean size, and its quantiles", head, lines)]
 
@@ -164,29 +166,29 @@ def _reliability(study: Study) -> list[Block]:
     grid = Table("How good the probabilities are; less is better", ["rows", "log loss", "calibration error"], lines)
     out: list[Block] = [Heading("Do the probabilities mean what they say?"), grid]
     t = study.scores.probabilities["temperature"]
-    divided = f"Logits are divided by {t:.3g}, the temperature found on validation rows."
-    how = divided if t != 1 else "No temperature is used."
+    scaling = f"Logits are divided by {t:.3g}, the temperature found on validation rows."
+    how = scaling if t != 1 else "No temperature is used."
     out.append(small(f"{how} The calibration error is the mean gap between confidence and the share that is right."))
     if bins:
         title = "How often it is right, by how sure it is"
         rows = [[f"{x:.0%}", f"{y:.0%}", f"[{low:.0%}, {high:.0%}]", f"{n:,}"] for x, y, low, high, n in bins]
         caption = f"{title}. Below the dashed line it is too sure of itself, above it not sure enough."
         points = [(x, (y, low, high)) for x, y, low, high, _ in bins]
-        told = "; ".join(f"about {x:.0%} sure: {y:.0%} right of {n}" for x, y, _, _, n in bins)
+        summary = "; ".join(f"about {x:.0%} sure: {y:.0%} right of {n}" for x, y, _, _, n in bins)
         across, up = "how sure the model says it is", "share that is right"
-        out.append(Picture(caption, plot.shares(title, points, across, up, told)))
+        out.append(Picture(caption, plot.shares(title, points, across, up, summary)))
         out.append(Table(title, ["mean confidence", "right", "95% interval", "rows"], rows))
     return out
 
 
 def _before_and_after(study: Study) -> list[list[str]]:
     assert study.scores is not None and study.scores.probabilities is not None
-    found, here = study.model.calibration, study.scores.probabilities
+    calibration, here = study.model.calibration, study.scores.probabilities
     lines = []
-    if found is not None and found.log_loss is not None and found.ece is not None:
+    if calibration is not None and calibration.log_loss is not None and calibration.ece is not None:
         for when in ("before", "after"):
-            name = f"{found.rows:,} validation rows, {when} the temperature"
-            lines.append([name, f"{found.log_loss[when]:.3f}", f"{found.ece[when]:.3f}"])
+            name = f"{calibration.rows:,} validation rows, {when} the temperature"
+            lines.append([name, f"{calibration.log_loss[when]:.3f}", f"{calibration.ece[when]:.3f}"])
     return [*lines, [f"{len(study.labelled):,} rows here", f"{here['log_loss']:.3f}", f"{here['ece']:.3f}"]]
 
 
@@ -213,7 +215,7 @@ def _coverage(study: Study) -> list[Block]:
     title = f"How often the sets asked to hold {COVERAGE:.0%} hold the truth, by what is present"
     table = brief.coverage(coverage, title, CLASSES)
     each = zip(table.rows, [coverage.overall, *coverage.patterns], strict=False)
-    shown = [Span(row[0], (c.coverage, c.low, c.high), mark="D") for row, c in each]
+    spans = [Span(row[0], (c.coverage, c.low, c.high), mark="D") for row, c in each]
     calibration = study.model.calibration
     hope = " The rows come in groups, so this is a hope and no promise." if calibration and calibration.grouped else ""
     return [
@@ -221,6 +223,6 @@ def _coverage(study: Study) -> list[Block]:
         Words("predict --coverage gives sets of labels, or intervals, that are to hold the truth as often as asked, "
               f"whatever is absent.{hope}"),
         Picture(f"{title}; the dotted line is what was asked.",
-                plot.spans(title, shown, "share that holds the truth", at=[(COVERAGE, ":")])),
+                plot.spans(title, spans, "share that holds the truth", at=[(COVERAGE, ":")])),
         table,
     ]  # fmt: skip

@@ -40,11 +40,11 @@ def rows(study: Study, train: Training | None) -> Section:
     else:
         groups = [g for g in chosen(study) if g.rows]
     at = [i for g in groups for i, _ in g.rows]
-    played = None if study.writes else contributions(study.model, study.rows.take(at), sample=0, seed=study.seed)
-    blocks: list[Block] = [small(HOW)] if played is not None and len(played.modalities) > 1 else []
-    ones = iter([None] * len(at) if played is None else [played.take([i]) for i in range(len(at))])
+    games = None if study.writes else contributions(study.model, study.rows.take(at), sample=0, seed=study.seed)
+    blocks: list[Block] = [small(HOW)] if games is not None and len(games.modalities) > 1 else []
+    ones = iter([None] * len(at) if games is None else [games.take([i]) for i in range(len(at))])
     for g in groups:
-        cards = [_card(study, i, said, next(ones), train) for i, said in g.rows]
+        cards = [_card(study, i, prediction, next(ones), train) for i, prediction in g.rows]
         blocks += [Heading(g.title), Words(g.definition), Cards(cards)]
     return Section("rows", "Rows", blocks)
 
@@ -54,13 +54,13 @@ def rows(study: Study, train: Training | None) -> Section:
 
 def chosen(study: Study) -> list[Group]:
     """The groups of rows, by what the task is; a row is in one of them at most."""
-    at, left = study.labelled, np.ones(len(study.labelled), dtype=bool)
-    kinds, said = study.model.task.extremes(*study.known())
+    at, free = study.labelled, np.ones(len(study.labelled), dtype=bool)
+    kinds, predictions = study.model.task.extremes(*study.known())
     out = []
     for kind in kinds:
-        places = first(kind.order, kind.among & left)
-        left[places] = False
-        out.append(Group(kind.title, kind.definition, [(int(at[i]), said[i]) for i in places]))
+        places = first(kind.order, kind.among & free)
+        free[places] = False
+        out.append(Group(kind.title, kind.definition, [(int(at[i]), predictions[i]) for i in places]))
     return out
 
 
@@ -96,10 +96,10 @@ def answer(study: Study, row: int) -> str:
     task = study.model.task
     columns: dict[str, Any] = {k: v[0] for k, v in task.decode(study.output.take(torch.tensor([row]))).items()}
     if "residuals" in task.capabilities:
-        named = len(columns) > 1
-        return ", ".join(f"{short(k, 60)} {v:.4g}" if named else f"{v:.4g}" for k, v in list(columns.items())[:4])
-    said = columns["prediction"]
-    text = ", ".join(map(str, said)) or "(none)" if isinstance(said, list) else str(said)
+        several = len(columns) > 1
+        return ", ".join(f"{short(k, 60)} {v:.4g}" if several else f"{v:.4g}" for k, v in list(columns.items())[:4])
+    prediction = columns["prediction"]
+    text = ", ".join(map(str, prediction)) or "(none)" if isinstance(prediction, list) else str(prediction)
     text = short(text, TEXT if study.writes else VALUE)
     return text + (f", {columns['probability']:.1%} sure" if "probability" in columns else "")
 

@@ -109,9 +109,9 @@ class Study(NamedTuple):
 
     def cells(self, row: int) -> list[Block]:
         """What there is to look at in the row at this position."""
-        found = shown(self.model.preprocessor, self.table, row)
+        views = shown(self.model.preprocessor, self.table, row)
         names = self.model.preprocessor.modalities[:MODALITIES]
-        return [found[m].block(m) if m in found else Cell(short(m, NAME), None, note="absent") for m in names]
+        return [views[m].block(m) if m in views else Cell(short(m, NAME), None, note="absent") for m in names]
 
     def known(self) -> tuple[Output, Masked]:
         """Answers and labels of the rows that have a label."""
@@ -127,21 +127,21 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
     """
     prep, task = model.preprocessor, model.task
     writes = "decode" in task.capabilities
-    drawn = sampled(source, prep.schema, task, min(rows, WRITTEN) if writes else rows, seed)
-    encoded = prep.encode(drawn.table, task, cache=cache, quiet=True)
-    known = bool(encoded.labelled().any())
-    if writes and not known:
-        few = range(min(ENDLESS, len(encoded)))
-        encoded, drawn = encoded.take(few), drawn._replace(table=drawn.table.take(few))
-    output = model.outputs(encoded)
+    sample = sampled(source, prep.schema, task, min(rows, WRITTEN) if writes else rows, seed)
+    encoded_rows = prep.encode(sample.table, task, cache=cache, quiet=True)
+    has_labels = bool(encoded_rows.labelled().any())
+    if writes and not has_labels:
+        few = range(min(ENDLESS, len(encoded_rows)))
+        encoded_rows, sample = encoded_rows.take(few), sample._replace(table=sample.table.take(few))
+    output = model.outputs(encoded_rows)
     truth = scores = None
-    if known:
+    if has_labels:
         group = prep.schema.group
-        groups = drawn.table.cells(group) if group in drawn.table.columns else None
+        groups = sample.table.cells(group) if group in sample.table.columns else None
         coverage = COVERAGE if model.calibration is not None and not writes else None
-        truth = encoded.target(range(len(encoded)))
-        scores = model.score(encoded, groups, output=output, coverage=coverage)
-    return Study(model, short(drawn.table.name, NAME), drawn, encoded, output, truth, scores, cache, seed)
+        truth = encoded_rows.target(range(len(encoded_rows)))
+        scores = model.score(encoded_rows, groups, output=output, coverage=coverage)
+    return Study(model, short(sample.table.name, NAME), sample, encoded_rows, output, truth, scores, cache, seed)
 
 
 # --- the sample ---------------------------------------------------------------------------------------
@@ -152,16 +152,16 @@ def sampled(source: Any, schema: Schema, task: Task, rows: int, seed: int) -> Sa
     parts: Iterable[Table] = chunks(source, PART)
     if "decode" in task.capabilities:  # rows that differ in the text alone may stand far apart
         parts = [objectives.of(task).rows(Table.read(source), schema)]
-    rng, kept, keys, total = np.random.default_rng(seed), None, np.zeros(0), 0
+    rng, sample, keys, total = np.random.default_rng(seed), None, np.zeros(0), 0
     count = _Counted(schema, task)
     for part in parts:
         count.add(part)
         total += part.rows
-        kept, keys = _smallest(kept, keys, part, rng.random(part.rows), rows)
-    assert kept is not None  # a table without rows is refused when it is read
+        sample, keys = _smallest(sample, keys, part, rng.random(part.rows), rows)
+    assert sample is not None  # a table without rows is refused when it is read
     numbers = np.concatenate(count.numbers) if count.numbers else np.zeros((0, 1))
-    has = set(schema.target) <= set(kept.columns)
-    return Sampled(kept, total, count.filled, has, total - count.known, count.labels, numbers)
+    has = set(schema.target) <= set(sample.columns)
+    return Sampled(sample, total, count.filled, has, total - count.known, count.labels, numbers)
 
 
 def _smallest(kept: Table | None, keys: Floats, part: Table, new: Floats, rows: int) -> tuple[Table, Floats]:
@@ -193,14 +193,14 @@ class _Counted:
             self.filled[c] += sum(x is not None for x in part.cells(c))
         if not set(self.schema.target) <= set(part.columns):
             return
-        known = [c for c in target_cells(part, self.schema) if not _empty(c)]
-        self.known += len(known)
+        labels = [c for c in target_cells(part, self.schema) if not _empty(c)]
+        self.known += len(labels)
         if self.task.labels_:
-            for label in (x for c in known for x in self.task.labels_of(c)):
+            for label in (x for c in labels for x in self.task.labels_of(c)):
                 if label in self.labels or len(self.labels) < LABELS:
                     self.labels[label] += 1
-        elif known and sum(map(len, self.numbers)) < NUMBERS:
-            self.numbers.append(np.array([self.task.numbers_of(c) for c in known], dtype=np.float64))
+        elif labels and sum(map(len, self.numbers)) < NUMBERS:
+            self.numbers.append(np.array([self.task.numbers_of(c) for c in labels], dtype=np.float64))
 
 
 def _empty(cell: Any) -> bool:

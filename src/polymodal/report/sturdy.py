@@ -45,16 +45,16 @@ def sturdy(study: Study, robustness: Robustness | str) -> Section:
 def _subsets(robustness: Robustness) -> list[Block]:
     if len(robustness.subsets) < 2:
         return []
-    ranked = [robustness.subsets[0], *sorted(robustness.subsets[1:], key=lambda s: s.loss.value)]
-    more = f", the {SUBSETS} that lose most" if len(ranked) > SUBSETS else ""
-    shown = ranked if not more else [ranked[0], *ranked[1 - SUBSETS :]]
-    names = [" + ".join(short(m, 30) for m in s.present) for s in shown]
+    subsets = [robustness.subsets[0], *sorted(robustness.subsets[1:], key=lambda s: s.loss.value)]
+    more = f", the {SUBSETS} that lose most" if len(subsets) > SUBSETS else ""
+    worst = subsets if not more else [subsets[0], *subsets[1 - SUBSETS :]]
+    names = [" + ".join(short(m, 30) for m in s.present) for s in worst]
     title = f"{robustness.metric} with these modalities alone{more}"
-    lines = [[n, interval(s.score), interval(s.loss), f"{s.seen:,}"] for n, s in zip(names, shown, strict=True)]
+    lines = [[n, interval(s.score), interval(s.loss), f"{s.seen:,}"] for n, s in zip(names, worst, strict=True)]
     head = ["present", f"{robustness.metric} [95% interval]", "loss [95% interval]", "rows that have any of them"]
     return [
         Heading("Modalities that are missing"),
-        Picture(f"{title}; the diamond and the dashed line are all of them.", plots.subsets(robustness, shown)),
+        Picture(f"{title}; the diamond and the dashed line are all of them.", plots.subsets(robustness, worst)),
         Table(title, head, lines),
     ]  # fmt: skip
 
@@ -83,14 +83,16 @@ def _noise(robustness: Robustness) -> list[Block]:
     for x in robustness.noise:
         by.setdefault(x.modality, []).append(x)
     # the modalities that noise costs most
-    ranked = sorted(by, key=lambda m: -max((x.loss.value for x in by[m] if x.loss.value == x.loss.value), default=0.0))
+    modalities = sorted(
+        by, key=lambda m: -max((x.loss.value for x in by[m] if x.loss.value == x.loss.value), default=0.0)
+    )
     out: list[Block] = [Heading("Cells that are noisy")]
-    if len(ranked) > MODALITIES:
-        out.append(small(f"The {MODALITIES} of {len(ranked)} modalities that noise costs most."))
+    if len(modalities) > MODALITIES:
+        out.append(small(f"The {MODALITIES} of {len(modalities)} modalities that noise costs most."))
     scores = [x.score.value for x in robustness.noise if x.score.value == x.score.value]
     pad = 0.05 * (max(scores) - min(scores) or 1.0) if scores else 0.0
     ends = (min(scores) - pad, max(scores) + pad) if scores else None
-    for m in ranked[:MODALITIES]:
+    for m in modalities[:MODALITIES]:
         out += _curves(robustness, m, by[m], ends)
     return out
 

@@ -24,10 +24,10 @@ def training(study: Study) -> Section:
     rows = report.rows
     blocks: list[Block] = []
     if rows:
-        given = "given" if report.valid_given else "held out"
+        source = "given" if report.valid_given else "held out"
         blocks.append(
             Words(f"It was trained on {rows['train']:,} rows, {rows['unlabelled']:,} of them without a label, "
-                  f"and chosen by {rows['valid']:,} validation rows ({given}).")
+                  f"and chosen by {rows['valid']:,} validation rows ({source}).")
         )  # fmt: skip
     blocks += [Words(short(line, 400)) for line in report.notes]
     if report.seconds:
@@ -49,12 +49,12 @@ def _curves(study: Study, history: Sequence[Mapping[str, Any]]) -> list[Block]:
     if len(history) == 1:
         return [small("It was trained for one epoch, so there is no curve."), _table(history, metric)]
     out: list[Block] = [Heading("Epoch by epoch")]
-    drawn = {
+    families = {
         "loss": [_losses(line) for line in history],
         f"{metric} of validation rows": [_scores(line, metric) for line in history],
     }
-    for what, found in drawn.items():
-        lines = [_line(name, found, history) for name in found[-1]][:CURVES]
+    for what, values in families.items():
+        lines = [_line(name, values, history) for name in values[-1]][:CURVES]
         if lines:
             title = f"{what[0].upper()}{what[1:]} by epoch"
             out.append(Picture(f"{title}.", plot.curves(title, lines, "epoch", what)))
