@@ -1,16 +1,62 @@
-"""Cells as a pretrained network takes them: what the kinds' own codecs for that share."""
+"""What codecs of pretrained networks share: of those that never learn, and of those that prepare cells for one."""
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from polymodal.modalities.base import Codec, Guess
+import torch
+from torch import Tensor
+
+from polymodal.batch import Masked
+from polymodal.errors import Unreadable
+from polymodal.modalities.base import Codec, Guess, pad
+from polymodal.modalities.extractor import Tokens, Vectorizer
 from polymodal.modalities.pretrained.source import copy, digest
 from polymodal.spec import spec
 
 ASKED = Guess(0.0, "a pretrained network is asked for by name")
+
+
+class FrozenCodec(Codec):
+    """What a network that never learns says of a cell: float16 (T, width_) tokens, which are kept on disk."""
+
+    kind: str  # type: ignore[misc]  # of the column
+    takes_files: bool  # type: ignore[misc]
+    costly: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
+    for_estimators: ClassVar[bool] = True
+    width_: int
+
+    @classmethod
+    def accepts(cls, cells: Sequence[Any]) -> Guess:
+        """Never by itself: a pretrained network is asked for by name."""
+        return ASKED
+
+    def encode(self, cell: Any) -> Tensor | None:
+        """float16 (T, width_)."""
+        (out,) = self.encode_batch([cell])
+        if isinstance(out, Unreadable):
+            raise out
+        return out
+
+    @abstractmethod
+    def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
+        """`encode` of each cell, several at a time; an Unreadable stands in its cell's place."""
+
+    def same(self, other: Codec) -> bool:
+        """Of one network, wherever it lies."""
+        return type(other) is type(self) and self.fingerprint() == other.fingerprint()
+
+    def vectorizer(self) -> Vectorizer:
+        """The mean of its tokens."""
+        return Tokens()
+
+    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
+        """float16 (B, T, width_) and the (B, T) mask."""
+        return pad(cells, torch.zeros(0, self.width_, dtype=torch.float16))
 
 
 class HubCodec(Codec):

@@ -12,7 +12,7 @@ Axes: b batch, t token, n sample, c channel, h height, w width, d width of a tok
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,8 @@ from torch.nn.functional import normalize
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.base import Codec, Encoder, Guess, pad
-from polymodal.modalities.extractor import Tokens, Vectorizer
-from polymodal.modalities.pretrained.codec import ASKED, HubCodec, keyed
+from polymodal.modalities.base import Codec, Encoder
+from polymodal.modalities.pretrained.codec import FrozenCodec, HubCodec, keyed
 from polymodal.modalities.pretrained.network import BATCH, look, reduced, width
 from polymodal.modalities.pretrained.source import copy, digest, network, pooling, written
 from polymodal.modalities.vector.encoders import Projection
@@ -30,7 +29,7 @@ from polymodal.nn import Size
 from polymodal.ops import masked_mean, zeroed
 
 
-class Frozen(Codec):
+class Frozen(FrozenCodec):
     """What a pretrained network says of a cell: float16 (T, width_), T <= `tokens`; the network never learns.
 
     tokens = 1 is one vector: the network's own pooled one where that was trained as such (grids, CLIP, ViT),
@@ -38,21 +37,10 @@ class Frozen(Codec):
     neighbours of the grid or the sequence.
     """
 
-    kind: str  # type: ignore[misc]  # of the codec inside
-    takes_files: bool  # type: ignore[misc]
-    costly: ClassVar[bool] = True
-    batched: ClassVar[bool] = True
-    for_estimators: ClassVar[bool] = True
-
     def __init__(self, inner: HubCodec, tokens: int = 1) -> None:
         self.inner, self.tokens = inner, tokens
         self.kind, self.takes_files = inner.kind, inner.takes_files
         self.width_ = 1
-
-    @classmethod
-    def accepts(cls, cells: Sequence[Any]) -> Guess:
-        """Never by itself: a pretrained network is asked for by name."""
-        return ASKED
 
     @property
     def source(self) -> str:
@@ -68,13 +56,6 @@ class Frozen(Codec):
         self.inner.fit(cells, size)
         self.width_ = width(network(self.source, self.kind).module)
         return self
-
-    def encode(self, cell: Any) -> Tensor | None:
-        """float16 (T, width_)."""
-        (out,) = self.encode_batch([cell])
-        if isinstance(out, Unreadable):
-            raise out
-        return out
 
     def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
         """`encode` of each cell, several at a time; an Unreadable stands in its cell's place."""
@@ -126,14 +107,6 @@ class Frozen(Codec):
         if not _one_network(self.source, other.source):
             return None
         return Hub(other.source, encoder.dim, kind=self.kind, head=deepcopy(encoder))
-
-    def vectorizer(self) -> Vectorizer:
-        """The mean of its tokens."""
-        return Tokens()
-
-    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
-        """float16 (B, T, width_) and the (B, T) mask."""
-        return pad(cells, torch.zeros(0, self.width_, dtype=torch.float16))
 
     def fingerprint(self) -> str:
         """Its settings, and the contents of the weights and the processor's files."""

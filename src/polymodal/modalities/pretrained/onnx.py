@@ -15,18 +15,15 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
-from polymodal.modalities.base import Codec, Guess, pad
-from polymodal.modalities.extractor import Tokens, Vectorizer
-from polymodal.modalities.pretrained.codec import ASKED
+from polymodal.modalities.pretrained.codec import FrozenCodec
 from polymodal.modalities.pretrained.graph import (
     Failed,
     Feed,
@@ -43,7 +40,7 @@ from polymodal.nn import Size
 from polymodal.spec import spec
 
 
-class Onnx(Codec):
+class Onnx(FrozenCodec):
     """What an ONNX file says of a cell: float16 (T, width_), T <= `tokens`; the network never learns.
 
     source: the file, or a folder with one; its tokenizer.json lies beside it. options: overrides (see `Feeding`), as
@@ -55,12 +52,6 @@ class Onnx(Codec):
     Outputs of (N, D) are one token, (N, T, D) and (N, D, H, W) many, of which `tokens` means over neighbours are kept.
     """
 
-    kind: str  # type: ignore[misc]  # of the column
-    takes_files: bool  # type: ignore[misc]
-    costly: ClassVar[bool] = True
-    batched: ClassVar[bool] = True
-    for_estimators: ClassVar[bool] = True
-
     def __init__(self, source: str, kind: str, options: Mapping[str, str] | None = None, tokens: int = 1) -> None:
         self.source, self.kind, self.options, self.tokens = source, kind, dict(options or {}), tokens
         self._feeding, self.takes_files = _feeding(kind)
@@ -70,11 +61,6 @@ class Onnx(Codec):
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise InputError(f"no option {name!r} for {kind} in ONNX; {hint}It is: {', '.join(known)}")
         self.width_, self.length_ = 1, 128
-
-    @classmethod
-    def accepts(cls, cells: Sequence[Any]) -> Guess:
-        """Never by itself: a network is asked for by name."""
-        return ASKED
 
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Run the network once to learn its width; nothing is learned from the cells.
@@ -87,13 +73,6 @@ class Onnx(Codec):
         except Failed as e:
             raise unfit(self.source, self.kind, f"it does not run: {e}") from None
         return self
-
-    def encode(self, cell: Any) -> Tensor | None:
-        """float16 (T, width_)."""
-        (out,) = self.encode_batch([cell])
-        if isinstance(out, Unreadable):
-            raise out
-        return out
 
     def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
         """`encode` of each cell, those of one shape together; an Unreadable stands in its cell's place."""
@@ -118,18 +97,6 @@ class Onnx(Codec):
     def keep(self, tokens: int) -> None:
         """Means over neighbours, at most so many."""
         self.tokens = tokens
-
-    def same(self, other: Codec) -> bool:
-        """Of one network, wherever it lies."""
-        return isinstance(other, Onnx) and self.fingerprint() == other.fingerprint()
-
-    def vectorizer(self) -> Vectorizer:
-        """The mean of its tokens."""
-        return Tokens()
-
-    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
-        """float16 (B, T, width_) and the (B, T) mask."""
-        return pad(cells, torch.zeros(0, self.width_, dtype=torch.float16))
 
     def fingerprint(self) -> str:
         """Its settings, and the contents of the file and its tokenizer, wherever they lie."""

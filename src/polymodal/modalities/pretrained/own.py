@@ -12,18 +12,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
-from polymodal.modalities.base import Codec, Encoder, Guess, pad
-from polymodal.modalities.extractor import Tokens, Vectorizer
-from polymodal.modalities.pretrained.codec import ASKED
+from polymodal.modalities.base import Codec, Encoder
+from polymodal.modalities.pretrained.codec import FrozenCodec
 from polymodal.nn import Size, at
 from polymodal.ops import masked_mean
 from polymodal.spec import build
@@ -47,18 +45,13 @@ class Part(NamedTuple):
         return out.hexdigest()
 
 
-class Own(Codec):
+class Own(FrozenCodec):
     """What a trained encoder says of a cell: float16 (1, width_), the mean of its real tokens; it never learns.
 
     source: a model folder, or what `save_source` wrote. kind: of the column. modality: which of that model; "" is the
     only one of that kind. Raises InputError for a folder without such an encoder.
     """
 
-    kind: str  # type: ignore[misc]  # of the column
-    takes_files: bool  # type: ignore[misc]
-    costly: ClassVar[bool] = True
-    batched: ClassVar[bool] = True
-    for_estimators: ClassVar[bool] = True
     tokens = 1
 
     def __init__(self, source: str, kind: str, modality: str = "") -> None:
@@ -66,21 +59,9 @@ class Own(Codec):
         codec, encoder = _made(source, kind, modality)
         self.takes_files, self.width_ = codec.takes_files, encoder.dim
 
-    @classmethod
-    def accepts(cls, cells: Sequence[Any]) -> Guess:
-        """Never by itself: a network is asked for by name."""
-        return ASKED
-
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Nothing is learned from the cells."""
         return self
-
-    def encode(self, cell: Any) -> Tensor | None:
-        """float16 (1, width_)."""
-        (out,) = self.encode_batch([cell])
-        if isinstance(out, Unreadable):
-            raise out
-        return out
 
     @torch.no_grad()
     def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
@@ -94,18 +75,6 @@ class Own(Codec):
             for i, y_d in zip(rows, y_bd, strict=True):
                 out[i] = y_d[None].half()
         return out
-
-    def same(self, other: Codec) -> bool:
-        """Of one network, wherever it lies."""
-        return isinstance(other, Own) and self.fingerprint() == other.fingerprint()
-
-    def vectorizer(self) -> Vectorizer:
-        """The mean of its tokens."""
-        return Tokens()
-
-    def collate(self, cells: Sequence[Tensor | None]) -> Masked:
-        """float16 (B, 1, width_) and the (B, 1) mask."""
-        return pad(cells, torch.zeros(0, self.width_, dtype=torch.float16))
 
     def fingerprint(self) -> str:
         """A key of the encoder's settings and weights."""
