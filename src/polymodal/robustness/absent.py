@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from polymodal.data.table import unknown
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.base import missing
-from polymodal.modalities.tabular.columns import category, number
+from polymodal.modalities.tabular.columns import NUMBER, category, number
 from polymodal.robustness.measure import EXACT, Bools, Reader
 
 SAMPLED = 64  # subsets of more than EXACT modalities
@@ -104,7 +104,7 @@ def at_random(reader: Reader, given: str | None) -> Guide | None:
         return _column(reader, given)
     if schema.group is not None and schema.group in table.columns and (out := _column(reader, schema.group)):
         return out
-    numbers = [c.name for c in schema.columns.values() if c.kind == "number" and c.name in table.columns]
+    numbers = [c.name for c in schema.columns.values() if c.kind == NUMBER and c.name in table.columns]
     if len(reader.modalities) > 1:
         return next((g for g in [*(_column(reader, c) for c in numbers), _size(reader)] if g is not None), None)
     return None
