@@ -69,7 +69,7 @@ def test_encodings_with_a_byte_order_mark_are_known(write: Write, encoding: str)
     [
         ("t.CSV", "a,b\r\n1,x\r\n2,y\r\n"),
         ("t.tsv", "a\tb\n1\tx\n2\ty"),
-        ("t.csv.gz", gzip.compress(b"a,b\n1,x\n2,y\n")),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,x\n2,y\n", mtime=0)),
         ("t.csv", "a,b\n\n1,x\n\n2,y\n\n"),
     ],
 )
