@@ -669,7 +669,7 @@ def test_commands(flickr8k: Path, server: Server, monkeypatch: pytest.MonkeyPatc
     assert form["rows"] == {"train": 3, "val": 1, "test": 2} and form["tables"]["val"] == str(tmp_path / "out/val.csv")
     listed = cli("list")
     assert (
-        all(f"{name}  " in listed for name in SETS)
+        all(f"{name}: " in listed for name in SETS)
         and "polymodal data get coco (20 GB)" in listed
         and "cite:" in listed
     )
