@@ -24,8 +24,8 @@ from polymodal.data.cache import Store
 from polymodal.data.encode import Encoded
 from polymodal.data.preprocess import Rows
 from polymodal.decoders.base import Decoding
+from polymodal.decoders.embedding import WordEmbedding
 from polymodal.decoders.recurrent import AttentiveGRU, DotProduct
-from polymodal.decoders.words import Separate
 from polymodal.heads.writer import Writer
 from polymodal.learners.encoders import Encoders
 from polymodal.learners.network import Network
@@ -125,7 +125,7 @@ class Ours:
         store.flush()
         labels, numbers = [self.task.encode(t) for t in texts], list(range(len(texts)))
         self.rows = Rows({"photo": Encoded(store, places)}, {"photo": frozen}, labels, self.task, numbers, [])
-        decoder = AttentiveGRU(DotProduct(DIM, DIM), Separate(WORDS, DIM), dropout=0.0)
+        decoder = AttentiveGRU(DotProduct(DIM, DIM), WordEmbedding(WORDS, DIM), dropout=0.0)
         encoders = Encoders({"photo": Projection(CHANNELS, DIM, dropout=0.0)})
         head = Writer(encoders.names, decoder, self.task, decoding=GREEDY, dropout=0.0)
         self.learner = Clocked(encoders, head)

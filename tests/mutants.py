@@ -592,14 +592,14 @@ MUTANTS = [
     Mutant(
         "a beam's state follows its words",
         "decoders/base.py",
-        "{k: x[rows] for k, x in self.moving.items()}",
-        "dict(self.moving)",
+        "{k: x[rows] for k, x in self.past.items()}",
+        "dict(self.past)",
         SEARCH,
     ),
     Mutant(
         "no banned word has a probability",
         "decoders/search.py",
-        "logits.index_fill_(1, self.shut, CLOSED).log_softmax(-1)",
+        "logits.index_fill_(1, self.banned, IMPOSSIBLE).log_softmax(-1)",
         "logits.log_softmax(-1)",
         SEARCH,
     ),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.decoders import CLASSES, DECODERS, Decoder, Decoding, Forced, Separate, State, make
+from polymodal.decoders import CLASSES, DECODERS, Decoder, Decoding, HiddenStates, State, WordEmbedding, make
 from polymodal.decoders.recurrent import AttentiveGRU
 from polymodal.decoders.search import search
 from polymodal.decoders.transformer import CrossTransformer, PrefixLM
@@ -34,7 +34,7 @@ def talkative(name: str) -> Decoder:
         for p in d.parameters():
             if p.ndim > 1:
                 p.mul_(3)
-        d.words.out.bias[END] = -3
+        d.embedding.out.bias[END] = -3
     return d
 
 
@@ -74,7 +74,7 @@ def close(a: Tensor, b: Tensor, atol: float = 1e-9) -> None:
 def test_shapes(name: str) -> None:
     d = built(name)
     assert (d.dim, d.size) == (DIM, SIZE)
-    forced = d.forced(d.start(memory()), words())
+    forced = d.teacher_forcing(d.start(memory()), words())
     assert forced.hidden.shape[:2] == (ROWS, WORDS) and forced.penalty.shape == ()
     assert d.logits(forced.hidden).shape == (ROWS, WORDS, SIZE)
     hidden, state = d.step(d.start(memory()), words().values[:, 0])
@@ -87,7 +87,7 @@ def test_shapes(name: str) -> None:
 def test_a_run_of_steps_is_teacher_forcing(name: str) -> None:
     d, ids = built(name), words()
     hidden, _ = stepped(d, d.start(memory()), ids.values)
-    forced = d.forced(d.start(memory()), ids).hidden
+    forced = d.teacher_forcing(d.start(memory()), ids).hidden
     for t in range(WORDS):
         close(hidden[ids.mask[:, t], t], forced[ids.mask[:, t], t])
 
@@ -102,9 +102,9 @@ def test_rows_of_a_state_are_taken_and_followed(name: str) -> None:
         assert a.keys() == b.keys()
         for k in a:
             close(a[k].double(), b[k].double())
-    followed = state.follow(at)
-    assert all(followed.fixed[k] is state.fixed[k] for k in state.fixed)
-    assert all(torch.equal(followed.moving[k], state.moving[k][at]) for k in state.moving)
+    followed = state.reorder(at)
+    assert all(followed.memory[k] is state.memory[k] for k in state.memory)
+    assert all(torch.equal(followed.past[k], state.past[k][at]) for k in state.past)
 
 
 @EVERY
@@ -113,7 +113,7 @@ def test_memory_under_a_false_mask_never_matters(name: str) -> None:
     outs = []
     for value in (0.0, 1e30, math.nan, math.inf, -math.inf):
         m = poisoned(memory(), value)
-        forced = d.forced(d.start(m), ids)
+        forced = d.teacher_forcing(d.start(m), ids)
         outs.append(
             (forced.hidden, forced.penalty, d.attention(d.start(m), ids), stepped(d, d.start(m), ids.values)[0])
         )
@@ -126,7 +126,7 @@ def test_memory_under_a_false_mask_never_matters(name: str) -> None:
 def test_masked_nan_never_reaches_a_gradient(name: str, training: bool) -> None:
     d, m, ids = built(name).train(training), poisoned(memory(), math.nan), words()
     m.values.requires_grad_()
-    forced = d.forced(d.start(m), ids)
+    forced = d.teacher_forcing(d.start(m), ids)
     (d.logits(forced.hidden[ids.mask]).square().sum() + forced.penalty).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in d.parameters())
     assert m.values.grad is not None and m.values.grad.isfinite().all() and (m.values.grad[~m.mask] == 0).all()
@@ -140,7 +140,7 @@ def test_padding_of_the_memory_never_matters(name: str) -> None:
         torch.cat([m.values, torch.full((ROWS, 3, DIM), 7.0, dtype=torch.float64)], 1),
         torch.cat([m.mask, torch.zeros(ROWS, 3, dtype=torch.bool)], 1),
     )
-    a, b = (d.forced(d.start(x), ids) for x in (m, longer))
+    a, b = (d.teacher_forcing(d.start(x), ids) for x in (m, longer))
     close(a.hidden, b.hidden)
     close(a.penalty, b.penalty)
 
@@ -151,7 +151,7 @@ def test_padding_words_never_matter(name: str) -> None:
     outs = []
     for value in (0, 5, -1, 10**9):
         padded = Masked(torch.where(ids.mask, ids.values, value), ids.mask)
-        forced = d.forced(d.start(m), padded)
+        forced = d.teacher_forcing(d.start(m), padded)
         assert forced.hidden.isfinite().all()
         outs.append((forced.hidden[ids.mask], forced.penalty, d.attention(d.start(m), padded)[ids.mask]))
     for out in outs[1:]:
@@ -159,7 +159,7 @@ def test_padding_words_never_matter(name: str) -> None:
     for row, n in enumerate(ids.mask.sum(1).tolist()):
         alone = Masked(ids.values[row : row + 1, :n], ids.mask[row : row + 1, :n])
         close(
-            d.forced(d.start(m.take(torch.tensor([row]))), alone).hidden[0],
+            d.teacher_forcing(d.start(m.take(torch.tensor([row]))), alone).hidden[0],
             outs[0][0].split(ids.mask.sum(1).tolist())[row],
         )
 
@@ -168,11 +168,11 @@ def test_padding_words_never_matter(name: str) -> None:
 def test_no_word_sees_a_later_one(name: str) -> None:
     d, m, ids = built(name), memory(), words()
     full = Masked(ids.values, torch.ones_like(ids.mask))
-    before = d.forced(d.start(m), full).hidden
+    before = d.teacher_forcing(d.start(m), full).hidden
     for t in range(1, WORDS):
         values = full.values.clone()
         values[:, t] = (values[:, t] + 1) % SIZE
-        after = d.forced(d.start(m), Masked(values, full.mask)).hidden
+        after = d.teacher_forcing(d.start(m), Masked(values, full.mask)).hidden
         assert torch.equal(before[:, :t], after[:, :t])
         assert all((before[:, s] != after[:, s]).any(1).all() for s in range(t, WORDS))
 
@@ -180,10 +180,10 @@ def test_no_word_sees_a_later_one(name: str) -> None:
 @EVERY
 def test_rows_are_independent(name: str) -> None:
     d, m, ids = built(name), memory(), words()
-    whole = d.forced(d.start(m), ids).hidden
+    whole = d.teacher_forcing(d.start(m), ids).hidden
     for row in range(ROWS):
         at = torch.tensor([row])
-        close(d.forced(d.start(m.take(at)), ids.take(at)).hidden[0], whole[row])
+        close(d.teacher_forcing(d.start(m.take(at)), ids.take(at)).hidden[0], whole[row])
 
 
 @EVERY
@@ -194,7 +194,7 @@ def test_empty_memory_is_finite(name: str, training: bool, tokens: int) -> None:
     m = Masked(
         torch.full((ROWS, tokens, DIM), math.nan, dtype=torch.float64), torch.zeros(ROWS, tokens, dtype=torch.bool)
     )
-    forced = d.forced(d.start(m), ids)
+    forced = d.teacher_forcing(d.start(m), ids)
     assert forced.hidden.isfinite().all() and forced.penalty.isfinite()
     assert d.attention(d.start(m), ids).shape == (ROWS, WORDS, tokens)
     assert stepped(d, d.start(m), ids.values)[0].isfinite().all()
@@ -206,7 +206,7 @@ def test_empty_memory_is_finite(name: str, training: bool, tokens: int) -> None:
 def test_long_captions_are_finite(name: str) -> None:
     d = built(name)
     ids = torch.randint(SIZE, (ROWS, 300), generator=torch.Generator().manual_seed(0))
-    assert d.forced(d.start(memory()), Masked(ids, ids >= 0)).hidden.isfinite().all()
+    assert d.teacher_forcing(d.start(memory()), Masked(ids, ids >= 0)).hidden.isfinite().all()
 
 
 @EVERY
@@ -222,7 +222,7 @@ def test_attention_sums_to_1_over_real_tokens(name: str) -> None:
 @EVERY
 def test_every_parameter_learns(name: str) -> None:
     d, ids = built(name), words()
-    forced = d.forced(d.start(memory()), ids)
+    forced = d.teacher_forcing(d.start(memory()), ids)
     (d.logits(forced.hidden[ids.mask]).square().sum() + forced.penalty).backward()
     still = [n for n, p in d.named_parameters() if p.grad is None or not (p.grad != 0).any()]
     assert not still
@@ -231,7 +231,7 @@ def test_every_parameter_learns(name: str) -> None:
 @EVERY
 def test_memory_matters_at_every_word(name: str) -> None:
     d, ids = built(name), words()
-    a, b = (d.forced(d.start(memory(seed=s)), ids).hidden for s in (1, 9))
+    a, b = (d.teacher_forcing(d.start(memory(seed=s)), ids).hidden for s in (1, 9))
     assert ((a - b)[0].abs().amax(-1) > 1e-6).all()
 
 
@@ -241,7 +241,9 @@ def test_a_specification_builds_it_again(name: str) -> None:
     again = build(json.loads(json.dumps(spec(d))), table(CLASSES)).double().eval()
     again.load_state_dict(d.state_dict())
     assert spec(again) == spec(d)
-    assert torch.equal(again.forced(again.start(memory()), ids).hidden, d.forced(d.start(memory()), ids).hidden)
+    assert torch.equal(
+        again.teacher_forcing(again.start(memory()), ids).hidden, d.teacher_forcing(d.start(memory()), ids).hidden
+    )
 
 
 @EVERY
@@ -287,19 +289,19 @@ class Uncached(Decoder):
         none = torch.zeros(len(memory.mask), 0, dtype=torch.int64)
         return State({"values": memory.values, "mask": memory.mask}, {"ids": none})
 
-    def forced(self, state: State, ids: Masked) -> Forced:
-        start = self.decoder.start(Masked(state.fixed["values"], state.fixed["mask"]))
-        return self.decoder.forced(start, ids)
+    def teacher_forcing(self, state: State, ids: Masked) -> HiddenStates:
+        start = self.decoder.start(Masked(state.memory["values"], state.memory["mask"]))
+        return self.decoder.teacher_forcing(start, ids)
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.decoder.logits(hidden)
 
     def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
-        ids = torch.cat([state.moving["ids"], ids_b[:, None]], 1)
-        return self.forced(state, Masked(ids, ids >= 0)).hidden[:, -1], State(state.fixed, {"ids": ids})
+        ids = torch.cat([state.past["ids"], ids_b[:, None]], 1)
+        return self.teacher_forcing(state, Masked(ids, ids >= 0)).hidden[:, -1], State(state.memory, {"ids": ids})
 
     def attention(self, state: State, ids: Masked) -> Tensor:
-        start = self.decoder.start(Masked(state.fixed["values"], state.fixed["mask"]))
+        start = self.decoder.start(Masked(state.memory["values"], state.memory["mask"]))
         return self.decoder.attention(start, ids)
 
 
@@ -316,7 +318,7 @@ def test_mixed_precision_trains_and_writes(name: str) -> None:
     d, ids = built(name).float().train(), words()
     m = Masked(memory().values.float(), memory().mask)
     with torch.autocast("cpu", torch.bfloat16):
-        forced = d.forced(d.start(m), ids)
+        forced = d.teacher_forcing(d.start(m), ids)
         (d.logits(forced.hidden[ids.mask]).float().square().mean() + forced.penalty).backward()
         w = search(d.eval(), d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=Decoding(), limit=9)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in d.parameters())
@@ -334,15 +336,15 @@ def test_no_rows_give_no_captions(name: str, method: str) -> None:
 
 @pytest.mark.parametrize("kind", [CrossTransformer, PrefixLM])
 def test_heads_that_do_not_divide_the_width_are_told(kind: type) -> None:
-    with pytest.raises(InputError, match="a width of 12 can't be cut into 5 heads"):
-        kind(DIM, Separate(SIZE, 12), heads=5)
+    with pytest.raises(InputError, match="a width of 12 can't be divided among 5 heads"):
+        kind(DIM, WordEmbedding(SIZE, 12), heads=5)
 
 
 def test_a_look_of_another_width_than_the_words_is_told() -> None:
     from polymodal.decoders import Additive
 
-    with pytest.raises(InputError, match="the words are of width 12 but the look is of width 8"):
-        AttentiveGRU(Additive(DIM, 8), Separate(SIZE, 12))
+    with pytest.raises(InputError, match="the embedding has width 12 but the attention score 8"):
+        AttentiveGRU(Additive(DIM, 8), WordEmbedding(SIZE, 12))
 
 
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
@@ -360,4 +362,4 @@ def test_every_size_can_be_made(name: str, size: str) -> None:
     d = make(name, 7, 20, SIZES[size])
     ids = torch.zeros(1, 2, dtype=torch.int64)
     m = Masked(torch.randn(1, 2, 7), torch.ones(1, 2, dtype=torch.bool))
-    assert d.forced(d.start(m), Masked(ids, ids >= 0)).hidden.shape == (1, 2, SIZES[size].dim)
+    assert d.teacher_forcing(d.start(m), Masked(ids, ids >= 0)).hidden.shape == (1, 2, SIZES[size].dim)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Batch, Masked
 from polymodal.decoders.base import Decoding
-from polymodal.decoders.pretrained import HubDecoder, opened
+from polymodal.decoders.pretrained import HubDecoder, load_network
 from polymodal.decoders.search import search
 from polymodal.errors import InputError
 from polymodal.learners.families import FAMILIES
@@ -489,18 +489,18 @@ def lines() -> Masked:
 
 
 def hidden(model: HubDecoder, x: Masked) -> Tensor:
-    return model.forced(model.start(x), lines()).hidden
+    return model.teacher_forcing(model.start(x), lines()).hidden
 
 
 def test_step_is_forced(model: HubDecoder) -> None:
     x, ids = memory(), lines()
-    want = model.forced(model.start(x), ids).hidden
+    want = model.teacher_forcing(model.start(x), ids).hidden
     state = model.start(x)
     for t in range(4):
         got, state = model.step(state, ids.values[:, t])
         assert torch.allclose(got, want[:, t], atol=1e-5)
     rows = torch.tensor([2, 0, 0])
-    taken = model.forced(model.start(x).take(rows), ids.take(rows)).hidden
+    taken = model.teacher_forcing(model.start(x).take(rows), ids.take(rows)).hidden
     assert torch.allclose(taken, want[rows], atol=1e-5)
 
 
@@ -513,7 +513,7 @@ def test_it_is_the_model_with_the_memory_before_the_words(model: HubDecoder) -> 
         want = model.model(inputs_embeds=torch.cat([prefix, words])[None]).logits[0, len(prefix) :, :SIZE]
         assert torch.allclose(got[b], want, atol=1e-5)
     assert torch.isfinite(got[3]).all()
-    assert model.start(x).moving["mask"].any(1).all()  # some kernels give NaN where all is shut
+    assert model.start(x).past["mask"].any(1).all()  # some kernels give NaN where all is shut
 
 
 @pytest.mark.parametrize("junk", [1e30, math.nan, math.inf])
@@ -535,13 +535,13 @@ def test_masked_memory_never_matters(model: HubDecoder, junk: float) -> None:
 
 def test_padded_words_and_other_rows_never_matter(model: HubDecoder) -> None:
     x, ids = memory(), lines()
-    whole = model.forced(model.start(x), ids).hidden
+    whole = model.teacher_forcing(model.start(x), ids).hidden
     short = Masked(ids.values.clone(), torch.tensor([[True, True, False, False]] * 4))
     short.values[:, 2:] = 10**6
-    assert torch.allclose(model.forced(model.start(x), short).hidden[:, :2], whole[:, :2], atol=1e-5)
+    assert torch.allclose(model.teacher_forcing(model.start(x), short).hidden[:, :2], whole[:, :2], atol=1e-5)
     for b in range(4):
         row = torch.tensor([b])
-        alone = model.forced(model.start(x.take(row)), ids.take(row)).hidden
+        alone = model.teacher_forcing(model.start(x.take(row)), ids.take(row)).hidden
         assert torch.allclose(alone[0], whole[b], atol=1e-5)
 
 
@@ -568,7 +568,7 @@ def taught_lines(model: HubDecoder, steps: int) -> list[float]:
     x, ids, losses = memory().take(torch.arange(3)), lines().take(torch.arange(3)), []
     for _ in range(steps):
         learn.zero_grad()
-        forced = model.forced(model.start(x), ids)
+        forced = model.teacher_forcing(model.start(x), ids)
         loss = nn.functional.cross_entropy(model.logits(forced.hidden).flatten(0, 1), words.flatten()) + forced.penalty
         loss.backward()
         learn.step()
@@ -620,7 +620,7 @@ def test_a_decoder_saved_and_built_again(model: HubDecoder, tmp_path: Path) -> N
 
 def test_a_caption_of_any_length_and_a_memory_that_is_too_long(model: HubDecoder) -> None:
     ids = Masked(torch.full((4, 40), 4), torch.ones(4, 40, dtype=torch.bool))
-    assert torch.isfinite(model.forced(model.start(memory()), ids).hidden).all()
+    assert torch.isfinite(model.teacher_forcing(model.start(memory()), ids).hidden).all()
     with pytest.raises(InputError, match=r"memory has 30 tokens, but the language model .* reads 24 with the text"):
         model.start(Masked(torch.zeros(1, 30, 6), torch.ones(1, 30, dtype=torch.bool)))
 
@@ -628,7 +628,7 @@ def test_a_caption_of_any_length_and_a_memory_that_is_too_long(model: HubDecoder
 def test_mixed_precision_and_no_rows(model: HubDecoder) -> None:
     x, how = memory(), Decoding(beams=2)
     with torch.autocast("cpu", torch.bfloat16):
-        forced = model.forced(model.start(x), lines())
+        forced = model.teacher_forcing(model.start(x), lines())
         model.logits(forced.hidden).float().square().mean().backward()
         got = search(model, model.start(x), begin=BEGIN, end=END, banned=[], how=how, limit=9)
     assert torch.isfinite(model.map.weight.grad).all() and torch.isfinite(got.logprob).all()
@@ -653,14 +653,14 @@ def test_models_that_cannot_be_decoders(folders: dict[str, Path], tmp_path: Path
         HubDecoder(str(folders["whisper"].parent / "blip"), 6, SIZE)
     (tmp_path / "config.json").write_text((folders["gpt2"] / "config.json").read_text())
     with pytest.raises(InputError, match="has no safetensors weights; save it again"):
-        opened(str(tmp_path), "AutoModelForCausalLM")
+        load_network(str(tmp_path), "AutoModelForCausalLM")
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(
         InputError, match=r"weights, only pytorch_model\.bin, which may run code when read; save it again"
     ):
-        opened(str(tmp_path), "AutoModelForCausalLM")
+        load_network(str(tmp_path), "AutoModelForCausalLM")
     whole = load_file(folders["gpt2"] / "model.safetensors")
     lost = next(k for k in whole if "attn" in k)
     save_file({k: v for k, v in whole.items() if k != lost}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=r"lack 1 of the network's tensors .*not trained to write, or the file is inc"):
-        opened(str(tmp_path), "AutoModelForCausalLM")
+        load_network(str(tmp_path), "AutoModelForCausalLM")

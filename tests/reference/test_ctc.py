@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.decoders import ctc
-from polymodal.decoders.ctc import CTC, alignment, best_path, ctc_loss, needed, prefix_beam, real_first, too_long
+from polymodal.decoders.ctc import CTC, alignment, best_path, ctc_loss, min_frames, prefix_beam, real_first, too_long
 from polymodal.errors import InputError
 
 SIZE, END = 3, 1
@@ -79,7 +79,7 @@ def test_what_a_text_needs() -> None:
         want.append(
             next(n for n in lengths if n >= len(text) and n >= len(text) + sum(map(int.__eq__, text, text[1:])))
         )
-    assert needed(texts(rows)).tolist() == want == [4, 2, 3, 2, 0, 8]
+    assert min_frames(texts(rows)).tolist() == want == [4, 2, 3, 2, 0, 8]
 
 
 def test_a_text_that_is_too_long_is_counted_and_no_more() -> None:
@@ -222,9 +222,9 @@ def test_alignment_of_nothing_and_of_too_much() -> None:
 
 
 def test_all_clips_advance_together_and_no_further_than_the_longest(monkeypatch) -> None:
-    steps, advanced = [], ctc._advanced
+    steps, advance = [], ctc._advance
     monkeypatch.setattr(
-        ctc, "_advanced", lambda beam, logp_bv, most: steps.append(logp_bv.shape) or advanced(beam, logp_bv, most)
+        ctc, "_advance", lambda beam, logp_bv, most: steps.append(logp_bv.shape) or advance(beam, logp_bv, most)
     )
     g = torch.Generator().manual_seed(0)
     logp = torch.randn(100, 30, 31, generator=g).log_softmax(-1)

@@ -14,10 +14,10 @@ from polymodal.decoders import (
     Decoding,
     DotProduct,
     PrefixLM,
-    Separate,
+    WordEmbedding,
 )
-from polymodal.decoders.recurrent import Look
-from polymodal.decoders.transformer import Heads
+from polymodal.decoders.recurrent import AttentionScore
+from polymodal.decoders.transformer import MultiHeadAttention
 from polymodal.errors import InputError
 from polymodal.nn import positions
 from polymodal.ops import shares
@@ -53,36 +53,36 @@ def close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
 
 
-def score(look: Look, h: Tensor, m: Tensor) -> Tensor:
+def score(score_class: AttentionScore, h: Tensor, m: Tensor) -> Tensor:
     """One state and one memory token -> how well they fit, as the papers have it."""
-    if isinstance(look, Additive):
-        inner = look.key.weight @ m + look.key.bias + look.query.weight @ h
-        return look.score.weight[0] @ torch.tanh(inner)
-    assert isinstance(look, DotProduct)
-    return h @ (look.key.weight @ m) / WIDTH**0.5
+    if isinstance(score_class, Additive):
+        inner = score_class.key.weight @ m + score_class.key.bias + score_class.query.weight @ h
+        return score_class.score.weight[0] @ torch.tanh(inner)
+    assert isinstance(score_class, DotProduct)
+    return h @ (score_class.key.weight @ m) / WIDTH**0.5
 
 
-@pytest.mark.parametrize("look", [Additive, DotProduct])
-def test_the_recurrent_decoder_is_its_formula(look: type[Look]) -> None:
-    d = ready(AttentiveGRU(look(DIM, WIDTH), Separate(SIZE, WIDTH), balance=0.3))
+@pytest.mark.parametrize("score_class", [Additive, DotProduct])
+def test_the_recurrent_decoder_is_its_formula(score_class: type[AttentionScore]) -> None:
+    d = ready(AttentiveGRU(score_class(DIM, WIDTH), WordEmbedding(SIZE, WIDTH), balance=0.3))
     m, ids = memory(), words()
     state = d.start(m)
-    forced, attention = d.forced(state, ids), d.attention(state, ids)
+    forced, attention = d.teacher_forcing(state, ids), d.attention(state, ids)
     penalty = 0.0
     for b in range(3):
         real = [s for s in range(4) if m.mask[b, s]]
         tokens = {s: d.norm(m.values[b, s]) for s in real}
         mean = sum(tokens.values()) / len(real) if real else torch.zeros(DIM, dtype=torch.float64)
-        h = torch.tanh(d.first(mean))
+        h = torch.tanh(d.initial(mean))
         looked = dict.fromkeys(real, 0.0)
         for t in range(int(ids.mask[b].sum())):
-            x = d.words.table.weight[ids.values[b, t]]
-            fit = {s: score(d.look, h, tokens[s]).exp() for s in real}
+            x = d.embedding.table.weight[ids.values[b, t]]
+            fit = {s: score(d.score, h, tokens[s]).exp() for s in real}
             share = {s: fit[s] / sum(fit.values()) for s in real}
             gate = torch.sigmoid(d.gate.weight[0] @ h + d.gate.bias[0])
             z = gate * sum((share[s] * tokens[s] for s in real), torch.zeros(DIM, dtype=torch.float64))
-            given = d.of_word.weight @ x + d.of_word.bias + d.of_context.weight @ z
-            own = d.of_state.weight @ h + d.of_state.bias
+            given = d.token_gates.weight @ x + d.token_gates.bias + d.context_gates.weight @ z
+            own = d.state_gates.weight @ h + d.state_gates.bias
             reset, keep = (torch.sigmoid(given[i : i + WIDTH] + own[i : i + WIDTH]) for i in (0, WIDTH))
             new = torch.tanh(given[2 * WIDTH :] + reset * own[2 * WIDTH :])
             h = (1 - keep) * new + keep * h
@@ -97,22 +97,22 @@ def test_the_recurrent_decoder_is_its_formula(look: type[Look]) -> None:
 
 def test_the_gru_is_that_of_torch() -> None:
     """With a memory that is not there, the state is that of torch.nn.GRU over the embeddings."""
-    d = ready(AttentiveGRU(Additive(DIM, WIDTH), Separate(SIZE, WIDTH)))
+    d = ready(AttentiveGRU(Additive(DIM, WIDTH), WordEmbedding(SIZE, WIDTH)))
     gru = torch.nn.GRU(WIDTH, WIDTH, batch_first=True).double()
     with torch.no_grad():
-        gru.weight_ih_l0.copy_(d.of_word.weight)
-        gru.bias_ih_l0.copy_(d.of_word.bias)
-        gru.weight_hh_l0.copy_(d.of_state.weight)
-        gru.bias_hh_l0.copy_(d.of_state.bias)
+        gru.weight_ih_l0.copy_(d.token_gates.weight)
+        gru.bias_ih_l0.copy_(d.token_gates.bias)
+        gru.weight_hh_l0.copy_(d.state_gates.weight)
+        gru.bias_hh_l0.copy_(d.state_gates.bias)
     state, ids = d.start(memory().hidden()), words().values
     with torch.no_grad():
-        want = gru(d.words(ids), state.moving["h"][None])[0]
+        want = gru(d.embedding(ids), state.past["h"][None])[0]
     for t in range(5):
         _, state = d.step(state, ids[:, t])
-        close(state.moving["h"], want[:, t])
+        close(state.past["h"], want[:, t])
 
 
-def looked(heads: Heads, x: Tensor, context: list[Tensor]) -> tuple[Tensor, Tensor]:
+def looked(heads: MultiHeadAttention, x: Tensor, context: list[Tensor]) -> tuple[Tensor, Tensor]:
     """One word and the tokens that are open to it -> what it sees, and (H, K) shares."""
     n, out, share = WIDTH // heads.heads, [], []
     for i in range(heads.heads):
@@ -125,24 +125,24 @@ def looked(heads: Heads, x: Tensor, context: list[Tensor]) -> tuple[Tensor, Tens
     return heads.out.weight @ torch.cat(out) + heads.out.bias, torch.stack(share)
 
 
-def placed(kind: Separate, ids: Tensor) -> list[Tensor]:
+def placed(kind: WordEmbedding, ids: Tensor) -> list[Tensor]:
     place = positions(len(ids), WIDTH, kind.table.weight)
     return [kind.table.weight[i] * WIDTH**0.5 + place[t] for t, i in enumerate(ids.tolist())]
 
 
 def test_the_transformer_is_its_formula() -> None:
-    d = ready(CrossTransformer(DIM, Separate(SIZE, WIDTH), heads=2, layers=2))
+    d = ready(CrossTransformer(DIM, WordEmbedding(SIZE, WIDTH), heads=2, layers=2))
     m, ids = memory(), words()
-    forced, attention = d.forced(d.start(m), ids), d.attention(d.start(m), ids)
+    forced, attention = d.teacher_forcing(d.start(m), ids), d.attention(d.start(m), ids)
     assert float(forced.penalty) == 0
     for b in range(3):
         tokens = [d.memory(m.values[b, s]) for s in range(4) if m.mask[b, s]]
-        xs, seen = placed(d.words, ids.values[b]), []
-        for own, cross, mlp in zip(d.own, d.cross, d.mlps, strict=True):
+        xs, seen = placed(d.embedding, ids.values[b]), []
+        for own, cross, mlp in zip(d.self_attention, d.cross_attention, d.mlps, strict=True):
             normed = [own.norm(x) for x in xs]
             xs = [x + looked(own, normed[t], normed[: t + 1])[0] for t, x in enumerate(xs)]
             looks = [looked(cross, cross.norm(x), tokens) for x in xs]
-            xs = [x + look for x, (look, _) in zip(xs, looks, strict=True)]
+            xs = [x + score_class for x, (score_class, _) in zip(xs, looks, strict=True)]
             xs = [x + mlp(x) for x in xs]
             seen.append([share.mean(0) for _, share in looks])
         for t in range(int(ids.mask[b].sum())):
@@ -151,17 +151,17 @@ def test_the_transformer_is_its_formula() -> None:
 
 
 def test_the_prefix_transformer_is_one_stack_over_memory_and_words() -> None:
-    d = ready(PrefixLM(DIM, Separate(SIZE, WIDTH), heads=3, layers=2))
+    d = ready(PrefixLM(DIM, WordEmbedding(SIZE, WIDTH), heads=3, layers=2))
     m, ids = memory(), words()
-    forced, attention = d.forced(d.start(m), ids), d.attention(d.start(m), ids)
+    forced, attention = d.teacher_forcing(d.start(m), ids), d.attention(d.start(m), ids)
     for b in range(3):
         xs = [d.memory(m.values[b, s]) + d.kind for s in range(4) if m.mask[b, s]]
         n, seen = len(xs), []
-        xs += placed(d.words, ids.values[b])
-        for own, mlp in zip(d.own, d.mlps, strict=True):
+        xs += placed(d.embedding, ids.values[b])
+        for own, mlp in zip(d.self_attention, d.mlps, strict=True):
             normed = [own.norm(x) for x in xs]
             looks = [looked(own, y, normed[: max(n, t + 1)]) for t, y in enumerate(normed)]
-            xs = [x + look for x, (look, _) in zip(xs, looks, strict=True)]
+            xs = [x + score_class for x, (score_class, _) in zip(xs, looks, strict=True)]
             xs = [x + mlp(x) for x in xs]
             seen.append([share.mean(0)[:n] for _, share in looks[n:]])
         for t in range(int(ids.mask[b].sum())):
@@ -187,7 +187,7 @@ def test_shares_are_one_softmax_over_all_that_is_open() -> None:
 
 
 def test_logits_are_a_product_with_weights_of_their_own() -> None:
-    w = ready(Separate(SIZE, WIDTH))
+    w = ready(WordEmbedding(SIZE, WIDTH))
     hidden = noise(2, 3, WIDTH)
     weight, bias = w.out.weight, w.out.bias
     got = w.logits(hidden)

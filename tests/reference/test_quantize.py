@@ -9,9 +9,9 @@ from torch import nn
 from polymodal import quantize
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoding
+from polymodal.decoders.embedding import WordEmbedding
 from polymodal.decoders.recurrent import AttentiveGRU, DotProduct
 from polymodal.decoders.search import search
-from polymodal.decoders.words import Separate
 from polymodal.quantize import Int8, int8
 
 
@@ -129,7 +129,7 @@ def test_no_gradient_passes() -> None:
 
 def test_a_decoder_writes_the_same_and_what_is_masked_never_matters(path) -> None:
     torch.manual_seed(0)
-    decoder = AttentiveGRU(DotProduct(32, 32), Separate(300, 32), dropout=0.0)
+    decoder = AttentiveGRU(DotProduct(32, 32), WordEmbedding(300, 32), dropout=0.0)
     memory, optimizer = torch.randn(6, 5, 32), torch.optim.Adam(decoder.parameters(), 3e-3)
     real = torch.arange(5) < torch.tensor([5, 4, 3, 2, 1, 5])[:, None]
     words = torch.randint(3, 300, (6, 8))
@@ -137,7 +137,7 @@ def test_a_decoder_writes_the_same_and_what_is_masked_never_matters(path) -> Non
         torch.cat([torch.zeros(6, 1, dtype=torch.int64), words[:, :-1]], 1), torch.ones(6, 8, dtype=torch.bool)
     )
     for _ in range(120):
-        logits = decoder.logits(decoder.forced(decoder.start(Masked(memory, real)), given).hidden)
+        logits = decoder.logits(decoder.teacher_forcing(decoder.start(Masked(memory, real)), given).hidden)
         nn.functional.cross_entropy(logits.flatten(0, 1), words.flatten()).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -155,4 +155,4 @@ def test_a_decoder_writes_the_same_and_what_is_masked_never_matters(path) -> Non
         assert torch.equal(written(small, torch.where(real[..., None], memory, value)), words)
     with torch.no_grad():
         hidden, clean = (small.start(Masked(torch.where(real[..., None], memory, v), real)) for v in (torch.nan, 0.0))
-    assert all(torch.equal(hidden.moving[k], clean.moving[k]) for k in clean.moving)
+    assert all(torch.equal(hidden.past[k], clean.past[k]) for k in clean.past)

@@ -10,9 +10,9 @@ import torch
 
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Decoding
+from polymodal.decoders.embedding import WordEmbedding
 from polymodal.decoders.recurrent import Additive, AttentiveGRU
-from polymodal.decoders.search import drawn, search
-from polymodal.decoders.words import Separate
+from polymodal.decoders.search import sample_tokens, search
 from polymodal.errors import InputError
 from polymodal.output import Texts
 
@@ -23,11 +23,11 @@ GREEDY, BEAM = Decoding("greedy"), Decoding("beam")
 def decoder(size: int = 5, scale: float = 1.0, seed: int = 0) -> Decoder:
     """A small one that depends on its words: captions of many lengths."""
     torch.manual_seed(seed)
-    d = AttentiveGRU(Additive(3, 6), Separate(size, 6)).double().eval().requires_grad_(False)
+    d = AttentiveGRU(Additive(3, 6), WordEmbedding(size, 6)).double().eval().requires_grad_(False)
     for p in d.parameters():
         if p.ndim > 1:
             p.mul_(5)
-    d.words.out.weight.mul_(scale)
+    d.embedding.out.weight.mul_(scale)
     return d
 
 
@@ -55,7 +55,7 @@ def scored(d: Decoder, row: int, words: tuple[int, ...], banned: tuple[int, ...]
     """The log-probability of a caption and its end, by one pass of teacher forcing: no cache, no batch."""
     ids = torch.tensor([[BEGIN, *words]])
     state = d.start(memory().take(torch.tensor([row])))
-    logits = d.logits(d.forced(state, Masked(ids, torch.ones_like(ids, dtype=torch.bool))).hidden)[0]
+    logits = d.logits(d.teacher_forcing(state, Masked(ids, torch.ones_like(ids, dtype=torch.bool))).hidden)[0]
     logits[:, list(banned)] = -math.inf
     p = logits.softmax(-1)
     return sum(math.log(float(p[t, v])) for t, v in enumerate([*words, END]))
@@ -86,7 +86,7 @@ def test_beams_of_full_width_find_what_brute_force_finds(alpha: float, longest: 
 
 def test_the_length_penalty_matters() -> None:
     d = decoder(5)
-    d.words.out.bias[END] = -2
+    d.embedding.out.bias[END] = -2
     mean = {
         alpha: sum(len(captions(w, row)[0]) for row in range(4))
         for alpha in (-2.0, 0.0, 3.0)
@@ -98,7 +98,9 @@ def test_the_length_penalty_matters() -> None:
 def following(d: Decoder, row: int, words: tuple[int, ...], banned: tuple[int, ...] = (BEGIN,)) -> list[float]:
     """Log-probabilities of the id after these words, by one pass of teacher forcing."""
     ids = torch.tensor([[BEGIN, *words]])
-    logits = d.logits(d.forced(d.start(memory().take(torch.tensor([row]))), Masked(ids, ids >= 0)).hidden)[0, -1]
+    logits = d.logits(d.teacher_forcing(d.start(memory().take(torch.tensor([row]))), Masked(ids, ids >= 0)).hidden)[
+        0, -1
+    ]
     logits[list(banned)] = -math.inf
     logp: list[float] = logits.log_softmax(-1).tolist()
     return logp
@@ -238,9 +240,9 @@ def test_draws_of_two_words_are_as_frequent_as_their_probability() -> None:
 def test_a_draw_at_the_edge_is_a_word_that_can_be() -> None:
     logp = torch.tensor([[-math.inf, 0, 0, 0, 0, -math.inf]], dtype=torch.float64).expand(4, -1)
     u = torch.tensor([0.0, 0.25, 0.75, 1.0], dtype=torch.float64)
-    assert drawn(logp, u, Decoding("sample")).tolist() == [1, 2, 4, 4]
-    assert set(drawn(logp, u, Decoding("sample", top_k=2)).tolist()) <= {1, 2, 3, 4}
-    assert len(set(drawn(logp, u, Decoding("sample", top_p=0.25)).tolist())) == 1
+    assert sample_tokens(logp, u, Decoding("sample")).tolist() == [1, 2, 4, 4]
+    assert set(sample_tokens(logp, u, Decoding("sample", top_k=2)).tolist()) <= {1, 2, 3, 4}
+    assert len(set(sample_tokens(logp, u, Decoding("sample", top_p=0.25)).tolist())) == 1
 
 
 def test_draws_are_decided_by_the_seed() -> None:
@@ -289,8 +291,8 @@ def test_log_probabilities_are_the_model_s_and_the_best_comes_first(method: str,
 def test_no_sequence_of_words_comes_twice(method: str, n: int) -> None:
     d = decoder(6)
     with torch.no_grad():
-        d.words.out.bias[END] = -30
-        d.words.out.bias[3] = 6  # "3 3 3 3 3", if it may
+        d.embedding.out.bias[END] = -30
+        d.embedding.out.bias[3] = 6  # "3 3 3 3 3", if it may
     free, held = (written(d, how_of(method, no_repeat=k), limit=20) for k in (0, n))
 
     def repeats(caption: tuple[int, ...]) -> bool:
@@ -308,7 +310,7 @@ def test_captions_are_as_long_as_they_must_and_may_be(method: str, least: int) -
     d = decoder(9)
     for bias in (-20, 20):
         with torch.no_grad():
-            d.words.out.bias[END] = bias
+            d.embedding.out.bias[END] = bias
         w = written(d, how_of(method, min_length=least, max_length=6), limit=20)
         lengths = {len(c) for row in range(4) for c in captions(w, row)}
         assert min(lengths) >= least and max(lengths) <= 6
@@ -320,7 +322,7 @@ def test_captions_are_as_long_as_they_must_and_may_be(method: str, least: int) -
 def test_no_caption_is_longer_than_the_limit_its_end_included(method: str, limit: int) -> None:
     d = decoder(9)
     with torch.no_grad():
-        d.words.out.bias[END] = -30
+        d.embedding.out.bias[END] = -30
     for longest in (0, 3, 50):
         w = written(d, how_of(method, max_length=longest), limit=limit)
         most = min(limit, longest + 1 if longest else limit)
@@ -385,7 +387,7 @@ def test_nothing_is_kept_for_gradients_and_ids_can_be_trained_on(method: str) ->
     d = decoder(9).requires_grad_(True)
     w = written(d, how_of(method))
     assert not w.logprob.requires_grad
-    d.forced(d.start(memory()), Masked(w.ids[:, 0], w.ids[:, 0] >= 0)).hidden.sum().backward()
+    d.teacher_forcing(d.start(memory()), Masked(w.ids[:, 0], w.ids[:, 0] >= 0)).hidden.sum().backward()
 
 
 def test_a_search_that_can_not_be_is_told_before_it_begins() -> None:

@@ -393,5 +393,5 @@ def test_a_pretrained_tokenizer_of_word_pieces(hubs: dict[str, Path]) -> None:
 
 
 def test_a_tokenizer_without_an_end_is_refused(hubs: dict[str, Path]) -> None:
-    with pytest.raises(InputError, match=r"endless' has no mark of the end \(eos or sep\).*words, bpe or characters"):
+    with pytest.raises(InputError, match=r"endless' has no end-of-text token \(eos or sep\).*words, bpe or characters"):
         HubTokens(str(hubs["endless"])).fit([])

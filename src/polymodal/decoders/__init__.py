@@ -1,12 +1,12 @@
-"""Decoders: how text is written from memory; see `base` for the contract. The tables at the foot name all."""
+"""Decoders, which generate text from memory; see `base` for the contract. The tables at the foot name all."""
 
 import difflib
 from collections.abc import Callable
 
-from polymodal.decoders.base import Decoder, Decoding, Forced, State
+from polymodal.decoders.base import Decoder, Decoding, HiddenStates, State
+from polymodal.decoders.embedding import WordEmbedding
 from polymodal.decoders.recurrent import Additive, AttentiveGRU, DotProduct
 from polymodal.decoders.transformer import CrossTransformer, PrefixLM
-from polymodal.decoders.words import Separate
 from polymodal.errors import InputError
 from polymodal.nn import Size
 
@@ -19,9 +19,9 @@ __all__ = [
     "Decoder",
     "Decoding",
     "DotProduct",
-    "Forced",
+    "HiddenStates",
     "PrefixLM",
-    "Separate",
+    "WordEmbedding",
     "State",
     "make",
 ]
@@ -42,19 +42,21 @@ def make(name: str, dim: int, size: int, width: Size, dropout: float = 0.1) -> D
 
 
 def _gru(dim: int, size: int, width: Size, dropout: float) -> Decoder:
-    return AttentiveGRU(Additive(dim, width.dim), Separate(size, width.dim), dropout=dropout)
+    return AttentiveGRU(Additive(dim, width.dim), WordEmbedding(size, width.dim), dropout=dropout)
 
 
 def _gru_dot(dim: int, size: int, width: Size, dropout: float) -> Decoder:
-    return AttentiveGRU(DotProduct(dim, width.dim), Separate(size, width.dim), dropout=dropout)
+    return AttentiveGRU(DotProduct(dim, width.dim), WordEmbedding(size, width.dim), dropout=dropout)
 
 
 def _transformer(dim: int, size: int, width: Size, dropout: float) -> Decoder:
-    return CrossTransformer(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers, dropout=dropout)
+    return CrossTransformer(
+        dim, WordEmbedding(size, width.dim), heads=width.heads, layers=width.layers, dropout=dropout
+    )
 
 
 def _prefix(dim: int, size: int, width: Size, dropout: float) -> Decoder:
-    return PrefixLM(dim, Separate(size, width.dim), heads=width.heads, layers=width.layers, dropout=dropout)
+    return PrefixLM(dim, WordEmbedding(size, width.dim), heads=width.heads, layers=width.layers, dropout=dropout)
 
 
 DECODERS: dict[str, Maker] = {
@@ -65,4 +67,4 @@ DECODERS: dict[str, Maker] = {
 }
 
 # every class that the specification of a decoder may name
-CLASSES: tuple[type, ...] = (AttentiveGRU, CrossTransformer, PrefixLM, Additive, DotProduct, Separate)
+CLASSES: tuple[type, ...] = (AttentiveGRU, CrossTransformer, PrefixLM, Additive, DotProduct, WordEmbedding)

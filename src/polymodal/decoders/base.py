@@ -1,12 +1,12 @@
-"""The contract of a decoder, in prose: memory in, words out, one after another.
+"""The contract of an autoregressive decoder, in prose: memory in, tokens out, one after another.
 
-    memory (B, S, dim) --start--> State --forced(words)--> hidden (B, T, width) --logits--> (B, T, size)
-                                        --step(word)-----> hidden (B, width), the next State
+    memory (B, S, dim) --start--> State --teacher_forcing(tokens)--> hidden (B, T, width) --logits--> (B, T, size)
+                                        --step(token)-------------> hidden (B, width), the next State
 
-A decoder works on ids and knows no word. `forced` and a run of `step` give the same, so training, decoding with a
-cache and explaining are one function.
+A decoder works on token ids. `teacher_forcing` and successive `step`s give the same hidden states, so that training,
+cached generation and explanation are one function.
 
-Axes: b row, n caption of a row, t word, s memory token, d width, v word of the vocabulary.
+Axes: b row, n caption of a row, t token, s memory token, d width, v token of the vocabulary.
 """
 
 from abc import ABC, abstractmethod
@@ -21,35 +21,35 @@ from polymodal.errors import InputError
 
 
 class State(NamedTuple):
-    """What the next word depends on. Every tensor has the rows as its first axis.
+    """What the next token depends on. The first axis of every tensor is the rows.
 
-    fixed: of the memory alone, the same at every step. moving: of the words so far.
+    memory: computed once from the memory. past: of the tokens so far, such as keys and values or a recurrent state.
     """
 
-    fixed: dict[str, Tensor]
-    moving: dict[str, Tensor]
+    memory: dict[str, Tensor]
+    past: dict[str, Tensor]
 
     def take(self, rows: Tensor) -> "State":
         """The rows at these positions, in this order."""
         return State(*({k: x.index_select(0, rows) for k, x in part.items()} for part in self))
 
-    def follow(self, rows: Tensor) -> "State":
-        """The words so far of the rows at these positions; the memory stays where it is, so each must share its own."""
-        return State(self.fixed, {k: x[rows] for k, x in self.moving.items()})
+    def reorder(self, rows: Tensor) -> "State":
+        """With the past of the rows at these positions, as beams need it: rows whose memory is the same."""
+        return State(self.memory, {k: x[rows] for k, x in self.past.items()})
 
 
-class Forced(NamedTuple):
-    """What a decoder makes of given words. hidden: (B, T, width). penalty: a scalar that is added to the loss."""
+class HiddenStates(NamedTuple):
+    """The output of teacher forcing. hidden: (B, T, width). penalty: a scalar that is added to the loss."""
 
     hidden: Tensor
     penalty: Tensor
 
 
 class Decoder(nn.Module, ABC):
-    """Memory and the words so far -> the next word. Rows never see each other, and no word sees a later one.
+    """Memory and the tokens so far -> the next token. Rows never see each other, and decoding is causal.
 
-    dim: width of the memory's tokens. size: how many ids there are. A row without a real memory token gives a finite
-    answer, and so does a caption of any length.
+    dim: width of the memory's tokens. size: of the vocabulary. The output is finite for a row whose memory is all
+    masked, and for a caption of any length.
     """
 
     dim: int
@@ -57,13 +57,13 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def start(self, memory: Masked) -> State:
-        """The state before the first word; whatever depends on the memory alone is computed here, once."""
+        """The state before the first token; whatever depends on the memory alone is computed here, once."""
 
     @abstractmethod
-    def forced(self, state: State, ids: Masked) -> Forced:
-        """Teacher forcing: (B, T) input words, the mark of the beginning first -> what precedes each next word.
+    def teacher_forcing(self, state: State, ids: Masked) -> HiddenStates:
+        """(B, T) input tokens, that of the beginning first -> the hidden states from which each next one is predicted.
 
-        Places under a False mask come after the real ones; what is hidden there is finite and means nothing.
+        Padding is on the right; hidden states there are finite and have no meaning.
         """
 
     @abstractmethod
@@ -72,13 +72,13 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
-        """One more word: (B,) ids -> (B, width) hidden, and the state after it."""
+        """One more token: (B,) ids -> its hidden state (B, width), and the next state."""
 
     @abstractmethod
     def attention(self, state: State, ids: Masked) -> Tensor:
-        """(B, T, S) share of each memory token in what precedes each next word: sums to 1 over real tokens s.
+        """(B, T, S) attention weights over the memory at each token; they sum to 1 over real tokens s.
 
-        Of several layers and heads it is their mean.
+        Of several layers and heads they are the mean.
         """
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary of a pretrained network: the tokenizer that it was trained with."""
+"""The vocabulary of a pretrained network: its own tokenizer."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ from polymodal.tasks.vocabulary import Vocabulary, remember, spaced
 class HubTokens(Vocabulary):
     """Ids of a pretrained network's own tokenizer; nothing is learned.
 
-    source: name or folder, as in `modalities.pretrained.HubText`. begin and end are the tokenizer's own; where it has
-    no begin, its classification or padding mark stands in, and GPT-2's end is its begin. Byte-level tokenizers undo
-    `ids` exactly; others as well as they can (BERT drops case, and puts a space before each punctuation mark).
+    source: name or folder, as in `modalities.pretrained.HubText`. The begin- and end-of-text tokens are the
+    tokenizer's own; without a beginning, its classification or padding token is used, or as in GPT-2 the end. `text`
+    inverts `ids` exactly with byte-level tokenizers; BERT's drops case, and puts a space before each punctuation mark.
     """
 
     def __init__(self, source: str) -> None:
@@ -22,23 +22,23 @@ class HubTokens(Vocabulary):
         self._loaded: tuple[str, Any, dict[str, list[int]]] = ("", None, {})
 
     def fit(self, texts: Iterable[str]) -> Self:
-        """Nothing is learned. Raises InputError for a tokenizer without a mark of the end."""
+        """Nothing is learned. Raises InputError for a tokenizer without an end-of-text token."""
         _ = self.end
         return self
 
     def ids(self, text: str) -> list[int]:
-        """The tokenizer's ids, none of which is a mark, whatever the text spells."""
+        """The tokenizer's ids; a special token that is spelled out in the text is split into ordinary ones."""
         tokenizer, memory = self._tokenizer(), self._loaded[2]
-        found = memory.get(text)
-        if found is None:
+        ids = memory.get(text)
+        if ids is None:
             with LOCK:  # truncation and padding are states of the tokenizer
                 form = tokenizer(spaced(text), add_special_tokens=False, split_special_tokens=True)
-            found = [int(i) for i in form["input_ids"]]
-            remember(memory, text, found, 1_000)
-        return list(found)
+            ids = [int(i) for i in form["input_ids"]]
+            remember(memory, text, ids, 1_000)
+        return list(ids)
 
     def text(self, ids: Sequence[int]) -> str:
-        """What the tokenizer says of them."""
+        """The text that the tokenizer decodes."""
         return spaced(str(self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -48,35 +48,35 @@ class HubTokens(Vocabulary):
 
     @property
     def size(self) -> int:
-        """How many ids the tokenizer has; a network may have spare ones behind them."""
+        """The size of the tokenizer's vocabulary; a network's may be padded."""
         return len(self._tokenizer())
 
     @property
     def begin(self) -> int:
-        """The tokenizer's begin, or what stands in for it."""
-        found = first(self._tokenizer(), "bos_token_id", "cls_token_id", "pad_token_id")
-        return self.end if found is None else found
+        """The beginning-of-text token, or its substitute."""
+        token = first(self._tokenizer(), "bos_token_id", "cls_token_id", "pad_token_id")
+        return self.end if token is None else token
 
     @property
     def end(self) -> int:
-        """The tokenizer's end. Raises InputError where it has none."""
-        found = first(self._tokenizer(), "eos_token_id", "sep_token_id")
-        if found is None:
+        """The end-of-text token. Raises InputError where the tokenizer has none."""
+        token = first(self._tokenizer(), "eos_token_id", "sep_token_id")
+        if token is None:
             raise InputError(
-                f"the tokenizer of {self.source!r} has no mark of the end (eos or sep), so no text could end; use that "
+                f"the tokenizer of {self.source!r} has no end-of-text token (eos or sep); use that "
                 "of a network that writes, such as GPT-2's, or a vocabulary of your texts: words, bpe or characters"
             )
-        return found
+        return token
 
     @property
     def unknown(self) -> int:
-        """The tokenizer's unknown; of one over bytes, which knows everything, its begin."""
-        found = first(self._tokenizer(), "unk_token_id")
-        return self.begin if found is None else found
+        """The unknown token; of a byte-level tokenizer, which has none, the beginning."""
+        token = first(self._tokenizer(), "unk_token_id")
+        return self.begin if token is None else token
 
     @property
     def banned(self) -> list[int]:
-        """All of the tokenizer's marks but the end."""
+        """All special tokens but the end."""
         return sorted({*map(int, self._tokenizer().all_special_ids), self.begin, self.unknown} - {self.end})
 
     def save_source(self, folder: Path) -> None:
@@ -90,8 +90,8 @@ class HubTokens(Vocabulary):
 
 
 def first(tokenizer: Any, *names: str) -> int | None:
-    """The first of these marks that the tokenizer has."""
+    """The first of these special tokens that the tokenizer has."""
     for name in names:
-        if (found := getattr(tokenizer, name, None)) is not None:
-            return int(found)
+        if (token := getattr(tokenizer, name, None)) is not None:
+            return int(token)
     return None

@@ -1,9 +1,9 @@
-"""Decoders of attention alone: words that look at each other and at the memory.
+"""Transformer decoders.
 
-Keys and values of the memory are made once, in `start`; those of a word once, when it is read. A step is then the run
-of one word over what is there, and teacher forcing the run of all words at once.
+Keys and values of the memory are computed once, in `start`; those of a token once, when it is read. A step is then a
+forward pass of one token with these, and teacher forcing a forward pass of all tokens at once.
 
-Axes: b row, h head, t word, k word that is looked at, s memory token, d width of a head, w width.
+Axes: b row, h head, t token (query), k key, s memory token, d width of a head, w width.
 """
 
 from abc import abstractmethod
@@ -14,164 +14,169 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.batch import Masked
-from polymodal.decoders.base import Decoder, Forced, State
-from polymodal.decoders.words import Separate
+from polymodal.decoders.base import Decoder, HiddenStates, State
+from polymodal.decoders.embedding import WordEmbedding
 from polymodal.errors import InputError
 from polymodal.nn import MLP, positions
 from polymodal.ops import shares, zeroed
 
 
-class Keys(NamedTuple):
-    """What may be looked at. k, v: (B, H, K, D), finite. open: True where it may be, broadcast to (B, H, T, K)."""
+class KeyValues(NamedTuple):
+    """Keys and values. k, v: (B, H, K, D), finite. mask: True where a query may attend, broadcast to (B, H, T, K)."""
 
     k: Tensor
     v: Tensor
-    open: Tensor
+    mask: Tensor
 
 
-class Run(NamedTuple):
-    """hidden: (B, T, w). moving: keys and values of all words so far. share: (B, T, S) mean of layers and heads."""
+class Pass(NamedTuple):
+    """hidden: (B, T, w). past: keys and values of all tokens so far. weights: (B, T, S), mean of layers and heads."""
 
     hidden: Tensor
-    moving: dict[str, Tensor]
-    share: Tensor
+    past: dict[str, Tensor]
+    weights: Tensor
 
 
 class Transformer(Decoder):
-    """What decoders of attention share: words with their places, `layers` times x <- looks(x); x <- x + mlp(norm(x)),
-    and hidden = norm(x), where x_t = sqrt(width) E[word] + the sinusoids of place t.
+    """What the decoders share: `layers` times x <- attend(x); x <- x + mlp(norm(x)), and hidden = norm(x), where
+    x_t = sqrt(width) E[token] + sinusoidal positional encoding of t.
 
-    Which looks a layer takes, and what is made of the memory before the first word, is the decoder's own.
+    Which attentions a layer has, and how the memory is encoded, is the subclass's own.
     """
 
-    own: nn.ModuleList
+    self_attention: nn.ModuleList
 
     def __init__(
         self,
         dim: int,
-        words: Separate,
+        embedding: WordEmbedding,
         heads: int,
         layers: int,
         dropout: float,
         memory: nn.Module,
-        looks: dict[str, int],
+        attentions: dict[str, int],
     ) -> None:
-        """looks: by the name of its `Heads`, the width of what is looked at; memory: what is run over it first."""
+        """attentions: by attribute, the width of its keys' input. memory: applied to the memory first."""
         super().__init__()
-        self.dim, self.words, self.heads, self.layers, self.dropout = dim, words, heads, layers, dropout
-        self.size, width = words.size, words.width
+        self.dim, self.embedding, self.heads, self.layers, self.dropout = dim, embedding, heads, layers, dropout
+        self.size, width = embedding.size, embedding.width
         self.memory = memory
-        for name, of in looks.items():
-            setattr(self, name, nn.ModuleList(Heads(width, of, heads, dropout) for _ in range(layers)))
+        for name, of in attentions.items():
+            setattr(self, name, nn.ModuleList(MultiHeadAttention(width, of, heads, dropout) for _ in range(layers)))
         self.mlps = nn.ModuleList(MLP([width, 4 * width, width], dropout) for _ in range(layers))
         self.norm, self.drop = nn.LayerNorm(width), nn.Dropout(dropout)
 
-    def forced(self, state: State, ids: Masked) -> Forced:
-        """(B, T) words -> (B, T, w) hidden; it asks no penalty."""
+    def teacher_forcing(self, state: State, ids: Masked) -> HiddenStates:
+        """(B, T) ids -> (B, T, w) hidden, without a penalty."""
         hidden = self._run(state, zeroed(ids)).hidden
-        return Forced(hidden, hidden.new_zeros(()))
+        return HiddenStates(hidden, hidden.new_zeros(()))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., w) -> (..., size)."""
-        return self.words.logits(hidden)
+        return self.embedding.logits(hidden)
 
     def step(self, state: State, ids_b: Tensor) -> tuple[Tensor, State]:
-        """(B,) ids -> (B, w) hidden, and the state after it."""
+        """(B,) ids -> (B, w) hidden, and the next state."""
         run = self._run(state, ids_b[:, None])
-        return run.hidden[:, 0], State(state.fixed, run.moving)
+        return run.hidden[:, 0], State(state.memory, run.past)
 
     def attention(self, state: State, ids: Masked) -> Tensor:
-        """(B, T, S) shares of the memory tokens at each word: of what goes to the memory, their mean over layers and
-        heads.
-        """
-        share = self._run(state, zeroed(ids)).share
-        return share / share.sum(-1, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
+        """(B, T, S) attention weights over the memory: the mean over layers and heads, divided by its sum."""
+        weights = self._run(state, zeroed(ids)).weights
+        return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
-    def _run(self, state: State, ids_bt: Tensor) -> Run:
-        x, before = _placed(self.words, ids_bt, state)
-        x, causal, real = self.drop(x), _causal(before, x), state.fixed["real"][:, None, None]
-        moving, seen = [], []
-        for i, (own, mlp) in enumerate(zip(_every(self.own), self.mlps, strict=True)):
-            y = own.norm(x)
-            k, v = _longer(state.moving, i, own.keys(y))
-            moving.append((k, v))
-            x, share = self._looked(i, x, y, Keys(k, v, causal), Keys(state.fixed[f"k{i}"], state.fixed[f"v{i}"], real))
+    def _run(self, state: State, ids_bt: Tensor) -> Pass:
+        x, before = _embed(self.embedding, ids_bt, state)
+        x, causal, real = self.drop(x), _causal_mask(before, x), state.memory["mask"][:, None, None]
+        past, layer_weights = [], []
+        for i, (attention, mlp) in enumerate(zip(_attentions(self.self_attention), self.mlps, strict=True)):
+            y = attention.norm(x)
+            k, v = _append(state.past, i, attention.keys(y))
+            past.append((k, v))
+            x, weights = self._attend(
+                i, x, y, KeyValues(k, v, causal), KeyValues(state.memory[f"k{i}"], state.memory[f"v{i}"], real)
+            )
             x = x + self.drop(mlp(x))
-            seen.append(share.mean(1))
-        return Run(self.norm(x), _named(moving), torch.stack(seen).mean(0))
+            layer_weights.append(weights.mean(1))
+        return Pass(self.norm(x), _by_layer(past), torch.stack(layer_weights).mean(0))
 
     @abstractmethod
-    def _looked(self, layer: int, x: Tensor, y: Tensor, words: Keys, memory: Keys) -> tuple[Tensor, Tensor]:
-        """x (B, T, w) after the looks of this layer, and the memory's shares (B, H, T, S). y = norm(x)."""
+    def _attend(self, layer: int, x: Tensor, y: Tensor, text: KeyValues, memory: KeyValues) -> tuple[Tensor, Tensor]:
+        """x (B, T, w) after the attentions of this layer, and the weights over the memory (B, H, T, S). y = norm(x)."""
 
 
 class CrossTransformer(Transformer):
-    """Pre-norm transformer: in each layer words look at themselves and at those before, then at the memory.
+    """Pre-norm transformer decoder: in each layer causal self-attention, then cross-attention to the memory.
 
     `layers` times, x <- x + causal attention(norm(x)); x <- x + attention(norm(x), norm(memory));
     x <- x + mlp(norm(x)). Vaswani et al. 2017; pre-norm as Xiong et al. 2020.
 
-    dim: width of the memory's tokens. words: their width is the width of the layers.
+    dim: width of the memory's tokens. embedding: its width is the width of the layers.
     """
 
-    cross: nn.ModuleList
+    cross_attention: nn.ModuleList
 
-    def __init__(self, dim: int, words: Separate, *, heads: int = 4, layers: int = 2, dropout: float = 0.1) -> None:
-        looks = {"own": words.width, "cross": dim}
-        super().__init__(dim, words, heads, layers, dropout, nn.LayerNorm(dim), looks)
+    def __init__(
+        self, dim: int, embedding: WordEmbedding, *, heads: int = 4, layers: int = 2, dropout: float = 0.1
+    ) -> None:
+        attentions = {"self_attention": embedding.width, "cross_attention": dim}
+        super().__init__(dim, embedding, heads, layers, dropout, nn.LayerNorm(dim), attentions)
 
     def start(self, memory: Masked) -> State:
-        """fixed: keys and values of the memory (B, H, S, D) in each layer, real (B, S). moving: none of words yet."""
+        """memory: its keys and values (B, H, S, D) in each layer, and mask (B, S). past: empty."""
         m = Masked(self.memory(zeroed(memory)), memory.mask)
-        return _begun([_closed(*heads.keys(m.values), m.mask) for heads in _every(self.cross)], m.mask)
+        cross = _attentions(self.cross_attention)
+        return _initial_state([_zero_padding(*a.keys(m.values), m.mask) for a in cross], m.mask)
 
-    def _looked(self, layer: int, x: Tensor, y: Tensor, words: Keys, memory: Keys) -> tuple[Tensor, Tensor]:
-        own, cross = _every(self.own)[layer], _every(self.cross)[layer]
-        x = x + self.drop(own(y, [words])[0])
-        look, (share,) = cross(cross.norm(x), [memory])
-        return x + self.drop(look), share
+    def _attend(self, layer: int, x: Tensor, y: Tensor, text: KeyValues, memory: KeyValues) -> tuple[Tensor, Tensor]:
+        x = x + self.drop(_attentions(self.self_attention)[layer](y, [text])[0])
+        cross = _attentions(self.cross_attention)[layer]
+        y_memory, (weights,) = cross(cross.norm(x), [memory])
+        return x + self.drop(y_memory), weights
 
 
 class PrefixLM(Transformer):
-    """One transformer over the memory and then the words: memory tokens look at all memory tokens, words at the memory
-    and at the words up to themselves.
+    """Prefix language model: one transformer over the memory and then the text; attention is bidirectional within the
+    memory and causal in the text.
 
-    Memory tokens are mapped to the width of the words and told from them by a learned vector. Then, `layers` times,
+    Memory tokens are mapped to the width of the embedding and marked by a learned vector. Then, `layers` times,
     x <- x + attention(norm(x)); x <- x + mlp(norm(x)). Wang et al. 2022 (SimVLM).
 
-    dim: width of the memory's tokens. words: their width is the width of the layers.
+    dim: width of the memory's tokens. embedding: its width is the width of the layers.
     """
 
-    def __init__(self, dim: int, words: Separate, *, heads: int = 4, layers: int = 2, dropout: float = 0.1) -> None:
-        memory = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, words.width))
-        kind = torch.randn(words.width) * 0.02
-        super().__init__(dim, words, heads, layers, dropout, memory, {"own": words.width})
+    def __init__(
+        self, dim: int, embedding: WordEmbedding, *, heads: int = 4, layers: int = 2, dropout: float = 0.1
+    ) -> None:
+        memory = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, embedding.width))
+        kind = torch.randn(embedding.width) * 0.02
+        super().__init__(dim, embedding, heads, layers, dropout, memory, {"self_attention": embedding.width})
         self.kind = nn.Parameter(kind)
 
     def start(self, memory: Masked) -> State:
-        """fixed: keys and values of the memory (B, H, S, D) in each layer, real (B, S). moving: none of words yet."""
+        """memory: its keys and values (B, H, S, D) in each layer, and mask (B, S). past: empty."""
         x, real = self.drop(self.memory(zeroed(memory)) + self.kind), memory.mask
-        made = []
-        for i, (own, mlp) in enumerate(zip(_every(self.own), self.mlps, strict=True)):
-            y = own.norm(x)
-            made.append(_closed(*own.keys(y), real))
-            if i + 1 < self.layers:  # of the last layer only keys and values are read
-                x = x + self.drop(own(y, [Keys(*made[-1], real[:, None, None])])[0])
+        pairs = []
+        for i, (attention, mlp) in enumerate(zip(_attentions(self.self_attention), self.mlps, strict=True)):
+            y = attention.norm(x)
+            pairs.append(_zero_padding(*attention.keys(y), real))
+            if i + 1 < self.layers:  # of the last layer only keys and values are used
+                x = x + self.drop(attention(y, [KeyValues(*pairs[-1], real[:, None, None])])[0])
                 x = x + self.drop(mlp(x))
-        return _begun(made, real)
+        return _initial_state(pairs, real)
 
-    def _looked(self, layer: int, x: Tensor, y: Tensor, words: Keys, memory: Keys) -> tuple[Tensor, Tensor]:
-        look, (share, _) = _every(self.own)[layer](y, [memory, words])
-        return x + self.drop(look), share
+    def _attend(self, layer: int, x: Tensor, y: Tensor, text: KeyValues, memory: KeyValues) -> tuple[Tensor, Tensor]:
+        y_memory, (weights, _) = _attentions(self.self_attention)[layer](y, [memory, text])
+        return x + self.drop(y_memory), weights
 
 
-class Heads(nn.Module):
-    """Multi-head attention whose keys are made apart from the look. dim: of what is looked at."""
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention with keys computed apart from the queries. dim: width of the keys' input."""
 
     def __init__(self, width: int, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         if width % heads:
-            raise InputError(f"a width of {width} can't be cut into {heads} heads; give a number that divides it")
+            raise InputError(f"a width of {width} can't be divided among {heads} heads; give a number that divides it")
         self.heads, self.norm = heads, nn.LayerNorm(width)
         self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(dim, 2 * width), nn.Linear(width, width)
         self.drop = nn.Dropout(dropout)
@@ -181,11 +186,11 @@ class Heads(nn.Module):
         k, v = (self._split(y) for y in self.kv(x).chunk(2, dim=-1))
         return k, v
 
-    def forward(self, x: Tensor, context: Sequence[Keys]) -> tuple[Tensor, list[Tensor]]:
-        """(B, T, w) -> what is seen in all contexts together (B, T, w), and the shares (B, H, T, K) of each."""
-        weights = shares(self._split(self.q(x)), [c.k for c in context], [c.open for c in context])
-        looks = [self.drop(weight) @ c.v for weight, c in zip(weights, context, strict=True)]
-        out: Tensor = self.out(sum(looks[1:], looks[0]).transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, context: Sequence[KeyValues]) -> tuple[Tensor, list[Tensor]]:
+        """(B, T, w) -> attention over all contexts together (B, T, w), and the weights (B, H, T, K) of each."""
+        weights = shares(self._split(self.q(x)), [c.k for c in context], [c.mask for c in context])
+        values = [self.drop(weight) @ c.v for weight, c in zip(weights, context, strict=True)]
+        out: Tensor = self.out(sum(values[1:], values[0]).transpose(1, 2).flatten(2))
         return out, weights
 
     def _split(self, x_btw: Tensor) -> Tensor:
@@ -193,38 +198,38 @@ class Heads(nn.Module):
         return x_bhtd
 
 
-def _every(heads: nn.ModuleList) -> list[Heads]:
-    return cast("list[Heads]", list(heads))
+def _attentions(heads: nn.ModuleList) -> list[MultiHeadAttention]:
+    return cast("list[MultiHeadAttention]", list(heads))
 
 
-def _placed(words: Separate, ids_bt: Tensor, state: State) -> tuple[Tensor, int]:
-    """Words with their places (B, T, w), and how many came before."""
-    before = state.moving["k0"].shape[2]
-    x = words(ids_bt) * words.width**0.5
-    return x + positions(before + ids_bt.shape[1], words.width, x)[before:], before
+def _embed(embedding: WordEmbedding, ids_bt: Tensor, state: State) -> tuple[Tensor, int]:
+    """(B, T, w) embeddings with positional encoding, and the number of tokens before."""
+    before = state.past["k0"].shape[2]
+    x = embedding(ids_bt) * embedding.width**0.5
+    return x + positions(before + ids_bt.shape[1], embedding.width, x)[before:], before
 
 
-def _causal(before: int, x_btw: Tensor) -> Tensor:
-    """(T, before + T) whether a word may look at another."""
+def _causal_mask(before: int, x_btw: Tensor) -> Tensor:
+    """(T, before + T) True where a token may attend to another."""
     t = x_btw.shape[1]
     return torch.ones(t, before + t, dtype=torch.bool, device=x_btw.device).tril(before)
 
 
-def _longer(moving: dict[str, Tensor], layer: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    k, v = (torch.cat([moving[f"{name}{layer}"], x], dim=2) for name, x in zip("kv", new, strict=True))
+def _append(past: dict[str, Tensor], layer: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    k, v = (torch.cat([past[f"{name}{layer}"], x], dim=2) for name, x in zip("kv", new, strict=True))
     return k, v
 
 
-def _closed(k: Tensor, v: Tensor, real_bs: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of what is real, 0 elsewhere."""
+def _zero_padding(k: Tensor, v: Tensor, real_bs: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values, 0 where the mask is False."""
     real = real_bs[:, None, :, None]
     return torch.where(real, k, 0.0), torch.where(real, v, 0.0)
 
 
-def _begun(made: Sequence[tuple[Tensor, Tensor]], real_bs: Tensor) -> State:
-    """The memory's keys and values of each layer, and no words yet."""
-    return State(_named(made) | {"real": real_bs}, _named([(k[:, :, :0], v[:, :, :0]) for k, v in made]))
+def _initial_state(pairs: Sequence[tuple[Tensor, Tensor]], real_bs: Tensor) -> State:
+    """The memory's keys and values of each layer, and no tokens yet."""
+    return State(_by_layer(pairs) | {"mask": real_bs}, _by_layer([(k[:, :, :0], v[:, :, :0]) for k, v in pairs]))
 
 
-def _named(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+def _by_layer(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     return {f"{name}{i}": x for i, pair in enumerate(pairs) for name, x in zip("kv", pair, strict=True)}

@@ -121,7 +121,7 @@ class Writer(Head):
             state, inputs = start.take(rows[group]), begun(some, self.task.vocabulary.begin)
             if self.sampled and self.training:
                 inputs = self._mixed(state, inputs)
-            run = self.decoder.forced(state, inputs)
+            run = self.decoder.teacher_forcing(state, inputs)
             states.append(run.hidden[some.mask])
             ids.append(some.values[some.mask])
             penalty = penalty + run.penalty * (len(group) / len(rows))
@@ -132,7 +132,7 @@ class Writer(Head):
     def logp(self, state: State, words: Masked) -> Tensor:
         """(K,) log-probabilities of the real ones of these words (N, T), one caption after another, as a search has
         them."""
-        run = self.decoder.forced(state, begun(words, self.task.vocabulary.begin))
+        run = self.decoder.teacher_forcing(state, begun(words, self.task.vocabulary.begin))
         logits = self.decoder.logits(run.hidden[words.mask]).float()
         shut = torch.tensor(self.task.vocabulary.banned, dtype=torch.int64, device=logits.device)
         logp = logits.index_fill(1, shut, -torch.inf).log_softmax(-1)
@@ -167,7 +167,7 @@ class Writer(Head):
         """Some of the given words replaced by what the decoder draws after the words before them."""
         share = self.sampled * min(1.0, 2 * self.progress)
         with torch.no_grad():
-            logits = self.decoder.logits(self.decoder.forced(state, inputs).hidden[:, :-1])
+            logits = self.decoder.logits(self.decoder.teacher_forcing(state, inputs).hidden[:, :-1])
             logits[..., [*self.task.vocabulary.banned, self.task.vocabulary.end]] = -torch.inf
             own = torch.distributions.Categorical(logits=logits.float()).sample()
         swap = torch.rand(own.shape, device=own.device) < share

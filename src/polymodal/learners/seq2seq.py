@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from polymodal.batch import Batch, Losses, Masked
 from polymodal.decoders.base import Decoding
-from polymodal.decoders.pretrained import opened
-from polymodal.decoders.search import CLOSED, Rules, drawn
+from polymodal.decoders.pretrained import load_network
+from polymodal.decoders.search import IMPOSSIBLE, Rules, sample_tokens
 from polymodal.errors import InputError
 from polymodal.heads.base import Shared
 from polymodal.heads.writer import written_by
@@ -55,7 +55,7 @@ class Seq2Seq(TrainableLearner):
         self.source, self.modality, self.task, self.language = source, modality, task, language
         self.decoding: Decoding = Decoding() if decoding is None else decoding
         self.family = family(source)
-        self.network: Any = opened(source, self.family.architecture)
+        self.network: Any = load_network(source, self.family.architecture)
         for part in self.network.modules():
             if hasattr(part, "generation_config"):  # its defaults would be mixed into what is asked for
                 part.generation_config = transformers().GenerationConfig()
@@ -141,7 +141,7 @@ class Seq2Seq(TrainableLearner):
             )
         rules, n = self._rules(how, memory.device), how.captions
         if not len(memory):
-            return Texts(rules.shut.new_zeros(0, n, 1), memory.new_zeros(0, n), rules.end)
+            return Texts(rules.banned.new_zeros(0, n, 1), memory.new_zeros(0, n), rules.end)
         if how.method == "sample":
             memory = memory.repeat_interleave(n, 0)
         ids = self._generated(memory, how, rules)
@@ -149,7 +149,7 @@ class Seq2Seq(TrainableLearner):
         end = rules.end
         over = (ids == end).cumsum(1) - (ids == end).long() > 0
         ids = torch.where(over, end, ids)
-        logits = self._logits(memory, Masked(ids, ~over)).float().index_fill(-1, rules.shut, CLOSED)
+        logits = self._logits(memory, Masked(ids, ~over)).float().index_fill(-1, rules.banned, IMPOSSIBLE)
         logp = logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
         total = torch.where(over, 0.0, logp).sum(1)
         rank = (total / (~over).sum(1) ** how.length_penalty).unflatten(0, (-1, n))
@@ -170,8 +170,10 @@ class Seq2Seq(TrainableLearner):
         def drawn_word(ids: Tensor, scores: Tensor) -> Tensor:
             """0 for the word that is drawn, so that it is the likeliest: each row draws by itself."""
             logp = rules.logp(scores, ids[:, start:])
-            word = drawn(logp, u_nt[torch.arange(len(ids)) % how.captions, ids.shape[1] - start].to(ids.device), how)
-            return torch.full_like(scores, CLOSED).scatter(1, word[:, None], 0.0)
+            word = sample_tokens(
+                logp, u_nt[torch.arange(len(ids)) % how.captions, ids.shape[1] - start].to(ids.device), how
+            )
+            return torch.full_like(scores, IMPOSSIBLE).scatter(1, word[:, None], 0.0)
 
         random = torch.Generator().manual_seed(how.seed)
         u_nt = torch.rand(how.captions, rules.most + 1, generator=random, dtype=torch.float64)

@@ -1,15 +1,12 @@
-"""Words in and words out: the embedding of ids, and the map from what a decoder has made to logits.
-
-V ids, d width.
-"""
+"""The embedding of ids and the output layer of a decoder. V ids, d width."""
 
 from torch import Tensor, nn
 
 
-class Separate(nn.Module):
-    """An embedding, and an output map of its own: logits = hidden W + b with W (d, V).
+class WordEmbedding(nn.Module):
+    """An embedding and an output layer of untied weights: logits = hidden W + b with W (d, V).
 
-    Begins with embeddings of variance 1 / width, and with logits that are near 0.
+    Initialised with embeddings of variance 1 / width, and with logits near 0.
     """
 
     def __init__(self, size: int, width: int) -> None:
