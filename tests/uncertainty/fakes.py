@@ -45,6 +45,9 @@ class Mean(Learner):
     def reads(self):
         return self.views
 
+    def describe(self):
+        return ["mean"]
+
     def infer(self, inputs):
         return self.recombine(inputs)({v: torch.arange(len(x.mask)) for v, x in inputs.items()})
 
