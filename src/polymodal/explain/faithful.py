@@ -8,7 +8,7 @@ Axes: k step of a curve, s part, p set of hidden parts.
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 Floats = NDArray[np.float64]
+Net = TypeVar("Net", bound=nn.Module)
 Hide = Callable[[NDArray[np.bool_]], Floats]  # (P, S) True where a part is hidden -> (P,) the explained output
 STEPS = 10  # of a curve
 ORDERS = 8  # random ones
@@ -108,7 +109,7 @@ def correlation(a: Floats, b: Floats) -> float:
     return float((a * b).sum()) / size if size > 0 else 0.0
 
 
-def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
+def randomised(module: Net, seed: int = 0) -> Net:
     """A copy in which every parameter is drawn anew, from a normal with the mean and deviation of its own values.
 
     So a norm's scales stay near 1 and no layer grows loud or silent, while nothing that was learned is left.

@@ -202,7 +202,6 @@ def _randomised(row: Row, scores: Floats, method: str, seed: int) -> float | Non
     there, correlations = row.there(), []
     for draw in range(DRAWS):
         other = randomised(learner, DRAWS * seed + draw)
-        assert isinstance(other, Learner)
         rough = scored(row, other, method, STEPS[:1])  # ranks need no more
         correlations.append(correlation(np.abs(scores[there]), np.abs(rough[there])))
     return float(np.mean(correlations))
