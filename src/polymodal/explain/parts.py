@@ -26,7 +26,7 @@ from polymodal.explain.rollout import encoded, onto, rollout
 from polymodal.learners.base import Learner, evaluating
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.places import Place
-from polymodal.modalities.segments import Closed, Cut
+from polymodal.modalities.segments import Cut
 from polymodal.model import Model
 
 METHODS = ("auto", "integrated-gradients", "occlusion", "rollout")
@@ -83,8 +83,7 @@ class Row(NamedTuple):
 
     def there(self) -> NDArray[np.bool_]:
         """(S,) True for parts of which a view has something."""
-        each = [True if isinstance(x, Closed) else x.there(self.cut.parts) for x in self.cut.views.values()]
-        return np.asarray(np.any([np.broadcast_to(e, self.cut.parts) for e in each], axis=0))
+        return np.asarray(np.any([x.there(self.cut.parts) for x in self.cut.views.values()], axis=0))
 
 
 def attribute(

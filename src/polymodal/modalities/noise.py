@@ -50,6 +50,6 @@ def plain(change: Change) -> Callable[[Any, float, np.random.Generator, Any, int
     return lambda x, severity, rng, context, row: change(x, severity, rng)
 
 
-def informed(change: Callable[[Any, float, np.random.Generator, Any], Any]) -> Callable[..., Any]:
+def with_context(change: Callable[[Any, float, np.random.Generator, Any], Any]) -> Callable[..., Any]:
     """Noise that knows the context too."""
     return lambda x, severity, rng, context, row: change(x, severity, rng, context)

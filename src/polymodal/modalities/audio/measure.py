@@ -22,7 +22,7 @@ def extent(cell: Any) -> Sizes:
     return (about.duration if known else len(x_n) / rate), rate, about.channels
 
 
-def said(sizes: Summary) -> str:
+def in_words(sizes: Summary) -> str:
     """The size of a column's recordings."""
     rates = sizes["rates"]
     common = ", ".join(f"{r} Hz" for r in list(rates)[:3]) + (" ..." if len(rates) > 3 else "")
@@ -30,4 +30,4 @@ def said(sizes: Summary) -> str:
     return f"{spread(sizes['seconds'])} s, {common}, {channels} channel{'s' * (channels != '1')}"
 
 
-MEASURE = Measure(("seconds", "rates", "channels"), extent, said, counted=("rates",))
+MEASURE = Measure(("seconds", "rates", "channels"), extent, in_words, counted=("rates",))

@@ -13,9 +13,9 @@ def sides(cell: Any) -> Sizes:
     return w, h
 
 
-def said(sizes: Summary) -> str:
+def in_words(sizes: Summary) -> str:
     """The size of a column's images."""
     return f"{spread(sizes['width'])} wide, {spread(sizes['height'])} high (pixels)"
 
 
-MEASURE = Measure(("width", "height"), sides, said)
+MEASURE = Measure(("width", "height"), sides, in_words)

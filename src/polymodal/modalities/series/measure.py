@@ -14,9 +14,9 @@ def extent(cell: Any) -> Sizes:
     return () if x is None or not np.isfinite(x).any() else (len(x), x[0].size)
 
 
-def said(sizes: Summary) -> str:
+def in_words(sizes: Summary) -> str:
     """The size of a column's series."""
     return f"{spread(sizes['length'])} readings of {spread(sizes['channels'])} channels"
 
 
-MEASURE = Measure(("length", "channels"), extent, said, alike=("channels", "channels"))
+MEASURE = Measure(("length", "channels"), extent, in_words, alike=("channels", "channels"))

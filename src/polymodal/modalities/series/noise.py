@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from polymodal.errors import Unreadable
 from polymodal.modalities.arrays import Moments
 from polymodal.modalities.base import Codec
-from polymodal.modalities.noise import Noise, Noises, Some, informed, plain
+from polymodal.modalities.noise import Noise, Noises, Some, plain, with_context
 from polymodal.modalities.series.codec import numbers
 
 Array = NDArray[np.float64]
@@ -24,11 +24,11 @@ BLOCKS = 20  # stretches of a series, each of which is there or lost
 
 def opened(cell: Any) -> Array:
     """The readings of a series, (T, C), NaN in gaps. Raises Unreadable for what holds none."""
-    x = known(numbers(cell))
+    x = finite(numbers(cell))
     return x.reshape(len(x), -1)
 
 
-def known(x: Array | None) -> Array:
+def finite(x: Array | None) -> Array:
     """The numbers. Raises Unreadable where there is none."""
     if x is None or not np.isfinite(x).any():
         raise Unreadable("no number")
@@ -81,9 +81,9 @@ def scale(codecs: Sequence[Codec], some: Some) -> Array:
 NOISES = Noises(
     opened,
     {
-        "jitter": Noise((0, 0.1, 0.25, 0.5, 1, 2), "deviation {:.2f} spreads", informed(jitter)),
+        "jitter": Noise((0, 0.1, 0.25, 0.5, 1, 2), "deviation {:.2f} spreads", with_context(jitter)),
         "dropouts": Noise((0, 0.1, 0.2, 0.4, 0.6, 0.8), "{:.0%} of the readings", plain(gaps)),
-        "drift": Noise((0, 0.25, 0.5, 1, 2, 4), "{:.2f} spreads at the end", informed(drift)),
+        "drift": Noise((0, 0.25, 0.5, 1, 2, 4), "{:.2f} spreads at the end", with_context(drift)),
     },
     scale,
 )

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from polymodal.modalities.pretrained.graph import Feeding, Given, fixed
 from polymodal.modalities.series.codec import numbers
-from polymodal.modalities.vector.onnx import known
+from polymodal.modalities.vector.onnx import without_gaps
 
 
 def _prepared(cell: Any, given: Given) -> NDArray | None:
-    x = known(numbers(cell))
+    x = without_gaps(numbers(cell))
     if x is None:
         return None
     x_tc = fixed(given.channels(x.reshape(len(x), -1)), given.feed.length)

@@ -9,7 +9,7 @@ import numpy as np
 
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, missing
-from polymodal.modalities.noise import Noise, Noises, Some, informed
+from polymodal.modalities.noise import Noise, Noises, Some, with_context
 from polymodal.modalities.tabular.codec import Cells
 from polymodal.modalities.tabular.columns import BOOLEAN, CATEGORY, DATE, NUMBER, READ
 
@@ -74,13 +74,13 @@ NOISES = Noises(
         "gaussian": Noise(
             (0, 0.1, 0.25, 0.5, 1, 2),
             "deviation {:.2f} spreads",
-            informed(numbers),
+            with_context(numbers),
             _needs(KEEPS_ORDER, "column of numbers or dates"),
         ),
         "swaps": Noise(
             (0, 0.1, 0.2, 0.4, 0.6, 0.8),
             "{:.0%} of the cells",
-            informed(swaps),
+            with_context(swaps),
             _needs(NOMINAL, "column of categories"),
         ),
     },

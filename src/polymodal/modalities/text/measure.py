@@ -10,10 +10,10 @@ def words(cell: Any) -> Sizes:
     return (len(str(cell).split()),)
 
 
-def said(sizes: Summary) -> str:
+def in_words(sizes: Summary) -> str:
     """The size of a column's texts.
 
-    >>> said({"words": {"min": 3, "median": 5, "max": 13}})
+    >>> in_words({"words": {"min": 3, "median": 5, "max": 13}})
     '3 to 13 words, half of them up to 5'
     """
     s = sizes["words"]
@@ -21,4 +21,4 @@ def said(sizes: Summary) -> str:
     return f"{span(s)} words{half}"
 
 
-MEASURE = Measure(("words",), words, said)
+MEASURE = Measure(("words",), words, in_words)

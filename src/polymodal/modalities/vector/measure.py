@@ -19,10 +19,10 @@ def extent(cell: Any) -> Sizes:
     return (1 if x.ndim == 1 else len(x)), x.shape[-1]
 
 
-def said(sizes: Summary) -> str:
+def in_words(sizes: Summary) -> str:
     """The size of a column's vectors."""
     several = "" if sizes["length"]["max"] == 1 else f"{spread(sizes['length'])} vectors of "
     return f"{several}{spread(sizes['width'])} numbers"
 
 
-MEASURE = Measure(("length", "width"), extent, said, alike=("width", "numbers"))
+MEASURE = Measure(("length", "width"), extent, in_words, alike=("width", "numbers"))

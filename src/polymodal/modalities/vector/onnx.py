@@ -10,13 +10,13 @@ from polymodal.modalities.arrays import array
 from polymodal.modalities.pretrained.graph import Feeding, Given
 
 
-def known(x: NDArray | None) -> NDArray | None:
+def without_gaps(x: NDArray | None) -> NDArray | None:
     """0 for what is not known; None where nothing is."""
     return None if x is None or not np.isfinite(x).any() else np.nan_to_num(x, posinf=0.0, neginf=0.0)
 
 
 def _prepared(cell: Any, given: Given) -> NDArray | None:
-    x = known(array(cell))
+    x = without_gaps(array(cell))
     if x is None:
         return None
     if x.ndim != 1:
