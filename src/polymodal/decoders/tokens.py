@@ -17,6 +17,8 @@ class HubTokens(Vocabulary):
     inverts `ids` exactly with byte-level tokenizers; BERT's drops case, and puts a space before each punctuation mark.
     """
 
+    pretrained = True
+
     def __init__(self, source: str) -> None:
         self.source = source
         self._loaded: tuple[str, Any, dict[str, list[int]]] = ("", None, {})

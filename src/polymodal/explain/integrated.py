@@ -69,7 +69,7 @@ def can(learner: Learner, cut: Cut) -> bool:
     except ImportError:
         return False
     nets = networks(learner)
-    views = {v: x for v, x in cut.views.items() if isinstance(x, Open)}
+    views = cut.open
     if not nets or len(views) < len(cut.views):
         return False
     floats = {v: x.x.values.is_floating_point() or x.blank is not None for v, x in views.items()}
@@ -131,8 +131,7 @@ def _entries(learner: Learner, inputs: Mapping[str, Masked], cut: Cut) -> Iterat
     raw = set()
     for net in networks(learner):
         for v, encoder in net.items():
-            view = cut.views.get(v)
-            if not isinstance(view, Open):
+            if (view := cut.open.get(v)) is None:
                 continue
             if (module := encoder.entrance()) is not None:
                 yield _within(v, module, encoder, inputs[v], view)

@@ -156,16 +156,7 @@ class Write(Supervised):
 
     def adopt(self, other: Task, cells: Sequence[Any]) -> Self:
         """With the other model's vocabulary, where both are of one kind and it is no pretrained network's."""
-        task = copy.deepcopy(self.task)
-        if "decode" not in other.capabilities or hasattr(task.vocabulary, "source"):
-            return self
-        words = cast(Generation, other).vocabulary
-        if type(task.vocabulary) is not type(words):
-            return self
-        task.vocabulary = copy.deepcopy(words)
-        lengths = [len(task.vocabulary.ids(t)) for c in cells for t in references(c)]
-        task.cut_, task.longest_ = sum(n > task.limit for n in lengths), min(task.limit, max(lengths)) + 1
-        return type(self)(task, self.writing)
+        return type(self)(self.task.adopting(other, cells), self.writing)
 
     def refuses(self, encoder: Encoder, size: Size) -> str | None:
         """A decoder reads tokens of one width."""

@@ -29,7 +29,7 @@ from polymodal.modalities.pretrained.source import config
 from polymodal.nn import Size
 from polymodal.sentences import words
 from polymodal.tasks.generate import Generation, references
-from polymodal.tasks.vocabulary import VOCABULARIES, CharacterList, Vocabulary, WordList
+from polymodal.tasks.vocabulary import VOCABULARIES, Vocabulary, WordList
 
 CTC = "ctc"
 SENTENCE = 3  # words: where texts have fewer on average, they have no n-grams that CIDEr-D could count
@@ -126,7 +126,7 @@ class Writing(NamedTuple):
         lengths = [len(words(t)) for row in texts for t in row]
         short = sum(lengths) < SENTENCE * len(lengths)
         metric = self.metric or ("wer" if _spoken(texts, schema) else "exact_match" if short else "cider_d")
-        limit = self.max_words * (8 if isinstance(vocabulary, CharacterList) else 1)
+        limit = self.max_words * vocabulary.per_word
         return Generation(vocabulary, limit, metric, self.smoothing)
 
     def chosen(self, cells: Sequence[Any], schema: Schema) -> str:

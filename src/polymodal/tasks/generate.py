@@ -7,6 +7,7 @@ A reference travels as text, not as ids, so that words which the vocabulary lack
 Axes: b row, r reference of a row, l byte, n reference of the batch, t word, v word of the vocabulary.
 """
 
+import copy
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,11 +72,27 @@ class Generation(Task):
                 "name another target column"
             )
         self.vocabulary.fit(texts)
-        lengths = [len(self.vocabulary.ids(t)) for t in texts]
-        self.cut_ = sum(n > self.limit for n in lengths)
-        self.longest_ = min(self.limit, max(lengths)) + 1
+        self._measure(texts)
         self.seen_ = sorted({fingerprint(t) for t in texts})
         return self
+
+    def adopting(self, other: Task, cells: Iterable[Any]) -> Self:
+        """The same task with another's vocabulary, where both are of one kind and it is no pretrained network's.
+
+        cells: of training, by whose texts lengths are measured anew.
+        """
+        if not isinstance(other, Generation) or self.vocabulary.pretrained:
+            return self
+        if type(self.vocabulary) is not type(other.vocabulary):
+            return self
+        out = copy.deepcopy(self)
+        out.vocabulary = copy.deepcopy(other.vocabulary)
+        out._measure([t for c in cells for t in references(c)])
+        return out
+
+    def _measure(self, texts: Sequence[str]) -> None:
+        lengths = [len(self.vocabulary.ids(t)) for t in texts]
+        self.cut_, self.longest_ = sum(n > self.limit for n in lengths), min(self.limit, max(lengths)) + 1
 
     @property
     def outputs(self) -> int:

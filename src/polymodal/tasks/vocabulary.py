@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from polymodal.errors import InputError
 
@@ -24,7 +24,13 @@ REMEMBERED = 200_000  # distinct chunks whose ids are kept: the same words come 
 
 
 class Vocabulary(ABC):
-    """Texts <-> ids. Arguments of the constructor are settings; what `fit` learned ends in "_" (see `spec`)."""
+    """Texts <-> ids. Arguments of the constructor are settings; what `fit` learned ends in "_" (see `spec`).
+
+    per_word: ids that a word takes, about. pretrained: whether it is a network's own, so that nothing is learned.
+    """
+
+    per_word: ClassVar[int] = 1
+    pretrained: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, texts: Iterable[str]) -> Self:
@@ -141,6 +147,7 @@ class CharacterList(Vocabulary):
     `characters_` holds the `limit` commonest; id i + 3 is `characters_[i]`.
     """
 
+    per_word = 8
     characters_: list[str]
 
     def __init__(self, limit: int = 2_000) -> None:
