@@ -44,7 +44,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
 ]
 PARTS = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
 NAMED = 0  # kinds of modality, as strings, outside their folders
-BRANCHES = 29  # questions after one of our own classes, outside the package that defines it; may only fall
+BRANCHES = 25  # questions after one of our own classes, outside the package that defines it; may only fall
 LEVEL = {name: i for i, line in enumerate(LEVELS) for name in line.split()}
 HEAVY = {"torch", "pandas", "PIL", "transformers", "sklearn", "scipy", "soundfile", "accelerate"}
 MAIN = "try:\n  main()\nexcept SystemExit as e:\n  assert not e.code"
