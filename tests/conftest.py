@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -56,6 +57,44 @@ def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache for each test, made when something is written: thousands of tests write nothing."""
     monkeypatch.setenv("POLYMODAL_CACHE", str(_caches / str(next(NUMBERS))))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _small_estimators() -> Iterator[None]:
+    """Forests and boosting of 16 trees: of hundreds, nothing is tested that is not of a few."""
+    from polymodal.learners.estimators import KINDS
+
+    def small(make: Callable[[int], Any]) -> Callable[[int], Any]:
+        return lambda seed: make(seed).set_params(n_estimators=16)
+
+    trees = {k: KINDS[k] for k in ("forest", "boosted")}
+    few = {k: x._replace(classifier=small(x.classifier), regressor=small(x.regressor)) for k, x in trees.items()}
+    with mock.patch.dict(KINDS, few):
+        yield
+
+
+class Clock:
+    """Stands in for the module `time`: each reading is `step` seconds after the one before, so limits are counts."""
+
+    def __init__(self, step: float) -> None:
+        self.step, self.now = step, 0.0
+
+    def monotonic(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of all that is limited in time, a millisecond a reading."""
+    from polymodal.experiment import budget, candidates
+    from polymodal.learners import library
+    from polymodal.training import checkpoint, loop
+
+    clock = Clock(0.001)
+    for module in (budget, candidates, library, checkpoint, loop):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.fixture

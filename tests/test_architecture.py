@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import polymodal
+from cases import over
 
 ROOT = Path(polymodal.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -74,7 +75,7 @@ def imported(source: str) -> Iterator[str]:
                 yield name if name in PARTS else "polymodal"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@over("path", FILES)
 def test_imports_run_downward_only(path: Path) -> None:
     here = part(path)
     assert here in LEVEL, f"{path.name} stands in no level: add it to LEVELS and to docs/architecture.md"
@@ -260,13 +261,13 @@ def test_import_and_help_are_light(action: str) -> None:
     assert not loaded & HEAVY
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@over("path", FILES)
 def test_files_are_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines: split it by idea"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@over("path", FILES)
 def test_nothing_is_pickled(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):

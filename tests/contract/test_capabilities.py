@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cases import Test, over
 from contract.test_tasks import CASES, fitted, logits_of
 from polymodal.batch import Masked
 from polymodal.errors import InputError
@@ -36,12 +37,12 @@ QUESTIONS: dict[str, list[Question]] = {
         lambda task, x, y: task.evidence(x, 0),
     ],
 }
-EVERY = pytest.mark.parametrize("case", [*CASES, "generate"])
+EVERY = over("case", [*CASES, "generate"])
 
 
-def able(capability: str) -> pytest.MarkDecorator:
+def able(capability: str) -> Callable[[Test], Test]:
     """Every case whose task says that it can."""
-    return pytest.mark.parametrize("case", [c for c, (task, _) in CASES.items() if capability in task.capabilities])
+    return over("case", [c for c, (task, _) in CASES.items() if capability in task.capabilities])
 
 
 def labelled(case: str, scale: float = 2.0) -> tuple[Task, list[Any], torch.Tensor, Masked]:
@@ -280,7 +281,7 @@ def first(kind: Extreme) -> int:
     return min(np.flatnonzero(kind.among), key=lambda i: kind.order[i])
 
 
-@pytest.mark.parametrize("measure", ["chrf", "wer"])
+@over("measure", ["chrf", "wer"])
 def test_the_best_text_has_the_better_score(measure: str) -> None:
     task, _, ids, target = labelled("generate")
     task.measure = measure  # type: ignore[attr-defined]

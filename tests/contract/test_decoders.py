@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.decoders import CLASSES, DECODERS, Decoder, Decoding, HiddenStates, State, WordEmbedding, make
 from polymodal.decoders.recurrent import AttentiveGRU
@@ -122,7 +123,7 @@ def test_memory_under_a_false_mask_never_matters(name: str) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("training", [False, True])
+@over("training", [False, True])
 def test_masked_nan_never_reaches_a_gradient(name: str, training: bool) -> None:
     d, m, ids = built(name).train(training), poisoned(memory(), math.nan), words()
     m.values.requires_grad_()
@@ -187,8 +188,8 @@ def test_rows_are_independent(name: str) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("tokens", [0, 3])
+@over("training", [False, True])
+@over("tokens", [0, 3])
 def test_empty_memory_is_finite(name: str, training: bool, tokens: int) -> None:
     d, ids = built(name).train(training), words()
     m = Masked(
@@ -253,7 +254,7 @@ def test_state_dict_holds_all_that_is_learned(name: str) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("how", [Decoding("greedy"), Decoding(captions=3), Decoding("sample", captions=2)])
+@over("how", [Decoding("greedy"), Decoding(captions=3), Decoding("sample", captions=2)])
 def test_captions_do_not_depend_on_the_batch(name: str, how: Decoding) -> None:
     d = talkative(name)
     m = memory(6)
@@ -267,7 +268,7 @@ def test_captions_do_not_depend_on_the_batch(name: str, how: Decoding) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("method", ["greedy", "beam", "sample", "diverse"])
+@over("method", ["greedy", "beam", "sample", "diverse"])
 def test_uncached_decoding_is_the_search(name: str, method: str) -> None:
     """A decoder whose step runs teacher forcing over all words so far writes the same."""
     d = talkative(name)
@@ -326,7 +327,7 @@ def test_mixed_precision_trains_and_writes(name: str) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("method", ["greedy", "beam", "sample", "diverse"])
+@over("method", ["greedy", "beam", "sample", "diverse"])
 def test_no_rows_give_no_captions(name: str, method: str) -> None:
     d = built(name)
     m = memory().take(torch.arange(0))
@@ -334,7 +335,7 @@ def test_no_rows_give_no_captions(name: str, method: str) -> None:
     assert w.ids.shape[:2] == w.logprob.shape == (0, 1)
 
 
-@pytest.mark.parametrize("kind", [CrossTransformer, PrefixLM])
+@over("kind", [CrossTransformer, PrefixLM])
 def test_heads_that_do_not_divide_the_width_are_told(kind: type) -> None:
     with pytest.raises(InputError, match="a width of 12 can't be divided among 5 heads"):
         kind(DIM, WordEmbedding(SIZE, 12), heads=5)
@@ -357,7 +358,7 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("size", SIZES)
+@over("size", SIZES)
 def test_every_size_can_be_made(name: str, size: str) -> None:
     d = make(name, 7, 20, SIZES[size])
     ids = torch.zeros(1, 2, dtype=torch.int64)

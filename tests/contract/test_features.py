@@ -11,12 +11,13 @@ import skops.io
 from scipy.sparse import issparse
 from sklearn.base import clone
 
+from cases import over
 from polymodal.errors import Unreadable
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.extractor import Extractor
 
 ENTRIES = [(kind, name) for kind, m in MODALITIES.items() for name in m.extractors]
-each = pytest.mark.parametrize("kind, name", ENTRIES, ids=[f"{k}-{n}" for k, n in ENTRIES])
+each = over("kind, name", ENTRIES)
 
 
 def text(g: np.random.Generator) -> list[Any]:
@@ -163,9 +164,7 @@ def test_saved_with_skops_it_gives_the_same_numbers(kind: str, name: str, make: 
     equal(again.transform(cells(kind, 1)), e.transform(cells(kind, 1)))
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(k, n) for k in DAMAGED for n in MODALITIES[k].extractors]
-)  # text reads anything
+@over("kind, name", [(k, n) for k in DAMAGED for n in MODALITIES[k].extractors])  # text reads anything
 def test_damaged_cells_are_absent_and_counted_in_one_warning(kind: str, name: str, make: Make) -> None:
     e, c = make(kind, name).fit(cells(kind)), cells(kind)
     with pytest.raises(Unreadable):
@@ -179,7 +178,7 @@ def test_damaged_cells_are_absent_and_counted_in_one_warning(kind: str, name: st
 
 
 @each
-@pytest.mark.parametrize("nothing", [[], [None, None]], ids=["no-rows", "all-absent"])
+@over("nothing", [[], [None, None]])
 def test_a_column_without_a_cell_is_learned_from(kind: str, name: str, nothing: Sequence[Any], make: Make) -> None:
     e = make(kind, name).fit(nothing)
     for column in (nothing, [None, *cells(kind)]):

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cases import over
 from polymodal.errors import InputError
 from polymodal.experiment import problem
 from polymodal.experiment.config import Columns
 from polymodal.tasks import Regression, guess
 
 
-@pytest.mark.parametrize(
+@over(
     "cells, task, said",
     [
         (["0", "1", None, "1"], "binary", "2 different labels, '0', '1', in 3 rows"),
@@ -57,7 +58,7 @@ def texts(form: str, n: int = 60) -> list[str]:
     return [form.format(i=i, a="".join("абвгдежзик"[int(c)] for c in str(i))) for i in range(1, n + 1)]
 
 
-@pytest.mark.parametrize(
+@over(
     "cells, said",
     [
         (texts("A dog with a {a} runs."), "6.0 words a text, 60 different texts of 60 rows: sentences, to be written"),
@@ -75,7 +76,7 @@ def test_sentences_are_written(cells: list[Any], said: str) -> None:
     assert got.name == "generate" and re.search(said, why), why
 
 
-@pytest.mark.parametrize(
+@over(
     "cells",
     [
         texts("{i} Main Street, Springfield, Illinois"),  # addresses
@@ -89,7 +90,6 @@ def test_sentences_are_written(cells: list[Any], said: str) -> None:
         [[t] for t in texts("{i} Main Street, Springfield")],
         [json.dumps([t, t + "!"]) for t in texts("the {a} dog")],
     ],
-    ids=lambda cells: str(cells[0]),
 )
 def test_texts_that_are_no_sentences_are_refused_with_a_way_out(cells: list[Any]) -> None:
     with pytest.raises(
@@ -116,7 +116,7 @@ def test_labels_of_several_words_that_are_joined_in_many_ways_are_no_sentence() 
     assert guess(few, ["y"])[0].name == "multilabel"
 
 
-@pytest.mark.parametrize(
+@over(
     "cells, said",
     [
         ([None, "", math.nan], "none of the 3 rows has a label in the target 'y'"),

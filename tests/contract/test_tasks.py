@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Scores
@@ -48,7 +49,7 @@ def logits_of(task: Task, rows: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(rows, task.outputs, generator=g, dtype=torch.float64)
 
 
-EVERY = pytest.mark.parametrize("case", CASES)
+EVERY = over("case", CASES)
 
 
 def test_every_task_has_a_case() -> None:
@@ -67,7 +68,7 @@ def test_masks_say_which_labels_are_missing(case: str) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1e30])
+@over("value", [math.nan, math.inf, -1e30])
 def test_masked_labels_never_matter(case: str, value: float) -> None:
     task, _, target = fitted(case)
     rows = len(target.mask)
@@ -215,14 +216,14 @@ def test_a_label_is_known_however_the_table_was_read() -> None:
         assert text.encode(cell) == 0 and numbers.encode(cell) == 0
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not c.startswith(("regression", "several"))])
+@over("case", [c for c in CASES if not c.startswith(("regression", "several"))])
 def test_an_unseen_label_is_named(case: str) -> None:
     task, _, _ = fitted(case)
     with pytest.raises(InputError, match=r"label 'purple' was never seen in training; the known ones are "):
         task.encode("purple")
 
 
-@pytest.mark.parametrize("task", [Binary(), MultiClass(), MultiLabel(), Ordinal(), Regression()])
+@over("task", [Binary(), MultiClass(), MultiLabel(), Ordinal(), Regression()])
 def test_nothing_to_learn_from(task: Task) -> None:
     for cells in ([], [None, math.nan, ""]):
         with pytest.raises(InputError, match=r"no row has a label.*name another target column"):
@@ -280,7 +281,7 @@ def test_the_median_class_and_monotone_probabilities() -> None:
     )
 
 
-@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+@over("balance", [0.0, 0.5, 1.0])
 def test_balance(balance: float) -> None:
     """Weights n ** -balance with mean 1 over the training rows."""
     task = MultiClass(balance).fit(["a"] * 8 + ["b"] * 2)
@@ -329,7 +330,7 @@ def test_a_target_that_is_mostly_one_value_has_a_scale() -> None:
     assert Regression().fit([0.0] * 9 + [1e300]).scale_[0] == 1e299
 
 
-@pytest.mark.parametrize("cell", ["dear", "1,5", "inf", math.inf, -math.inf])
+@over("cell", ["dear", "1,5", "inf", math.inf, -math.inf])
 def test_a_cell_that_is_no_finite_number_is_named(cell: Any) -> None:
     for act in (lambda: Regression().fit([1, cell]), lambda: Regression().fit([1, 2]).encode(cell)):
         with pytest.raises(
