@@ -121,8 +121,8 @@ def test_nan_loss_names_the_rows(shop):
 
 
 def test_training_ends_when_the_time_is_up(table, clock):
-    model = flat.fit(table, "kind", fusion="gated", time_limit=3, epochs=10_000, batch_size=8, size="tiny")
-    assert clock.now < 3.5, "some readings for what follows the training, without a limit millions"
+    model = flat.fit(table, "kind", time_limit=2, **{**FIT, "epochs": 10_000})
+    assert clock.now < 2.5, "some readings for what follows the training, without a limit millions"
     assert model.report.to_json()["comparison"]["candidates"][0]["epochs"] >= 1
 
 

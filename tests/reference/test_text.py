@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.modalities.text.codec import Bytes, Pieces, Text, Words, split
 from polymodal.modalities.text.encoders import TextBag, TextConv, TextGRU
@@ -29,8 +30,8 @@ def test_limit_keeps_the_commonest() -> None:
     assert Words(limit=1).fit(FILMS, TINY).vocabulary_ == ["quiet"]
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
+@over(
+    "text, words",
     [
         ("It's 3 o'clock", ["it", "'", "s", "3", "o", "'", "clock"]),
         ("naïve ÜBER", ["naïve", "über"]),
@@ -47,7 +48,7 @@ def test_split(text: Any, words: list[str]) -> None:
     assert split(text, 64) == words
 
 
-@pytest.mark.parametrize("codec", [Words(), Bytes(), Pieces()], ids=lambda c: type(c).__name__)
+@over("codec", [Words(), Bytes(), Pieces()])
 def test_a_ten_megabyte_cell_costs_no_more_than_a_page(codec: Text) -> None:
     codec.fit([*FILMS, "word " * 500], TINY)
     for cell in ("word and, " * 1_000_000, "x" * 10_000_000, " " * 10_000_000 + "end", "e\u0301" * 5_000_000):
@@ -59,7 +60,7 @@ def test_a_ten_megabyte_cell_costs_no_more_than_a_page(codec: Text) -> None:
         assert peak < 2**20, "a copy of ten megabytes was made"
 
 
-@pytest.mark.parametrize("codec", [Words(), Bytes(), Pieces()], ids=lambda c: type(c).__name__)
+@over("codec", [Words(), Bytes(), Pieces()])
 def test_odd_text_is_read(codec: Text) -> None:
     codec.fit([*FILMS, 12, "\ud800"], TINY)
     for cell in ("\ud800 broken", "👩‍👩‍👧 family", "a\x00b", 12, -1.5, "ﷺ" * 500):
@@ -93,8 +94,8 @@ def test_pieces_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
         Pieces().fit(FILMS, TINY)
 
 
-@pytest.mark.parametrize(
-    ("cells", "low", "high"),
+@over(
+    "cells, low, high",
     [
         ([f"what a fine film number {i} was" for i in range(50)], 0.9, 1.0),
         (["what shape is in the image?", "is there a red circle?"] * 50, 0.55, 0.7),
