@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.audio.codec import LogMel, geometry, hertz, log_mel, mel, mel_matrix
@@ -60,7 +61,7 @@ def slow_log_mel(x: np.ndarray, rate: int, mels: int) -> np.ndarray:
     return np.log(np.maximum(out, max(1e-8 * out.max(), 1e-10)))
 
 
-@pytest.mark.parametrize(("rate", "mels", "samples"), [(1000, 4, 57), (2000, 8, 101), (1000, 6, 1), (800, 3, 16)])
+@over("rate, mels, samples", [(1000, 4, 57), (2000, 8, 101), (1000, 6, 1), (800, 3, 16)])
 def test_log_mel_is_its_definition(rate: int, mels: int, samples: int) -> None:
     x = np.random.default_rng(samples).normal(0, 0.1, samples)
     got = log_mel(torch.from_numpy(x).float(), rate, mels)
@@ -76,14 +77,14 @@ def test_the_mel_scale_is_the_htk_one() -> None:
     assert hertz(mel(440.0)) == pytest.approx(440)
 
 
-@pytest.mark.parametrize("rate", [500, 4000, 8000, 11025, 16000])
-@pytest.mark.parametrize("mels", [8, 64, 128])
+@over("rate", [500, 4000, 8000, 11025, 16000])
+@over("mels", [8, 64, 128])
 def test_no_band_is_empty(rate: int, mels: int) -> None:
     matrix = mel_matrix(rate, geometry(rate, mels)[2], mels)
     assert (matrix.sum(1) > 0).all() and matrix.max() <= 1 and matrix.min() == 0
 
 
-@pytest.mark.parametrize("hz", [200, 1000, 3000])
+@over("hz", [200, 1000, 3000])
 def test_a_tone_is_loudest_in_its_own_band(hz: int) -> None:
     frames = log_mel(torch.from_numpy(tone(hz, 8000, 0.5)).float(), 8000, 64)
     band = int(frames[10:-10].mean(0).argmax())
@@ -94,7 +95,7 @@ def test_silence_is_finite() -> None:
     assert torch.isfinite(log_mel(torch.zeros(100), 8000, 64)).all()
 
 
-@pytest.mark.parametrize("came", [8000, 11025, 16000, 22050, 44100, 48000, 44099])
+@over("came", [8000, 11025, 16000, 22050, 44100, 48000, 44099])
 def test_resampling_keeps_a_tone(came: int) -> None:
     x = read((tone(440, came, 1.0), came), 8000, 9.0)
     assert abs(len(x) - 8000) <= 8
@@ -213,7 +214,7 @@ def test_levelled_takes_each_clips_own_mean_and_spread_off() -> None:
     assert not y[0, 3:].any() and not y[1].any()
 
 
-@pytest.mark.parametrize("encoder", [AudioConv, AudioTransformer])
+@over("encoder", [AudioConv, AudioTransformer])
 def test_padding_never_matters(encoder: type) -> None:
     torch.manual_seed(0)
     net = encoder.for_codec(LogMel(mels=20), TINY).eval()
@@ -228,7 +229,7 @@ def test_padding_never_matters(encoder: type) -> None:
             assert torch.allclose(padded.values[padded.mask], alone.values[alone.mask], atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", [AudioConv, AudioTransformer])
+@over("encoder", [AudioConv, AudioTransformer])
 def test_the_colour_of_a_recording_matters_only_by_its_own_map(encoder: type) -> None:
     """A microphone multiplies each band by a constant: a constant added to the log-mel of every frame."""
     torch.manual_seed(0)
@@ -240,7 +241,7 @@ def test_the_colour_of_a_recording_matters_only_by_its_own_map(encoder: type) ->
     assert (net(plain).values - net(coloured).values).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("encoder", [AudioConv, AudioTransformer])
+@over("encoder", [AudioConv, AudioTransformer])
 def test_steady_sounds_can_be_told_apart(encoder: type) -> None:
     """They have nothing but colour: taking the clip's mean off must not make them alike."""
     torch.manual_seed(0)

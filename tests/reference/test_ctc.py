@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.decoders import ctc
 from polymodal.decoders.ctc import CTC, alignment, best_path, ctc_loss, min_frames, prefix_beam, real_first, too_long
@@ -92,7 +93,7 @@ def test_a_text_that_is_too_long_is_counted_and_no_more() -> None:
     assert x.grad is not None and x.grad[0].any() and not x.grad[1:].any()
 
 
-@pytest.mark.parametrize("rows", [[[]] * 4 + [[0]], [[0, 0, 0, 0]] * 5])
+@over("rows", [[[]] * 4 + [[0]], [[0, 0, 0, 0]] * 5])
 def test_nothing_to_learn_is_no_loss(rows: list[list[int]]) -> None:
     x = frames().requires_grad_()
     hidden = mask()
@@ -108,7 +109,7 @@ def test_an_impossible_frame_gives_a_finite_loss() -> None:
     assert torch.isfinite(ctc_loss(logp, mask()[:1], texts([[2]])).loss)
 
 
-@pytest.mark.parametrize("junk", [1e30, math.nan, math.inf])
+@over("junk", [1e30, math.nan, math.inf])
 def test_masked_frames_and_symbols_never_matter(junk: float) -> None:
     clean, ids = frames(), texts(TEXTS)
     grads, losses, written = [], [], []
@@ -148,7 +149,7 @@ def test_rows_alone_equal_rows_in_a_batch() -> None:
         assert stripped(best_path(logp[b : b + 1], mask()[b : b + 1], END).ids[0, 0]) == stripped(best.ids[b, 0])
 
 
-@pytest.mark.parametrize("banned", [[END], [0, END]])
+@over("banned", [[END], [0, END]])
 def test_the_full_beam_is_the_sum_over_all_alignments(banned: list[int]) -> None:
     logp = frames(1).log_softmax(-1)
     got = prefix_beam(logp, mask(), END, beams=400, captions=400, banned=banned)
@@ -234,7 +235,7 @@ def test_all_clips_advance_together_and_no_further_than_the_longest(monkeypatch)
     assert got.ids.shape[:2] == (100, 2) and got.logprob.dtype == torch.float32
 
 
-@pytest.mark.parametrize("most", [0, 1, 2, 9])
+@over("most", [0, 1, 2, 9])
 def test_longer_texts_than_are_asked_for_are_never_kept(most: int) -> None:
     logp = frames(1).log_softmax(-1)
     got = prefix_beam(logp, mask(), END, beams=400, captions=400, banned=[END], most=most)
@@ -246,7 +247,7 @@ def test_longer_texts_than_are_asked_for_are_never_kept(most: int) -> None:
         assert torch.allclose(got.logprob[b][real], torch.tensor([want[t] for t in texts_b]).double(), atol=1e-10)
 
 
-@pytest.mark.parametrize("most", [0, 1, 2, 9])
+@over("most", [0, 1, 2, 9])
 def test_the_best_path_stops_where_one_symbol_too_many_would_begin(most: int) -> None:
     logp = frames(2).log_softmax(-1)
     got = best_path(logp, mask(), 9, most=most)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.decoders import (
     Additive,
@@ -62,7 +63,7 @@ def score(score_class: AttentionScore, h: Tensor, m: Tensor) -> Tensor:
     return h @ (score_class.key.weight @ m) / WIDTH**0.5
 
 
-@pytest.mark.parametrize("score_class", [Additive, DotProduct])
+@over("score_class", [Additive, DotProduct])
 def test_the_recurrent_decoder_is_its_formula(score_class: type[AttentionScore]) -> None:
     d = ready(AttentiveGRU(score_class(DIM, WIDTH), WordEmbedding(SIZE, WIDTH), balance=0.3))
     m, ids = memory(), words()
@@ -197,8 +198,8 @@ def test_logits_are_a_product_with_weights_of_their_own() -> None:
     assert sum(p.numel() for p in w.parameters()) == SIZE * WIDTH * 2 + SIZE
 
 
-@pytest.mark.parametrize(
-    ("how", "error"),
+@over(
+    "how, error",
     [
         ({"method": "bean"}, r"method can't be 'bean'; it must be one of greedy, beam, sample, diverse"),
         ({"beams": 0}, r"beams can't be 0; it must be from 1 to the size of the vocabulary"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cases import over
 from polymodal.errors import Unreadable
 from polymodal.modalities import MODALITIES, functionals
 from polymodal.modalities.audio import voice
@@ -130,7 +131,7 @@ def test_descriptors_of_a_tone_and_of_noise() -> None:
     assert noise["flux_mean"] > 5 * tone["flux_p10"]
 
 
-@pytest.mark.parametrize("hz", [60, 83.3, 123, 200, 317, 400])
+@over("hz", [60, 83.3, 123, 200, 317, 400])
 def test_pitch_within_a_hundredth(hz: float) -> None:
     period = RATE / hz
     at = [k * period for k in range(int(hz))]
@@ -155,8 +156,8 @@ def test_pitch_that_glides_and_stops() -> None:
     assert noise["voiced_share"] < 0.15
 
 
-@pytest.mark.parametrize(("jitter", "shimmer"), [(0.003, 0.02), (0.01, 0.05), (0.01, 0.1)])
-@pytest.mark.parametrize("hz", [90, 210])
+@over("jitter, shimmer", [(0.003, 0.02), (0.01, 0.05), (0.01, 0.1)])
+@over("hz", [90, 210])
 def test_jitter_and_shimmer_of_known_perturbations(jitter: float, shimmer: float, hz: float) -> None:
     g = np.random.default_rng(3)
     periods = RATE / hz * (1 + jitter * g.normal(size=3 * int(hz)))
@@ -167,7 +168,7 @@ def test_jitter_and_shimmer_of_known_perturbations(jitter: float, shimmer: float
     assert got["shimmer_local"] == pytest.approx(true[1], rel=0.2)
 
 
-@pytest.mark.parametrize("db", [5, 10, 20, 30])
+@over("db", [5, 10, 20, 30])
 def test_harmonics_to_noise_at_known_ratios(db: float) -> None:
     g = np.random.default_rng(4)
     voice_n = sum(np.sin(2 * np.pi * 150 * k * T + k) / k for k in range(1, 11))
@@ -176,7 +177,7 @@ def test_harmonics_to_noise_at_known_ratios(db: float) -> None:
     assert named(Prosody(), 0.1 * (voice_n + noise))["hnr_mean_db"] == pytest.approx(db, abs=0.5)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@over("seed", range(8))
 def test_the_path_is_the_best_of_all_paths(seed: int) -> None:
     g = np.random.default_rng(seed)
     lag, height, quiet = g.uniform(40, 160, (4, 3)), g.uniform(0.3, 1, (4, 3)), g.uniform(0.3, 0.8, 4)
@@ -195,7 +196,7 @@ def test_the_path_is_the_best_of_all_paths(seed: int) -> None:
     assert voice.path(lag, height, quiet).tolist() == [-1 if s == 3 else s for s in best]
 
 
-@pytest.mark.parametrize("extractor", ALL, ids=lambda e: type(e).__name__)
+@over("extractor", ALL)
 def test_odd_clips_give_numbers_or_nan_and_no_warning(extractor: Any) -> None:
     g = np.random.default_rng(6)
     tone = (0.5 * np.sin(2 * np.pi * 150 * T)).astype(np.float32)
@@ -223,7 +224,7 @@ def test_silence_has_no_pitch_but_an_intensity() -> None:
     assert math.isnan(named(Spectral(), np.zeros(RATE))["centroid_hz_mean"])
 
 
-@pytest.mark.parametrize("extractor", [Mfcc(), LogMelStatistics()], ids=lambda e: type(e).__name__)
+@over("extractor", [Mfcc(), LogMelStatistics()])
 def test_what_is_no_recording_is_unreadable(extractor: Any) -> None:
     with pytest.raises(Unreadable, match="0 samples"):
         extractor.read((np.zeros(0), RATE))

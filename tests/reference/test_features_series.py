@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cases import over
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.functionals import autocorrelation
@@ -168,7 +169,7 @@ def test_channels_are_the_commonest_number_and_others_are_cut_or_absent() -> Non
     assert SeriesStatistics().fit([[1, 2, 3]]).names()[0] == "mean"
 
 
-@pytest.mark.parametrize("extractor", ALL, ids=lambda e: f"{type(e).__name__}")
+@over("extractor", ALL)
 def test_odd_series_give_numbers_or_nan_and_no_warning(extractor: Any) -> None:
     gaps = G(0).normal(size=(200, 2))
     gaps[20:60, 0] = np.nan
@@ -220,7 +221,7 @@ def heart(rate: float, seconds: float = 80) -> tuple[np.ndarray, np.ndarray]:
     return x + 0.05 * G(0).normal(size=len(t)) + 0.3 * np.sin(2 * np.pi * 0.2 * t), np.diff(at)
 
 
-@pytest.mark.parametrize("rate", [100, 250])
+@over("rate", [100, 250])
 def test_heart_rate_and_its_variability(rate: float) -> None:
     x, rr = heart(rate)
     got = named(HeartRate(rate), x)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
+from cases import over
 from polymodal.errors import InputError
 from polymodal.modalities.text.embeddings import RARE, SkipGram, WordVectors
 from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, Statistics, Tfidf, words
@@ -44,9 +45,7 @@ def tfidf(
     return row / (math.sqrt((row**2).sum()) or 1)
 
 
-@pytest.mark.parametrize(
-    "cut, extractor", [(runs, Tfidf((1, 2))), (pieces, Characters((2, 3), min_df=1))], ids=["words", "characters"]
-)
+@over("cut, extractor", [(runs, Tfidf((1, 2))), (pieces, Characters((2, 3), min_df=1))])
 def test_tfidf_is_its_formula(cut, extractor) -> None:
     extractor.fit(TEXTS)
     counts = [Counter(cut(t, extractor.ngrams)) for t in TEXTS]
@@ -90,7 +89,7 @@ def test_the_same_words_are_seen_as_by_the_text_codec() -> None:
     assert sorted(codec.vocabulary_) == BagOfWords(min_df=1).fit(TEXTS).vocabulary_
 
 
-@pytest.mark.parametrize("cell", ["", " \n", None, float("nan")])
+@over("cell", ["", " \n", None, float("nan")])
 def test_blank_text_is_absent(cell) -> None:
     assert Tfidf().read(cell) is None
     assert np.isnan(Statistics().fit_transform([cell, "a"])[0]).all()
@@ -145,7 +144,7 @@ def test_loaded_vectors_are_the_numbers_of_the_file(file: Path) -> None:
     assert "rare" in WordVectors(str(file), common=4).fit(["film"]).vocabulary_
 
 
-@pytest.mark.parametrize("how", ["header", "gzip", "tabs", "spaces in a word"])
+@over("how", ["header", "gzip", "tabs", "spaces in a word"])
 def test_every_way_of_writing_vectors_is_read(file: Path, how: str) -> None:
     plain = WordVectors(str(file)).fit(TEXTS)
     if how == "header":
@@ -188,7 +187,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("line, says", BROKEN.values(), ids=BROKEN)
+@over("line, says", BROKEN.values())
 def test_a_broken_line_is_named(file: Path, line: str, says: str) -> None:
     file.write_text(FILE.replace("film 0 0 -3", line), encoding="utf-8")
     with pytest.raises(InputError) as e:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.fusion import FUSIONS, Bilinear, Concat, Gated, Late, LowRank, Vote, make
@@ -171,7 +172,7 @@ def test_tensor_that_is_too_large_names_the_way_out() -> None:
     assert f.weight.numel() <= 2**22 and f.rank == 5
 
 
-@pytest.mark.parametrize("size", SIZES)
+@over("size", SIZES)
 @pytest.mark.parametrize("name", FUSIONS)
 def test_every_size_can_be_made(name: str, size: str) -> None:
     f = make(name, {"a": SIZES[size].dim, "b": SIZES[size].dim}, SIZES[size], Answer())

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import over
 from polymodal.batch import Batch, Masked
 from polymodal.errors import InputError
 from polymodal.fusion import CEN, FUSIONS, Gated, Hybrid, Late, LateMax, LateMean, LateProduct, Mean, Stacking
@@ -14,7 +15,7 @@ from polymodal.tasks import TASKS
 DIMS = {"x": 4, "y": 3, "z": 5}
 PRESENT = [["x", "y", "z"], ["x", "z"], ["y"]]  # of each row
 INVERSE = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid, "identity": lambda x: x}
-LINKS = pytest.mark.parametrize("link", INVERSE)
+LINKS = over("link", INVERSE)
 
 
 def inputs() -> dict[str, Masked]:
@@ -137,7 +138,7 @@ def learner(fusion: object) -> tuple[Network, Batch]:
     return Predictor({m: Through(d) for m, d in DIMS.items()}, fusion, task).double().eval(), Batch(x, {"kind": target})
 
 
-@pytest.mark.parametrize("cls", [Stacking, Hybrid])
+@over("cls", [Stacking, Hybrid])
 def test_every_head_is_trained_over_the_rows_that_it_can_read(cls: type[Late]) -> None:
     torch.manual_seed(0)
     given = {"joint": Mean(dict(DIMS), 6)} if cls is Hybrid else {}
@@ -155,7 +156,7 @@ def test_every_head_is_trained_over_the_rows_that_it_can_read(cls: type[Late]) -
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in whole.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["hybrid", "late-stacking", "late-mean"])
+@over("name", ["hybrid", "late-stacking", "late-mean"])
 def test_the_label_of_a_row_that_a_head_cannot_read_is_nothing_to_it(name: str) -> None:
     torch.manual_seed(0)
     size = {"joint": Mean(dict(DIMS), 6)} if name == "hybrid" else {}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.image.codec import Pixels, common_size
@@ -65,7 +66,7 @@ def test_every_format_gives_the_same_pixels(form: str, tmp_path: Path) -> None:
         assert np.array_equal(pixels(cell), np.asarray(quadrants()))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@over("orientation", range(1, 9))
 def test_the_cameras_rotation_is_undone(orientation: int) -> None:
     # what a camera held in that orientation stores, by the EXIF standard's own words for rows and columns
     x = np.asarray(quadrants())
@@ -116,8 +117,8 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     assert (pixels(dark) == 1).all()
 
 
-@pytest.mark.parametrize(
-    ("x", "want"),
+@over(
+    "x, want",
     [
         (np.array([[0.0, 0.5, 1.0]]), [0, 128, 255]),
         (np.array([[0.0, 100.0, 255.0]]), [0, 100, 255]),
@@ -139,7 +140,7 @@ def test_resizing_averages_what_it_drops() -> None:
     assert x is not None and x.shape == (3, 8, 8) and (x[:, 1:-1].int() - 64).abs().max() <= 8
 
 
-@pytest.mark.parametrize("orientation", [1, 6])
+@over("orientation", [1, 6])
 def test_a_jpegs_own_reduction_is_not_seen(orientation: int) -> None:
     g = np.random.default_rng(0)
     coarse = Image.fromarray(g.integers(0, 256, (12, 40, 3), dtype=np.uint8)).resize(
@@ -265,8 +266,8 @@ def test_accepts_counts_what_opens(tmp_path: Path) -> None:
     assert Pixels.accepts([]).confidence == 0
 
 
-@pytest.mark.parametrize("side", [(8, 8), (9, 31), (28, 28), (64, 40), (224, 171)])
-@pytest.mark.parametrize("encoder", [ConvNet, ViT])
+@over("side", [(8, 8), (9, 31), (28, 28), (64, 40), (224, 171)])
+@over("encoder", [ConvNet, ViT])
 def test_encoders_take_every_size(encoder: type, side: tuple[int, int]) -> None:
     codec = fixed(*side)
     x = codec.collate([torch.randint(0, 256, (3, *side), dtype=torch.uint8), None])

@@ -9,6 +9,7 @@ import scipy.stats
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from cases import over
 from polymodal import metrics
 
 N, R = 60, 12
@@ -43,9 +44,9 @@ def balanced(truth: NDArray, guess: NDArray, w: NDArray | None = None) -> float:
         return float(sk.balanced_accuracy_score(truth, guess, sample_weight=w))
 
 
-@pytest.mark.parametrize("real", [False, True], ids=["counts", "real"])
-@pytest.mark.parametrize("grid", [None, 1], ids=["distinct", "ties"])
-@pytest.mark.parametrize("classes", [2, 3, 7])
+@over("real", [False, True])
+@over("grid", [None, 1])
+@over("classes", [2, 3, 7])
 def test_classes_equal_scikit_learn(classes: int, grid: int | None, real: bool) -> None:
     truth, p = probabilities(classes, grid=grid)
     w = weights(real=real)
@@ -92,7 +93,7 @@ def test_f1_is_undefined_where_no_row_is_or_is_called_positive() -> None:
     assert wrong["f1"][0] == 0.0
 
 
-@pytest.mark.parametrize("grid", [None, 1], ids=["distinct", "ties"])
+@over("grid", [None, 1])
 def test_label_sets_equal_scikit_learn(grid: int | None) -> None:
     g = np.random.default_rng(3)
     truth = g.random((N, 4)) < [0.5, 0.2, 0.7, 0.4]
@@ -119,8 +120,8 @@ def test_ranks_equal_scikit_learn() -> None:
     close(got["accuracy"], [sk.accuracy_score(truth, guess, sample_weight=v) for v in w])
 
 
-@pytest.mark.parametrize("shift", [0.0, 1e6])
-@pytest.mark.parametrize("ties", [False, True])
+@over("shift", [0.0, 1e6])
+@over("ties", [False, True])
 def test_numbers_equal_scikit_learn_and_scipy(shift: float, ties: bool) -> None:
     g = np.random.default_rng(4)
     truth = g.normal(size=N)
@@ -144,7 +145,7 @@ def test_a_constant_truth_has_no_r2_and_no_correlation() -> None:
     assert all(math.isnan(got[k][0]) for k in ("r2", "pearson", "spearman"))
 
 
-@pytest.mark.parametrize("n", [0, 1])
+@over("n", [0, 1])
 def test_no_row_and_one_row_do_not_crash(n: int) -> None:
     w = np.ones((2, n))
     p, k = np.full((n, 3), 1 / 3), np.zeros(n, dtype=int)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import over
 from polymodal import ops
 from polymodal.batch import Masked
 
@@ -57,7 +58,7 @@ def test_attend_is_the_weighted_sum_of_what_is_real() -> None:
         torch.testing.assert_close(got[b, h, i], want)
 
 
-@pytest.mark.parametrize("widths", [(3,), (3, 2), (3, 2, 4), (3, 2, 4, 2)])
+@over("widths", [(3,), (3, 2), (3, 2, 4), (3, 2, 4, 2)])
 def test_tensor_linear_is_the_sum_over_the_whole_cube(widths: tuple[int, ...]) -> None:
     xs = [noise(2, d, seed=d) for d in widths]
     weight = noise(*(1 + d for d in widths), 3)
@@ -72,7 +73,7 @@ def test_tensor_linear_is_the_sum_over_the_whole_cube(widths: tuple[int, ...]) -
         assert got[b, o].item() == pytest.approx(want, abs=1e-12)
 
 
-@pytest.mark.parametrize("absent", [0, 1, 2])
+@over("absent", [0, 1, 2])
 def test_tensor_linear_of_an_absent_modality_is_that_of_the_others(absent: int) -> None:
     xs = [noise(2, d, seed=d) for d in (3, 2, 4)]
     weight = noise(4, 3, 5, 3)
@@ -107,7 +108,7 @@ def test_low_rank_is_tensor_fusion_with_the_weight_of_its_factors() -> None:
     torch.testing.assert_close(got.sum(1), ops.tensor_linear(xs, weight))
 
 
-@pytest.mark.parametrize("widths", [(4, 4), (3, 2, 4), (2, 5, 3, 1)])
+@over("widths", [(4, 4), (3, 2, 4), (2, 5, 3, 1)])
 def test_pairwise_is_a_form_for_each_pair(widths: tuple[int, ...]) -> None:
     xs = [noise(3, d, seed=d) for d in widths]
     weights = [noise(d, sum(widths[m + 1 :]), 2, seed=m) for m, d in enumerate(widths[:-1])]
@@ -157,8 +158,8 @@ def test_inner_products_of_sketches_are_right_on_average() -> None:
     assert abs(found.mean() - (x * y).sum()) < 4 * error < 0.3
 
 
-@pytest.mark.parametrize("widths", [(5, 4), (3, 4, 2)])
-@pytest.mark.parametrize("size", [7, 8])
+@over("widths", [(5, 4), (3, 4, 2)])
+@over("size", [7, 8])
 def test_convolved_sketches_are_the_sketch_of_the_outer_product(widths: tuple[int, ...], size: int) -> None:
     g = torch.Generator().manual_seed(4)
     xs = [noise(2, d, seed=d) for d in widths]
@@ -173,7 +174,7 @@ def test_convolved_sketches_are_the_sketch_of_the_outer_product(widths: tuple[in
     torch.testing.assert_close(got, want)
 
 
-LINKS = pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
+LINKS = over("link", ["softmax", "sigmoid", "identity"])
 
 
 @LINKS
@@ -211,9 +212,7 @@ def test_surest_is_the_greatest_answer(link: str) -> None:
             torch.testing.assert_close(got[b], real.amax(0))
 
 
-@pytest.mark.parametrize(
-    "link, f", [("softmax", lambda x: x.softmax(-1)), ("sigmoid", torch.sigmoid), ("identity", lambda x: x)]
-)
+@over("link, f", [("softmax", lambda x: x.softmax(-1)), ("sigmoid", torch.sigmoid), ("identity", lambda x: x)])
 def test_mixture_is_the_average_answer(link: str, f: object) -> None:
     logit, w = noise(3, 4, 5), torch.rand(3, 4, dtype=torch.float64)
     w[0, 1] = 0

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 import torch
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, Decoding
 from polymodal.decoders.embedding import WordEmbedding
@@ -73,8 +74,8 @@ def ranked(d: Decoder, row: int, size: int, longest: int, alpha: float) -> list[
     return sorted(((p / (len(c) + 1) ** alpha, p, c) for p, c in out), reverse=True)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1.0, 0.6, -0.5, 2.0])
-@pytest.mark.parametrize("longest", [1, 3])
+@over("alpha", [0.0, 1.0, 0.6, -0.5, 2.0])
+@over("longest", [1, 3])
 def test_beams_of_full_width_find_what_brute_force_finds(alpha: float, longest: int) -> None:
     d = decoder(5)
     w = written(d, Decoding(beams=130, captions=10 if longest > 1 else 4, length_penalty=alpha), limit=longest + 1)
@@ -138,8 +139,8 @@ def rank(found: tuple[tuple[int, ...], float], how: Decoding) -> float:
     return found[1] / (len(found[0]) + 1) ** how.length_penalty
 
 
-@pytest.mark.parametrize("beams", [1, 2, 3, 5])
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@over("beams", [1, 2, 3, 5])
+@over("alpha", [0.0, 1.0])
 def test_beam_search_is_that_of_lists(beams: int, alpha: float) -> None:
     d = decoder(9)
     how = Decoding(beams=beams, captions=beams, length_penalty=alpha, groups=1)
@@ -157,8 +158,8 @@ def both(d: Decoder, how: Decoding, limit: int = 8) -> list[tuple[list[tuple[int
     return [(captions(w, row), [p for p in w.logprob[row].tolist() if p > -math.inf]) for row in range(4)]
 
 
-@pytest.mark.parametrize(("beams", "groups"), [(2, 2), (4, 2), (6, 3), (4, 4)])
-@pytest.mark.parametrize("diversity", [0.0, 0.5, 3.0])
+@over("beams, groups", [(2, 2), (4, 2), (6, 3), (4, 4)])
+@over("diversity", [0.0, 0.5, 3.0])
 def test_diverse_search_is_that_of_lists(beams: int, groups: int, diversity: float) -> None:
     d = decoder(9)
     how = Decoding("diverse", beams=beams, groups=groups, diversity=diversity, captions=beams)
@@ -178,7 +179,7 @@ def test_diversity_makes_captions_differ() -> None:
     assert first[0.0] < first[50.0] == 12
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_greedy_is_one_beam_and_the_likeliest_of_draws(seed: int) -> None:
     d = decoder(12, seed=seed)
     greedy = written(d, GREEDY, rows=6, limit=10)
@@ -207,9 +208,7 @@ def tallied(how: Decoding, limit: int = 2) -> tuple[Decoder, list[Counter[tuple[
 N = 10_000
 
 
-@pytest.mark.parametrize(
-    ("top_k", "top_p", "temperature"), [(0, 1.0, 1.0), (3, 1.0, 1.0), (0, 0.7, 1.0), (4, 0.8, 0.6)]
-)
+@over("top_k, top_p, temperature", [(0, 1.0, 1.0), (3, 1.0, 1.0), (0, 0.7, 1.0), (4, 0.8, 0.6)])
 def test_draws_are_as_frequent_as_the_shaped_distribution_says(top_k: int, top_p: float, temperature: float) -> None:
     how = Decoding("sample", captions=N, top_k=top_k, top_p=top_p, temperature=temperature, seed=3)
     d, tallies = tallied(how)
@@ -263,7 +262,7 @@ def test_rows_of_different_keys_draw_on_their_own() -> None:
     assert torch.equal(alone.ids[0], apart.ids[40, :, :n])
 
 
-EVERY = pytest.mark.parametrize("method", ["greedy", "beam", "sample", "diverse"])
+EVERY = over("method", ["greedy", "beam", "sample", "diverse"])
 
 
 def how_of(method: str, **rest: float) -> Decoding:
@@ -272,7 +271,7 @@ def how_of(method: str, **rest: float) -> Decoding:
 
 
 @EVERY
-@pytest.mark.parametrize("rest", [{}, {"min_length": 3}, {"no_repeat": 2}])
+@over("rest", [{}, {"min_length": 3}, {"no_repeat": 2}])
 def test_log_probabilities_are_the_model_s_and_the_best_comes_first(method: str, rest: dict[str, float]) -> None:
     """Whatever shaped or restricted the search."""
     d, how = decoder(9), how_of(method, temperature=1.7, top_k=6, **rest)
@@ -287,7 +286,7 @@ def test_log_probabilities_are_the_model_s_and_the_best_comes_first(method: str,
 
 
 @EVERY
-@pytest.mark.parametrize("n", [1, 2, 3])
+@over("n", [1, 2, 3])
 def test_no_sequence_of_words_comes_twice(method: str, n: int) -> None:
     d = decoder(6)
     with torch.no_grad():
@@ -305,7 +304,7 @@ def test_no_sequence_of_words_comes_twice(method: str, n: int) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("least", [0, 1, 4, 6])
+@over("least", [0, 1, 4, 6])
 def test_captions_are_as_long_as_they_must_and_may_be(method: str, least: int) -> None:
     d = decoder(9)
     for bias in (-20, 20):
@@ -318,7 +317,7 @@ def test_captions_are_as_long_as_they_must_and_may_be(method: str, least: int) -
 
 
 @EVERY
-@pytest.mark.parametrize("limit", [1, 2, 5])
+@over("limit", [1, 2, 5])
 def test_no_caption_is_longer_than_the_limit_its_end_included(method: str, limit: int) -> None:
     d = decoder(9)
     with torch.no_grad():
@@ -344,7 +343,7 @@ def test_where_all_is_banned_the_caption_ends(method: str) -> None:
     assert set(captions(w, 0)) == {()}, "the end is never banned"
 
 
-@pytest.mark.parametrize("method", ["beam", "diverse"])
+@over("method", ["beam", "diverse"])
 def test_where_fewer_captions_are_than_asked_for_the_rest_are_empty(method: str) -> None:
     d = decoder(4)
     w = search(

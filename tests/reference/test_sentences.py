@@ -12,6 +12,7 @@ import pytest
 import sacrebleu
 from numpy.typing import NDArray
 
+from cases import over
 from polymodal import sentences
 from polymodal.errors import InputError
 from polymodal.sentences import Cider, cider, cider_d, fingerprint, scores, words
@@ -67,7 +68,7 @@ def one(x: Corpus, **more: object) -> dict[str, float]:
 # words
 
 
-@pytest.mark.parametrize("seed", range(5))
+@over("seed", range(5))
 def test_words_of_ascii_are_the_matches_of_an_expression(seed: int) -> None:
     g = np.random.default_rng(seed)
     text = "".join(chr(c) for c in g.integers(0, 128, 400))
@@ -76,8 +77,8 @@ def test_words_of_ascii_are_the_matches_of_an_expression(seed: int) -> None:
     assert words(text + " é") == [*words(text), "é"]
 
 
-@pytest.mark.parametrize(
-    ("text", "want"),
+@over(
+    "text, want",
     [
         ("नमस्ते, दुनिया!", ["नमस्ते", "दुनिया"]),  # marks belong to their word
         ("क्‍ष می‌خواهم", ["क्‍ष", "می‌خواهم"]),  # and so do joiners inside it
@@ -127,8 +128,8 @@ def slow_bleu(x: Corpus) -> list[float]:
     return out
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("longest", [4, 9])
+@over("seed", range(3))
+@over("longest", [4, 9])
 def test_bleu_is_its_definition(seed: int, longest: int) -> None:
     x = corpus(seed=seed, longest=longest)
     w = counts(len(x[0]), seed)
@@ -139,7 +140,7 @@ def test_bleu_is_its_definition(seed: int, longest: int) -> None:
         )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@over("seed", range(3))
 def test_bleu_equals_sacrebleu(seed: int) -> None:
     candidates, references = corpus(60, seed)
     references = [(r * 3)[:3] for r in references]
@@ -179,7 +180,7 @@ def slow_cider(x: Corpus, documents: Sequence[Sequence[str]]) -> list[float]:
     return out
 
 
-@pytest.mark.parametrize("seed", range(3))
+@over("seed", range(3))
 def test_cider_is_its_definition_whatever_the_weights(seed: int) -> None:
     x = corpus(seed=seed)
     want = slow_cider(x, x[1])
@@ -227,7 +228,7 @@ def chunks(matches: list[tuple[int, int]]) -> int:
     return sum(k == 0 or (j - 1, i - 1) != matches[k - 1] for k, (j, i) in enumerate(matches))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@over("seed", range(4))
 def test_alignments_have_most_matches_and_then_fewest_chunks(seed: int) -> None:
     g = np.random.default_rng(seed)
     for _ in range(40):
@@ -262,7 +263,7 @@ def slow_meteor(x: Corpus) -> float:
     return score(total)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@over("seed", range(3))
 def test_meteor_is_its_formula(seed: int) -> None:
     x = corpus(seed=seed)
     w = counts(len(x[0]), seed)
@@ -327,7 +328,7 @@ def test_distances_and_common_subsequences_are_those_of_the_table() -> None:
     ) == slow_common(a, b)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@over("seed", range(2))
 def test_error_rates_are_errors_over_length_against_the_nearest_reference(seed: int) -> None:
     x = corpus(seed=seed)
     w = counts(len(x[0]), seed)
@@ -404,7 +405,7 @@ def test_exact_match_is_of_words_or_else_of_what_is_there() -> None:
 # weights, edges, errors
 
 
-@pytest.mark.parametrize("seed", range(2))
+@over("seed", range(2))
 def test_a_weight_is_that_many_rows(seed: int) -> None:
     x = corpus(seed=seed)
     w = counts(len(x[0]), seed)
@@ -436,7 +437,7 @@ def test_rows_without_references_are_no_part_of_the_sample() -> None:
         np.testing.assert_allclose(got[k], want[k], err_msg=k)
 
 
-@pytest.mark.parametrize(
+@over(
     "x",
     [
         (["", "a dog"], [["a dog"], [""]]),
@@ -445,7 +446,6 @@ def test_rows_without_references_are_no_part_of_the_sample() -> None:
         (["a"], [[]]),
         ([], []),
     ],
-    ids=["empty text", "all empty", "no words", "no references", "no rows"],
 )
 def test_empty_texts_never_crash(x: Corpus) -> None:
     w = np.ones((2, len(x[0])))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.series.codec import Readings
@@ -81,7 +82,7 @@ def test_what_is_unreadable_says_what_was_seen(name: str, content: str | None, s
     assert says in str(e.value)
 
 
-@pytest.mark.parametrize("cell", [None, "", [], [[]], [None, None], np.zeros((0, 2)), [[NAN, NAN]]])
+@over("cell", [None, "", [], [[]], [None, None], np.zeros((0, 2)), [[NAN, NAN]]])
 def test_nothing_is_none(cell: Any) -> None:
     assert Readings().fit([X], TINY).encode(cell) is None
 
@@ -121,8 +122,8 @@ def test_gaps_are_masked() -> None:
     assert x.values[0, 1, 1] == 0 and not x.mask[2].any()
 
 
-@pytest.mark.parametrize(
-    ("cells", "confidence"),
+@over(
+    "cells, confidence",
     [
         ([Path("a.csv"), Path("b.tsv")], 0.95),
         ([[1.0, 2.0], [1.0, 2.0, 3.0]], 0.8),
@@ -181,7 +182,7 @@ def test_a_token_is_real_where_any_reading_under_the_stride_is() -> None:
         assert y.mask.tolist() == [[True, False, True]]
 
 
-@pytest.mark.parametrize("encoder", [TCN, SeriesTransformer])
+@over("encoder", [TCN, SeriesTransformer])
 def test_long_series_give_few_tokens(encoder: Any) -> None:
     codec = Readings().fit([np.arange(5000.0)], SIZES["base"])
     net = encoder.for_codec(codec, TINY)
@@ -189,8 +190,8 @@ def test_long_series_give_few_tokens(encoder: Any) -> None:
     assert 32 <= net(x).mask.shape[1] <= 64
 
 
-@pytest.mark.parametrize("encoder", [TCN, SeriesTransformer])
-@pytest.mark.parametrize("question", ["order", "level"])
+@over("encoder", [TCN, SeriesTransformer])
+@over("question", ["order", "level"])
 def test_it_learns_what_a_series_can_tell(encoder: Any, question: str) -> None:
     """Which of two bumps comes first, which no mean tells; or how high it lies, which no step tells."""
     g = np.random.default_rng(0)

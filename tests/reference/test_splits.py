@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from cases import over
 from polymodal.data.splits import folds, holdout
 from polymodal.errors import InputError
 
@@ -36,7 +37,7 @@ def test_a_label_of_one_row_stays_in_training() -> None:
         assert 99 not in holdout(100, stratify=[*LABELS[:99], "once"], seed=seed)[1]
 
 
-@pytest.mark.parametrize("stratify", [None, LABELS])
+@over("stratify", [None, LABELS])
 def test_groups_are_never_parted(stratify: list[str] | None) -> None:
     groups = [f"g{i // 7}" for i in range(100)]
     for seed in range(5):
@@ -62,7 +63,7 @@ def test_too_few_rows_is_an_error() -> None:
         folds(3, 5)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 11])
+@over("n", [2, 3, 5, 11])
 def test_both_parts_hold_a_row(n: int) -> None:
     for stratify in (None, ["x"] * n, list(range(n))):
         kept, held = holdout(n, 0.2, stratify)

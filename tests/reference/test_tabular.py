@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.tabular.codec import Cells, column_kind
@@ -49,15 +50,15 @@ def test_without_quartiles_the_deviation_stands_in_and_without_that_one() -> Non
     assert code(one("number", [0.1 + 0.2, 0.3, 0.3]), 0.3 + 1e-9) == [pytest.approx(0, abs=1e-6)]
 
 
-@pytest.mark.parametrize("huge", [1e300, -1e308, 10**200])
+@over("huge", [1e300, -1e308, 10**200])
 def test_huge_numbers_stay_finite(huge: float) -> None:
     for codec in (one("number", [1, 2, 3]), one("number", [1, huge, 3, -huge])):
         (y,) = code(codec, huge)
         assert math.isfinite(y) and abs(y) <= 10
 
 
-@pytest.mark.parametrize(
-    ("raw", "value"),
+@over(
+    "raw, value",
     [
         ("3.5", 3.5),
         (" 1,250.50 ", 1250.5),
@@ -76,16 +77,16 @@ def test_numbers_are_read(raw: Any, value: float) -> None:
     assert code(codec, raw) == code(codec, value)
 
 
-@pytest.mark.parametrize("kind", ["number", "category", "boolean", "date"])
-@pytest.mark.parametrize("raw", [None, NAN, "", "  ", pd.NA, pd.NaT, np.float32(NAN), np.datetime64("NaT")])
+@over("kind", ["number", "category", "boolean", "date"])
+@over("raw", [None, NAN, "", "  ", pd.NA, pd.NaT, np.float32(NAN), np.datetime64("NaT")])
 def test_missing_is_missing(kind: str, raw: Any) -> None:
     codec = one(kind, ["1", "0"] if kind != "date" else ["2024-01-01"])
     assert codec.encode({"x": raw}) is None and codec.encode({}) is None
     assert codec.unreadable({"x": raw}) == {}
 
 
-@pytest.mark.parametrize(
-    ("kind", "raw", "says"),
+@over(
+    "kind, raw, says",
     [
         ("number", "abc", "'abc' is not a number"),
         ("number", "1_000", "'1_000' is not a number"),
@@ -160,7 +161,7 @@ def test_the_hour_is_a_field_where_training_has_one() -> None:
     assert code(codec, "2021-05-05 06:00")[-2:] == [pytest.approx(1), pytest.approx(0, abs=1e-6)]
 
 
-@pytest.mark.parametrize(
+@over(
     "raw",
     [
         "2024-03-05",
@@ -205,8 +206,8 @@ def test_fields_in_the_order_of_the_columns() -> None:
     assert codec.field_columns == ["b", "n", *["d"] * 5]
 
 
-@pytest.mark.parametrize(
-    ("cells", "kind", "reason"),
+@over(
+    "cells, kind, reason",
     [
         ([i / 7 for i in range(200)], "number", "all 200 cells are numbers, 200 distinct"),
         ([str(i) for i in range(50)], "number", "all 50 cells are numbers, 50 distinct"),
@@ -262,7 +263,7 @@ def test_a_missing_field_is_no_token() -> None:
     assert not y.values[:, 1].any() and y.mask.tolist() == [[True, False]]
 
 
-@pytest.mark.parametrize("fields", [[0, 0], [0, 3]])
+@over("fields", [[0, 0], [0, 3]])
 def test_missing_is_neither_the_median_nor_an_unknown_category(fields: list[int]) -> None:
     net = TabularMLP(fields, 8).eval()
     torch.nn.init.normal_(net.split.table)
@@ -273,8 +274,8 @@ def test_missing_is_neither_the_median_nor_an_unknown_category(fields: list[int]
         assert not net.split(Masked(x, torch.tensor([[True, False]])))[1].any()
 
 
-@pytest.mark.parametrize("encoder", [TabularMLP, FTTransformer])
-@pytest.mark.parametrize("fields", [[0], [4], [0, 0], [2, 3]])
+@over("encoder", [TabularMLP, FTTransformer])
+@over("fields", [[0], [4], [0, 0], [2, 3]])
 def test_fields_of_one_sort_alone(encoder: Any, fields: list[int]) -> None:
     net = encoder(fields, 8).eval()
     x = Masked(torch.ones(2, len(fields)), torch.ones(2, len(fields), dtype=torch.bool))
@@ -288,7 +289,7 @@ def test_columns_keep_their_own_categories() -> None:
     assert torch.equal(first, net.split.table[1]) and torch.equal(second, net.split.table[2 + 2])
 
 
-@pytest.mark.parametrize("encoder", [TabularMLP, FTTransformer])
+@over("encoder", [TabularMLP, FTTransformer])
 def test_it_learns_what_no_linear_model_can(encoder: Any) -> None:
     """The label is whether a number lies near 0, turned round by a category."""
     g = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.arrays import Moments, array, reduced
@@ -61,8 +62,8 @@ def test_every_form_of_a_cell_reads_the_same(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(got, x)
 
 
-@pytest.mark.parametrize(
-    ("cell", "says"),
+@over(
+    "cell, says",
     [
         ([1, 2, 3], "a vector of 3 numbers; expected 2"),
         ([[[1, 2]]], "shape (1, 1, 2)"),
@@ -114,8 +115,8 @@ def test_a_long_sequence_is_reduced_by_means_of_what_is_real() -> None:
             assert (not part and np.isnan(got[i, d])) or got[i, d] == pytest.approx(sum(part) / len(part))
 
 
-@pytest.mark.parametrize(
-    ("cells", "confidence"),
+@over(
+    "cells, confidence",
     [
         ([[1.0, 2.0]] * 5, 0.9),
         (["[1, 2]", "[3, 4]"], 0.9),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cases import over
 from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
 from polymodal.spec import build, spec, table
@@ -76,7 +77,7 @@ FITTED = {name: kind().fit(PASSAGES) for name, kind in VOCABULARIES.items()}
 KINDS = sorted(VOCABULARIES)
 
 
-@pytest.mark.parametrize("text", PASSAGES)
+@over("text", PASSAGES)
 def test_text_undoes_ids_in_any_script(text: str) -> None:
     words = WordList(min_count=1).fit(PASSAGES)
     said = words.text(words.ids(text.replace(" ", " \n ")))
@@ -123,8 +124,8 @@ def test_pieces_are_the_chunk(text: str) -> None:
         assert "".join([first, *(p[1:] for p in others)]) == chunk
 
 
-@pytest.mark.parametrize(
-    ("chunk", "tokens"),
+@over(
+    "chunk, tokens",
     [
         ("dog.", "dog +."),
         ("“(dog),”", "“ +( +dog +) +, +”"),
@@ -187,7 +188,7 @@ def test_a_form_with_or_without_a_space_stands_for_the_other() -> None:
     assert han.text(han.ids("女孩「一个」。")) == "女孩「一个」。"
 
 
-@pytest.mark.parametrize("name", KINDS)
+@over("name", KINDS)
 def test_marks_are_ids_that_no_text_spells(name: str) -> None:
     kind = FITTED[name]
     assert (kind.begin, kind.end, kind.unknown) == (0, 1, 2)
@@ -200,7 +201,7 @@ def test_marks_are_ids_that_no_text_spells(name: str) -> None:
     assert kind.ids(" \n") == [] and kind.text([]) == "" and kind.tokens([]) == []
 
 
-@pytest.mark.parametrize("name", KINDS)
+@over("name", KINDS)
 def test_ids_are_below_size_and_every_id_can_be_read(name: str) -> None:
     kind = FITTED[name]
     every = range(kind.size)
@@ -214,14 +215,14 @@ def test_ids_are_below_size_and_every_id_can_be_read(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", KINDS)
+@over("name", KINDS)
 def test_numpy_ids_are_ids(name: str) -> None:
     kind = FITTED[name]
     ids = np.array(kind.ids("A dog runs in Paris."))
     assert kind.text(ids) == kind.text(ids.tolist()) and kind.tokens(ids) == kind.tokens(ids.tolist())
 
 
-@pytest.mark.parametrize("name", KINDS)
+@over("name", KINDS)
 def test_a_saved_vocabulary_is_the_same(name: str) -> None:
     kind = FITTED[name]
     form = json.loads(json.dumps(spec(kind)))
@@ -231,7 +232,7 @@ def test_a_saved_vocabulary_is_the_same(name: str) -> None:
         assert again.ids(text) == kind.ids(text) and again.text(kind.ids(text)) == kind.text(kind.ids(text))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@over("name", KINDS)
 def test_a_second_fit_forgets_the_first(name: str) -> None:
     kind = VOCABULARIES[name]().fit(["dog dog"])
     before = kind.ids("dog dog")
@@ -239,7 +240,7 @@ def test_a_second_fit_forgets_the_first(name: str) -> None:
     assert kind.text(kind.ids("dog zebra")) == "dog zebra"
 
 
-@pytest.mark.parametrize("name", KINDS)
+@over("name", KINDS)
 def test_what_is_handed_out_is_not_remembered(name: str) -> None:
     kind = FITTED[name]
     first = kind.ids("A dog runs.")
@@ -247,17 +248,15 @@ def test_what_is_handed_out_is_not_remembered(name: str) -> None:
     assert kind.ids("A dog runs.") == first[:-1]
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize(
-    ("texts", "said"), [([], "there is no training text"), (["", " \n"], "all 2 training texts are blank")]
-)
+@over("name", KINDS)
+@over("texts, said", [([], "there is no training text"), (["", " \n"], "all 2 training texts are blank")])
 def test_texts_without_words_are_refused(name: str, texts: list[str], said: str) -> None:
     with pytest.raises(InputError, match=f"^{said}, so there are no words to learn; name a target column"):
         VOCABULARIES[name]().fit(iter(texts))
 
 
-@pytest.mark.parametrize(
-    ("make", "said"),
+@over(
+    "make, said",
     [
         (lambda: WordList(limit=0), "WordList: limit can't be 0; it must be a whole number from 1"),
         (lambda: WordList(min_count=1.5), "WordList: min_count can't be 1.5; it must be"),  # type: ignore[arg-type]
@@ -312,10 +311,9 @@ def test_a_chunk_that_came_before_is_not_taken_apart_again(monkeypatch: pytest.M
     assert kind.ids("a dog's bone, a dog's!") == first and taken == ["a", "dog's", "bone,", "dog's!"]
 
 
-@pytest.mark.parametrize(
+@over(
     "unit",
     ["x", "क\u093f", "👩\u200d", "a'b", "\u0301", "a\u0301'"],
-    ids=["x", "mark", "joined", "a'b", "bare", "quoted"],
 )
 def test_a_long_text_is_taken_apart_and_not_kept(unit: str) -> None:
     words = WordList(min_count=1).fit(["a dog"])
@@ -323,7 +321,7 @@ def test_a_long_text_is_taken_apart_and_not_kept(unit: str) -> None:
     assert "".join(p.removeprefix(JOINER) for p in pieces(unit * 1_000)) == unit * 1_000
 
 
-@pytest.mark.parametrize("name", KINDS)
+@over("name", KINDS)
 def test_a_lone_surrogate_is_a_question_mark(name: str) -> None:
     kind = VOCABULARIES[name]().fit(["a \ud800 dog ? ? a"])
     assert kind.ids("a \ud800") == kind.ids("a ?") and kind.text(kind.ids("a \ud800")) == "a ?"
