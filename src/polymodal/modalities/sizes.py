@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from polymodal.view.text import number
+
 Sizes = tuple[float, ...]
 Summary = Mapping[str, Mapping[str, Any]]
 
@@ -65,16 +67,11 @@ def span(size: Mapping[str, float]) -> str:
     >>> span({"min": 3, "median": 5, "max": 1300}), span({"min": 2, "median": 2, "max": 2})
     ('3 to 1,300', '2')
     """
-    low, high = short(size["min"]), short(size["max"])
+    low, high = number(size["min"]), number(size["max"])
     return low if low == high else f"{low} to {high}"
 
 
 def spread(size: Mapping[str, float]) -> str:
     """The span, and its middle."""
-    alike = short(size["min"]) == short(size["max"])
-    return span(size) if alike else f"{span(size)} (median {short(size['median'])})"
-
-
-def short(x: float) -> str:
-    """A number, three digits or more of it."""
-    return f"{x:,.0f}" if x == int(x) or abs(x) >= 100 else f"{x:.3g}"
+    alike = number(size["min"]) == number(size["max"])
+    return span(size) if alike else f"{span(size)} (median {number(size['median'])})"

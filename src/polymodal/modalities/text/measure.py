@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from polymodal.modalities.sizes import Measure, Sizes, Summary, short, span
+from polymodal.modalities.sizes import Measure, Sizes, Summary, span
+from polymodal.view.text import number
 
 
 def words(cell: Any) -> Sizes:
@@ -17,7 +18,7 @@ def in_words(sizes: Summary) -> str:
     '3 to 13 words, half of them up to 5'
     """
     s = sizes["words"]
-    half = f", half of them up to {short(s['median'])}" if s["min"] != s["max"] else ""
+    half = f", half of them up to {number(s['median'])}" if s["min"] != s["max"] else ""
     return f"{span(s)} words{half}"
 
 
