@@ -49,7 +49,7 @@ def _ranked(leaderboard: Leaderboard, noted: bool) -> Table:
     strong = frozenset((i, k) for i in best for k in range(len(head)))
     title = f"{leaderboard.metric}, {better} is better; mean of {leaderboard.folds} folds{repeats}"
     title += f" on {many(leaderboard.rows, 'row')}"
-    return Table(title, head, rows, frozenset({3, 7}), strong)
+    return Table(title, head, rows, frozenset({3, 7}), strong, folded=False)
 
 
 def _tests(leaderboard: Leaderboard) -> list[Block]:

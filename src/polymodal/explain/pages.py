@@ -136,7 +136,7 @@ def _which(e: Reasons) -> list[Block]:
     ]  # fmt: skip
     if len(present) < 2:
         return out
-    alone = [_bar(m, float(c.alone[0, i]), 0.0) for m, i in present]
+    alone = sorted((_bar(m, float(c.alone[0, i]), 0.0) for m, i in present), key=lambda x: -x.value)
     pairs = [_bar(f"{a}, {b}", x, error) for a, b, x, error in e.interactions[:BARS]]
     out += [
         Bars("Alone: what the answer changes by when this modality is all that is known", alone),

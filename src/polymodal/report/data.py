@@ -70,7 +70,7 @@ def _counted(labels: Counter[str], rows: int, name: str, missing: str) -> list[B
     text = f"{name} has {least}{len(common):,} different label{'s' * (len(common) != 1)}.{more}{missing}"
     top = [(short(k, LONGEST), float(v)) for k, v in common[:SHOWN]]
     lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in common[:LISTED]]
-    grid = Table(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN)
+    grid = Table(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN or None)
     title = f"Rows by label{f', the {SHOWN} commonest' if len(common) > SHOWN else ''}"
     return [Words(text), Picture(title, plot.bars(title, top, "rows")), grid]
 

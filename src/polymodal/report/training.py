@@ -94,7 +94,7 @@ def _table(history: Sequence[Mapping[str, Any]], metric: str) -> Table:
         lines.append([f"{x['epoch'] + 1:.0f}", *(number(float(v)) for v in values)])
     more = f", every {step}th" if step > 1 else ""
     head = ["epoch", *(f"{NAMES[k]} loss" for k in keys), *(short(k, 60) for k in scores)]
-    return Table(f"Epochs{more}", head, lines, folded=len(lines) > 8)
+    return Table(f"Epochs{more}", head, lines, folded=len(lines) > 8 or None)
 
 
 def repeat(study: Study, command: str) -> Section:
