@@ -60,8 +60,10 @@ def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _small_estimators() -> Iterator[None]:
-    """Forests and boosting of 16 trees: of hundreds, nothing is tested that is not of a few."""
+def _cheap() -> Iterator[None]:
+    """What costs much and tests nothing: forests and boosting have 16 trees, and no garbage is collected before each
+    candidate, which takes half a second in a process that holds all tests."""
+    from polymodal.experiment import candidates
     from polymodal.learners.estimators import KINDS
 
     def small(make: Callable[[int], Any]) -> Callable[[int], Any]:
@@ -69,7 +71,7 @@ def _small_estimators() -> Iterator[None]:
 
     trees = {k: KINDS[k] for k in ("forest", "boosted")}
     few = {k: x._replace(classifier=small(x.classifier), regressor=small(x.regressor)) for k, x in trees.items()}
-    with mock.patch.dict(KINDS, few):
+    with mock.patch.dict(KINDS, few), mock.patch.object(candidates, "gc"):
         yield
 
 
