@@ -57,7 +57,7 @@ def cube(weight: Tensor) -> Layer:
     """As it is written down: the outer product of all (1, x), flattened, then a linear map."""
 
     def naive(xs: list[Tensor]) -> Tensor:
-        a, b, c = (ops.extended(x) for x in xs)
+        a, b, c = (ops.extend(x) for x in xs)
         return (a[:, :, None, None] * b[:, None, :, None] * c[:, None, None, :]).flatten(1) @ weight.flatten(0, 2)
 
     return naive
@@ -68,7 +68,7 @@ def low_rank(width: int, rank: int, outputs: int) -> tuple[Layer, Layer]:
     factors, constants = ([parameter(rank, outputs, *d) for _ in range(3)] for d in ((width,), ()))
 
     def naive(xs: list[Tensor]) -> Tensor:
-        zs, terms = [ops.extended(x) for x in xs], []
+        zs, terms = [ops.extend(x) for x in xs], []
         weights = [torch.cat([c[..., None], f], 2) for f, c in zip(factors, constants, strict=True)]
         for r in range(rank):
             a, b, c = (z @ w[r].T for z, w in zip(zs, weights, strict=True))

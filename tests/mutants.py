@@ -46,8 +46,8 @@ MUTANTS = [
     Mutant(
         "mask with where, not with *",
         "ops.py",
-        "return torch.where(widened(x.mask, x.values.ndim), x.values, x.values.new_zeros(()))",
-        "return x.values * widened(x.mask, x.values.ndim)",
+        "return torch.where(widen(x.mask, x.values.ndim), x.values, x.values.new_zeros(()))",
+        "return x.values * widen(x.mask, x.values.ndim)",
         f"{FUSION} -k never_matter",
     ),
     Mutant(
@@ -60,7 +60,7 @@ MUTANTS = [
     Mutant(
         "the mean divides by what is real",
         "ops.py",
-        "widened(x.mask.sum(1).clamp(min=1), x.values.ndim - 1)",
+        "widen(x.mask.sum(1).clamp(min=1), x.values.ndim - 1)",
         "x.mask.shape[1]",
         f"{OPS} {FUSION} -k 'masked_mean or padding'",
     ),
@@ -172,8 +172,8 @@ MUTANTS = [
     Mutant(
         "an absent modality is left out of a product",
         "ops.py",
-        "torch.where(widened(present_bm[:, m], x.ndim), x, 1.0)",
-        "torch.where(widened(present_bm[:, m], x.ndim), x, 0.0)",
+        "torch.where(widen(present_bm[:, m], x.ndim), x, 1.0)",
+        "torch.where(widen(present_bm[:, m], x.ndim), x, 0.0)",
         f"{OPS} {FUSION} -k 'product_of_present or others'",
     ),
     Mutant(
@@ -214,8 +214,8 @@ MUTANTS = [
     Mutant(
         "the squeeze sees who is absent",
         "fusion/exchange.py",
-        "joined([masked_mean(x) for x in values], xs)",
-        "joined([masked_mean(x) for x in values], [*xs[1:], xs[0]])",
+        "join([masked_mean(x) for x in values], xs)",
+        "join([masked_mean(x) for x in values], [*xs[1:], xs[0]])",
         f"{FORMULAS} -k mmtm",
     ),
     Mutant(
@@ -305,7 +305,7 @@ MUTANTS = [
     Mutant(
         "a head is not blamed for rows that it can't read",
         "heads/fused.py",
-        "target.mask & widened(rows, target.mask.ndim)",
+        "target.mask & widen(rows, target.mask.ndim)",
         "target.mask",
         f"{HEADS} -k 'trained or label'",
     ),

@@ -56,7 +56,7 @@ def features(
     table = Table.read(table)
     source = table if learn is None else Table.read(learn)
     schema = Schema.infer(source, None, None, kinds, ignore)
-    selection = _chosen(schema, select or {})
+    selection = _select(schema, select or {})
     if not selection:
         kinds_with = ", ".join(k for k, m in MODALITIES.items() if m.extractors)
         columns = ", ".join(f"{c.name} ({c.kind})" for c in schema.columns.values())
@@ -110,7 +110,7 @@ def _whole(cell: Any) -> Any:
     return cell.encode("utf-8", "replace").decode() if isinstance(cell, str) else cell
 
 
-def _chosen(schema: Schema, select: Mapping[str, str]) -> dict[str, dict[str, Extractor]]:
+def _select(schema: Schema, select: Mapping[str, str]) -> dict[str, dict[str, Extractor]]:
     """The extractors of each column, by their names."""
     kinds = {c.name: c.kind for c in schema.columns.values() if c.kind in MODALITIES and MODALITIES[c.kind].extractors}
     for column in select:

@@ -37,7 +37,7 @@ from polymodal.saving import json_text
 from polymodal.spec import build, objects, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
-VERSION = 4
+VERSION = 5
 MANIFEST = "manifest.json"
 
 
@@ -89,11 +89,11 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
     codecs = {m: spec(c) for m, c in preprocessor.codecs.items()}
     form = spec(learner)
     every = [({"items": codecs}, preprocessor.codecs), (form, learner)]
-    sources = [found for f, x in every for found in objects(f, x, "save_source")]
+    sources = [source for f, x in every for source in objects(f, x, "save_source")]
     for i, (inner, part) in enumerate(sources):
         part.save_source(folder / f"pretrained/{i}")
         _relocate(inner, f"pretrained/{i}")
-    for i, part in enumerate(_fitted(form, learner)):
+    for i, part in enumerate(_fitted_parts(form, learner)):
         (folder / "fitted").mkdir(exist_ok=True)
         part.save_fitted(folder / f"fitted/{i}.skops")
     whole = {
@@ -111,7 +111,7 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _fitted(form: Any, learner: Learner) -> list[Any]:
+def _fitted_parts(form: Any, learner: Learner) -> list[Any]:
     """The parts of a learner that keep more than weights."""
     return [x for _, x in objects(form, learner, "save_fitted")]
 
@@ -142,7 +142,7 @@ def read(folder: Path, custom_classes: Sequence[type] = ()) -> tuple[Preprocesso
         learner: Learner = build(form["learner"], table_of_classes)
         learner.load_state_dict(load_file(folder / "weights.safetensors"))
         extractors = [e for m in modalities.MODALITIES.values() for e in m.extractors.values()]
-        for i, part in enumerate(_fitted(form["learner"], learner)):
+        for i, part in enumerate(_fitted_parts(form["learner"], learner)):
             part.load_fitted(folder / f"fitted/{i}.skops", extractors)
     except InputError:
         raise

@@ -163,14 +163,14 @@ def average_precision(positive: NDArray[np.bool_], score: Array, weights: Array)
 
 def r2(truth: Array, guess: Array, weights: Array) -> Array:
     """1 - squared error / squared deviation from the mean; NaN for a constant truth."""
-    y = centred(truth)
+    y = centre(truth)
     error, my, myy = mean([(truth - guess) ** 2, y, y * y], weights).T
     return 1 - ratio(error, variance(my, myy))
 
 
 def pearson(x: Array, y: Array, weights: Array) -> Array:
     """Covariance over the product of standard deviations; NaN where either is constant."""
-    x, y = centred(x), centred(y)
+    x, y = centre(x), centre(y)
     mx, my, mxx, myy, mxy = mean([x, y, x * x, y * y, x * y], weights).T
     return ratio(mxy - mx * my, np.sqrt(variance(mx, mxx)) * np.sqrt(variance(my, myy))).clip(-1, 1)
 
@@ -214,7 +214,7 @@ def mean(values: Array | NDArray[np.bool_] | list[Array], weights: Array) -> Arr
     return out if table.ndim == 2 else out.reshape(-1)
 
 
-def centred(x: Array) -> Array:
+def centre(x: Array) -> Array:
     """Less its mean: sums of squares lose digits far from 0."""
     return x - x.mean() if len(x) else x
 

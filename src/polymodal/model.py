@@ -26,14 +26,14 @@ from polymodal.summary import Report
 from polymodal.tasks.base import Task
 from polymodal.training.inference import predict
 from polymodal.uncertainty import Calibration, check
-from polymodal.uncertainty.conformal import named
+from polymodal.uncertainty.conformal import pattern_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 128
 PRECISIONS = ("no", "bf16", "int8")  # of prediction
-WRITTEN = 32  # rows whose texts are written together
+TEXTS = 32  # rows whose texts are written together
 CHUNK = 1024  # rows that are in memory at a time when predicting
 
 
@@ -102,7 +102,7 @@ class Model:
         """
         learner = self.learner
         with self._cast():
-            return predict(learner, rows.only(learner.reads), WRITTEN, infer=lambda x: learner.write(x, decoding))
+            return predict(learner, rows.only(learner.reads), TEXTS, infer=lambda x: learner.write(x, decoding))
 
     def logits(self, rows: Rows) -> Tensor:
         """(N, outputs) of the answers to encoded rows, of a model of labels or numbers."""
@@ -179,12 +179,12 @@ class Model:
             limits = self.scorer.limits(here, coverage)
             out |= self.task.region(logits, limits).columns()
             if unmet is not None:
-                unmet.update(" + ".join(named(self.modalities, row)) for row in here[np.isinf(limits)])
+                unmet.update(" + ".join(pattern_names(self.modalities, row)) for row in here[np.isinf(limits)])
         if abstain is not None:
             unsure = self.task.confidence(logits) < abstain
-            kept = [None if no else x for x, no in zip(out["prediction"], unsure, strict=True)]
+            answers = [None if no else x for x, no in zip(out["prediction"], unsure, strict=True)]
             # of objects, or numbers with a gap would become fractions
-            out |= {"prediction": pd.Series(kept, dtype=object), "abstained": unsure}
+            out |= {"prediction": pd.Series(answers, dtype=object), "abstained": unsure}
         return out
 
     def evaluate(

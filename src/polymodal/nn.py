@@ -152,7 +152,7 @@ class Pool(nn.Module):
 
 
 @contextmanager
-def recorded(module: nn.Module) -> Iterator[list[Tensor]]:
+def record(module: nn.Module) -> Iterator[list[Tensor]]:
     """The weights of each attention (B, Q, K) and of each pool (B, T) in a module, in the order of use."""
     calls: list[Tensor] = []
     parts = [m for m in module.modules() if isinstance(m, Attention | Pool)]

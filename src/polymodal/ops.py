@@ -18,17 +18,17 @@ def zeroed(x: Masked) -> Tensor:
     >>> zeroed(Masked(torch.tensor([[1., float("nan")]]), torch.tensor([[True, False]])))
     tensor([[1., 0.]])
     """
-    return torch.where(widened(x.mask, x.values.ndim), x.values, x.values.new_zeros(()))
+    return torch.where(widen(x.mask, x.values.ndim), x.values, x.values.new_zeros(()))
 
 
-def widened(mask: Tensor, ndim: int) -> Tensor:
+def widen(mask: Tensor, ndim: int) -> Tensor:
     """The mask with trailing axes of length 1 added up to `ndim`, so that it broadcasts over the values."""
     return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
 
 
 def masked_mean(x: Masked) -> Tensor:
     """(B, T, ...) -> (B, ...): mean over the real tokens of axis 1; 0 where a row has none."""
-    count = widened(x.mask.sum(1).clamp(min=1), x.values.ndim - 1)
+    count = widen(x.mask.sum(1).clamp(min=1), x.values.ndim - 1)
     return zeroed(x).sum(1) / count
 
 
@@ -71,7 +71,7 @@ def shares(q_bhqd: Tensor, keys: Sequence[Tensor], masks: Sequence[Tensor]) -> l
     return list(weight.split([x.shape[-1] for x in scores], dim=-1))
 
 
-def extended(x_bd: Tensor) -> Tensor:
+def extend(x_bd: Tensor) -> Tensor:
     """(B, D) -> (B, 1 + D): (1, x). What is absent is x = 0, hence (1, 0 ... 0)."""
     return torch.cat([x_bd.new_ones(x_bd.shape[0], 1), x_bd], dim=1)
 
@@ -84,7 +84,7 @@ def tensor_linear(xs: Sequence[Tensor], weight: Tensor) -> Tensor:
     the first two meets the weight in one GEMM, and each further modality contracts what is left, so that
     memory is B D^2 and not B D^M. Zadeh et al. 2017, eq. 2, and its first linear layer.
     """
-    zs = [extended(x) for x in xs]
+    zs = [extend(x) for x in xs]
     if len(zs) == 1:
         return zs[0] @ weight
     pair_bk = (zs[0][:, :, None] * zs[1][:, None, :]).flatten(1)
@@ -133,7 +133,7 @@ def product_of_present(xs: Sequence[Tensor], present_bm: Tensor) -> Tensor:
     """
     out = torch.ones_like(xs[0])
     for m, x in enumerate(xs):
-        out = out * torch.where(widened(present_bm[:, m], x.ndim), x, 1.0)
+        out = out * torch.where(widen(present_bm[:, m], x.ndim), x, 1.0)
     return out
 
 
@@ -156,7 +156,7 @@ def count_sketch(x_bd: Tensor, h_d: Tensor, s_d: Tensor, size: int) -> Tensor:
     return x_bd.new_zeros(x_bd.shape[0], size).index_add(1, h_d, x_bd * s_d)
 
 
-def convolved(xs: Sequence[Tensor]) -> Tensor:
+def convolve(xs: Sequence[Tensor]) -> Tensor:
     """Circular convolution of M vectors (B, K) -> (B, K): out[b, k] = sum of x_1[b, i] x_2[b, j] ... over all
     i + j + ... = k modulo K.
 

@@ -10,15 +10,15 @@ from typing import Protocol
 class Ticker(Protocol):
     """What long work calls as it goes on."""
 
-    def __call__(self, done: float, note: str = "") -> None:
-        """`done` of the total; `note` is what a person wants to know now."""
+    def __call__(self, amount: float, note: str = "") -> None:
+        """`amount` of the total; `note` is what a person wants to know now."""
 
 
 @contextmanager
 def progress(title: str, total: float, quiet: bool = False) -> Iterator[Ticker]:
     """A bar titled so, with the time left. Nothing is shown where `quiet`, or for work of under half a second."""
     if quiet:
-        yield lambda done, note="": None
+        yield lambda amount, note="": None
     elif sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -34,7 +34,7 @@ def progress(title: str, total: float, quiet: bool = False) -> Iterator[Ticker]:
         )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=total, note="")
-            yield lambda done, note="": bar.update(task, completed=done, **({"note": note} if note else {}))
+            yield lambda amount, note="": bar.update(task, completed=amount, **({"note": note} if note else {}))
     else:
         yield _Lines(title, total)
 
@@ -46,12 +46,12 @@ class _Lines:
         self.title, self.total, self.every = title, total, every
         self.start = self.last = time.monotonic()
 
-    def __call__(self, done: float, note: str = "") -> None:
+    def __call__(self, amount: float, note: str = "") -> None:
         now = time.monotonic()
         if now - self.last < self.every:
             return
         self.last = now
-        left = (now - self.start) * (self.total - done) / max(done, 1e-9)
-        share = done / max(self.total, 1e-9)
-        sys.stderr.write(f"{self.title}: {share:.0%}, about {left:.0f} s left  {note}\n")
+        remaining = (now - self.start) * (self.total - amount) / max(amount, 1e-9)
+        share = amount / max(self.total, 1e-9)
+        sys.stderr.write(f"{self.title}: {share:.0%}, about {remaining:.0f} s left  {note}\n")
         sys.stderr.flush()

@@ -30,8 +30,8 @@ def int8(module: nn.Module, least: int = LEAST) -> nn.Module:
     for part in module.modules():
         if type(part) is nn.Linear and part.weight.numel() >= least:
             memo[id(part)] = Int8(part)
-    copied: nn.Module = deepcopy(module, memo)
-    return copied.eval()
+    out: nn.Module = deepcopy(module, memo)
+    return out.eval()
 
 
 class Int8(nn.Module):
@@ -73,7 +73,7 @@ class Int8(nn.Module):
             with torch.autocast(x_ni.device.type, enabled=False):
                 return (x_ni.float() @ self.q.float().T) * self.scale
         if self._packed is None or self._packed[1] is not self.scale:
-            self._packed = (_packed(self.q), self.scale, torch.zeros(self.out_features, dtype=torch.int32))
+            self._packed = (_pack(self.q), self.scale, torch.zeros(self.out_features, dtype=torch.int32))
         return _onednn(x_ni, *self._packed)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,19 +90,19 @@ def exact() -> bool:
     x, q = torch.full((1, 64), 127, dtype=torch.int8), torch.full((16, 64), 127, dtype=torch.int8)
     q[1::2] = -127
     try:
-        found = _onednn(x, _packed(q), torch.ones(16), torch.zeros(16, dtype=torch.int32))
+        result = _onednn(x, _pack(q), torch.ones(16), torch.zeros(16, dtype=torch.int32))
     except (RuntimeError, AttributeError):
         return False
-    return torch.equal(found, x.float() @ q.float().T)
+    return torch.equal(result, x.float() @ q.float().T)
 
 
-def _packed(q_oi: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.onednn.qlinear_prepack(q_oi, None)
-    return packed
+def _pack(q_oi: Tensor) -> Tensor:
+    weight: Tensor = torch.ops.onednn.qlinear_prepack(q_oi, None)
+    return weight
 
 
-def _onednn(x_ni: Tensor, packed: Tensor, scale_o: Tensor, zeros_o: Tensor) -> Tensor:
+def _onednn(x_ni: Tensor, weight: Tensor, scale_o: Tensor, zeros_o: Tensor) -> Tensor:
     y_no: Tensor = torch.ops.onednn.qlinear_pointwise(
-        x_ni, 1.0, 0, packed, scale_o, zeros_o, None, 1.0, 0, torch.float32, "none", [], ""
+        x_ni, 1.0, 0, weight, scale_o, zeros_o, None, 1.0, 0, torch.float32, "none", [], ""
     )
     return y_no

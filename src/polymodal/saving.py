@@ -31,7 +31,7 @@ def put(path: Path, data: bytes) -> None:
             temporary.unlink()
 
 
-def placed(path: Path) -> None:
+def replace_path(path: Path) -> None:
     """Raises InputError where no file can come to be here, so that nobody waits for one in vain."""
     if path.is_dir():
         raise InputError(f"--out {path} is a folder; name a file in it")

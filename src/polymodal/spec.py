@@ -33,8 +33,8 @@ def spec(x: Any) -> Any:
     if isinstance(x, list | tuple):
         return [spec(v) for v in x]
     out = {"class": type(x).__name__, "args": {k: spec(getattr(x, k)) for k in arguments(type(x))}}
-    if fitted := {k: spec(v) for k, v in vars(x).items() if k.endswith("_") and not k.startswith("_")}:
-        out["fitted"] = fitted
+    if state := {k: spec(v) for k, v in vars(x).items() if k.endswith("_") and not k.startswith("_")}:
+        out["fitted"] = state
     return out
 
 
@@ -83,12 +83,12 @@ def build(form: Any, classes: Mapping[str, type]) -> Any:
 
 def construct(cls: type, **args: Any) -> Any:
     """``cls(**args)``, with an error that names the wrong argument, the nearest right one and all that exist."""
-    known = arguments(cls)
+    names = arguments(cls)
     for k in args:
-        if k not in known:
-            near = difflib.get_close_matches(k, known, 1)
+        if k not in names:
+            near = difflib.get_close_matches(k, names, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"{cls.__name__} has no argument {k!r}; {hint}It takes: {', '.join(known)}")
+            raise InputError(f"{cls.__name__} has no argument {k!r}; {hint}It takes: {', '.join(names)}")
     return cls(**args)
 
 

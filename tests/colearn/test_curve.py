@@ -16,7 +16,7 @@ from polymodal.evaluate.intervals import Interval
 from polymodal.experiment import learning_curve as curves
 from polymodal.experiment import problem
 from polymodal.experiment.config import Columns
-from polymodal.experiment.learning_curve import Curve, Point, nested, reached
+from polymodal.experiment.learning_curve import Curve, Point, labels_for, nested_order
 from polymodal.objectives.colearning import Colearning
 
 TINY = {"size": "tiny", "epochs": 1, "lr": 0.01, "fusion": "concat"}
@@ -38,7 +38,7 @@ def frame(rows=120):
 
 def test_each_beginning_has_the_classes_in_proportion():
     table = frame()
-    order = nested(stated(table), Table.read(table), 0)
+    order = nested_order(stated(table), Table.read(table), 0)
     there = [i for i, y in enumerate(table["y"].notna()) if y]
     assert sorted(order) == there, "each labelled row once, and no other"
     whole = table["y"].dropna().value_counts(normalize=True)
@@ -46,12 +46,12 @@ def test_each_beginning_has_the_classes_in_proportion():
     for k in (20, 40, 80):
         part = table["y"][order[:k]].value_counts(normalize=True)
         assert all(abs(part[c] - whole[c]) < 1.5 * 3 / k for c in whole.index), (k, part)
-    assert order != nested(stated(table), Table.read(table), 1)
+    assert order != nested_order(stated(table), Table.read(table), 1)
 
 
 def test_groups_come_whole_and_bring_every_class_early():
     table = frame()
-    order = nested(stated(table, "who"), Table.read(table), 0)
+    order = nested_order(stated(table, "who"), Table.read(table), 0)
     of = [table["who"][i] for i in order]
     runs = [g for k, g in enumerate(of) if k == 0 or of[k - 1] != g]
     assert len(runs) == len(set(runs)) and sorted(order) == [i for i, y in enumerate(table["y"].notna()) if y]
@@ -59,9 +59,13 @@ def test_groups_come_whole_and_bring_every_class_early():
 
 def test_where_a_curve_reaches_a_height():
     points = [(10, 0.5), (20, 0.7), (40, 0.6), (80, 0.9)]
-    assert reached(points, 0.6) == 15 and reached(points, 0.7) == 20 and reached(points, 0.8) == pytest.approx(200 / 3)
-    assert reached(points, 0.4) == 10 and reached(points, 0.95) is None
-    assert reached([(5, math.nan), (10, 0.5), (15, math.nan), *points[1:]], 0.6) == 15
+    assert (
+        labels_for(points, 0.6) == 15
+        and labels_for(points, 0.7) == 20
+        and labels_for(points, 0.8) == pytest.approx(200 / 3)
+    )
+    assert labels_for(points, 0.4) == 10 and labels_for(points, 0.95) is None
+    assert labels_for([(5, math.nan), (10, 0.5), (15, math.nan), *points[1:]], 0.6) == 15
 
 
 @pytest.mark.parametrize("group", [None, "who"])

@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from polymodal.batch import Batch, Masked
 from polymodal.colearn.pretrain import Pretraining
 from polymodal.fusion import Concat
-from polymodal.heads.pretraining import KINDS, Matching, info_nce, questions, swapped
+from polymodal.heads.pretraining import KINDS, Matching, info_nce, questions, swap
 from polymodal.learners.encoders import Encoders
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.ops import masked_mean
@@ -50,11 +50,11 @@ def test_the_scale_has_a_limit():
 def test_swapped_rows_get_another_s_and_others_their_own():
     here = torch.tensor([True, False, True, True, False])
     for chance in (True, False):
-        index, moved = swapped(here, chance)
+        index, moved = swap(here, chance)
         assert moved.tolist() == here.tolist()
         assert all((i != k) == h for k, (i, h) in enumerate(zip(index.tolist(), here.tolist(), strict=True)))
         assert sorted(index.tolist()) == [0, 1, 2, 3, 4]
-    index, moved = swapped(torch.tensor([False, True]), True)
+    index, moved = swap(torch.tensor([False, True]), True)
     assert index.tolist() == [0, 1] and not moved.any()
 
 

@@ -17,7 +17,7 @@ from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.experiment import distill as distilling
 from polymodal.experiment.candidates import Networks
-from polymodal.experiment.distill import Taught
+from polymodal.experiment.distill import TeacherRows
 from polymodal.report import brief
 from polymodal.view.console import show
 
@@ -39,7 +39,7 @@ def test_rows_carry_the_teacher_s_logits_whatever_their_order(teacher):
     model, table = load(teacher[0]), Table.read(teacher[1])
     rows = model.preprocessor.encode(table, model.task, quiet=True)
     said = model.logits(rows)
-    taught = Taught(rows, said).only(["note"])
+    taught = TeacherRows(rows, said).only(["note"])
     assert taught.labelled().all() and not rows.labelled().all()
     batch = taught.batch([5, 0, 3])
     assert torch.equal(batch.targets[TEACHER].values, said[[5, 0, 3]]) and list(batch.inputs) == ["note"]
@@ -189,6 +189,6 @@ def test_the_command_line(teacher, run, tmp_path):
 
 
 def test_the_commands_that_are_advised_can_be_typed(teacher, capsys):
-    show(brief.fitted(load(teacher[0]), Path("a b'c")))
+    show(brief.fit_summary(load(teacher[0]), Path("a b'c")))
     lines = [shlex.split(line)[:4] for line in capsys.readouterr().out.splitlines() if line.startswith("  polymodal ")]
     assert lines == [["polymodal", verb, "a b'c", "TABLE"] for verb in ("evaluate", "predict")]

@@ -258,10 +258,12 @@ def test_state_dict_holds_all_that_is_learned(name: str) -> None:
 def test_captions_do_not_depend_on_the_batch(name: str, how: Decoding) -> None:
     d = talkative(name)
     m = memory(6)
-    whole = search(d, d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=how, limit=9)
+    whole = search(d, d.start(m), begin=BEGIN, end=END, excluded=[BEGIN], how=how, limit=9)
     assert len({str(row) for row in whole.ids[:, 0].tolist()}) > 2 and whole.ids.shape[2] > 3
     for row in range(6):
-        alone = search(d, d.start(m.take(torch.tensor([row]))), begin=BEGIN, end=END, banned=[BEGIN], how=how, limit=9)
+        alone = search(
+            d, d.start(m.take(torch.tensor([row]))), begin=BEGIN, end=END, excluded=[BEGIN], how=how, limit=9
+        )
         n = alone.ids.shape[2]
         assert torch.equal(alone.ids[0], whole.ids[row, :, :n]) and (whole.ids[row, :, n:] == END).all()
         close(alone.logprob[0], whole.logprob[row])
@@ -274,7 +276,7 @@ def test_uncached_decoding_is_the_search(name: str, method: str) -> None:
     d = talkative(name)
     how = Decoding(method, beams=4, captions=1 if method == "greedy" else 3, groups=2 if method == "diverse" else 1)
     slow = Uncached(d)
-    a, b = (search(x, x.start(memory()), begin=BEGIN, end=END, banned=[BEGIN], how=how, limit=8) for x in (d, slow))
+    a, b = (search(x, x.start(memory()), begin=BEGIN, end=END, excluded=[BEGIN], how=how, limit=8) for x in (d, slow))
     assert torch.equal(a.ids, b.ids)
     close(a.logprob, b.logprob)
 
@@ -310,7 +312,7 @@ class Uncached(Decoder):
 def test_half_precision_is_finite(name: str) -> None:
     d = built(name).bfloat16()
     m = Masked(memory().values.bfloat16(), memory().mask)
-    w = search(d, d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=Decoding(), limit=9)
+    w = search(d, d.start(m), begin=BEGIN, end=END, excluded=[BEGIN], how=Decoding(), limit=9)
     assert w.logprob.isfinite().all() and w.logprob.dtype == torch.float32
 
 
@@ -321,7 +323,7 @@ def test_mixed_precision_trains_and_writes(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         forced = d.teacher_forcing(d.start(m), ids)
         (d.logits(forced.hidden[ids.mask]).float().square().mean() + forced.penalty).backward()
-        w = search(d.eval(), d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=Decoding(), limit=9)
+        w = search(d.eval(), d.start(m), begin=BEGIN, end=END, excluded=[BEGIN], how=Decoding(), limit=9)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in d.parameters())
     assert w.logprob.isfinite().all() and w.logprob.dtype == torch.float32
 
@@ -331,7 +333,7 @@ def test_mixed_precision_trains_and_writes(name: str) -> None:
 def test_no_rows_give_no_captions(name: str, method: str) -> None:
     d = built(name)
     m = memory().take(torch.arange(0))
-    w = search(d, d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=Decoding(method), limit=9)
+    w = search(d, d.start(m), begin=BEGIN, end=END, excluded=[BEGIN], how=Decoding(method), limit=9)
     assert w.ids.shape[:2] == w.logprob.shape == (0, 1)
 
 

@@ -16,7 +16,7 @@ import flat
 from polymodal.cli.options import pairs
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities import PRETRAINED, choose
-from polymodal.modalities.pretrained.onnx import Onnx, parted
+from polymodal.modalities.pretrained.onnx import Onnx, split_name
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import SIZES
 from polymodal.spec import build, spec, table
@@ -265,10 +265,10 @@ def test_overrides_survive_the_command_line() -> None:
     assert pairs(["sound=a.onnx:rate=8000,mean=0.5"], "--encoder") == {"sound": "a.onnx:rate=8000,mean=0.5"}
     assert pairs(["a=b=n.onnx:rate=8000"], "--encoder") == {"a=b": "n.onnx:rate=8000"}
     assert pairs(["a=b=c"], "--encoder") == {"a=b": "c"}
-    assert parted("a.onnx:rate=8000,output=y=z") == ("a.onnx", {"rate": "8000", "output": "y=z"})
+    assert split_name("a.onnx:rate=8000,output=y=z") == ("a.onnx", {"rate": "8000", "output": "y=z"})
     for bad in ("a.onnx:rate", "a.onnx:=3", "a.onnx:rate="):
         with pytest.raises(InputError, match=r"FILE\.onnx:NAME=VALUE"):
-            parted(bad)
+            split_name(bad)
 
 
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     path = means(tmp_path / "m.onnx", ["n", "t", 2], [1])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert graph.loaded.__wrapped__(path, 0).get_session_options().intra_op_num_threads == 1
+    assert graph.load.__wrapped__(path, 0).get_session_options().intra_op_num_threads == 1
 
 
 def test_a_model_folder_carries_the_network(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from polymodal.modalities.audio.hub import HubAudio
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.pretrained import source
 from polymodal.modalities.pretrained.hub import Frozen, Hub
-from polymodal.modalities.pretrained.network import receptive, reduced
+from polymodal.modalities.pretrained.network import receptive, reduce
 from polymodal.modalities.text import hub as hub_text
 from polymodal.modalities.text.hub import HubText
 from polymodal.nn import SIZES
@@ -301,9 +301,9 @@ def test_pooling_is_the_mean_of_real_tokens_and_as_the_folder_says(folders: dict
 
 def test_reduced_averages_neighbours() -> None:
     y = torch.arange(16.0)[:, None]
-    assert reduced(y, None, 4)[:, 0].tolist() == [1.5, 5.5, 9.5, 13.5]
-    assert reduced(y, (4, 4), 4)[:, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
-    assert reduced(y, (4, 4), 16) is y and len(reduced(y, (2, 8), 5)) <= 5 and len(reduced(y, (8, 2), 3)) <= 3
+    assert reduce(y, None, 4)[:, 0].tolist() == [1.5, 5.5, 9.5, 13.5]
+    assert reduce(y, (4, 4), 4)[:, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert reduce(y, (4, 4), 16) is y and len(reduce(y, (2, 8), 5)) <= 5 and len(reduce(y, (8, 2), 3)) <= 3
 
 
 def test_texts_are_bounded(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,13 +369,13 @@ def test_a_random_pooler_is_not_used(folders: dict[str, Path], tmp_path: Path) -
 
     Frozen(HubImage(str(folders["vit"]))).save_source(tmp_path)
     assert source.network(str(tmp_path), "image").pooler
-    source.shared.cache_clear()
+    source.cached.cache_clear()
     file = tmp_path / "model.safetensors"
     save_file({k: v for k, v in load_file(file).items() if "pooler" not in k}, file, metadata={"format": "pt"})
     assert not source.network(str(tmp_path), "image").pooler
     frozen = Frozen(HubImage(str(tmp_path))).fit([], TINY)
     first = frozen.encode(CELLS["image"][0])
-    source.shared.cache_clear()
+    source.cached.cache_clear()
     assert torch.equal(frozen.encode(CELLS["image"][0]), first)
 
 
@@ -417,7 +417,7 @@ def test_missing_transformers_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_broken_torchvision_is_named(folders: dict[str, Path]) -> None:
-    with pytest.raises(ImportError, match="pip uninstall torchvision"), source.explained("folder"):
+    with pytest.raises(ImportError, match="pip uninstall torchvision"), source.explain_errors("folder"):
         try:
             raise RuntimeError("operator torchvision::nms does not exist")
         except RuntimeError as e:

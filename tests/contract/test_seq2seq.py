@@ -583,7 +583,7 @@ def test_beams_over_it_are_those_of_transformers(kind: str, folders: dict[str, P
     taught_lines(model, 12)
     model.eval()
     how = Decoding(beams=3, captions=3, length_penalty=0.5)
-    got = search(model, model.start(x), begin=BEGIN, end=END, banned=[], how=how, limit=15)
+    got = search(model, model.start(x), begin=BEGIN, end=END, excluded=[], how=how, limit=15)
     for b in range(3):
         begin = model.model.get_input_embeddings()(torch.tensor([BEGIN]))
         row = torch.cat([model.map(x.values[b][x.mask[b]]), begin])[None]
@@ -630,10 +630,10 @@ def test_mixed_precision_and_no_rows(model: HubDecoder) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         forced = model.teacher_forcing(model.start(x), lines())
         model.logits(forced.hidden).float().square().mean().backward()
-        got = search(model, model.start(x), begin=BEGIN, end=END, banned=[], how=how, limit=9)
+        got = search(model, model.start(x), begin=BEGIN, end=END, excluded=[], how=how, limit=9)
     assert torch.isfinite(model.map.weight.grad).all() and torch.isfinite(got.logprob).all()
     start = model.start(x.take(torch.arange(0)))
-    none = search(model, start, begin=BEGIN, end=END, banned=[], how=how, limit=9)
+    none = search(model, start, begin=BEGIN, end=END, excluded=[], how=how, limit=9)
     assert none.ids.shape[:2] == none.logprob.shape == (0, 1)
 
 

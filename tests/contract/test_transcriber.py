@@ -168,7 +168,7 @@ def made(kind: str, encoder) -> Network:
 @pytest.mark.parametrize("encoder", [AudioConv, AudioTransformer])
 def test_spectrograms_are_varied_in_training_alone(encoder):
     learner = made("audio", encoder.for_codec(LogMel(mels=8), SIZE))
-    assert isinstance(learner.encoders.varied["sound"], Voices)
+    assert isinstance(learner.encoders.variation["sound"], Voices)
     for module in learner.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -179,7 +179,7 @@ def test_spectrograms_are_varied_in_training_alone(encoder):
     loud = {learner.loss(batch).total.item() for _ in range(3)}
     learner.eval()
     assert len(loud) == 3 and len({learner.loss(batch).total.item() for _ in range(3)}) == 1
-    learner.encoders.varied["sound"].strength = 0.0
+    learner.encoders.variation["sound"].strength = 0.0
     calm = learner.loss(batch).total.item()
     learner.train()
     assert learner.loss(batch).total.item() == pytest.approx(calm, abs=1e-4)
@@ -194,7 +194,7 @@ def test_frozen_features_and_series_are_not_varied(kind):
         assert x.mask.ndim == 3 and not x.mask.all()
     else:
         learner, x = made("audio", Projection(width=8, dim=16, dropout=0.0)), frames_of()
-    assert not learner.encoders.varied.names
+    assert not learner.encoders.variation.names
     learner.head.ctc.out[0].p = 0.0
     batch = labelled(learner.task, {"sound": x}, ["no go", "go"])
     loss = learner.loss(batch).total
@@ -210,7 +210,7 @@ def test_a_learner_with_voices_is_written_down_and_read_back():
     encoders = Encoders({"sound": AudioConv.for_codec(codec, SIZE)}, {"sound": Voices(0.5)})
     learner = Network(encoders, Transcriber("sound", 16, task_of()))
     again = build(spec(learner), classes())
-    assert again.encoders.varied["sound"].strength == 0.5 and spec(again) == spec(learner)
+    assert again.encoders.variation["sound"].strength == 0.5 and spec(again) == spec(learner)
     again.load_state_dict(learner.state_dict())
 
 

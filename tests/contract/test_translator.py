@@ -14,7 +14,7 @@ from polymodal.decoders import DECODERS
 from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 from polymodal.heads.transcriber import Transcriber
-from polymodal.heads.writer import Writer, begun, ended
+from polymodal.heads.writer import Writer, with_begin, with_end
 from polymodal.learners.encoders import Encoders
 from polymodal.learners.network import Network
 from polymodal.learners.self_critical import self_critical
@@ -156,17 +156,17 @@ def test_a_word_looks_at_modalities_that_are_there_alone():
     assert memory.spans == {"photo": (1, 5), "sound": (5, 14)} and memory.tokens.mask[:, 0].all()
     _, words = learner.task.captions(batch.targets["target"].take(torch.tensor([0])))
     state = learner.head.decoder.start(memory.tokens).take(torch.tensor([2]))
-    share = learner.head.decoder.attention(state, begun(words, learner.task.vocabulary.begin))[0]
+    share = learner.head.decoder.attention(state, with_begin(words, learner.task.vocabulary.begin))[0]
     assert share[:, 1:5].abs().sum() == 0 and torch.allclose(share.sum(1), torch.ones(len(share)))
 
 
 def test_scheduled_sampling_replaces_words_by_the_models_own():
-    learner = made("gru", sampled=1.0)
+    learner = made("gru", sampling=1.0)
     learner.head.progress = 0.5
     batch = batch_of(learner.task)
     rows, words = learner.task.captions(batch.targets["target"])
     state = learner.head.decoder.start(learner.head.memory(learner.tokens(batch.inputs)).tokens).take(rows)
-    given = begun(words, learner.task.vocabulary.begin)
+    given = with_begin(words, learner.task.vocabulary.begin)
     mixed = learner.head._mixed(state, given)
     assert torch.equal(mixed.values[:, 0], given.values[:, 0])
     assert not torch.equal(mixed.values[:, 1:], given.values[:, 1:])
@@ -221,7 +221,7 @@ def test_a_caption_that_is_no_better_than_the_others_of_its_row_teaches_nothing(
 
 
 def test_the_end_that_was_written_counts_and_the_filling_does_not():
-    words = ended(torch.tensor([[5, 6, 1, 1], [1, 1, 1, 1], [5, 6, 7, 8]]), end=1)
+    words = with_end(torch.tensor([[5, 6, 1, 1], [1, 1, 1, 1], [5, 6, 7, 8]]), end=1)
     assert words.mask.sum(1).tolist() == [3, 1, 4]
 
 
@@ -242,7 +242,7 @@ def test_errors_name_the_way_out():
         learner.write(inputs, Decoding(beams=2, captions=3))
 
 
-@pytest.mark.parametrize("settings", [{"sampled": 1.0}, {}])
+@pytest.mark.parametrize("settings", [{"sampling": 1.0}, {}])
 def test_what_is_written_on_the_way_takes_no_gradient_away_in_mixed_precision(settings):
     learner = made("gru", **settings)
     batch = batch_of(learner.task).take(torch.tensor([0, 2, 4]))

@@ -13,7 +13,7 @@ from flat import run
 from polymodal.errors import InputError
 from polymodal.experiment import compare as comparing
 from polymodal.experiment.candidates import FeaturePath, Networks
-from polymodal.experiment.ranking import mixed, standing
+from polymodal.experiment.ranking import recombine, standing
 from polymodal.modalities.extractor import Tokens
 from polymodal.output import Scores
 
@@ -154,7 +154,7 @@ def test_mixing_a_row_with_itself_changes_nothing(table, fusion):
     name = "gated" if fusion == "gated" else "hybrid (features)"
     learner, test, views = found.again(found.parts[name][0])
     rows = test.take(list(range(12)))
-    mix = mixed(learner, rows, views)
+    mix = recombine(learner, rows, views)
     modalities = list(dict.fromkeys(views[v] for v in learner.reads))
     same = list(range(12))
     want = learner.infer(rows.only(learner.reads).batch(same).inputs).values

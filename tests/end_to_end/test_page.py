@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from polymodal.evaluate.compare import verdict
-from polymodal.evaluate.emap import Needed
+from polymodal.evaluate.emap import Cost
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
-from polymodal.evaluate.leaderboard import CORRECTED, Entry, Leaderboard, interaction, leaderboard, told
+from polymodal.evaluate.leaderboard import TEST, Entry, Leaderboard, interaction, leaderboard, versus_text
 from polymodal.evaluate.page import brief, page, plots
-from polymodal.evaluate.significance import Paired, corrected_t, holm
+from polymodal.evaluate.significance import PairedTest, corrected_t, holm
 from polymodal.view import plot
 from polymodal.view.console import show
 from polymodal.view.page import page as html_of
@@ -41,12 +41,12 @@ def made(means: dict[str, float], higher: bool = True, metric: str = "accuracy",
 
 USUAL = {"text alone": 0.78, "photo alone": 0.65, "concat": 0.82, "gated": 0.8205, "low_rank": 0.81}
 SHARES = [Shares("text", NASTY, Interval(0.6, 0.5, 0.7), Interval(0.2, 0.1, 0.3), Interval(0.2, 0.1, 0.3), Interval(0.1, 0, 0.2), Interval(0.1, 0, 0.2), 0.99, 500, False)]  # fmt: skip
-NEEDED = Needed("gated", Interval(0.83, 0.78, 0.88), Interval(0.75, 0.7, 0.8), Interval(0.08, 0.02, 0.14), 128)
+NEEDED = Cost("gated", Interval(0.83, 0.78, 0.88), Interval(0.75, 0.7, 0.8), Interval(0.08, 0.02, 0.14), 128)
 
 
 def test_what_is_tested_is_tested_by_the_corrected_t_and_holm() -> None:
     b = made(USUAL)
-    assert [e.name for e in b.entries][-1] == "photo alone" and b.method == CORRECTED
+    assert [e.name for e in b.entries][-1] == "photo alone" and b.method == TEST
     asked = {(t.name, t.rival) for t in b.tests}
     assert asked >= {("gated", "text alone"), ("gated", "concat"), ("low_rank", "concat"), ("concat", "text alone")}
     assert not any("photo" in t.name + t.rival for t in b.tests)
@@ -95,10 +95,10 @@ def test_a_gain_in_an_error_is_positive_where_it_falls() -> None:
 
 
 def test_a_gain_that_many_tests_undo_is_within_noise() -> None:
-    def paired(a: str, b: str) -> Paired:
-        return Paired(Interval(0.02, 0.001, 0.039), 0.04)
+    def paired(a: str, b: str) -> PairedTest:
+        return PairedTest(Interval(0.02, 0.001, 0.039), 0.04)
 
-    b = made(USUAL, paired=paired, method="bootstrap by group")
+    b = made(USUAL, pair_test=paired, method="bootstrap by group")
     assert not any(t.clear for t in b.tests) and b.use == "gated"  # a choice, not a claim
     assert f"after Holm), since all {len(b.tests)} tests are allowed for." in b.verdict
     assert "No difference between gated and text alone was shown on 500 rows: 2.0 points" in b.verdict
@@ -129,14 +129,14 @@ def test_no_entry_is_told() -> None:
 def test_sentences_are_those_of_fit_with_their_p() -> None:
     (t,) = [t for t in made(USUAL).tests if (t.name, t.rival) == ("gated", "text alone")]
     plain = verdict(t.name, "accuracy", {t.rival: t.gain}, 500)
-    assert told(t, "accuracy", 3, 500).replace(" (p < 0.001 after Holm)", "") == plain
+    assert versus_text(t, "accuracy", 3, 500).replace(" (p < 0.001 after Holm)", "") == plain
     odd = t._replace(rival="text [de] alone", gain=Interval(0.001, -0.01, 0.012), p=0.4, adjusted=0.4)
-    assert told(odd, "accuracy", 3, 500) == (
+    assert versus_text(odd, "accuracy", 3, 500) == (
         "No difference between gated and text [de] alone was shown on 500 rows: 0.1 points of accuracy [-1.0, 1.2] "
         "(p = 0.40 after Holm)."
     )
     worse = t._replace(gain=Interval(-0.03, -0.04, -0.02))
-    assert told(worse, "accuracy", 3, 500).startswith(
+    assert versus_text(worse, "accuracy", 3, 500).startswith(
         "gated is worse than text alone by 3.0 points of accuracy [2.0, 4.0] (p <"
     )
 

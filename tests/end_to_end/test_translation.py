@@ -14,7 +14,7 @@ import flat
 import polymodal
 from conftest import squares
 from polymodal import InputError
-from polymodal.data.references import gathered, unnumbered
+from polymodal.data.references import gather_references, merge_references
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.decoders.base import Decoding
@@ -105,8 +105,8 @@ def test_captions_of_one_input_become_one_row():
         }
     )
     table = Table.read(frame)
-    schema = unnumbered(table, Schema.infer(table, "answer", kinds={"photo": "image", "question": "text"}))
-    whole = gathered(table, schema)
+    schema = merge_references(table, Schema.infer(table, "answer", kinds={"photo": "image", "question": "text"}))
+    whole = gather_references(table, schema)
     assert whole.cells("answer") == [["x", "z"], ["y"], ["u"], ["v"]]  # nothing to read: each a row of its own
     assert [whole.row_number(i) for i in range(4)] == [1, 2, 4, 5]
 
@@ -115,7 +115,7 @@ def test_a_language_is_no_number_of_a_reference():
     rows = [{"photo": f"{i}.png", "language": k, "caption": f"{k} {i}"} for i in range(9) for k in ("en", "de")]
     table = Table.read(rows)
     schema = Schema.infer(table, "caption", kinds={"photo": "image"})
-    assert unnumbered(table, schema).columns["language"].kind == "category"
+    assert merge_references(table, schema).columns["language"].kind == "category"
 
 
 @pytest.mark.parametrize("form", ["columns", "lists"])

@@ -16,7 +16,7 @@ from polymodal.data.preprocess import Rows
 from polymodal.errors import InputError
 from polymodal.explain import answers, brief, games, pages
 from polymodal.explain.contributions import additive_part, contributions
-from polymodal.explain.overall import Overall, largest, strongest, summarised
+from polymodal.explain.overall import Overall, largest, strongest, summarise
 from polymodal.learners.base import Learner
 from polymodal.modalities.vector.codec import Vectors
 from polymodal.nn import SIZES
@@ -252,7 +252,7 @@ def test_over_a_table() -> None:
     x[50:, 0] = np.nan
     model, rows = setting(x, lambda x: x.nan_to_num().sum(1, keepdim=True))
     c = contributions(model, rows)
-    s = summarised(c)
+    s = summarise(c)
     mean = np.abs(c.shapley).mean(0)
     assert [m.modality for m in s.modalities] == ["m0", "m1"]
     for i, m in enumerate(s.modalities):
@@ -287,7 +287,7 @@ def test_equals_share_the_rows_in_which_they_are_largest() -> None:
     labels = Binary().fit(["no", "yes"])
     model, rows = setting(twins, lambda x: x.nan_to_num().sum(1, keepdim=True) * torch.tensor([[0.0, 1.0]]), labels)
     c = contributions(model, rows)
-    s = summarised(c)
+    s = summarise(c)
     assert [m.largest for m in s.modalities] == [0.5, 0.5] and list(s.classes) and c.shapley.any()
     o = Overall("t", "binary", "it", 16, 16, s, [], [], c)
     words = str(brief.table(o))

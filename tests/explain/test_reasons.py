@@ -27,7 +27,7 @@ from polymodal.view import page as view
 from polymodal.view import sheet
 from polymodal.view.blocks import Block
 from polymodal.view.console import show
-from polymodal.view.text import signed
+from polymodal.view.text import with_sign
 
 NASTY = '<script>alert(1)</script> <b>"it\'s" & 写真 {{ e }}'
 Fitted = tuple[Model, Path, Path]
@@ -165,7 +165,7 @@ def test_the_page_of_a_row(row: Reasons) -> None:
     page = checked(html)
     for a in row.attributions:
         assert f"What in {a.modality}" in page.text and faith(a) in page.text
-    assert signed(float(row.contributions.shapley[0, 0])) in page.text and "Training rows most like it" in page.text
+    assert with_sign(float(row.contributions.shapley[0, 0])) in page.text and "Training rows most like it" in page.text
     assert html.count('class="plot"') == len(row.attributions) and len(html) < 1_000_000
     marked = [a["class"] for t, a in page.tags if t == "mark"]
     assert marked and set(marked) <= {"for", "against"}
@@ -315,4 +315,4 @@ def test_the_picture_has_every_part(row: Reasons) -> None:
 
 
 def test_numbers_have_signs_and_places() -> None:
-    assert [signed(x) for x in (0.25, -3.0, 0.00012, 12345.6)] == ["+0.250", "-3.000", "+0.000120", "+1.235e+04"]
+    assert [with_sign(x) for x in (0.25, -3.0, 0.00012, 12345.6)] == ["+0.250", "-3.000", "+0.000120", "+1.235e+04"]

@@ -9,15 +9,15 @@ from torch import nn
 
 from polymodal import InputError
 from polymodal.batch import Masked
-from polymodal.explain.rollout import encoded, onto, rollout
+from polymodal.explain.rollout import encode, onto, rollout
 from polymodal.fusion import FUSIONS
-from polymodal.fusion.trace import mixed, over_present
+from polymodal.fusion.trace import mix, over_present
 from polymodal.modalities.audio.place import overlap
 from polymodal.modalities.segments import Cut, Open
 from polymodal.modalities.text.codec import Words as WordCodec
 from polymodal.modalities.text.encoders import TextBag, TextTransformer
 from polymodal.modalities.text.place import Words
-from polymodal.nn import Attention, recorded
+from polymodal.nn import Attention, record
 
 DIMS = {"note": 8, "photo": 6, "price": 4}
 TOKENS = {"note": 5, "photo": 4, "price": 1}
@@ -93,7 +93,7 @@ def test_recorded_weights_are_those_that_attention_uses() -> None:
     part = Attention(6, 2).double().eval().requires_grad_(False)
     query = torch.randn(1, 2, 6, dtype=torch.float64)
     context = Masked(torch.randn(1, 3, 6, dtype=torch.float64), torch.tensor([[True, True, False]]))
-    with recorded(part) as seen:
+    with record(part) as seen:
         part(query, context)
     q, (k, _) = part.q(query)[0], part.kv(context.values)[0].chunk(2, dim=-1)
     expected = np.zeros((2, 3))
@@ -128,7 +128,7 @@ def test_two_layers_by_hand() -> None:
 def test_shares_follow_the_attention_of_the_class_token() -> None:
     fusion = made("attention", {"note": 8}, layers=1)
     tokens = {"note": batch()["note"]}
-    with recorded(fusion) as seen:
+    with record(fusion) as seen:
         fusion(tokens)
     a_bs = seen[0][:, 0, 1:]  # of one layer: the class token's attention, without itself
     found = rollout(fusion, tokens)["note"][:3]
@@ -146,7 +146,7 @@ def test_the_mean_over_modalities_is_of_those_that_the_row_has() -> None:
 
 def test_a_query_without_keys_stays_what_it_was() -> None:
     own = torch.tensor([[[0.3, 0.7]]])
-    assert torch.equal(mixed(torch.zeros(1, 1, 2), own, torch.rand(1, 2, 2)), own)
+    assert torch.equal(mix(torch.zeros(1, 1, 2), own, torch.rand(1, 2, 2)), own)
 
 
 def test_fusions_without_attention_say_so() -> None:
@@ -158,12 +158,12 @@ def test_attention_inside_an_encoder_comes_first() -> None:
     torch.manual_seed(0)
     x = Masked(torch.tensor([[1, 2, 3, 0]]), torch.tensor([[True, True, True, False]]))
     net = TextTransformer(9, 8, layers=1, heads=2).eval()
-    with recorded(net) as seen:
+    with record(net) as seen:
         net(x)
-    tokens, share = encoded(net, x)
+    tokens, share = encode(net, x)
     assert torch.allclose(share[0, :3], (seen[0][0] + torch.eye(4))[:3] / 2) and tokens.values.shape == (1, 4, 8)
     assert torch.allclose(share[0, :3].sum(1), torch.ones(3)) and bool((share[0, :3, 3] == 0).all())
-    assert torch.equal(encoded(TextBag(9, 8).eval(), x)[1][0], torch.eye(4))
+    assert torch.equal(encode(TextBag(9, 8).eval(), x)[1][0], torch.eye(4))
 
 
 def test_tokens_are_laid_on_the_parts_of_the_cell() -> None:

@@ -14,7 +14,7 @@ from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.audio.codec import LogMel, geometry, hertz, log_mel, mel, mel_matrix
-from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer, halved, levelled
+from polymodal.modalities.audio.encoders import AudioConv, AudioTransformer, halve, level
 from polymodal.modalities.audio.files import read
 from polymodal.nn import SIZES
 from polymodal.ops import masked_mean
@@ -202,13 +202,13 @@ def test_accepts(tmp_path: Path) -> None:
 
 def test_any_of_two_frames() -> None:
     mask = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]]).bool()
-    assert halved(mask).tolist() == [[True, True, False], [False, False, True], [False, True, False]]
+    assert halve(mask).tolist() == [[True, True, False], [False, False, True], [False, True, False]]
 
 
 def test_levelled_takes_each_clips_own_mean_and_spread_off() -> None:
     x = torch.randn(2, 5, 3, dtype=torch.float64) * 4
     mask = torch.tensor([[True] * 3 + [False] * 2, [False] * 5])
-    y = levelled(Masked(x, mask))
+    y = level(Masked(x, mask))
     want = x[0, :3] - x[0, :3].mean(0)
     assert torch.allclose(y[0, :3], want / (want.square().mean() + 0.01).sqrt())
     assert not y[0, 3:].any() and not y[1].any()
@@ -269,12 +269,12 @@ def test_a_varied_spectrogram_is_stretched_in_both_directions_and_stays_in_its_c
     ramp = torch.arange(40.0)[:, None] + 100 * torch.arange(16.0)  # x[t, f] = t + 100 f
     mask = torch.arange(40) < torch.tensor([40, 20, 0])[:, None]
     x = Masked(torch.where(mask[..., None], ramp, math.nan), mask)
-    out = voices.varied(x)
+    out = voices.vary(x)
     assert out.values.isfinite().all() and not out.values[2].any() and not out.mask[2].any()
     counts = out.mask.sum(1).tolist()
     assert 40 * 0.8 - 1 <= counts[0] <= 40 * 1.2 + 1 and 20 * 0.8 - 1 <= counts[1] <= 20 * 1.2 + 1
     torch.manual_seed(0)
-    again = voices.varied(Masked(torch.where(mask[..., None], ramp, 1e30), mask))
+    again = voices.vary(Masked(torch.where(mask[..., None], ramp, 1e30), mask))
     assert torch.equal(again.values, out.values) and torch.equal(again.mask, out.mask)
 
 
@@ -286,7 +286,7 @@ def test_without_stripes_a_varied_spectrogram_is_the_formula(monkeypatch):
     monkeypatch.setattr(voices, "FRAMES", 0.0)
     torch.manual_seed(3)
     ramp = torch.arange(40.0)[:, None] + 100 * torch.arange(16.0)
-    out = voices.varied(Masked(ramp[None], torch.ones(1, 40, dtype=torch.bool)))
+    out = voices.vary(Masked(ramp[None], torch.ones(1, 40, dtype=torch.bool)))
     torch.manual_seed(3)
     tempo, voice = ((1 + most * (2 * torch.rand(1) - 1)).item() for most in (voices.TEMPO, voices.VOICE))
     for t in range(out.values.shape[1]):

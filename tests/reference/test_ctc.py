@@ -152,7 +152,7 @@ def test_rows_alone_equal_rows_in_a_batch() -> None:
 @over("banned", [[END], [0, END]])
 def test_the_full_beam_is_the_sum_over_all_alignments(banned: list[int]) -> None:
     logp = frames(1).log_softmax(-1)
-    got = prefix_beam(logp, mask(), END, beams=400, captions=400, banned=banned)
+    got = prefix_beam(logp, mask(), END, beams=400, captions=400, excluded=banned)
     for b in range(len(ROWS)):
         want = {t: float(p) for t, p in every(logp[b][mask()[b]]).items() if not set(t) & set(banned)}
         real = got.logprob[b] > -math.inf
@@ -167,7 +167,7 @@ def test_a_narrow_beam_keeps_no_more_than_there_is_and_loses_little() -> None:
     g = torch.Generator().manual_seed(3)
     logp = (3 * torch.randn(40, 5, SIZE + 1, generator=g, dtype=torch.float64)).log_softmax(-1)
     mask_bs = torch.ones(40, 5, dtype=torch.bool)
-    got, right = prefix_beam(logp, mask_bs, END, beams=6, banned=[END]), 0
+    got, right = prefix_beam(logp, mask_bs, END, beams=6, excluded=[END]), 0
     for b in range(40):
         truth = {t: float(p) for t, p in every(logp[b]).items() if END not in t}
         text = stripped(got.ids[b, 0])
@@ -192,7 +192,7 @@ def test_no_rows_say_nothing() -> None:
 
 def test_best_path_is_the_collapsed_argmax() -> None:
     logp = frames(2).log_softmax(-1)
-    got = best_path(logp, mask(), END, banned=[END])
+    got = best_path(logp, mask(), END, excluded=[END])
     for b in range(len(ROWS)):
         rows = logp[b][mask()[b]].clone()
         rows[:, END] = -math.inf
@@ -238,7 +238,7 @@ def test_all_clips_advance_together_and_no_further_than_the_longest(monkeypatch)
 @over("most", [0, 1, 2, 9])
 def test_longer_texts_than_are_asked_for_are_never_kept(most: int) -> None:
     logp = frames(1).log_softmax(-1)
-    got = prefix_beam(logp, mask(), END, beams=400, captions=400, banned=[END], most=most)
+    got = prefix_beam(logp, mask(), END, beams=400, captions=400, excluded=[END], most=most)
     for b in range(len(ROWS)):
         want = {t: float(p) for t, p in every(logp[b][mask()[b]]).items() if END not in t and len(t) <= most}
         real = got.logprob[b] > -math.inf

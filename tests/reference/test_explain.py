@@ -371,13 +371,13 @@ def html_of(e: Explanation, command: str = "") -> str:
 def test_light_is_the_formula() -> None:
     image = Image.fromarray(np.full((4, 4, 3), 200, dtype=np.uint8))
     light = np.ones((4, 4))
-    assert np.array_equal(np.asarray(cell.lit(image, light)), np.asarray(image))
+    assert np.array_equal(np.asarray(cell.light(image, light)), np.asarray(image))
     light[:] = 0.25
-    assert np.allclose(np.asarray(cell.lit(image, light)), 200 * (1 - 0.75 * cell.SHADE), atol=200 / cell.LEVELS)
+    assert np.allclose(np.asarray(cell.light(image, light)), 200 * (1 - 0.75 * cell.SHADE), atol=200 / cell.LEVELS)
     light[:, 2:] = 1
-    out = np.asarray(cell.lit(image, light))
-    assert (out[:, 2] == cell.LIT).all() and (out[:, 3] == 200).all()  # the line around what gets half or more
-    scaled = cell.scaled(np.array([[1.0, 4.0], [0.0, 0.0]]))
+    out = np.asarray(cell.light(image, light))
+    assert (out[:, 2] == cell.LIGHT).all() and (out[:, 3] == 200).all()  # the line around what gets half or more
+    scaled = cell.to_unit(np.array([[1.0, 4.0], [0.0, 0.0]]))
     assert scaled.tolist() == [[0.25, 1.0], [0.0, 0.0]]
 
 

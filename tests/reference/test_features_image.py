@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polymodal.modalities.image.features import HOG, LBP, ColorStatistics, Thumbnail, region_shares, scaled
+from polymodal.modalities.image.features import HOG, LBP, ColorStatistics, Thumbnail, region_shares, to_size
 from polymodal.modalities.image.visual_words import (
     CELL,
     KeypointWords,
@@ -88,7 +88,7 @@ def test_size_is_the_original_ones_and_a_cameras_rotation_is_undone(tmp_path: Pa
     Image.fromarray(photo(height=300, width=500)).save(tmp_path / "x.jpg", exif=exif)
     got = dict(zip(ColorStatistics().names(), ColorStatistics().read(tmp_path / "x.jpg"), strict=True))
     assert (got["width_px"], got["height_px"]) == (300, 500)
-    assert scaled(tmp_path / "x.jpg").size == (77, 128)
+    assert to_size(tmp_path / "x.jpg").size == (77, 128)
 
 
 # --- edges and texture ------------------------------------------------------------------------------------

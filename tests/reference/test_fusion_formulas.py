@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.fusion import CEN, MBT, MCB, MFB, MLB, MMTM, MUTAN, FiLM, Fusion, MulT, Perceiver, Recurrent
-from polymodal.fusion.exchange import exchanged
+from polymodal.fusion.exchange import exchange
 from polymodal.ops import signed_root
 
 DIMS = {"x": 4, "y": 3, "z": 5}
@@ -128,7 +128,7 @@ def test_exchange_puts_the_mean_of_the_others_that_are_there() -> None:
     g = torch.Generator().manual_seed(0)
     u, here = torch.randn(3, 3, 4, generator=g), torch.tensor([[m in p for m in DIMS] for p in PRESENT])
     given = torch.rand(3, 4, generator=g) < 0.5
-    got = exchanged(torch.where(here[..., None], u, math.nan), here, given)
+    got = exchange(torch.where(here[..., None], u, math.nan), here, given)
     for b, m, c in product(range(3), range(3), range(4)):
         others = [u[b, n, c].item() for n in range(3) if n != m and here[b, n]]
         want = sum(others) / len(others) if given[m, c] and others else u[b, m, c].item()

@@ -16,7 +16,7 @@ from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.image.codec import Pixels, common_size
-from polymodal.modalities.image.encoders import ConvNet, ViT, normalised
+from polymodal.modalities.image.encoders import ConvNet, ViT, normalise
 from polymodal.modalities.image.files import eight_bit, picture, shape
 from polymodal.nn import SIZES
 
@@ -187,7 +187,7 @@ def test_fit_reads_headers_of_all_and_pixels_of_some(tmp_path: Path) -> None:
 def test_normalised_is_its_formula() -> None:
     x = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
     mean, std = [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]
-    y = normalised(Masked(x, torch.tensor([True, False])), mean, std, torch.float64)
+    y = normalise(Masked(x, torch.tensor([True, False])), mean, std, torch.float64)
     for c in range(3):
         assert torch.allclose(y[0, c], (x[0, c].double() / 255 - mean[c]) / std[c])
     assert not y[1].any()

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linprog
 
 from polymodal.batch import Masked
-from polymodal.evaluate.emap import emap, needed
+from polymodal.evaluate.emap import cost, emap
 from polymodal.evaluate.information import (
     OTHERS,
     Shares,
@@ -299,7 +299,7 @@ def test_chunks_do_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_xor_is_all_interaction(names: list[str]) -> None:
     a, b = bits(200, 2, 1)
     projection = emap(lambda rows: certain(a[rows["a"]] ^ b[rows["b"]], noise=0.0), 200, names, sample=100)
-    got = needed("tensor", BINARY, projection, labels(a ^ b).take(torch.tensor(projection.rows)))
+    got = cost("tensor", BINARY, projection, labels(a ^ b).take(torch.tensor(projection.rows)))
     assert got.own.value == 1 and got.additive.value < 0.7 and got.gain.low > 0.2
     assert got.gain.value == pytest.approx(1 - got.additive.value) and got.rows == 100
 

@@ -9,7 +9,7 @@ import torch
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.learners import estimators
-from polymodal.learners.ensemble import Ensemble, blend, kept, select
+from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
 from polymodal.learners.library import Library, Member
 from polymodal.learners.matrix import Block, Join, records
 from polymodal.learners.stacked import Stacked
@@ -182,7 +182,7 @@ def test_selection_finds_the_pair_that_is_right_together():
 
 
 def test_kept_weights_sum_to_one():
-    assert kept({"a": 0.985, "b": 0.015}) == {"a": 1.0}
+    assert keep_largest({"a": 0.985, "b": 0.015}) == {"a": 1.0}
 
 
 def library(task_name: str = "multiclass", n: int = 90, valid: int = 30, leak: bool = False):

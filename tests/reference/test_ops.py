@@ -165,7 +165,7 @@ def test_convolved_sketches_are_the_sketch_of_the_outer_product(widths: tuple[in
     xs = [noise(2, d, seed=d) for d in widths]
     hs = [torch.randint(size, (d,), generator=g) for d in widths]
     ss = [torch.randint(2, (d,), generator=g) * 2.0 - 1 for d in widths]
-    got = ops.convolved([ops.count_sketch(x, h, s, size) for x, h, s in zip(xs, hs, ss, strict=True)])
+    got = ops.convolve([ops.count_sketch(x, h, s, size) for x, h, s in zip(xs, hs, ss, strict=True)])
     want = torch.zeros(2, size, dtype=torch.float64)
     for b in range(2):
         for at in product(*map(range, widths)):

@@ -145,7 +145,7 @@ def test_a_decoder_writes_the_same_and_what_is_masked_never_matters(path) -> Non
     def written(model: nn.Module, values: torch.Tensor) -> torch.Tensor:
         how = Decoding("greedy", min_length=8, max_length=8)
         state = model.start(Masked(values, real))
-        return search(model, state, begin=0, end=1, banned=[0, 2], how=how, limit=20).ids[:, 0, :8]
+        return search(model, state, begin=0, end=1, excluded=[0, 2], how=how, limit=20).ids[:, 0, :8]
 
     small = int8(decoder, least=0).eval()
     decoder.eval()

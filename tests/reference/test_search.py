@@ -38,8 +38,8 @@ def memory(rows: int = 4, seed: int = 1) -> Masked:
     return Masked(torch.randn(rows, 5, 3, generator=g, dtype=torch.float64), mask)
 
 
-def written(d: Decoder, how: Decoding, limit: int = 6, rows: int = 4, banned: tuple[int, ...] = (BEGIN,)) -> Texts:
-    return search(d, d.start(memory(rows)), begin=BEGIN, end=END, banned=banned, how=how, limit=limit)
+def written(d: Decoder, how: Decoding, limit: int = 6, rows: int = 4, excluded: tuple[int, ...] = (BEGIN,)) -> Texts:
+    return search(d, d.start(memory(rows)), begin=BEGIN, end=END, excluded=excluded, how=how, limit=limit)
 
 
 def captions(w: Texts, row: int) -> list[tuple[int, ...]]:
@@ -52,18 +52,18 @@ def captions(w: Texts, row: int) -> list[tuple[int, ...]]:
     return out
 
 
-def scored(d: Decoder, row: int, words: tuple[int, ...], banned: tuple[int, ...] = (BEGIN,)) -> float:
+def scored(d: Decoder, row: int, words: tuple[int, ...], excluded: tuple[int, ...] = (BEGIN,)) -> float:
     """The log-probability of a caption and its end, by one pass of teacher forcing: no cache, no batch."""
     ids = torch.tensor([[BEGIN, *words]])
     state = d.start(memory().take(torch.tensor([row])))
     logits = d.logits(d.teacher_forcing(state, Masked(ids, torch.ones_like(ids, dtype=torch.bool))).hidden)[0]
-    logits[:, list(banned)] = -math.inf
+    logits[:, list(excluded)] = -math.inf
     p = logits.softmax(-1)
     return sum(math.log(float(p[t, v])) for t, v in enumerate([*words, END]))
 
 
-def every(size: int, longest: int, banned: tuple[int, ...] = (BEGIN,)) -> Iterator[tuple[int, ...]]:
-    words = [v for v in range(size) if v != END and v not in banned]
+def every(size: int, longest: int, excluded: tuple[int, ...] = (BEGIN,)) -> Iterator[tuple[int, ...]]:
+    words = [v for v in range(size) if v != END and v not in excluded]
     for n in range(longest + 1):
         yield from product(words, repeat=n)
 
@@ -96,13 +96,13 @@ def test_the_length_penalty_matters() -> None:
     assert mean[-2.0] <= mean[0.0] <= mean[3.0] and mean[-2.0] + 4 <= mean[3.0]
 
 
-def following(d: Decoder, row: int, words: tuple[int, ...], banned: tuple[int, ...] = (BEGIN,)) -> list[float]:
+def following(d: Decoder, row: int, words: tuple[int, ...], excluded: tuple[int, ...] = (BEGIN,)) -> list[float]:
     """Log-probabilities of the id after these words, by one pass of teacher forcing."""
     ids = torch.tensor([[BEGIN, *words]])
     logits = d.logits(d.teacher_forcing(d.start(memory().take(torch.tensor([row]))), Masked(ids, ids >= 0)).hidden)[
         0, -1
     ]
-    logits[list(banned)] = -math.inf
+    logits[list(excluded)] = -math.inf
     logp: list[float] = logits.log_softmax(-1).tolist()
     return logp
 
@@ -253,7 +253,7 @@ def test_draws_are_decided_by_the_seed() -> None:
 def test_rows_of_different_keys_draw_on_their_own() -> None:
     d, how = decoder(12, scale=0.3), Decoding("sample", seed=1)
     m = memory(1).take(torch.zeros(64, dtype=torch.int64))
-    kw = {"begin": BEGIN, "end": END, "banned": [BEGIN], "how": how, "limit": 6}
+    kw = {"begin": BEGIN, "end": END, "excluded": [BEGIN], "how": how, "limit": 6}
     same = search(d, d.start(m), **kw)  # type: ignore[arg-type]
     apart = search(d, d.start(m), keys=torch.arange(64), **kw)  # type: ignore[arg-type]
     assert (same.ids == same.ids[:1]).all() and len({str(x) for x in apart.ids.tolist()}) > 20
@@ -275,7 +275,7 @@ def how_of(method: str, **rest: float) -> Decoding:
 def test_log_probabilities_are_the_model_s_and_the_best_comes_first(method: str, rest: dict[str, float]) -> None:
     """Whatever shaped or restricted the search."""
     d, how = decoder(9), how_of(method, temperature=1.7, top_k=6, **rest)
-    w = written(d, how, limit=7, banned=(BEGIN, 4))
+    w = written(d, how, limit=7, excluded=(BEGIN, 4))
     for row in range(4):
         found = captions(w, row)
         want = [scored(d, row, c, (BEGIN, 4)) for c in found]
@@ -332,15 +332,15 @@ def test_no_caption_is_longer_than_the_limit_its_end_included(method: str, limit
 @EVERY
 def test_where_all_is_banned_the_caption_ends(method: str) -> None:
     d = decoder(6)
-    w = written(d, how_of(method, min_length=3), banned=(0, 2, 3, 4, 5))
+    w = written(d, how_of(method, min_length=3), excluded=(0, 2, 3, 4, 5))
     assert w.ids.shape[2] == 1
     for row in range(4):
         assert set(captions(w, row)) == {()} and w.logprob[row, 0] == pytest.approx(0)
-    w = written(d, how_of(method, min_length=4, no_repeat=1), banned=(0, 2, 3, 5))
+    w = written(d, how_of(method, min_length=4, no_repeat=1), excluded=(0, 2, 3, 5))
     for row in range(4):
         assert set(captions(w, row)) == {(4,)}, "the one word that may be written may not come twice"
-    w = written(d, how_of(method), banned=(*range(6),))
-    assert set(captions(w, 0)) == {()}, "the end is never banned"
+    w = written(d, how_of(method), excluded=(*range(6),))
+    assert set(captions(w, 0)) == {()}, "the end is never excluded"
 
 
 @over("method", ["beam", "diverse"])
@@ -351,7 +351,7 @@ def test_where_fewer_captions_are_than_asked_for_the_rest_are_empty(method: str)
         d.start(memory()),
         begin=BEGIN,
         end=END,
-        banned=[BEGIN, 2],
+        excluded=[BEGIN, 2],
         how=Decoding(method, beams=6, captions=6, groups=1),
         limit=3,
     )
@@ -372,11 +372,11 @@ def test_captions_of_a_row_differ_unless_they_are_drawn(method: str) -> None:
 def test_rows_that_are_done_do_not_disturb_the_others(method: str) -> None:
     """Rows end at different steps and are dropped from the batch; each is as if alone."""
     d = decoder(9)
-    w = search(d, d.start(memory(40)), begin=BEGIN, end=END, banned=[BEGIN], how=how_of(method), limit=12)
+    w = search(d, d.start(memory(40)), begin=BEGIN, end=END, excluded=[BEGIN], how=how_of(method), limit=12)
     assert len({len(captions(w, row)[0]) for row in range(40)}) > 3
     for row in range(40):
         m = memory(40).take(torch.tensor([row]))
-        alone = search(d, d.start(m), begin=BEGIN, end=END, banned=[BEGIN], how=how_of(method), limit=12)
+        alone = search(d, d.start(m), begin=BEGIN, end=END, excluded=[BEGIN], how=how_of(method), limit=12)
         assert captions(alone, 0) == captions(w, row)
         torch.testing.assert_close(alone.logprob[0], w.logprob[row], atol=1e-9, rtol=0)
 

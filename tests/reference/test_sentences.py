@@ -383,7 +383,7 @@ def test_variety_is_of_the_texts_that_are_drawn() -> None:
     x = corpus(seed=4)
     seen = {fingerprint(x[0][0]), fingerprint(x[0][5]), fingerprint("unwritten")}
     w = counts(len(x[0]))
-    got = scores(*x, w, seen=seen)
+    got = scores(*x, w, training=seen)
     for r, weight in enumerate(w):
         texts = [c for c, v in zip(x[0], weight, strict=True) if v]
         for n in (1, 2):
@@ -393,8 +393,11 @@ def test_variety_is_of_the_texts_that_are_drawn() -> None:
         drawn = repeated(x, weight)[0]
         assert got["novelty"][r] == pytest.approx(np.mean([fingerprint(c) not in seen for c in drawn]))
         assert got["length"][r] == pytest.approx(np.mean([len(c.split()) for c in drawn]))
-    assert math.isnan(one(x)["novelty"]) and one(x, seen=[fingerprint(x[0][0])])["novelty"] < 1
-    assert one(x, seen=np.array([fingerprint(x[0][0])]))["novelty"] == one(x, seen=[fingerprint(x[0][0])])["novelty"]
+    assert math.isnan(one(x)["novelty"]) and one(x, training=[fingerprint(x[0][0])])["novelty"] < 1
+    assert (
+        one(x, training=np.array([fingerprint(x[0][0])]))["novelty"]
+        == one(x, training=[fingerprint(x[0][0])])["novelty"]
+    )
 
 
 def test_exact_match_is_of_words_or_else_of_what_is_there() -> None:
@@ -418,11 +421,11 @@ def test_a_weight_is_that_many_rows(seed: int) -> None:
 
 def test_names_in_order_and_bounds_of_scores() -> None:
     x = corpus(seed=8)
-    got = scores(*x, counts(len(x[0])), seen={1})
+    got = scores(*x, counts(len(x[0])), training={1})
     assert list(got) == KEYS
     assert all(v.shape == (4,) and np.isfinite(v).all() and (v >= 0).all() for v in got.values())
     assert all((got[k] <= 1).all() for k in set(KEYS) - {"cider_d", "wer", "cer", "vocabulary", "length"})
-    same = one(([r[0] for r in x[1]], x[1]), seen={1})
+    same = one(([r[0] for r in x[1]], x[1]), training={1})
     for k in ("bleu_4", "meteor_exact_stem", "rouge_l", "chrf", "exact_match"):
         assert same[k] == pytest.approx(1.0, abs=1e-6), k
     assert same["wer"] == same["cer"] == 0.0 and 0 < same["cider_d"] <= 10
@@ -450,7 +453,7 @@ def test_rows_without_references_are_no_part_of_the_sample() -> None:
 def test_empty_texts_never_crash(x: Corpus) -> None:
     w = np.ones((2, len(x[0])))
     with np.errstate(all="raise", under="ignore"):
-        got = scores(*x, w, seen=[5])
+        got = scores(*x, w, training=[5])
     for k in KEYS:
         assert got[k].shape == (2,) and not np.isinf(got[k]).any()
     if not any(x[1]):
@@ -462,7 +465,7 @@ def test_empty_texts_never_crash(x: Corpus) -> None:
 
 def test_a_weighting_without_rows_leaves_scores_undefined() -> None:
     x = corpus()
-    got = scores(*x, np.stack([np.zeros(len(x[0])), np.ones(len(x[0]))]), seen={1})
+    got = scores(*x, np.stack([np.zeros(len(x[0])), np.ones(len(x[0]))]), training={1})
     assert all(np.isnan(v[0]) and np.isfinite(v[1]) for v in got.values())
     assert all(len(v) == 0 for v in scores(*x, np.zeros((0, len(x[0])))).values())
 

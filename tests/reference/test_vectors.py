@@ -10,7 +10,7 @@ import torch
 from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.arrays import Moments, array, reduced
+from polymodal.modalities.arrays import Moments, array, reduce
 from polymodal.modalities.vector.codec import Vectors
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import SIZES
@@ -107,7 +107,7 @@ def test_a_long_sequence_is_reduced_by_means_of_what_is_real() -> None:
     g = np.random.default_rng(2)
     x = g.normal(size=(103, 2))
     x[g.random(x.shape) < 0.5] = np.nan
-    got = reduced(x, 20)
+    got = reduce(x, 20)
     assert got.shape == (18, 2)
     for i in range(18):
         for d in range(2):

@@ -24,7 +24,7 @@ from polymodal.tasks.vocabulary import (
     Subwords,
     Vocabulary,
     WordList,
-    folded,
+    fold_case,
     pieces,
     tokenizers,
 )
@@ -328,7 +328,7 @@ def test_a_lone_surrogate_is_a_question_mark(name: str) -> None:
 
 
 def test_case_is_folded_and_composed() -> None:
-    assert folded("É") == folded("e\u0301") == "é" and folded("STRASSE") == folded("straße")
+    assert fold_case("É") == fold_case("e\u0301") == "é" and fold_case("STRASSE") == fold_case("straße")
 
 
 # --- tokenizers of pretrained networks ----------------------------------------------------------------

@@ -41,7 +41,7 @@ def test_the_sample_is_the_same_however_a_file_is_read(
     found = []
     for part in (3, 7, 1000):
         monkeypatch.setattr(sample, "PART", part)
-        s = sample.sampled(things, schema, task, 10, seed=3)
+        s = sample.draw_sample(things, schema, task, 10, seed=3)
         found.append(([s.table.row_number(i) for i in range(10)], s.table.cells("note"), s.filled, s.labels, s.rows))
     assert found[0] == found[1] == found[2]
     numbers, notes, filled, labels, count = found[0]
@@ -50,7 +50,7 @@ def test_the_sample_is_the_same_however_a_file_is_read(
     assert notes == [whole.cells("note")[i - 1] for i in numbers]
     assert filled["photo"] == sum(c is not None for c in whole.cells("photo"))
     assert sum(labels.values()) == 32 and labels["good"] == whole.cells(KIND).count("good")
-    other = sample.sampled(things, schema, task, 10, seed=4).table
+    other = sample.draw_sample(things, schema, task, 10, seed=4).table
     assert [other.row_number(i) for i in range(10)] != numbers
 
 
@@ -65,7 +65,7 @@ def test_lines_may_lack_columns(
     (tmp_path / "some.jsonl").write_text("".join(json.dumps(x) + "\n" for x in some), encoding="utf-8")
     for part in (1, 2, 100):
         monkeypatch.setattr(sample, "PART", part)
-        s = sample.sampled(tmp_path / "some.jsonl", model.preprocessor.schema, model.task, 4, 0)
+        s = sample.draw_sample(tmp_path / "some.jsonl", model.preprocessor.schema, model.task, 4, 0)
         assert (s.target, s.unlabelled, sum(s.labels.values())) == (True, 3, 3)
         assert s.filled["photo"] == sum("photo" in x for x in some) and s.filled["nothing"] == 0
 
@@ -74,7 +74,7 @@ def test_every_row_is_drawn_as_often_as_any_other(model: polymodal.Model, things
     schema, task, counts = model.preprocessor.schema, model.task, np.zeros(32)
     table = Table.read(things)
     for seed in range(150):
-        drawn = sample.sampled(table, schema, task, 8, seed).table
+        drawn = sample.draw_sample(table, schema, task, 8, seed).table
         counts[[drawn.row_number(i) - 1 for i in range(8)]] += 1
     assert counts.sum() == 150 * 8 and 15 < counts.min() <= counts.max() < 65  # 37.5 expected, deviation 5.3
 
@@ -86,9 +86,9 @@ def test_no_more_than_the_sample_and_a_part_is_held(
     pd.concat([frame] * 40).to_csv(tmp_path / "many.csv", index=False)
     monkeypatch.setattr(sample, "PART", 64)
     held: list[int] = []
-    inner = sample._joined
-    monkeypatch.setattr(sample, "_joined", lambda a, b: held.append(a.rows + b.rows) or inner(a, b))
-    found = sample.sampled(tmp_path / "many.csv", model.preprocessor.schema, model.task, 20, 0)
+    inner = sample._concatenate
+    monkeypatch.setattr(sample, "_concatenate", lambda a, b: held.append(a.rows + b.rows) or inner(a, b))
+    found = sample.draw_sample(tmp_path / "many.csv", model.preprocessor.schema, model.task, 20, 0)
     assert found.rows == 1280 and found.table.rows == 20 and max(held) <= 20 and not found.whole
 
 
@@ -100,7 +100,7 @@ def test_rows_are_chosen_as_it_is_defined(
 ) -> None:
     monkeypatch.setattr(rows, "EACH", 2)
     looked = sample.study(model, things, 32, cache=cells, seed=0)
-    best, worst, odd = rows.chosen(looked)
+    best, worst, odd = rows.row_groups(looked)
     p = torch.softmax(logits_of(looked.output).double(), 1)
     assert looked.truth is not None
     y = looked.truth.values.tolist()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polymodal.evaluate.intervals import Interval
-from polymodal.robustness.absent import SAMPLED, STRENGTH, ranks, removed, subsets
+from polymodal.robustness.absent import STRENGTH, SUBSETS, ranks, remove, subsets
 from polymodal.robustness.measure import Sample
 from polymodal.robustness.result import Noisy, Subset, areas, effective, relative, worst_noise, worst_subset
 from polymodal.robustness.sentences import Words
@@ -25,7 +25,7 @@ def test_every_subset_once_and_all_of_them_first(m):
 
 def test_of_many_modalities_a_sample_holds_all_each_alone_and_each_left_out():
     found = subsets(8, seed=3)
-    assert len(found) == len(set(found)) == SAMPLED and found[0] == (True,) * 8
+    assert len(found) == len(set(found)) == SUBSETS and found[0] == (True,) * 8
     sizes = [sum(s) for s in found]
     assert sizes.count(1) == 8 and sizes.count(7) == 8 and 0 not in sizes
     assert found == subsets(8, seed=3) != subsets(8, seed=4)
@@ -36,22 +36,22 @@ def test_of_many_modalities_a_sample_holds_all_each_alone_and_each_left_out():
 def test_the_expected_share_is_exact(share):
     here = np.random.default_rng(0).random((7, 3)) < 0.8
     cells = here.sum()
-    counts = [removed(here, share, flat(here), s).sum() for s in range(600)]
+    counts = [remove(here, share, flat(here), s).sum() for s in range(600)]
     assert set(counts) <= {int(share * cells), int(share * cells) + 1}
     assert np.mean(counts) == pytest.approx(share * cells, abs=0.06)
-    assert not (removed(here, share, flat(here), 0) & ~here).any()
+    assert not (remove(here, share, flat(here), 0) & ~here).any()
 
 
 def test_rows_are_emptied_only_where_the_share_needs_it():
     here = np.ones((30, 3), dtype=bool)
     for share, empty in ((0.3, 0), (0.6, 0), (2 / 3, 0), (0.7, 3), (0.9, 21), (1.0, 30)):
-        gone = removed(here, share, flat(here), 5)
+        gone = remove(here, share, flat(here), 5)
         assert gone.all(1).sum() == pytest.approx(empty, abs=1 if share > 2 / 3 else 0)
 
 
 def test_what_goes_at_a_small_share_goes_at_a_larger_one():
     here = np.random.default_rng(1).random((40, 4)) < 0.7
-    masks = [removed(here, s, flat(here), 9) for s in np.linspace(0, 1, 11)]
+    masks = [remove(here, s, flat(here), 9) for s in np.linspace(0, 1, 11)]
     assert all(not (a & ~b).any() for a, b in pairwise(masks))
     assert not masks[0].any() and (masks[-1] == here).all()
 
@@ -59,15 +59,15 @@ def test_what_goes_at_a_small_share_goes_at_a_larger_one():
 def test_a_cell_of_rank_one_goes_nine_times_as_often_as_one_of_rank_zero():
     here = np.ones((4000, 2), dtype=bool)
     rank = np.repeat((np.arange(4000) % 2)[:, None], 2, axis=1).astype(float)
-    gone = removed(here, 0.05, rank, 0)
+    gone = remove(here, 0.05, rank, 0)
     assert gone[1::2].sum() / gone[::2].sum() == pytest.approx(STRENGTH, rel=0.35)
-    even = removed(here, 0.05, flat(here), 0)
+    even = remove(here, 0.05, flat(here), 0)
     assert even[1::2].sum() / even[::2].sum() == pytest.approx(1, rel=0.25)
 
 
 def test_the_modality_that_is_seen_stays():
     here = np.ones((50, 3), dtype=bool)
-    gone = removed(here, 0.9, flat(here), 2, np.array([False, True, False]))
+    gone = remove(here, 0.9, flat(here), 2, np.array([False, True, False]))
     assert not gone[:, 1].any() and gone.sum() == 90
 
 

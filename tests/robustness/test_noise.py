@@ -144,8 +144,8 @@ def test_brightness_is_added_to_the_value_and_compression_costs_more_the_harder_
 
 
 def test_large_pictures_are_reduced_and_small_ones_are_not():
-    assert min(pictures.opened(np.zeros((700, 900, 3), dtype=np.uint8)).size) == pictures.SIDE
-    assert pictures.opened(photo()).size == (72, 64)
+    assert min(pictures.load(np.zeros((700, 900, 3), dtype=np.uint8)).size) == pictures.SIDE
+    assert pictures.load(photo()).size == (72, 64)
 
 
 def test_typos_are_as_many_as_said_and_words_stay_apart():

@@ -14,7 +14,7 @@ from polymodal.output import Scores
 from polymodal.tasks import MultiClass, Ordinal
 from polymodal.training.inference import predict
 from polymodal.uncertainty import Calibration, answers, calibrate, patterns
-from polymodal.uncertainty.conformal import KEPT, binomial, coverage_of, pattern, ranks
+from polymodal.uncertainty.conformal import SCORES, binomial, coverage_of, pattern, ranks
 from uncertainty import fakes
 
 AB = {"a": "a", "b": "b"}
@@ -34,10 +34,10 @@ def test_the_limit_of_few_scores_against_a_slow_loop():
 def test_of_many_scores_so_many_are_kept_and_the_limit_is_never_too_small():
     scores = np.random.default_rng(1).normal(size=5000)
     kept = pattern(["a"], scores)
-    assert len(kept.scores.split()) == KEPT and ranks(5000)[-1] == 5000
+    assert len(kept.scores.split()) == SCORES and ranks(5000)[-1] == 5000
     for share in (0.5, 0.8, 0.9, 0.95, 0.999):
         covered = (scores <= kept.limit(share)).mean()
-        assert share <= covered <= share + 2 / KEPT
+        assert share <= covered <= share + 2 / SCORES
 
 
 def test_scores_are_rounded_up_so_that_ties_stay_inside():

@@ -28,10 +28,10 @@ from polymodal.cli.options import (
     ModalityOpt,
     TableArg,
     TargetOpt,
+    command_line,
     print_json,
     seconds,
     targets,
-    typed,
 )
 from polymodal.saving import json_text
 
@@ -97,7 +97,7 @@ def compare(
     form = {"settings": run.settings, "seconds": run.seconds, **leaderboard.to_json()}
     (out / "compare.json").write_text(json_text(form), encoding="utf-8")
     title = f"{Path(table).name}: what predicts {', '.join(run.problem.schema.target)}?"
-    page_text = html(page(leaderboard, title=title, command=typed()))
+    page_text = html(page(leaderboard, title=title, command=command_line()))
     (out / "compare.html").write_text(page_text, encoding="utf-8", errors="replace")
     if as_json:
         print_json(form)

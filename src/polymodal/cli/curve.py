@@ -85,7 +85,7 @@ def learning_curve(
 
     out = folder_of(out, table, "curve")
     with resumable(f"finished fits are kept in {out}"):
-        found = experiment.learning_curve(
+        curve = experiment.learning_curve(
             table, targets(table, target), fractions=numbers(fractions), valid=valid, group=group, ignore=ignore or (),
             task=task, time_limit=seconds(time_limit), seed=seed, out=out,
             config=config(
@@ -94,14 +94,14 @@ def learning_curve(
                 overwrite=overwrite,
             ),
         )  # fmt: skip
-    written = found.write(out)
+    paths = curve.write(out)
     if as_json:
-        print_json({**found.to_json(), "files": [str(p) for p in written]})
+        print_json({**curve.to_json(), "files": [str(p) for p in paths]})
         return
     from polymodal.view.blocks import Words
     from polymodal.view.console import show
 
-    show([*experiment.brief(found), Words(f"written: {', '.join(map(str, written))}")])
+    show([*experiment.brief(curve), Words(f"written: {', '.join(map(str, paths))}")])
 
 
 def numbers(text: str) -> list[float]:

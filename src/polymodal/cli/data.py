@@ -32,8 +32,8 @@ def list_(as_json: JsonOpt = False) -> None:
     for name, s in SETS.items():
         size = sum(f.gigabytes for f in s.files)
         way = f"polymodal data get {name} ({size:.2g} GB)" if s.files else s.how
-        told = {"page": s.page, "licence": s.licence, "cite": s.citation, "get": way, "read": s.needs}
-        blocks += [Facts([(name, s.title)]), *(Words(f"  {what + ':':9}{text}") for what, text in told.items())]
+        info = {"page": s.page, "licence": s.licence, "cite": s.citation, "get": way, "read": s.needs}
+        blocks += [Facts([(name, s.title)]), *(Words(f"  {what + ':':9}{text}") for what, text in info.items())]
     show(blocks)
 
 

@@ -84,4 +84,4 @@ def distill(
     if as_json:
         print_json({"model": str(out), **student.report.to_json()})
     else:
-        show(brief.fitted(student, out))
+        show(brief.fit_summary(student, out))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import COLUMNS, pairs, typed
+from polymodal.cli.options import COLUMNS, command_line, pairs
 
 if TYPE_CHECKING:
     from polymodal.experiment.config import Record
@@ -122,7 +122,7 @@ def config(
         "kinds": pairs(modality, "--modality") or None,
         "finetune": finetune or None,
     }
-    return records(**columns, **options, quiet=False, command=typed())
+    return records(**columns, **options, quiet=False, command=command_line())
 
 
 def folder_of(out: Path | None, source: Path | str, ending: str) -> Path:
@@ -131,10 +131,10 @@ def folder_of(out: Path | None, source: Path | str, ending: str) -> Path:
 
 
 @contextmanager
-def resumable(kept: str) -> Iterator[None]:
+def resumable(note: str) -> Iterator[None]:
     """On Ctrl-C say what is kept, and exit with 130."""
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted; {kept}: add --resume to go on\n")
+        sys.stderr.write(f"interrupted; {note}: add --resume to go on\n")
         raise SystemExit(130) from None

@@ -18,15 +18,15 @@ from polymodal.cli.options import (
     WithoutOpt,
     add_decoding,
     cache_folder,
+    command_line,
     decoding_of,
     finite,
     open_model,
     print_json,
     say,
-    typed,
 )
 from polymodal.errors import InputError
-from polymodal.saving import placed, put
+from polymodal.saving import put, replace_path
 
 if TYPE_CHECKING:
     from polymodal.data.encode import Bad
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 FORMS = (".png", ".html", ".json")
 ANSWERS = "Answers (for models that give one)"
-SHOWN = 10  # unreadable cells that are named
+LINES = 10  # unreadable cells that are named
 
 
 @app.command()
@@ -113,7 +113,7 @@ def explain(
 
     _check(out, row)
     reader = open_model(model, custom_class)
-    how, command = decoding_of(reader, decoding), typed()
+    how, command = decoding_of(reader, decoding), command_line()
     writer = "decode" in reader.task.capabilities
     if writer:
         _refuse({"--class": label, "--train": train, "--no-parts": no_parts or None, "--method": None if scored == "auto" else scored})  # fmt: skip
@@ -144,7 +144,7 @@ def _check(out: Path | None, row: int | None) -> None:
     if out is None:
         return
     if out.suffix.lower() in FORMS or (row is None and out.suffix.lower() == ".csv"):
-        placed(out)
+        replace_path(out)
         return
     more = "" if row is not None else ", .csv"
     only = "; a CSV is of a whole table, so leave --row out" if out.suffix.lower() == ".csv" else ""
@@ -155,8 +155,8 @@ def _check(out: Path | None, row: int | None) -> None:
 
 def _refuse(options: Mapping[str, Any]) -> None:
     """Options that a model which writes text has no use for."""
-    if given := [name for name, value in options.items() if value is not None]:
-        raise InputError(f"the model writes text, and its words are explained; leave out {', '.join(given)}")
+    if set_ := [name for name, value in options.items() if value is not None]:
+        raise InputError(f"the model writes text, and its words are explained; leave out {', '.join(set_)}")
 
 
 def _whole(
@@ -192,7 +192,7 @@ def _summary(answer: "Overall", suffix: str, command: str) -> bytes:
 
     if suffix == ".csv":
         return str(answer.frame().to_csv(index=False)).encode("utf-8", "replace")
-    return _json(answer.to_json()) if suffix == ".json" else _shown(pages.table(answer, command=command), suffix)
+    return _json(answer.to_json()) if suffix == ".json" else _draw(pages.table(answer, command=command), suffix)
 
 
 def _form(answer: "Explanation | Reasons", suffix: str, command: str) -> bytes:
@@ -203,10 +203,10 @@ def _form(answer: "Explanation | Reasons", suffix: str, command: str) -> bytes:
     if suffix == ".json":
         return _json(answer.to_json())
     page = pages.row(answer, command=command) if isinstance(answer, Reasons) else pages.caption(answer, command=command)
-    return _shown(page, suffix)
+    return _draw(page, suffix)
 
 
-def _shown(of: "Page", suffix: str) -> bytes:
+def _draw(of: "Page", suffix: str) -> bytes:
     from polymodal.view import page, sheet
 
     return sheet.png(of) if suffix == ".png" else page.page(of).encode("utf-8", "replace")
@@ -217,7 +217,7 @@ def _json(form: Any) -> bytes:
 
 
 def _bad(bad: "Sequence[Bad]") -> None:
-    for b in bad[:SHOWN]:
+    for b in bad[:LINES]:
         sys.stderr.write(f"can't be read, so it was left out: {b}\n")
-    if len(bad) > SHOWN:
-        sys.stderr.write(f"and {len(bad) - SHOWN:,} more; --json lists them all\n")
+    if len(bad) > LINES:
+        sys.stderr.write(f"and {len(bad) - LINES:,} more; --json lists them all\n")

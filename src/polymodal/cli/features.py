@@ -57,4 +57,4 @@ def features(
         counts = {"rows": rows, "columns": columns, "features": features.counts, "left_out": features.left_out}
         print_json({"file": str(out), **counts, "bad": [b._asdict() for b in features.bad]})
     else:
-        show(brief.extracted(features, out))
+        show(brief.extraction_summary(features, out))

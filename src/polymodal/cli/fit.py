@@ -208,7 +208,7 @@ def fit(
     from polymodal.view.console import show
 
     out = folder_of(out, table, "model")
-    asked = config(
+    request = config(
         fusion=fusion, size=size, baselines=baselines, encoder=encoder, modality=modality, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
         decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric,
@@ -221,7 +221,7 @@ def fit(
     with resumable("what was done so far is kept"):
         model = experiment.fit(
             table, targets(table, target), valid=valid, test=test, out=out, group=group, ignore=ignore or (),
-            task=task, time_limit=seconds(time_limit), preset=preset, seed=seed, config=asked,
+            task=task, time_limit=seconds(time_limit), preset=preset, seed=seed, config=request,
         )  # fmt: skip
     from accelerate import PartialState
 
@@ -229,4 +229,4 @@ def fit(
         if as_json:
             print_json({"model": str(out), **model.report.to_json()})
         else:
-            show(brief.fitted(model, out))
+            show(brief.fit_summary(model, out))

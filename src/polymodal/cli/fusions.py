@@ -42,8 +42,8 @@ def fusions(
     widths = _widths(dims)
     prices = costs(widths, tokens=tokens, dim=dim, outputs=outputs)
     if as_json:
-        given = {"dims": widths, "tokens": tokens, "dim": dim, "outputs": outputs}
-        print_json({**given, "fusions": [c._asdict() for c in prices]})
+        options = {"dims": widths, "tokens": tokens, "dim": dim, "outputs": outputs}
+        print_json({**options, "fusions": [c._asdict() for c in prices]})
     else:
         _show(prices, f"{len(widths)} modalities of {tokens} tokens, widths {', '.join(map(str, widths))} -> {dim}")
 
@@ -60,5 +60,5 @@ def _show(prices: "list[Cost]", title: str) -> None:
     from polymodal.view.console import show
 
     rows = [[c.name, c.family, f"{c.parameters:,}", f"{c.flops / 1e6:.3g}", c.paper] for c in prices]
-    families = [Words(f"{family}: {said}") for family, said in FAMILIES.items()]
+    families = [Words(f"{family}: {text}") for family, text in FAMILIES.items()]
     show([Table(title, ["name", "family", "parameters", "MFLOP", "paper"], rows, frozenset({1, 4})), *families])

@@ -32,8 +32,8 @@ def inspect(
     """Look at a table before training: what each column is and why, what is missing, unreadable, doubled or suspicious."""
     from polymodal.data.inspect import inspect as look
 
-    found = look(table, target or None, group, pairs(modality, "--modality"), ignore or ())
-    print_json(found.to_json()) if as_json else found.show()
+    report = look(table, target or None, group, pairs(modality, "--modality"), ignore or ())
+    print_json(report.to_json()) if as_json else report.show()
 
 
 @app.command()
@@ -48,12 +48,12 @@ def cache(
     from polymodal.view.console import show
 
     where = cache_folder(folder)
-    freed = store.clear(where) if clear else None
+    size = store.clear(where) if clear else None
     entries = store.usage(where)
     if as_json:
-        print_json({"folder": str(where), "freed": freed, "entries": [e._asdict() for e in entries]})
+        print_json({"folder": str(where), "freed": size, "entries": [e._asdict() for e in entries]})
     else:
-        show(brief.cache(where, entries, freed))
+        show(brief.cache(where, entries, size))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from polymodal.errors import InputError
-from polymodal.saving import json_text, placed
+from polymodal.saving import json_text, replace_path
 
 if TYPE_CHECKING:
     from polymodal.decoders.base import Decoding
@@ -142,9 +142,9 @@ def add_decoding(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @wraps(command)
-    def run(**given: Any) -> None:
-        decoding = {name: given.pop(name) for name in DECODING}
-        command(**given, decoding=decoding)
+    def run(**options: Any) -> None:
+        decoding = {name: options.pop(name) for name in DECODING}
+        command(**options, decoding=decoding)
 
     run.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
     return run
@@ -152,14 +152,14 @@ def add_decoding(command: Callable[..., None]) -> Callable[..., None]:
 
 def decoding_of(model: "Model", options: Mapping[str, Any]) -> "Decoding | None":
     """The model's own decoding with these options in place of its settings; None where no option is given."""
-    given = {k: v for k, v in options.items() if v is not None}
-    if not given:
+    values = {k: v for k, v in options.items() if v is not None}
+    if not values:
         return None
     if model.learner.decoding is None:
-        names = ", ".join("--decoding" if k == "method" else f"--{k.replace('_', '-')}" for k in given)
+        names = ", ".join("--decoding" if k == "method" else f"--{k.replace('_', '-')}" for k in values)
         raise InputError(f"the model writes no text (its task is {model.task.name}); leave out {names}")
     task = cast("Generation", model.task)
-    return model.learner.decoding.override(task.outputs, task.longest_, **given)
+    return model.learner.decoding.override(task.outputs, task.longest_, **values)
 
 
 def targets(table: str, target: Sequence[str] | None) -> list[str]:
@@ -198,8 +198,8 @@ def seconds(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    parts = [float(x or 0) for x in found.groups()] if found else []
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    parts = [float(x or 0) for x in match.groups()] if match else []
     if not any(parts):
         raise InputError(f"--time-limit {text!r} is no time; write 90s, 10m or 1h30m")
     return parts[0] * 3600 + parts[1] * 60 + parts[2]
@@ -239,7 +239,7 @@ def finite(form: Any) -> Any:
     return form
 
 
-def typed() -> str:
+def command_line() -> str:
     """The command as it was typed, for pages and reports that say how they were made."""
     return shlex.join(["polymodal", *sys.argv[1:]])
 
@@ -260,7 +260,7 @@ def output(path: Path | None) -> Iterator[Any]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
         return
-    placed(path)
+    replace_path(path)
     temporary = path.with_name(path.name + ".part")
     try:
         with temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:

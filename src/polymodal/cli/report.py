@@ -13,10 +13,10 @@ from polymodal.cli.options import (
     ModelArg,
     TableArg,
     cache_folder,
+    command_line,
     open_model,
     print_json,
     say,
-    typed,
 )
 
 
@@ -55,13 +55,13 @@ def report(
     """
     from polymodal.report import write
 
-    found = write(
+    result = write(
         open_model(model, custom_class), table, out, rows=rows, robust=robustness, train=train, card=card, seed=seed,
-        cache=cache_folder(cache), command=typed(), overwrite=overwrite, quiet=False,
+        cache=cache_folder(cache), command=command_line(), overwrite=overwrite, quiet=False,
     )  # fmt: skip
     if as_json:
-        print_json(found.to_json())
+        print_json(result.to_json())
         return
-    for sentence in found.summary:
+    for sentence in result.summary:
         say(sentence)
-    say(f"{found.path}: {found.bytes / 1000:,.0f} kB")
+    say(f"{result.path}: {result.bytes / 1000:,.0f} kB")

@@ -88,10 +88,10 @@ def robustness(
         cache=cache_folder(cache),
         quiet=False,
     )
-    written = [] if out is None else write(answer, out)
+    paths = [] if out is None else write(answer, out)
     if as_json:
         print_json(answer.to_json())
         return
     show(brief(answer, wide=get_terminal_size().columns >= WIDE))
     if out is not None:
-        say(f"\n{out}: {', '.join(written)}")
+        say(f"\n{out}: {', '.join(paths)}")

@@ -117,18 +117,18 @@ def predict(
         print_json({"rows": len(rows), "predictions": rows, **sure, "bad": [b._asdict() for b in bad]})
         return
     with output(out) as file:
-        count = left = 0
+        count = abstained = 0
         for frame in frames:
             if abstain is not None:
-                left += int(frame["abstained"].sum())
+                abstained += int(frame["abstained"].sum())
                 frame["abstained"] = frame["abstained"].map({True: "true", False: "false"})
             for column in frame.columns[frame.dtypes == "object"]:  # sets of labels, in a form that can be read again
                 frame[column] = [json.dumps(x, ensure_ascii=False) if isinstance(x, list) else x for x in frame[column]]
             frame.to_csv(file, index=False, header=count == 0)
             count += len(frame)
-    unanswered = None if abstain is None else (abstain, left)
+    abstentions = None if abstain is None else (abstain, abstained)
     # standard output may be the table
-    show(brief.predicted(count, out, bad, unanswered, unmet), stderr=True)
+    show(brief.prediction_summary(count, out, bad, abstentions, unmet), stderr=True)
 
 
 @app.command()

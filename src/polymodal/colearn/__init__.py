@@ -3,7 +3,7 @@
 import torch
 
 from polymodal.batch import Batch, Masked
-from polymodal.ops import widened
+from polymodal.ops import widen
 
 
 def modality_dropout(batch: Batch, p: float) -> Batch:
@@ -18,7 +18,6 @@ def modality_dropout(batch: Batch, p: float) -> Batch:
     last_b1 = torch.where(here_bm, draw_bm, -1.0).amax(1, keepdim=True)
     keep_bm = (draw_bm >= p) | (draw_bm == last_b1)
     inputs = {
-        m: Masked(x.values, x.mask & widened(keep_bm[:, i], x.mask.ndim))
-        for i, (m, x) in enumerate(batch.inputs.items())
+        m: Masked(x.values, x.mask & widen(keep_bm[:, i], x.mask.ndim)) for i, (m, x) in enumerate(batch.inputs.items())
     }
     return Batch(inputs, batch.targets)

@@ -33,7 +33,7 @@ class Start(NamedTuple):
         if not self.shared:
             return []
         fresh = learner.shared()
-        return [what for what, new in fresh.items() if what in self.shared and given(self.shared[what], new)]
+        return [what for what, new in fresh.items() if what in self.shared and transferable(self.shared[what], new)]
 
 
 def start(learner: Learner) -> Start:
@@ -54,7 +54,7 @@ def start(learner: Learner) -> Start:
     return Start(encoders, shared)
 
 
-def given(old: Shared, new: Shared) -> bool:
+def transferable(old: Shared, new: Shared) -> bool:
     """Copy all weights of one module to another of the same class and key, where all names have the same shapes."""
     mine, theirs = new.module.state_dict(), old.module.state_dict()
     if type(old.module) is not type(new.module) or old.key != new.key or not alike(mine, theirs):

@@ -103,12 +103,12 @@ class Store:
             with temporary.open("wb") as f:
                 write(f)
             temporary.replace(name.with_suffix(suffix))
-        return _mapped(name.with_suffix(".bin"))
+        return _map(name.with_suffix(".bin"))
 
     def _open(self, index: Path) -> None:
         try:
             rows = np.load(index, allow_pickle=False)
-            page = _mapped(index.with_suffix(".bin"))
+            page = _map(index.with_suffix(".bin"))
         except (OSError, ValueError):
             return  # a broken or vanished segment is a cache miss, never an error
         if rows.dtype != INDEX:
@@ -122,7 +122,7 @@ class Store:
         self.pages.append(page)
 
 
-def _mapped(path: Path) -> Tensor:
+def _map(path: Path) -> Tensor:
     # mode "c": copy on write. The file is never changed, and torch warns of arrays that can't be written to.
     return torch.from_numpy(np.memmap(path, mode="c", dtype=np.uint8))
 

@@ -79,7 +79,7 @@ def encode(
     cells: Sequence[Any],
     codec: Codec,
     cache: Path | None = None,
-    tick: Callable[[int], object] = lambda done: None,
+    tick: Callable[[int], object] = lambda n: None,
 ) -> tuple[Encoded, dict[int, str]]:
     """Encode a column, reading what the cache has and adding what it lacks.
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from polymodal.data import suspects
 from polymodal.data.encode import Bad
-from polymodal.data.measure import Measured, measure
+from polymodal.data.measure import Measurements, measure
 from polymodal.data.schema import Schema
-from polymodal.data.suspects import Group, Warned
+from polymodal.data.suspects import Group, Suspect
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.tasks.base import Task
@@ -45,7 +45,7 @@ class Inspection:
     duplicates: tuple[int, list[tuple[int, int]]]
     target: list[dict[str, Any]]
     groups: list[Group]
-    warnings: list[Warned]
+    warnings: list[Suspect]
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers.
@@ -111,7 +111,7 @@ def inspect(
         target=[form for _, form in goals],
         groups=suspects.groups(table, schema, patterns.content),
         warnings=[
-            *(Warned("target", form["column"], form["reason"]) for task, form in goals if task is None),
+            *(Suspect("target", form["column"], form["reason"]) for task, form in goals if task is None),
             *(w for task, form in goals for w in _leaks(table, schema, task, form["column"])),
             *_conflicts(schema, columns, goals),
             *suspects.ids(table, schema),
@@ -119,13 +119,15 @@ def inspect(
     )
 
 
-def _patterns(table: Table, schema: Schema, sizes: Measured) -> list[tuple[list[str], int]]:
+def _patterns(table: Table, schema: Schema, sizes: Measurements) -> list[tuple[list[str], int]]:
     """How many rows lack which modalities; the table of plain cells is absent where all of them are."""
     place = {table.row_number(i): i for i in range(table.rows)}
-    gone = {c: set(absent) for c, absent in sizes.absent.items()}
+    absent_rows = {c: set(absent) for c, absent in sizes.absent.items()}
     for b in sizes.bad:
-        gone[b.column].add(place[b.row])
-    absent = {m: set.intersection(*(gone[c] for c in columns)) for m, (_, columns) in schema.modalities().items()}
+        absent_rows[b.column].add(place[b.row])
+    absent = {
+        m: set.intersection(*(absent_rows[c] for c in columns)) for m, (_, columns) in schema.modalities().items()
+    }
     patterns = Counter(tuple(m for m, rows in absent.items() if i in rows) for i in range(table.rows))
     return [(list(p), n) for p, n in patterns.most_common()]
 
@@ -133,18 +135,18 @@ def _patterns(table: Table, schema: Schema, sizes: Measured) -> list[tuple[list[
 def _target(table: Table, column: str) -> tuple[Task | None, dict[str, Any]]:
     """The task that a target asks for, None where there is none, and how its labels are spread."""
     cells = table.cells(column)
-    known = [c for c in cells if not missing(c)]
-    out: dict[str, Any] = {"column": column, "task": None, "reason": "", "missing": len(cells) - len(known)}
+    values = [c for c in cells if not missing(c)]
+    out: dict[str, Any] = {"column": column, "task": None, "reason": "", "missing": len(cells) - len(values)}
     task: Task | None = None
     try:
         guess, reason = guess_task(cells, [column])
-        task = guess if "decode" in guess.capabilities else guess.fit(known)
+        task = guess if "decode" in guess.capabilities else guess.fit(values)
         out |= {"task": task.name, "reason": reason}
     except InputError as e:
         out["reason"] = str(e)
     out |= {"distinct": 0, "classes": None, "numbers": None}
     if task is not None and "residuals" in task.capabilities:
-        x = np.array([y for c in known for y in task.numbers_of(c)])
+        x = np.array([y for c in values for y in task.numbers_of(c)])
         x = x[~np.isnan(x)]
         out["distinct"] = len(np.unique(x))
         out["numbers"] = {
@@ -155,15 +157,15 @@ def _target(table: Table, column: str) -> tuple[Task | None, dict[str, Any]]:
         }
         return task, out
     try:
-        labels, counts = (task.labels_, task.counts_) if task and task.labels_ else count(plain(c) for c in known)
+        labels, counts = (task.labels_, task.counts_) if task and task.labels_ else count(plain(c) for c in values)
     except InputError:  # cells that are no labels: the reason says so
         return task, out
-    ranked = sorted(zip(labels, counts, strict=True), key=lambda pair: -pair[1])
-    classes = [{"label": label, "rows": n} for label, n in ranked[:CLASSES]]
+    order = sorted(zip(labels, counts, strict=True), key=lambda pair: -pair[1])
+    classes = [{"label": label, "rows": n} for label, n in order[:CLASSES]]
     return task, out | {"distinct": len(labels), "classes": classes}
 
 
-def _leaks(table: Table, schema: Schema, task: Task | None, column: str) -> list[Warned]:
+def _leaks(table: Table, schema: Schema, task: Task | None, column: str) -> list[Suspect]:
     """Of a target with one label or number a row."""
     if task is None or not task.capabilities & {"confusion", "residuals"}:
         return []
@@ -174,7 +176,7 @@ def _leaks(table: Table, schema: Schema, task: Task | None, column: str) -> list
 
 def _conflicts(
     schema: Schema, columns: Mapping[str, Sequence[Any]], goals: Sequence[tuple[Task | None, Mapping[str, Any]]]
-) -> list[Warned]:
+) -> list[Suspect]:
     """Rows that no model can tell apart, and that have different labels."""
     features = {c: v for c, v in columns.items() if c not in schema.target}
     out = []
@@ -184,5 +186,5 @@ def _conflicts(
                 f"{n} rows equal another in every feature, but have another {goal['column']!r}: "
                 "no model can be right on all of them"
             )
-            out.append(Warned("conflict", goal["column"], message))
+            out.append(Suspect("conflict", goal["column"], message))
     return out

@@ -20,7 +20,7 @@ from polymodal.nn import SIZES
 from polymodal.progress import Ticker, progress
 
 
-class Measured(NamedTuple):
+class Measurements(NamedTuple):
     """What opening every cell told.
 
     sizes: by column, the summary that `inspect` documents. absent: by column, positions that hold nothing.
@@ -33,9 +33,9 @@ class Measured(NamedTuple):
     content: dict[str, list[Any]]
 
 
-def measure(table: Table, schema: Schema, quiet: bool = False) -> Measured:
+def measure(table: Table, schema: Schema, quiet: bool = False) -> Measurements:
     """Open every cell of every column."""
-    measured = Measured({}, {c: _empty(table.cells(c)) for c in table.columns}, [], {})
+    result = Measurements({}, {c: _empty(table.cells(c)) for c in table.columns}, [], {})
     media = [
         (c.name, m, m.measure)
         for c in schema.columns.values()
@@ -45,18 +45,16 @@ def measure(table: Table, schema: Schema, quiet: bool = False) -> Measured:
         # threads can't each have filters of their own; what matters comes as an Unreadable
         warnings.simplefilter("ignore")
         for i, (column, modality, how) in enumerate(media):
-            _media(table, column, modality, how, measured, partial(_tick, tick, i * table.rows, column))
+            _media(table, column, modality, how, result, partial(_tick, tick, i * table.rows, column))
     for modality in MODALITIES.values():
-        _cells(
-            table, modality, {c.name: c.kind for c in schema.columns.values() if c.kind in modality.columns}, measured
-        )
+        _cells(table, modality, {c.name: c.kind for c in schema.columns.values() if c.kind in modality.columns}, result)
     for c in table.columns:
-        measured.content.setdefault(c, [_content(x) for x in table.cells(c)])
-    return measured
+        result.content.setdefault(c, [_content(x) for x in table.cells(c)])
+    return result
 
 
-def _tick(tick: Ticker, start: int, note: str, done: int) -> None:
-    tick(start + done, note)
+def _tick(tick: Ticker, start: int, note: str, n: int) -> None:
+    tick(start + n, note)
 
 
 def _empty(cells: Sequence[Any]) -> set[int]:
@@ -64,7 +62,7 @@ def _empty(cells: Sequence[Any]) -> set[int]:
 
 
 def _media(
-    table: Table, column: str, modality: Modality, how: Measure, measured: Measured, tick: Callable[[int], object]
+    table: Table, column: str, modality: Modality, how: Measure, result: Measurements, tick: Callable[[int], object]
 ) -> None:
     raw = table.cells(column)
     cells = [resolve(c, table.folder) for c in raw] if modality.codec.takes_files else raw
@@ -86,14 +84,14 @@ def _media(
         if not isinstance(size, Unreadable) and (why := how.unlike(size, usual)):
             size = Unreadable(f"a {modality.kind} of {why}")
         if isinstance(size, Unreadable):
-            measured.bad.append(Bad(table.row_number(i), column, str(raw[i])[:200], str(size)))
+            result.bad.append(Bad(table.row_number(i), column, str(raw[i])[:200], str(size)))
         elif not size:
-            measured.absent[column].add(i)
+            result.absent[column].add(i)
         else:
             good.append(size)
-    measured.content[column] = [contents.get(n) for n in names]
+    result.content[column] = [contents.get(n) for n in names]
     if good:
-        measured.sizes[column] = how.summary(good)
+        result.sizes[column] = how.summary(good)
 
 
 def _try(how: Measure, cell: Any) -> Sizes | Unreadable:
@@ -103,7 +101,7 @@ def _try(how: Measure, cell: Any) -> Sizes | Unreadable:
         return e
 
 
-def _cells(table: Table, modality: Modality, kinds: Mapping[str, str], measured: Measured) -> None:
+def _cells(table: Table, modality: Modality, kinds: Mapping[str, str], result: Measurements) -> None:
     """Columns that are one modality together: what the codec can't read of them, and its words for nothing."""
     if not kinds:
         return
@@ -112,9 +110,9 @@ def _cells(table: Table, modality: Modality, kinds: Mapping[str, str], measured:
     codec = modality.codec(**modality.settings(kinds)).fit(rows, SIZES["small"])
     for i, row in enumerate(rows):
         for c, why in codec.unreadable(row).items():
-            measured.bad.append(Bad(table.row_number(i), c, str(row[c])[:200], why))
+            result.bad.append(Bad(table.row_number(i), c, str(row[c])[:200], why))
         for c in codec.empty(row):
-            measured.absent[c].add(i)
+            result.absent[c].add(i)
 
 
 def _content(cell: Any) -> Any:

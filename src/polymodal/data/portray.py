@@ -10,7 +10,7 @@ from polymodal.view.text import many, number
 if TYPE_CHECKING:
     from polymodal.data.inspect import Inspection
 
-SHOWN = 10  # classes before the rest is counted
+CLASSES = 10  # classes before the rest is counted
 STANDING = ("target", "group")  # kinds of columns that stand out
 
 
@@ -48,7 +48,7 @@ def portray(inspection: "Inspection") -> list[Block]:
 def _columns(inspection: "Inspection") -> Table:
     rows, strong = [], []
     for i, c in enumerate(inspection.schema.columns.values()):
-        size = sized(c.kind, inspection.sizes.get(c.name, {}))
+        size = size_text(c.kind, inspection.sizes.get(c.name, {}))
         lacking = f"{inspection.missing[c.name]:,}" if inspection.missing[c.name] else ""
         rows.append([c.name, c.kind, f"{c.confidence:.0%}", lacking, c.reason + (f"\n{size}" if size else "")])
         strong += [(i, 0), (i, 1)] if c.kind in STANDING else []
@@ -56,10 +56,10 @@ def _columns(inspection: "Inspection") -> Table:
     return Table("", head, rows, frozenset({1, 4}), frozenset(strong))
 
 
-def sized(kind: str, sizes: Mapping[str, Mapping[str, Any]]) -> str:
+def size_text(kind: str, sizes: Mapping[str, Mapping[str, Any]]) -> str:
     """Sizes of the cells of a column in words, "" of kinds that have none.
 
-    >>> sized("text", {"words": {"min": 3, "median": 5, "max": 13}})
+    >>> size_text("text", {"words": {"min": 3, "median": 5, "max": 13}})
     '3 to 13 words, half of them up to 5'
     """
     modality = MODALITIES.get(kind)
@@ -67,13 +67,13 @@ def sized(kind: str, sizes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _target(goal: Mapping[str, Any]) -> list[Block]:
-    said = [goal["reason"], *([f"{many(goal['missing'], 'row')} without a label"] if goal["missing"] else [])]
+    reasons = [goal["reason"], *([f"{many(goal['missing'], 'row')} without a label"] if goal["missing"] else [])]
     if goal["numbers"]:
-        said.append(", ".join(f"{k} {number(v)}" for k, v in goal["numbers"].items()))
+        reasons.append(", ".join(f"{k} {number(v)}" for k, v in goal["numbers"].items()))
     classes = goal["classes"] or []
     total = sum(c["rows"] for c in classes)
-    bars = [Bar(str(c["label"]), c["rows"], f"{c['rows']:,} ({c['rows'] / total:.1%})") for c in classes[:SHOWN]]
-    rest = goal["distinct"] - SHOWN
-    more = [f"and {rest} more, the rarest with {many(classes[-1]['rows'], 'row')}"] if len(classes) > SHOWN else []
+    bars = [Bar(str(c["label"]), c["rows"], f"{c['rows']:,} ({c['rows'] / total:.1%})") for c in classes[:CLASSES]]
+    rest = goal["distinct"] - CLASSES
+    more = [f"and {rest} more, the rarest with {many(classes[-1]['rows'], 'row')}"] if len(classes) > CLASSES else []
     title = Heading(f"Target {goal['column']}: {goal['task']}")
-    return [title, Items(said), *([Bars("", bars)] if bars and not goal["numbers"] else []), Items(more)]
+    return [title, Items(reasons), *([Bars("", bars)] if bars and not goal["numbers"] else []), Items(more)]

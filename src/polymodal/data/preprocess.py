@@ -120,8 +120,8 @@ class Preprocessor:
     def fit(self, table: Table, size: Any, quiet: bool = False) -> "Preprocessor":
         """Fit each codec on the cells of a training table."""
         with progress("reading", len(self.codecs), quiet) as tick:
-            for done, (view, codec) in enumerate(self.codecs.items()):
-                tick(done, view)
+            for i, (view, codec) in enumerate(self.codecs.items()):
+                tick(i, view)
                 for column in self._columns(view):
                     if all(c is None for c in table.cells(column)):
                         raise InputError(
@@ -169,8 +169,8 @@ class Preprocessor:
         with progress("decoding", table.rows * len(self.codecs), quiet) as tick:
             for i, (v, codec) in enumerate(self.codecs.items()):
                 cells = [None] * table.rows if self.views[v] in without else self._cells(table, v)
-                done = i * table.rows
-                inputs[v], reasons = encode(cells, codec, cache, lambda n, v=v, d=done: tick(d + n, v))  # type: ignore[misc]
+                start = i * table.rows
+                inputs[v], reasons = encode(cells, codec, cache, lambda n, v=v, d=start: tick(d + n, v))  # type: ignore[misc]
                 unreadable = self._bad(table, v, cells, codec, reasons)
                 self._refuse_all_bad(table, v, cells, unreadable, fitting)
                 bad += unreadable

@@ -100,15 +100,15 @@ class _Lines:
 
 def read_csv(path: Path, rows: int | None) -> Iterator[Part]:
     """Comma-separated (or, where the header says so: semicolons, tabs or bars)."""
-    yield from _separated(path, rows, None)
+    yield from _delimited(path, rows, None)
 
 
 def read_tsv(path: Path, rows: int | None) -> Iterator[Part]:
     """Tab-separated."""
-    yield from _separated(path, rows, "\t")
+    yield from _delimited(path, rows, "\t")
 
 
-def _separated(path: Path, rows: int | None, delimiter: str | None) -> Iterator[Part]:
+def _delimited(path: Path, rows: int | None, delimiter: str | None) -> Iterator[Part]:
     csv.field_size_limit(2**31 - 1)  # a text may have any length
     with text(path) as f:
         lines = _Lines(f, path)
@@ -121,8 +121,8 @@ def _separated(path: Path, rows: int | None, delimiter: str | None) -> Iterator[
         records = csv.reader(_chain(head, todo), delimiter=delimiter or _delimiter(head))
         names = next(records)
         # "id, text": the blank belongs to the separator, and a quote may follow it
-        spaced = len(names) > 1 and all(n.startswith(" ") for n in names[1:])
-        if spaced:
+        padding = len(names) > 1 and all(n.startswith(" ") for n in names[1:])
+        if padding:
             records = csv.reader(todo, delimiter=delimiter or _delimiter(head), skipinitialspace=True)
         columns = unique([n.strip() or f"Unnamed: {i}" for i, n in enumerate(names)], path)
         complete = _complete(records, lines, columns, path)
@@ -188,10 +188,10 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(f, 1):
             if line.isspace():
                 continue
-            yield _object(_parsed(line, f"{path}, line {number}"), f"{path}, line {number}")
+            yield _object(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
 
 
-def _parsed(source: str, where: str) -> Any:
+def _parse(source: str, where: str) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         unique([k for k, _ in items], where)
         return dict(items)
@@ -218,7 +218,7 @@ def read_json(path: Path, rows: int | None) -> Iterator[Part]:
     with text(path) as f:
         source = f.read()
     try:
-        form = _parsed(source, str(path))
+        form = _parse(source, str(path))
     except InputError as e:
         if len(source.splitlines()) > 1 and source.lstrip().startswith("{"):
             raise InputError(f"{e}; if each line is an object, rename the file to .jsonl") from e

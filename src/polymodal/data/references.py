@@ -21,7 +21,7 @@ from polymodal.modalities import MODALITIES, column_kinds, of_column
 NUMBERING = re.compile(r"(?:^|[^a-z])(?:id|idx|index|no|nr|num|number)$")
 
 
-def unnumbered(table: Table, schema: Schema) -> Schema:
+def merge_references(table: Table, schema: Schema) -> Schema:
     """The schema without columns that only number the references of an input, such as caption_id.
 
     Such a column is of numbers or categories, has a name like an index, and differs in all rows that are otherwise one.
@@ -41,7 +41,7 @@ def unnumbered(table: Table, schema: Schema) -> Schema:
     return schema._replace(columns=columns)
 
 
-def gathered(table: Table, schema: Schema) -> Table:
+def gather_references(table: Table, schema: Schema) -> Table:
     """One row for each input, at the place of its first row; each target cell is a list of the rows' cells."""
     places: dict[Hashable, list[int]] = {}
     for i, k in enumerate(keys(table, schema)):
@@ -60,8 +60,8 @@ def gathered(table: Table, schema: Schema) -> Table:
 def keys(table: Table, schema: Schema) -> list[Hashable]:
     """What makes the rows of one input one: the cells of all modalities, and of the group. A row with nothing to read
     is an input of its own."""
-    told = (*column_kinds(), "group")
-    names = [c.name for c in schema.columns.values() if c.kind in told and c.name in table.columns]
+    reserved = (*column_kinds(), "group")
+    names = [c.name for c in schema.columns.values() if c.kind in reserved and c.name in table.columns]
     columns = [table.cells(n) for n in names]
     rows = zip(*columns, strict=True) if columns else iter([()] * table.rows)
     return [tuple(map(_key, row)) if any(c is not None for c in row) else i for i, row in enumerate(rows)]

@@ -59,12 +59,13 @@ class Schema(NamedTuple):
         for name in targets:
             if name in ignore or name == group or name in kinds:
                 raise InputError(f"{name!r} is the target; it can't be ignored, the group, or of another kind too")
-        fixed = {c: ("ignored", "left out by you") for c in ignore}
-        fixed |= {c: (k, "set by you") for c, k in kinds.items()}
-        fixed |= {group: ("group", "rows of one group stay together")} if group is not None else {}
-        fixed |= {t: ("target", "what is predicted") for t in targets}
+        explicit = {c: ("ignored", "left out by you") for c in ignore}
+        explicit |= {c: (k, "set by you") for c, k in kinds.items()}
+        explicit |= {group: ("group", "rows of one group stay together")} if group is not None else {}
+        explicit |= {t: ("target", "what is predicted") for t in targets}
         columns = {
-            c: Column(c, fixed[c][0], 1.0, fixed[c][1]) if c in fixed else _guess(table, c) for c in table.columns
+            c: Column(c, explicit[c][0], 1.0, explicit[c][1]) if c in explicit else _guess(table, c)
+            for c in table.columns
         }
         return cls(columns, targets, group)
 
@@ -97,8 +98,8 @@ class Schema(NamedTuple):
         """The cells of a modality, one a row: of several columns mappings, strings as paths where they are `files`."""
         kind, columns = self.modalities()[modality]
         if MODALITIES[kind].columns:
-            named = [table.cells(c) for c in columns]
-            return [dict(zip(columns, row, strict=True)) for row in zip(*named, strict=True)]
+            columns_cells = [table.cells(c) for c in columns]
+            return [dict(zip(columns, row, strict=True)) for row in zip(*columns_cells, strict=True)]
         cells = table.cells(columns[0])
         return [resolve(c, table.folder) for c in cells] if files else cells
 
@@ -138,8 +139,8 @@ def _guess(table: Table, name: str) -> Column:
     if distinct == 1 and len(every) == table.rows > 1:  # with gaps, being there may tell something
         return Column(name, "ignored", 1.0, f"all {len(every):,} cells are the same: {texts[0][:40]!r}")
     # drawn, not every n-th: tables are often in an order with a period
-    chosen = sorted(random.Random(0).sample(range(len(every)), min(SAMPLE, len(every))))
-    sample = [_path(every[i], table.folder) for i in chosen]
+    places = sorted(random.Random(0).sample(range(len(every)), min(SAMPLE, len(every))))
+    sample = [_path(every[i], table.folder) for i in places]
     for unread, share in Counter(_not_yet(c) for c in sample if isinstance(c, Path)).items():
         if unread and share > len(sample) / 2:
             absent = f"{share} of {len(sample)} cells are {unread} files, which are not read yet"

@@ -29,7 +29,7 @@ OWNERS = set(
 IDS = {"id", "ids", "uid", "uuid", "guid", "key", "identifier", "index", "idx", "row", "unnamed"}
 
 
-class Warned(NamedTuple):
+class Suspect(NamedTuple):
     """Something to look at before training. kind: "leak", "id" or "conflict"."""
 
     kind: str
@@ -60,11 +60,11 @@ def duplicates(content: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> 
 
 def conflicts(features: Mapping[str, Sequence[Any]], labels: Sequence[Any]) -> int:
     """Rows that equal another in every feature, and differ from it in the label."""
-    seen: dict[tuple[Any, ...], Counter[Any]] = defaultdict(Counter)
+    by_cells: dict[tuple[Any, ...], Counter[Any]] = defaultdict(Counter)
     for row, label in zip(zip(*features.values(), strict=True), labels, strict=True):
         if label is not None:
-            seen[row][label] += 1
-    return sum(sum(c.values()) for c in seen.values() if len(c) > 1)
+            by_cells[row][label] += 1
+    return sum(sum(c.values()) for c in by_cells.values() if len(c) > 1)
 
 
 def groups(table: Table, schema: Schema, content: Mapping[str, Sequence[Any]]) -> list[Group]:
@@ -102,7 +102,7 @@ def _crosses(values: Sequence[Any], sample: Sequence[Any]) -> bool:
     return any(homes.setdefault(v, g) != g for v, g in zip(values, sample, strict=True) if v is not None)
 
 
-def ids(table: Table, schema: Schema) -> list[Warned]:
+def ids(table: Table, schema: Schema) -> list[Suspect]:
     """Features that name their row, or nearly: learned by heart, and new in every later row."""
     out = []
     for c in schema.columns.values():
@@ -115,11 +115,11 @@ def ids(table: Table, schema: Schema) -> list[Warned]:
             distinct = len(set(map(str, there)))
             why = f"{distinct} of {len(there)} values are distinct" if distinct > 0.5 * len(there) else ""
         if why:
-            out.append(Warned("id", c.name, f"{c.name!r} is used as a {c.kind}, but {why}; --ignore {c.name}"))
+            out.append(Suspect("id", c.name, f"{c.name!r} is used as a {c.kind}, but {why}; --ignore {c.name}"))
     return out
 
 
-def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], numeric: bool) -> list[Warned]:
+def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], numeric: bool) -> list[Suspect]:
     """Columns from which alone the target can be told in rows that were not seen.
 
     By looking the value up, by the cuts of a tree, or because the label's word stands in the text.
@@ -140,16 +140,16 @@ def leaks(table: Table, schema: Schema, target: str, labels: Sequence[Any], nume
         if way == "value":
             score = _score(y, _looked_up(cells, y, parts, numeric), numeric)
         elif way == "order":
-            score = _score(y, _cut(cells, y, parts, numeric), numeric)
+            score = _score(y, _bins(cells, y, parts, numeric), numeric)
         elif way == "words" and not numeric:
-            score = _said(cells, [labels[i] for i in places])
+            score = _information(cells, [labels[i] for i in places])
         else:
             continue
         if score >= SURE and (1 - score) <= 0.1 * (1 - base):
             how = f"R2 {score:.3f}" if numeric else f"{score:.1%} right, where always the commonest gives {base:.1%}"
             what = "its text names the label" if way == "words" else "it alone tells the target"
             out.append(
-                Warned(
+                Suspect(
                     "leak",
                     c.name,
                     f"{c.name!r} gives {target!r} away: {what} ({how}). If it won't be known when you "
@@ -189,7 +189,7 @@ def _middle(y: np.ndarray, numeric: bool) -> float:
     return float(y.mean()) if numeric else float(np.bincount(y).argmax())
 
 
-def _cut(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.ndarray:
+def _bins(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.ndarray:
     """For each row the answer of a decision tree on this column alone, learned from the other folds."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -204,13 +204,13 @@ def _cut(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.n
 
 def _number(cell: Any) -> float:
     try:
-        found = number(cell)
+        value = number(cell)
     except Unreadable:
-        found = None
-    return np.nan if found is None else found
+        value = None
+    return np.nan if value is None else value
 
 
-def _said(cells: Sequence[Any], labels: Sequence[Any]) -> float:
+def _information(cells: Sequence[Any], labels: Sequence[Any]) -> float:
     """The share of rows whose text holds the word of their label and of no other."""
     names = {str(y).casefold(): y for y in dict.fromkeys(labels)}
     if len(names) > 50 or len(names) < 2:

@@ -45,7 +45,7 @@ class Table:
         if isinstance(source, Table):
             return source
         if isinstance(source, str | Path):
-            path = expanded(Path(source))
+            path = expand(Path(source))
             (part,) = formats.parts(path)
             name, folder = path.name, path.parent if folder is None else folder
         else:
@@ -104,12 +104,12 @@ def chunks(source: Any, rows: int = 1024, folder: str | Path | None = None) -> I
         for start in range(0, whole.rows, rows):
             yield whole.take(range(start, min(start + rows, whole.rows)))
         return
-    path, done = expanded(Path(source)), 0
+    path, offset = expand(Path(source)), 0
     for part in formats.parts(path, rows):
         count = len(next(iter(part.values())))
         home = path.parent if folder is None else Path(folder)
-        yield Table(path.name, home, _clean(part), range(done + 1, done + count + 1))
-        done += count
+        yield Table(path.name, home, _clean(part), range(offset + 1, offset + count + 1))
+        offset += count
 
 
 def resolve(cell: Any, folder: Path) -> Any:
@@ -120,7 +120,7 @@ def resolve(cell: Any, folder: Path) -> Any:
     """
     if not isinstance(cell, str | Path) or (isinstance(cell, str) and cell.lstrip().startswith("[")):
         return cell  # "[0.1, 0.2]" is a list of numbers
-    path = folder / expanded(Path(cell.strip() if isinstance(cell, str) else cell))
+    path = folder / expand(Path(cell.strip() if isinstance(cell, str) else cell))
     if isinstance(cell, str) and "\\" in cell and os.sep == "/" and not is_file(path):
         other = folder / cell.strip().replace("\\", "/")  # the table was written on Windows
         return other if is_file(other) else path
@@ -135,7 +135,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def expanded(path: Path) -> Path:
+def expand(path: Path) -> Path:
     """The path with ~ replaced by the home folder, where there is one."""
     try:
         return path.expanduser()
@@ -143,13 +143,13 @@ def expanded(path: Path) -> Path:
         return path
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown(what: str, name: str, options: Iterable[str]) -> str:
     """The end of a sentence about something that has no such part.
 
     >>> unknown("column", "stras", ["text", "stars"])
     "has no column 'stras'; did you mean 'stars'? It has: text, stars"
     """
-    names = list(known)
+    names = list(options)
     lower = {n.strip().casefold(): n for n in names}
     near = difflib.get_close_matches(str(name).strip().casefold(), lower, 1)
     hint = f"did you mean {lower[near[0]]!r}? " if near else ""

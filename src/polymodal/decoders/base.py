@@ -152,26 +152,26 @@ class Decoding:
             "temperature": (0 < self.temperature < float("inf"), "a finite number above 0"),
             "seed": (0 <= self.seed < 2**32, "a whole number from 0 to 4294967295"),
         }
-        for name, (good, expected) in rules.items():
+        for name, (good, rule) in rules.items():
             if not good:
-                raise InputError(f"{name.replace('_', '-')} can't be {getattr(self, name)!r}; it must be {expected}")
+                raise InputError(f"{name.replace('_', '-')} can't be {getattr(self, name)!r}; it must be {rule}")
         self._check_used(f.name for f in fields(self) if getattr(self, f.name) != f.default)
         self._check_beams(size)
 
-    def override(self, size: int, longest: int | None = None, **given: Any) -> "Decoding":
+    def override(self, size: int, longest: int | None = None, **options: Any) -> "Decoding":
         """This search with the given settings in place of its own. size, longest: as `check` has them.
 
         Under another method, settings that not every method uses begin with their defaults. Raises InputError for a
         setting that the method does not use, and for a search that `check` refuses.
         """
         own = self
-        if given.get("method", self.method) != self.method:
+        if options.get("method", self.method) != self.method:
             own = Decoding(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in USED_BY})
-        new = replace(own, **given)
+        new = replace(own, **options)
         if new.method in METHODS:
-            new._check_used(given)
+            new._check_used(options)
         new.check(size, longest)
-        if "length_penalty" in given and new.method == "beam" and new.beams == 1:
+        if "length_penalty" in options and new.method == "beam" and new.beams == 1:
             raise InputError(
                 f"{_option('length_penalty', new.length_penalty)} has no effect on the ranking of one beam; leave it "
                 "out, or ask for more beams, such as --beams 3"

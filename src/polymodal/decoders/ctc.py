@@ -99,21 +99,21 @@ def real_first(mask: Tensor) -> Tensor:
 
 
 def best_path(
-    logp_bsv: Tensor, mask_bs: Tensor, end: int, banned: Sequence[int] = (), most: int | None = None
+    logp_bsv: Tensor, mask_bs: Tensor, end: int, excluded: Sequence[int] = (), most: int | None = None
 ) -> Texts:
     """Best path decoding: the text of the most probable alignment, with its log-probability. (B, 1, L).
 
     most: maximum length of a text; from where it would be exceeded there are blanks alone.
     """
-    logp = _mask_banned(logp_bsv, mask_bs, banned)
+    logp = _mask_banned(logp_bsv, mask_bs, excluded)
     blank, path_bs = logp.shape[-1] - 1, logp.argmax(-1)
     before = torch.cat([path_bs.new_full((len(path_bs), 1), -1), path_bs[:, :-1]], dim=1)
-    emitted = (path_bs != before) & (path_bs != blank)
+    emits = (path_bs != before) & (path_bs != blank)
     if most is not None:
-        over = emitted.cumsum(1) > most
-        path_bs, emitted = torch.where(over, blank, path_bs), emitted & ~over
+        over = emits.cumsum(1) > most
+        path_bs, emits = torch.where(over, blank, path_bs), emits & ~over
     total = logp.gather(-1, path_bs[..., None])[..., 0].sum(1)
-    return _collect(path_bs[:, None], emitted[:, None], total[:, None], end, logp_bsv)
+    return _collect(path_bs[:, None], emits[:, None], total[:, None], end, logp_bsv)
 
 
 @torch.no_grad()
@@ -124,7 +124,7 @@ def prefix_beam(
     *,
     beams: int,
     captions: int = 1,
-    banned: Sequence[int] = (),
+    excluded: Sequence[int] = (),
     most: int | None = None,
 ) -> Texts:
     """Prefix beam search with `beams` hypotheses: the `captions` most probable texts. (B, N, L), the best first.
@@ -132,7 +132,7 @@ def prefix_beam(
     logprob is the log of the sum over all alignments within the beam. most: maximum length of a text. Where a row has
     fewer possible texts than `captions`, the rest have -inf. Hannun et al. 2014, algorithm 1, without a language model.
     """
-    logp = _mask_banned(logp_bsv, mask_bs, banned)
+    logp = _mask_banned(logp_bsv, mask_bs, excluded)
     beam = _Beam.empty(len(logp), beams)
     steps = []
     for s in range(logp.shape[1]):
@@ -231,13 +231,13 @@ def _advance(beam: _Beam, logp_bv: Tensor, most: int | None) -> tuple[_Beam, Ten
     return _select(beam, beam._replace(blank=blank_bk, symbol=symbol_bk), score, at, size)
 
 
-def _select(beam: _Beam, unextended: _Beam, score: Tensor, at: Tensor, size: int) -> tuple[_Beam, Tensor, Tensor]:
+def _select(beam: _Beam, same: _Beam, score: Tensor, at: Tensor, size: int) -> tuple[_Beam, Tensor, Tensor]:
     """The hypotheses at these positions of (unextended, extended)."""
     beams = beam.key.shape[1]
     extends = at >= beams
     source = torch.where(extends, (at - beams) // size, at)
     symbol = torch.where(extends, (at - beams) % size, -1)
-    parents = _Beam(*(x.gather(1, source) for x in unextended))
+    parents = _Beam(*(x.gather(1, source) for x in same))
     new = _Beam(
         torch.where(extends, IMPOSSIBLE, parents.blank),
         torch.where(extends, score, parents.symbol),
@@ -266,10 +266,10 @@ def _pack(logp_bsv: Tensor, mask_bs: Tensor) -> Tensor:
     return torch.where(mask_bs.gather(1, order)[..., None], frames_first, silent)
 
 
-def _mask_banned(logp_bsv: Tensor, mask_bs: Tensor, banned: Sequence[int]) -> Tensor:
+def _mask_banned(logp_bsv: Tensor, mask_bs: Tensor, excluded: Sequence[int]) -> Tensor:
     """The real frames, float64 on the CPU, with -inf for banned labels."""
     logp = _pack(logp_bsv.detach(), mask_bs).cpu().double()
-    logp[..., list(banned)] = IMPOSSIBLE
+    logp[..., list(excluded)] = IMPOSSIBLE
     return logp
 
 

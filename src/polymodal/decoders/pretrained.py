@@ -20,7 +20,7 @@ from polymodal.batch import Masked
 from polymodal.decoders.base import Decoder, HiddenStates, State
 from polymodal.errors import InputError
 from polymodal.modalities.pretrained import source as hub
-from polymodal.modalities.pretrained.source import copy, explained, quiet, transformers, written
+from polymodal.modalities.pretrained.source import check_written, copy, explain_errors, quiet, transformers
 from polymodal.ops import zeroed
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -110,7 +110,7 @@ class HubDecoder(Decoder):
     def save_source(self, folder: Path) -> None:
         """Write the config, and a note that weights are elsewhere, so that `source` can be this folder."""
         copy(self.source, folder, weights=False)
-        written(folder)
+        check_written(folder)
 
     def _words(self, state: State, ids_bt: Tensor, **more: Any) -> "_Run":
         past = {k: x for k, x in state.past.items() if k != "mask"}
@@ -145,7 +145,7 @@ class HubDecoder(Decoder):
         x = Masked(torch.arange(1.0, 4.0).to(weight)[:, None].expand(2, 3, self.dim), mask)
         ids, row = torch.tensor([[0, 1]], device=weight.device), torch.tensor([1], device=weight.device)
         try:
-            with quiet(), explained(self.source):
+            with quiet(), explain_errors(self.source):
                 want = self.teacher_forcing(self.start(x.take(row)), Masked(ids, ids >= 0))
                 state, got = self.start(x), []
                 for word in ids[0]:
@@ -186,7 +186,7 @@ def _check_causal(model: Any, source: str) -> None:
     """A change of the second token must not change the first, and the head must give the logits."""
     device = next(model.parameters()).device
     ids = torch.tensor([[0, 1], [0, 2]], device=device)
-    with quiet(), explained(source):
+    with quiet(), explain_errors(source):
         model.eval()
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         logits = model(input_ids=ids, use_cache=False).logits
@@ -205,7 +205,7 @@ def _check_causal(model: Any, source: str) -> None:
 
 def load_network(source: str, architecture: str) -> Any:
     """A network with its head, in eval(). Raises InputError where weights are missing."""
-    network, missing = hub.opened(source, architecture)
+    network, missing = hub.open_source(source, architecture)
     if missing:
         raise InputError(
             f"the weights of {source!r} lack {len(missing)} of the network's tensors (such as {missing[0]}): it was "

@@ -26,7 +26,7 @@ def search(
     *,
     begin: int,
     end: int,
-    banned: Sequence[int],
+    excluded: Sequence[int],
     how: Decoding,
     limit: int,
     keys: Tensor | None = None,
@@ -42,7 +42,7 @@ def search(
     """
     rows, device = _rows(state), next(iter((*state.memory.values(), *state.past.values()))).device
     most = max(0, min(limit - 1, how.max_length or limit - 1))
-    banned_ids = torch.tensor(sorted(set(banned) - {end}), dtype=torch.int64, device=device)
+    banned_ids = torch.tensor(sorted(set(excluded) - {end}), dtype=torch.int64, device=device)
     rules = Rules(end, banned_ids, min(how.min_length, most), most, how.no_repeat)
     first = torch.full((rows,), begin, dtype=torch.int64, device=device)
     if how.method in ("beam", "diverse"):
@@ -93,22 +93,22 @@ def generate_one(
     -> ids (B, most + 1) padded with the end, and the log-probabilities (B,) of the captions.
     """
     ids = first.new_full((len(first), rules.most + 1), rules.end)
-    live, word, done = torch.arange(len(first), device=first.device), first, torch.zeros_like(first, dtype=torch.bool)
+    live, word, ended = torch.arange(len(first), device=first.device), first, torch.zeros_like(first, dtype=torch.bool)
     total: Tensor | None = None
     for t in range(rules.most + 1):
         hidden, state = decoder.step(state, word)
         logp = rules.logp(decoder.logits(hidden), ids[live, :t])
         total = logp.new_zeros(len(first)) if total is None else total
-        word = torch.where(done, rules.end, pick(logp, live, t))
+        word = torch.where(ended, rules.end, pick(logp, live, t))
         ids[live, t] = word
-        total[live] += torch.where(done, 0.0, logp.gather(1, word[:, None])[:, 0])
-        done = word == rules.end
-        active = int((~done).sum())
+        total[live] += torch.where(ended, 0.0, logp.gather(1, word[:, None])[:, 0])
+        ended = word == rules.end
+        active = int((~ended).sum())
         if active == 0:
             break
         if active <= len(live) * KEEP:
-            going = (~done).nonzero()[:, 0]
-            state, live, word, done = state.take(going), live[going], word[going], done[going]
+            going = (~ended).nonzero()[:, 0]
+            state, live, word, ended = state.take(going), live[going], word[going], ended[going]
     assert total is not None
     return ids, total
 
@@ -183,14 +183,14 @@ class BeamSearch:
                 score = torch.full_like(logp[..., 0], IMPOSSIBLE)
                 score[:, :: self.width] = 0
                 pool = Hypotheses(torch.full_like(score, IMPOSSIBLE), torch.full_like(score, IMPOSSIBLE), words.clone())
-            parent, word_bk, score, done = self._advance(logp, score, words, pool, live, t)
-            if bool(done.all()):
+            parent, word_bk, score, ends = self._advance(logp, score, words, pool, live, t)
+            if bool(ends.all()):
                 break
             words = words.gather(1, parent[..., None].expand_as(words))
             words[..., t] = word_bk
             state = state.reorder((every[: len(live), :1] + parent).flatten()) if beams > 1 else state
-            if int((~done).sum()) <= len(live) * KEEP:
-                going = (~done).nonzero()[:, 0]
+            if int((~ends).sum()) <= len(live) * KEEP:
+                going = (~ends).nonzero()[:, 0]
                 live, word_bk, words, score = live[going], word_bk[going], words[going], score[going]
                 state = state.take(every[going].flatten())
         assert pool is not None
@@ -202,7 +202,7 @@ class BeamSearch:
         """(M, K) parents, tokens and scores of the next beams, and (M,) whether the row is done. Adds to the pool."""
         end, width = self.rules.end, self.width
         counts = torch.zeros_like(logp[:, 0]) if self.groups > 1 else None  # (M, V) by earlier groups, at this step
-        chosen, ends = [], torch.zeros_like(score, dtype=torch.int64)
+        picks, ends = [], torch.zeros_like(score, dtype=torch.int64)
         for g in range(0, self.how.beams, width):
             total = score[:, g : g + width, None] + logp[:, g : g + width]
             if g:
@@ -218,10 +218,10 @@ class BeamSearch:
             # a group that is done has no more beams
             value = torch.where((word == end) | pool.full(live, g, width), IMPOSSIBLE, value)
             keep = (word == end).long().argsort(dim=1, stable=True)[:, :width]
-            chosen.append(tuple(x.gather(1, keep) for x in (parent, word, value)))
+            picks.append(tuple(x.gather(1, keep) for x in (parent, word, value)))
             if counts is not None:
-                counts.scatter_add_(1, chosen[-1][1], (chosen[-1][2] > IMPOSSIBLE).to(counts.dtype))
-        parent, word, value = (torch.cat(x, dim=1) for x in zip(*chosen, strict=True))
+                counts.scatter_add_(1, picks[-1][1], (picks[-1][2] > IMPOSSIBLE).to(counts.dtype))
+        parent, word, value = (torch.cat(x, dim=1) for x in zip(*picks, strict=True))
         return parent, word, value, (value == IMPOSSIBLE).all(1)
 
     def _candidates(self, total: Tensor, counts: Tensor | None, g: int) -> tuple[Tensor, Tensor, Tensor]:

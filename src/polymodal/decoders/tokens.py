@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from polymodal.errors import InputError
 from polymodal.modalities.pretrained.source import LOCK, copy, tokenizer
-from polymodal.tasks.vocabulary import Vocabulary, remember, spaced
+from polymodal.tasks.vocabulary import Vocabulary, remember, space
 
 
 class HubTokens(Vocabulary):
@@ -34,14 +34,14 @@ class HubTokens(Vocabulary):
         ids = memory.get(text)
         if ids is None:
             with LOCK:  # truncation and padding are states of the tokenizer
-                form = tokenizer(spaced(text), add_special_tokens=False, split_special_tokens=True)
+                form = tokenizer(space(text), add_special_tokens=False, split_special_tokens=True)
             ids = [int(i) for i in form["input_ids"]]
             remember(memory, text, ids, 1_000)
         return list(ids)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text that the tokenizer decodes."""
-        return spaced(str(self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)))
+        return space(str(self._tokenizer().decode([int(i) for i in ids], skip_special_tokens=True)))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The tokenizer's pieces, without its sign of a space before a word."""

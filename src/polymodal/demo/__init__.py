@@ -64,8 +64,8 @@ def run(folder: Path, quiet: bool = False) -> None:
     with _one_thread():
         _digits(folder, tell, quiet)
         _captions(folder / "shapes", tell, quiet)
-    named = {"train": folder / "train.csv", "folder": folder, "model": folder / "model", "fit": FIT}
-    tell([Words(""), *map(Words, TRY_NEXT.format(**named).splitlines())])
+    paths = {"train": folder / "train.csv", "folder": folder, "model": folder / "model", "fit": FIT}
+    tell([Words(""), *map(Words, TRY_NEXT.format(**paths).splitlines())])
 
 
 def _digits(folder: Path, tell: Tell, quiet: bool) -> None:
@@ -100,13 +100,13 @@ def _digits(folder: Path, tell: Tell, quiet: bool) -> None:
             polymodal.Run(overwrite=True, quiet=quiet),
         ],
     )
-    tell(brief.fitted(model, model_folder))
+    tell(brief.fit_summary(model, model_folder))
 
     _step(tell, "How good is it on speakers that it never heard?", f"evaluate {model_folder} {unseen}")
     tell(brief.evaluation(model.evaluate(str(unseen))))
-    for hidden in ("sound", "picture"):
-        _step(tell, f"And without any {hidden}?", f"evaluate {model_folder} {unseen} --without {hidden}")
-        score = model.evaluate(str(unseen), without=[hidden]).metrics["accuracy"]
+    for column in ("sound", "picture"):
+        _step(tell, f"And without any {column}?", f"evaluate {model_folder} {unseen} --without {column}")
+        score = model.evaluate(str(unseen), without=[column]).metrics["accuracy"]
         tell([Words(f"accuracy {interval(score)}")])
 
     out = folder / "predictions.csv"
@@ -124,11 +124,11 @@ def _captions(folder: Path, tell: Tell, quiet: bool) -> None:
 
     _step(tell, "Pictures of shapes, and every sentence of a small grammar that is true of them", None)
     tables = shapes.make_table(folder)
-    said = (
+    text = (
         f"{tables.train} and {tables.unseen} lack {len(shapes.held_out())} triples of colour, shape and relation; "
         f"each picture of {tables.new_combinations} has one"
     )
-    tell([Words(said)])
+    tell([Words(text)])
     out = folder / "model"
     how = f"--size tiny --decoder {DECODER} --beams 1 --smoothing 0"
     often = f"--epochs {SHAPE_EPOCHS} --batch-size {BATCH} --lr {LR:g}"
@@ -149,18 +149,18 @@ def _captions(folder: Path, tell: Tell, quiet: bool) -> None:
             polymodal.Run(overwrite=True, quiet=quiet),
         ],
     )
-    tell(brief.fitted(model, out))
+    tell(brief.fit_summary(model, out))
     for title, table in (
         ("How good is it on new pictures?", tables.unseen),
         ("And where a colour, a shape and a relation come together as never before?", tables.new_combinations),
     ):
         _step(tell, title, f"evaluate {out} {table}")
         tell(brief.evaluation(model.evaluate(str(table))))
-    written = folder / "written.csv"
-    _step(tell, "Describe", f"predict {out} {tables.new_combinations} --out {written}")
+    file = folder / "written.csv"
+    _step(tell, "Describe", f"predict {out} {tables.new_combinations} --out {file}")
     answers = model.predict(str(tables.new_combinations))
-    answers.to_csv(written, index=False)
-    tell([Words(_described(tables.new_combinations, answers))])
+    answers.to_csv(file, index=False)
+    tell([Words(_describe(tables.new_combinations, answers))])
 
 
 @contextmanager
@@ -177,8 +177,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def _step(tell: Tell, title: str, command: str | None) -> None:
-    typed: list[Block] = [] if command is None else [Code(f"$ polymodal {command}"), Words("")]
-    tell([Words(""), Heading(title), *typed])
+    lines: list[Block] = [] if command is None else [Code(f"$ polymodal {command}"), Words("")]
+    tell([Words(""), Heading(title), *lines])
 
 
 def _sample(table: Path, answers: "pd.DataFrame") -> str:
@@ -188,16 +188,16 @@ def _sample(table: Path, answers: "pd.DataFrame") -> str:
     rows = pd.read_csv(table, dtype=str, keep_default_na=False)[["picture", "sound", "digit"]]
     rows = rows.assign(prediction=answers["prediction"], probability=answers["probability"].round(3))
     lacking = rows["picture"].eq("") * 1 + rows["sound"].eq("") * 2
-    shown = [i for k in range(3) for i in rows.index[lacking == k][:2]]
-    return str(rows.loc[shown].replace({"picture": {"": "-"}, "sound": {"": "-"}}).to_string(index=False))
+    rows_of = [i for k in range(3) for i in rows.index[lacking == k][:2]]
+    return str(rows.loc[rows_of].replace({"picture": {"": "-"}, "sound": {"": "-"}}).to_string(index=False))
 
 
-def _described(table: Path, answers: "pd.DataFrame", shown: int = 4) -> str:
+def _describe(table: Path, answers: "pd.DataFrame", count: int = 4) -> str:
     """The first pictures of a table, each with what was written of it, and whether that is true."""
     import pandas as pd
 
     lines = []
-    for (picture, captions), said in zip(pd.read_csv(table).head(shown).values, answers["prediction"], strict=False):
+    for (picture, captions), caption in zip(pd.read_csv(table).head(count).values, answers["prediction"], strict=False):
         true = json.loads(captions)
-        lines += [f"{table.parent / picture}", f"  {said} ({'true' if said in true else 'wrong: ' + true[0]})"]
+        lines += [f"{table.parent / picture}", f"  {caption} ({'true' if caption in true else 'wrong: ' + true[0]})"]
     return "\n".join(lines)

@@ -32,7 +32,7 @@ SIDE = 32  # pixels of a picture's edge
 PAUSE = 0.1  # seconds of silence before and after a word, at most
 NOISE_DB = (-2.0, 13.0)  # signal to noise ratio of a recording: drawn evenly from this range
 GRAIN = (0.0, 0.05)  # standard deviation of a picture's grain, where ink is 1
-COVERED = 0.2  # share of pictures of which a patch is covered
+COVER = 0.2  # share of pictures of which a patch is covered
 ABSENT = 0.06  # share of rows without a picture, and of rows without a sound
 
 
@@ -148,10 +148,10 @@ def draw(shape: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uin
     x, y = rng.integers(0, SIDE - side + 1, 2)
     sheet.paste(digit, (int(x), int(y)))
     ink = np.asarray(sheet.rotate(float(rng.normal(0, 6)), Image.Resampling.BILINEAR), dtype=np.float32) / 255
-    top, left = rng.integers(2, SIDE - 10, 2)
-    if rng.random() < COVERED:
+    top, begin = rng.integers(2, SIDE - 10, 2)
+    if rng.random() < COVER:
         high, wide = rng.integers((4, 6), (9, 11))
-        ink[top : top + high, left : left + wide] = rng.choice([0.0, 0.8])
+        ink[top : top + high, begin : begin + wide] = rng.choice([0.0, 0.8])
     ink += rng.uniform(*GRAIN) * rng.standard_normal(ink.shape, dtype=np.float32)
     paper = 0.85 - 0.6 * ink
     return np.asarray(255 * np.clip(paper, 0, 1), dtype=np.uint8)
@@ -162,8 +162,8 @@ def record(speech: NDArray[np.float32], rate: int, rng: np.random.Generator) -> 
     from scipy.signal import resample_poly
 
     word = resample_poly(speech, RATE, rate)
-    heard = word[np.abs(word) > 0.02 * np.abs(word).max()]
-    clip = np.pad(word / np.sqrt(np.mean(heard**2)), rng.integers(0, round(PAUSE * RATE), 2))
+    loud = word[np.abs(word) > 0.02 * np.abs(word).max()]
+    clip = np.pad(word / np.sqrt(np.mean(loud**2)), rng.integers(0, round(PAUSE * RATE), 2))
     clip += 10 ** (-rng.uniform(*NOISE_DB) / 20) * pink(len(clip), rng)
     return np.asarray(clip * rng.uniform(0.3, 0.9) / np.abs(clip).max(), dtype=np.float32)
 

@@ -203,8 +203,8 @@ def _spot(radius: float, rng: np.random.Generator) -> NDArray[np.float64]:
 def outline(thing: Thing) -> NDArray[np.float64]:
     """(N, 2) corners in pixels."""
     t = np.deg2rad(thing.turn)
-    turned = OUTLINES[thing.kind.shape] @ np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]])
-    return np.asarray(thing.radius * turned + (thing.x, thing.y))
+    corners = OUTLINES[thing.kind.shape] @ np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]])
+    return np.asarray(thing.radius * corners + (thing.x, thing.y))
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> "Image.Image":

@@ -80,9 +80,11 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
     ]
     rivals: dict[str, Result] = {}
     for family in ("single", "concat"):  # the best of each
-        found = [(sign * c.score.value, i) for i, c in enumerate(candidates) if i and results[i].family == family]
-        if found:
-            best = results[max(found)[1]]
+        candidates_of = [
+            (sign * c.score.value, i) for i, c in enumerate(candidates) if i and results[i].family == family
+        ]
+        if candidates_of:
+            best = results[max(candidates_of)[1]]
             rivals[best.name] = best
     gains = {}
     for name, rival in rivals.items():
@@ -90,8 +92,8 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
         gains[name] = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     rows = int(target.present().sum())
     few = f"{many(rows, 'row')} {'is' if rows == 1 else 'are'} too few to tell candidates apart."
-    said = verdict(results[0].name, metric.name, gains, rows) if rows >= FEW or not gains else few
-    return Comparison(metric.name, rows, candidates, gains, said)
+    text = verdict(results[0].name, metric.name, gains, rows) if rows >= FEW or not gains else few
+    return Comparison(metric.name, rows, candidates, gains, text)
 
 
 FEW = 10  # rows: of fewer no bootstrap can say how sure a difference is
@@ -102,11 +104,11 @@ def verdict(name: str, metric: str, gains: Mapping[str, Interval], rows: int) ->
     """One plain sentence a rival: is the model's gain more than noise, and what follows from it."""
     if not gains:
         return f"{name} was compared with nothing: no other candidate was trained."
-    said = []
+    lines = []
     for rival, gain in gains.items():
         way_out = f": use {rival}" if gain.high < 0 else ""
-        said.append(f"{sentence(name, rival, gain, metric, rows)}{way_out}.")
-    return " ".join(said)
+        lines.append(f"{sentence(name, rival, gain, metric, rows)}{way_out}.")
+    return " ".join(lines)
 
 
 def sentence(
@@ -124,17 +126,19 @@ def sentence(
     if math.isnan(gain.value):
         return f"{metric} is undefined on these rows, so nothing can be said of {name} and {rival}: give more of them"
     if gain.low > 0 and clear:
-        return f"{name} beats {rival} by {sized(gain, metric)}{chance}"
+        return f"{name} beats {rival} by {gain_text(gain, metric)}{chance}"
     if gain.high < 0 and clear:
         loss = Interval(-gain.value, -gain.high, -gain.low)
-        return f"{name} is worse than {rival} by {sized(loss, metric)}{chance}"
-    return f"No difference between {name} and {rival} was shown on {many(rows, 'row')}: {sized(gain, metric)}{chance}"
+        return f"{name} is worse than {rival} by {gain_text(loss, metric)}{chance}"
+    return (
+        f"No difference between {name} and {rival} was shown on {many(rows, 'row')}: {gain_text(gain, metric)}{chance}"
+    )
 
 
-def sized(x: Interval, metric: str) -> str:
+def gain_text(x: Interval, metric: str) -> str:
     """A difference with its interval and unit.
 
-    >>> sized(Interval(0.021, 0.008, 0.034), "accuracy"), sized(Interval(-0.5, -1, 0.25), "mae")
+    >>> gain_text(Interval(0.021, 0.008, 0.034), "accuracy"), gain_text(Interval(-0.5, -1, 0.25), "mae")
     ('2.1 points of accuracy [0.8, 3.4]', '-0.500 of mae [-1.000, 0.250]')
     """
     points = UNITS.get(metric, 1) == 100

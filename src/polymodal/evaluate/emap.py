@@ -20,7 +20,7 @@ from polymodal.tasks.base import Task
 
 CHUNK = 4096  # combinations at a time
 
-Mixed = Callable[[Mapping[str, Sequence[int]]], Tensor]  # modality -> row of each combination; (N, outputs) logits
+Recombine = Callable[[Mapping[str, Sequence[int]]], Tensor]  # modality -> row of each combination; (N, outputs) logits
 
 
 class Projection(NamedTuple):
@@ -31,7 +31,7 @@ class Projection(NamedTuple):
     additive: Tensor  # (S, outputs)
 
 
-class Needed(NamedTuple):
+class Cost(NamedTuple):
     """A model's score on some rows, that of its additive projection, and what interaction adds: positive is better."""
 
     name: str
@@ -41,7 +41,7 @@ class Needed(NamedTuple):
     rows: int
 
 
-def emap(logits_of: Mixed, n: int, modalities: Sequence[str], sample: int = 128, seed: int = 0) -> Projection:
+def emap(logits_of: Recombine, n: int, modalities: Sequence[str], sample: int = 128, seed: int = 0) -> Projection:
     """Project a model on the sums of functions of one modality each, over a sample of its n held-out rows.
 
     g_m(i) is the mean of the logits over S combinations that have modality m of row i, and of every other modality
@@ -70,7 +70,7 @@ def emap(logits_of: Mixed, n: int, modalities: Sequence[str], sample: int = 128,
     return Projection(rows, own.to(torch.float32), additive.to(torch.float32))
 
 
-def _grid(logits_of: Mixed, rows: Sequence[int], modality: str, others: Mapping[str, Sequence[int]]) -> Tensor:
+def _grid(logits_of: Recombine, rows: Sequence[int], modality: str, others: Mapping[str, Sequence[int]]) -> Tensor:
     """(S, S, outputs) of row i in `modality` and the j-th of each of the others, in double precision."""
     s = len(rows)
     out = []
@@ -81,9 +81,7 @@ def _grid(logits_of: Mixed, rows: Sequence[int], modality: str, others: Mapping[
     return torch.cat(out).reshape(s, s, -1)
 
 
-def needed(
-    name: str, task: Task, projection: Projection, target: Masked, groups: Sequence[object] | None = None
-) -> Needed:
+def cost(name: str, task: Task, projection: Projection, target: Masked, groups: Sequence[object] | None = None) -> Cost:
     """Score a projection. target, groups: of the rows of the projection, in its order."""
     metric = task.metric
     both = Scores(projection.own), Scores(projection.additive)
@@ -91,4 +89,4 @@ def needed(
     gain = difference(task, *both, target, metric.name, groups)
     if not metric.higher:
         gain = Interval(-gain.value, -gain.high, -gain.low)
-    return Needed(name, own, additive, gain, int(target.present().sum()))
+    return Cost(name, own, additive, gain, int(target.present().sum()))

@@ -97,9 +97,9 @@ def information(
             sides.append((m, key, joint))
     out = []
     for a, b, whole in sides + pairs:
-        given = {a: read[a], b: read[b]} | ({} if whole is None else {"\0fused": whole})
+        sources = {a: read[a], b: read[b]} | ({} if whole is None else {"\0fused": whole})
         second = OTHERS if b.endswith(f"\0{OTHERS}") else b
-        out.append(decompose(a, second, list(problems(task, target, given)), groups, seed))
+        out.append(decompose(a, second, list(problems(task, target, sources)), groups, seed))
     return out
 
 

@@ -10,16 +10,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from polymodal.evaluate.compare import UNITS, sentence, sized
-from polymodal.evaluate.emap import Needed
+from polymodal.evaluate.compare import UNITS, gain_text, sentence
+from polymodal.evaluate.emap import Cost
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
-from polymodal.evaluate.significance import LEVEL, Paired, Ranks, average_ranks, corrected_t, holm
+from polymodal.evaluate.significance import LEVEL, PairedTest, Ranks, average_ranks, corrected_t, holm
 from polymodal.view.text import many
 
 CONCAT = "concat"  # a family: of networks, and of features
 TIERS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}  # by family, the simplest first
-CORRECTED = "corrected resampled t-test"
+TEST = "corrected resampled t-test"
 
 
 class Entry(NamedTuple):
@@ -74,7 +74,7 @@ class Leaderboard(NamedTuple):
     rows: int
     groups: int | None  # how many, where rows come in groups
     information: list[Shares]
-    emap: Needed | None
+    emap: Cost | None
     left_out: dict[str, int]  # candidates that a time limit left without some folds, with how many they have
 
     def to_json(self) -> dict[str, Any]:
@@ -85,19 +85,19 @@ class Leaderboard(NamedTuple):
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> "Leaderboard":
         """What `to_json` wrote."""
-        given = dict(form)
-        given["entries"] = [
+        fields = dict(form)
+        fields["entries"] = [
             Entry(**{**e, "scores": [[_number(x) for x in row] for row in e["scores"]]}) for e in form["entries"]
         ]
-        given["means"] = [_interval(x) for x in form["means"]]
-        given["tests"] = [
+        fields["means"] = [_interval(x) for x in form["means"]]
+        fields["tests"] = [
             Versus(t["name"], t["rival"], _interval(t["gain"]), _number(t["p"]), _number(t["adjusted"]))
             for t in form["tests"]
         ]
-        given["ranks"] = None if form["ranks"] is None else Ranks(**form["ranks"])
-        given["information"] = [Shares(**_fields(x)) for x in form["information"]]
-        given["emap"] = None if form["emap"] is None else Needed(**_fields(form["emap"]))
-        return cls(**given)
+        fields["ranks"] = None if form["ranks"] is None else Ranks(**form["ranks"])
+        fields["information"] = [Shares(**_fields(x)) for x in form["information"]]
+        fields["emap"] = None if form["emap"] is None else Cost(**_fields(form["emap"]))
+        return cls(**fields)
 
 
 def leaderboard(
@@ -107,41 +107,41 @@ def leaderboard(
     test_share: float,
     rows: int,
     groups: int | None = None,
-    paired: Callable[[str, str], Paired] | None = None,
-    method: str = CORRECTED,
+    pair_test: Callable[[str, str], PairedTest] | None = None,
+    method: str = TEST,
     information: Sequence[Shares] = (),
-    emap: Needed | None = None,
+    emap: Cost | None = None,
     left_out: Mapping[str, int] | None = None,
 ) -> Leaderboard:
     """Rank the entries, test them, and say what follows.
 
     Tested: each fused candidate against the best single modality and against concat, and the best of all against the
-    best of each simpler tier; Holm's adjustment is over all of these. paired: the gain (in the metric's own
+    best of each simpler tier; Holm's adjustment is over all of these. pair_test: the gain (in the metric's own
     direction) of one named candidate over another, where the corrected t-test over folds is not wanted, such as
     `significance.paired_bootstrap` over groups; `method` names it.
     """
     if not entries:
         raise ValueError("a leaderboard needs an entry")
     sign = 1.0 if higher else -1.0
-    scored = [(e, corrected_t(e.scores, test_share).gain) for e in entries]
-    scored.sort(key=lambda x: (math.isnan(x[1].value), -sign * x[1].value, TIERS.get(x[0].family, 2)))
-    order = [e for e, _ in scored]
+    by_gain = [(e, corrected_t(e.scores, test_share).gain) for e in entries]
+    by_gain.sort(key=lambda x: (math.isnan(x[1].value), -sign * x[1].value, TIERS.get(x[0].family, 2)))
+    order = [e for e, _ in by_gain]
     by_name = {e.name: e for e in order}
 
-    def over_folds(a: str, b: str) -> Paired:
+    def over_folds(a: str, b: str) -> PairedTest:
         both = zip(by_name[a].scores, by_name[b].scores, strict=True)
         return corrected_t([[x - y for x, y in zip(*pair, strict=True)] for pair in both], test_share)
 
     pairs = _pairs(order)
-    results = [(paired or over_folds)(a, b) for a, b in pairs]
+    results = [(pair_test or over_folds)(a, b) for a, b in pairs]
     gains = [r.gain if higher else Interval(-r.gain.value, -r.gain.high, -r.gain.low) for r in results]
-    adjusted = holm([r.p for r in results])
-    tests = [Versus(*pair, g, r.p, q) for pair, g, r, q in zip(pairs, gains, results, adjusted, strict=True)]
-    use, said = _say(order, metric, tests, rows)
+    p_values = holm([r.p for r in results])
+    tests = [Versus(*pair, g, r.p, q) for pair, g, r, q in zip(pairs, gains, results, p_values, strict=True)]
+    use, text = _say(order, metric, tests, rows)
     number = max(len(e.scores) for e in order) * max((len(row) for e in order for row in e.scores), default=0)
     if left_out:
         names = ", ".join(f"{name} ({k} of {number} folds)" for name, k in left_out.items())
-        said += f" Not ranked, since time ran out before all folds: {names}; give a longer --time-limit, and --resume."
+        text += f" Not ranked, since time ran out before all folds: {names}; give a longer --time-limit, and --resume."
     return Leaderboard(
         metric=metric,
         higher=higher,
@@ -149,12 +149,12 @@ def leaderboard(
         repeats=max(len(e.scores) for e in order),
         test_share=test_share,
         entries=order,
-        means=[_within(m, metric) for _, m in scored],
+        means=[_within(m, metric) for _, m in by_gain],
         method=method,
         tests=tests,
         ranks=average_ranks([e.name for e in order], [e.scores for e in order], higher),
         use=use,
-        verdict=said,
+        verdict=text,
         rows=rows,
         groups=groups,
         information=list(information),
@@ -190,42 +190,42 @@ def _leaders(order: Sequence[Entry]) -> list[Entry]:
 
 def _pairs(order: Sequence[Entry]) -> list[tuple[str, str]]:
     against = rivals(order)
-    wanted = [(e.name, r.name) for e in order if e.fused for r in against if r.name != e.name]
-    wanted += [(order[0].name, e.name) for e in _leaders(order) if e.name != order[0].name]
-    return list(dict.fromkeys(wanted))
+    pairs = [(e.name, r.name) for e in order if e.fused for r in against if r.name != e.name]
+    pairs += [(order[0].name, e.name) for e in _leaders(order) if e.name != order[0].name]
+    return list(dict.fromkeys(pairs))
 
 
 def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus], rows: int) -> tuple[str, str]:
     """What to use, and the verdict."""
-    best, found = order[0], {(t.name, t.rival): t for t in tests}
+    best, by_pair = order[0], {(t.name, t.rival): t for t in tests}
     if len(order) == 1:
         return best.name, f"{best.name} is the only candidate, so there is nothing to compare it with."
-    use = next(e for e in _leaders(order) if e is best or found[best.name, e.name].slight)
+    use = next(e for e in _leaders(order) if e is best or by_pair[best.name, e.name].slight)
     fused = next((e for e in order if e.fused and e.family != CONCAT), next((e for e in order if e.fused), None))
-    said = []
+    lines = []
     if fused is not None:
-        of = [found[fused.name, r.name] for r in rivals(order) if r.name != fused.name]
+        of = [by_pair[fused.name, r.name] for r in rivals(order) if r.name != fused.name]
         of += [t for t in tests if (t.name, t.rival) == (best.name, use.name) and t not in of]
-        said = [told(t, metric, len(tests), rows) for t in of]
+        lines = [versus_text(t, metric, len(tests), rows) for t in of]
     if use is best:
         simplest = (
             " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within a standard error"
         )
-        said.append(f"Use {use.name}: it has the best mean{simplest}.")
+        lines.append(f"Use {use.name}: it has the best mean{simplest}.")
     else:
-        said.append(f"Use {use.name}: it is the simplest within one standard error of the best, {best.name}.")
-    return use.name, " ".join(said)
+        lines.append(f"Use {use.name}: it is the simplest within one standard error of the best, {best.name}.")
+    return use.name, " ".join(lines)
 
 
-def told(test: Versus, metric: str, tests: int, rows: int) -> str:
+def versus_text(test: Versus, metric: str, tests: int, rows: int) -> str:
     """One test in words.
 
-    >>> told(Versus("gated", "text alone", Interval(0.021, 0.008, 0.034), 0.001, 0.004), "accuracy", 4, 214)
+    >>> versus_text(Versus("gated", "text alone", Interval(0.021, 0.008, 0.034), 0.001, 0.004), "accuracy", 4, 214)
     'gated beats text alone by 2.1 points of accuracy [0.8, 3.4] (p = 0.004 after Holm).'
     """
     gain = test.gain
     if math.isnan(gain.low) and not math.isnan(gain.value):
-        size = sized(gain, metric)
+        size = gain_text(gain, metric)
         return (
             f"{test.name} and {test.rival} differ by {size}, but one fold can't tell whether that is noise: take more."
         )
@@ -240,9 +240,9 @@ def chance(p: float) -> str:
     return "unknown" if math.isnan(p) else "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def interaction(x: Needed, metric: str) -> str:
+def interaction(x: Cost, metric: str) -> str:
     """What the additive projection says, in words."""
-    size = sized(x.gain, metric)
+    size = gain_text(x.gain, metric)
     if x.gain.low > 0:
         return f"Interaction between modalities gives {x.name} {size}: a sum of one function a modality can't do that."
     if x.gain.high < 0:

@@ -15,12 +15,12 @@ PARTS = ("redundancy", "unique_first", "unique_second", "synergy")
 def page(leaderboard: Leaderboard, *, title: str, command: str = "") -> Page:
     """Verdict, candidates, differences, ranks, information, and how it was measured."""
     summary = [leaderboard.verdict, *([interaction(leaderboard.emap, leaderboard.metric)] if leaderboard.emap else [])]
-    drawn = plots(leaderboard)
+    figures = plots(leaderboard)
     parts = [
-        ("candidates", "Candidates", _candidates(leaderboard, drawn)),
+        ("candidates", "Candidates", _candidates(leaderboard, figures)),
         ("tests", "Differences", _tests(leaderboard)),
-        ("ranks", "Ranks over the folds", _ranks(leaderboard, drawn)),
-        ("information", "What the modalities tell", _information(leaderboard, drawn)),
+        ("ranks", "Ranks over the folds", _ranks(leaderboard, figures)),
+        ("information", "What the modalities tell", _information(leaderboard, figures)),
         ("emap", "How much needs interaction", _emap(leaderboard)),
         ("how", "How it was measured", _how(leaderboard)),
     ]
@@ -28,22 +28,22 @@ def page(leaderboard: Leaderboard, *, title: str, command: str = "") -> Page:
     return Page("comparison", title, title, (), sections, summary, command)
 
 
-def _candidates(leaderboard: Leaderboard, drawn: Mapping[str, Plot]) -> list[Block]:
-    dashed = ", the dashed one concat" * any(e.family == CONCAT for e in leaderboard.entries)
-    caption = f"Circles are fused, diamonds single modalities; the dotted line is the best single modality{dashed}."
-    return [Picture(caption, drawn["intervals"]), _ranked(leaderboard, noted=any(e.note for e in leaderboard.entries))]
+def _candidates(leaderboard: Leaderboard, figures: Mapping[str, Plot]) -> list[Block]:
+    legend = ", the dashed one concat" * any(e.family == CONCAT for e in leaderboard.entries)
+    caption = f"Circles are fused, diamonds single modalities; the dotted line is the best single modality{legend}."
+    return [Picture(caption, figures["intervals"]), _table(leaderboard, notes=any(e.note for e in leaderboard.entries))]
 
 
-def _ranked(leaderboard: Leaderboard, noted: bool) -> Table:
-    """The candidates, the best first. noted: whether there is a column of notes."""
+def _table(leaderboard: Leaderboard, notes: bool) -> Table:
+    """The candidates, the best first. notes: whether there is a column of notes."""
     repeats = f" of {leaderboard.repeats} repeats" if leaderboard.repeats > 1 else ""
     better = "higher" if leaderboard.higher else "lower"
     head = ["candidate", leaderboard.metric, "95% interval", "kind", "parameters", "seconds", "memory, MB"]
-    head += ["note"] * noted
+    head += ["note"] * notes
     best = [i for i, e in enumerate(leaderboard.entries) if e.name == leaderboard.use]
     rows = [
-        [e.name + " (recommended)" * (i in best), digits(m.value), ends(m), e.family, counted(e.parameters),
-         counted(e.seconds, 1), counted(e.memory_mb), *[e.note] * noted]
+        [e.name + " (recommended)" * (i in best), digits(m.value), ends(m), e.family, amount(e.parameters),
+         amount(e.seconds, 1), amount(e.memory_mb), *[e.note] * notes]
         for i, (e, m) in enumerate(zip(leaderboard.entries, leaderboard.means, strict=True))
     ]  # fmt: skip
     strong = frozenset((i, k) for i in best for k in range(len(head)))
@@ -65,21 +65,21 @@ def _tests(leaderboard: Leaderboard) -> list[Block]:
     )
 
 
-def _ranks(leaderboard: Leaderboard, drawn: Mapping[str, Plot]) -> list[Block]:
+def _ranks(leaderboard: Leaderboard, figures: Mapping[str, Plot]) -> list[Block]:
     if leaderboard.ranks is None:
         return []
-    ranked = sorted(zip(leaderboard.ranks.means, leaderboard.ranks.names, strict=True))
-    rows = [[name, digits(mean, 2)] for mean, name in ranked]
+    by_rank = sorted(zip(leaderboard.ranks.means, leaderboard.ranks.names, strict=True))
+    rows = [[name, digits(mean, 2)] for mean, name in by_rank]
     caption = "A bar joins candidates that are no further apart than the critical difference (Nemenyi)."
     order = "Folds of one table share rows, so this shows how consistent the order is; decide by the differences above."
     return [
-        Picture(caption, drawn["ranks"]),
+        Picture(caption, figures["ranks"]),
         Table("Mean rank, 1 is best", ["candidate", "mean rank"], rows),
         small(f"All candidates alike: p {chance(leaderboard.ranks.p)} (Friedman). {order}"),
     ]
 
 
-def _information(leaderboard: Leaderboard, drawn: Mapping[str, Plot]) -> list[Block]:
+def _information(leaderboard: Leaderboard, figures: Mapping[str, Plot]) -> list[Block]:
     if not leaderboard.information:
         return []
     head = ["first", "second", "total", "redundancy", "only first", "only second", "synergy", "of"]
@@ -92,18 +92,20 @@ def _information(leaderboard: Leaderboard, drawn: Mapping[str, Plot]) -> list[Bl
     )  # fmt: skip
     title = "Bits about the target, with 95% intervals, estimated from held-out predictions"
     return [
-        Picture("Redundancy is what either modality says, synergy what only both together say.", drawn["information"]),
+        Picture(
+            "Redundancy is what either modality says, synergy what only both together say.", figures["information"]
+        ),
         Table(title, head, rows, frozenset({1})),
         small(f"A model that misses something leaves it out here too{bound}."),
     ]
 
 
 def _emap(leaderboard: Leaderboard) -> list[Block]:
-    if (found := leaderboard.emap) is None:
+    if (emap := leaderboard.emap) is None:
         return []
-    parts = {"the model": found.own, "without interaction": found.additive, "gain by interaction": found.gain}
+    parts = {"the model": emap.own, "without interaction": emap.additive, "gain by interaction": emap.gain}
     rows = [[name, digits(x.value), ends(x)] for name, x in parts.items()]
-    title = f"{found.name} on {found.rows} held-out rows (EMAP, Hessel & Lee 2020)"
+    title = f"{emap.name} on {emap.rows} held-out rows (EMAP, Hessel & Lee 2020)"
     return [Table(title, ["", leaderboard.metric, "95% interval"], rows)]
 
 
@@ -115,15 +117,15 @@ def _how(leaderboard: Leaderboard) -> list[Block]:
     ]
 
 
-def counted(x: float | None, places: int = 0) -> str:
+def amount(x: float | None, places: int = 0) -> str:
     """A number that may be unknown."""
     return DASH if x is None else f"{x:,.{places}f}"
 
 
 def plots(leaderboard: Leaderboard) -> dict[str, Plot]:
     """Each plot that a leaderboard has something for: intervals, ranks, shares of information."""
-    known = [(e, m) for e, m in zip(leaderboard.entries, leaderboard.means, strict=True) if m.value == m.value]
-    marked = {e.name: "--" if e.fused else ":" for e in rivals(leaderboard.entries)}
+    scores = [(e, m) for e, m in zip(leaderboard.entries, leaderboard.means, strict=True) if m.value == m.value]
+    styles = {e.name: "--" if e.fused else ":" for e in rivals(leaderboard.entries)}
     unit = f"{leaderboard.metric} ({'higher' if leaderboard.higher else 'lower'} is better)"
     rows = [
         Span(
@@ -132,14 +134,14 @@ def plots(leaderboard: Leaderboard) -> dict[str, Plot]:
             e.name == leaderboard.use,
             "o" if e.fused else "D",
         )
-        for e, m in known
+        for e, m in scores
     ]
-    lines = [(m.value, marked[e.name]) for e, m in known if e.name in marked]
+    lines = [(m.value, styles[e.name]) for e, m in scores if e.name in styles]
     title = f"{leaderboard.metric} of each candidate with its 95% interval"
     out = {"intervals": plot.spans(title, rows, unit, at=lines)}
     if (r := leaderboard.ranks) is not None:
-        named = list(zip(r.names, r.means, strict=True))
-        out["ranks"] = plot.ranks("Mean rank of each candidate over the folds", named, r.critical, alike(r))
+        means = list(zip(r.names, r.means, strict=True))
+        out["ranks"] = plot.ranks("Mean rank of each candidate over the folds", means, r.critical, alike(r))
     if leaderboard.information:
         shares = [
             (f"{s.first} (first) | {s.second} (second)", [getattr(s, p).value for p in PARTS])
@@ -153,7 +155,7 @@ def plots(leaderboard: Leaderboard) -> dict[str, Plot]:
 def brief(leaderboard: Leaderboard) -> list[Block]:
     """The candidates and the verdict, for a terminal."""
     out: list[Block] = [
-        _ranked(leaderboard, noted=False),
+        _table(leaderboard, notes=False),
         *(Words(f"{e.name}: {e.note}") for e in leaderboard.entries if e.note),
     ]
     if leaderboard.information:
@@ -163,5 +165,5 @@ def brief(leaderboard: Leaderboard) -> list[Block]:
             for s in leaderboard.information
         ]
         out.append(Table("bits about the target", head, rows, frozenset({1})))
-    said = [interaction(leaderboard.emap, leaderboard.metric)] if leaderboard.emap is not None else []
-    return [*out, *map(Words, [*said, leaderboard.verdict])]
+    lines = [interaction(leaderboard.emap, leaderboard.metric)] if leaderboard.emap is not None else []
+    return [*out, *map(Words, [*lines, leaderboard.verdict])]

@@ -21,7 +21,7 @@ LEVEL = 0.05
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
-class Paired(NamedTuple):
+class PairedTest(NamedTuple):
     """A difference with its 95% interval, and how often chance alone would give one as large."""
 
     gain: Interval
@@ -38,7 +38,7 @@ class Ranks(NamedTuple):
     folds: int  # that count as evidence
 
 
-def corrected_t(differences_rk: Sequence[Sequence[float]], test_share: float) -> Paired:
+def corrected_t(differences_rk: Sequence[Sequence[float]], test_share: float) -> PairedTest:
     """Corrected resampled t-test of the mean difference over all folds of all repeats.
 
     n differences of mean m and sample variance v: t = m / sqrt((1/n + q) v) with n - 1 degrees of freedom, where
@@ -59,15 +59,15 @@ def corrected_t(differences_rk: Sequence[Sequence[float]], test_share: float) ->
     values = every[~np.isnan(every)]
     n = len(values)
     if n < 2:
-        return Paired(NOTHING._replace(value=float(values[0]) if n else math.nan), math.nan)
+        return PairedTest(NOTHING._replace(value=float(values[0]) if n else math.nan), math.nan)
     mean = float(values.mean())
     if np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):
-        return Paired(Interval(mean, mean, mean), 1.0 if abs(mean) <= 1e-12 else 2.0 ** (1 - n))
+        return PairedTest(Interval(mean, mean, mean), 1.0 if abs(mean) <= 1e-12 else 2.0 ** (1 - n))
     from scipy.stats import t
 
     scale = math.sqrt((1 / n + test_share / (1 - test_share)) * float(values.var(ddof=1)))
     half = float(t.ppf(1 - LEVEL / 2, n - 1)) * scale
-    return Paired(Interval(mean, mean - half, mean + half), float(2 * t.sf(abs(mean) / scale, n - 1)))
+    return PairedTest(Interval(mean, mean - half, mean + half), float(2 * t.sf(abs(mean) / scale, n - 1)))
 
 
 def paired_bootstrap(
@@ -79,7 +79,7 @@ def paired_bootstrap(
     groups: Sequence[Any] | None = None,
     replicates: int = 1000,
     seed: int = 0,
-) -> Paired:
+) -> PairedTest:
     """Score of a minus score of b on out-of-fold answers, with its percentile interval and p, over rows or groups.
 
     each_a, each_b: of all rows, one a repeat; the score is the mean over repeats, under the same samples as
@@ -99,10 +99,10 @@ def paired_bootstrap(
     samples = np.concatenate([np.zeros(0), *(gain(w) for w in weights(n, replicates, rows, seed))])
     values = samples[~np.isnan(samples)]
     if not len(values):
-        return Paired(NOTHING._replace(value=value), math.nan)
+        return PairedTest(NOTHING._replace(value=value), math.nan)
     low, high = (float(q) for q in np.quantile(values, [LEVEL / 2, 1 - LEVEL / 2]))
     side = min(int((values <= 0).sum()), int((values >= 0).sum()))
-    return Paired(Interval(value, low, high), min(1.0, 2 * (side + 1) / (len(values) + 1)))
+    return PairedTest(Interval(value, low, high), min(1.0, 2 * (side + 1) / (len(values) + 1)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -31,17 +31,17 @@ def starved(history: Sequence[Mapping[str, Any]], metric: Metric, apart: Mapping
     was trained alone, on the same rows. Compared is the head's score in the joint model's best epoch (the one that is
     kept). "" where the history has no such heads, or nothing to compare them with.
     """
-    found = {m: line for m, line in curves(history, metric).items() if m in apart and len(line) == len(history)}
-    if not found or not history:
+    lines = {m: line for m, line in curves(history, metric).items() if m in apart and len(line) == len(history)}
+    if not lines or not history:
         return ""
     sign = 1 if metric.higher else -1
     joint = [sign * line[metric.name] for line in history]
     best = joint.index(max(joint))
     quiet = len(history) - 1 - best >= max(1, QUIET * len(history))
-    gap = {m: sign * (apart[m] - line[best]) / max(abs(apart[m]), 1e-12) for m, line in found.items()}
+    gap = {m: sign * (apart[m] - line[best]) / max(abs(apart[m]), 1e-12) for m, line in lines.items()}
     worst = max(gap, key=lambda m: gap[m])
     at = (
-        f"in the best epoch, {best + 1} of {len(history)}, its own head has {metric.name} {found[worst][best]:.3f}, "
+        f"in the best epoch, {best + 1} of {len(history)}, its own head has {metric.name} {lines[worst][best]:.3f}, "
         f"and {apart[worst]:.3f} when it is trained alone"
     )
     if gap[worst] <= MARGIN:

@@ -112,7 +112,7 @@ class Networks:
         count = sum(p.numel() for p in learner.parameters())
         weights = {k: v.detach().cpu().clone() for k, v in learner.state_dict().items()}
 
-        def made(refit: bool) -> Learner:
+        def build(refit: bool) -> Learner:
             learner.load_state_dict(weights)
             return learner.eval()
 
@@ -120,7 +120,7 @@ class Networks:
         result = Result(name, _family(candidate), output, count, len(training.history), training.seconds, peak())
         searches = "search" in self.problem.objective.capabilities
         judged = self._judged(training.answers) if searches else output
-        return Trial(result, judged, list(modalities), made, training.history, not training.out_of_time)
+        return Trial(result, judged, list(modalities), build, training.history, not training.out_of_time)
 
     def _judged(self, answers: Sequence[Output]) -> Output:
         """The answers to each half of the validation rows, of the epoch that the other half likes best."""
@@ -179,7 +179,7 @@ class FeaturePath:
         task, extractors, views = problem.task, reading.extractors(), reading.preprocessor.views
         groups, strata = problem.groups(learn), task.strata(problem.cells(learn))
         self.quiet, self.valid = quiet, len(valid)
-        target = _joined(rows.target(range(len(rows))), valid.target(range(len(valid))))
+        target = _join(rows.target(range(len(rows))), valid.target(range(len(valid))))
         views = {v: views[v] for v in extractors}
         records = {v: records_of(rows, v) + records_of(valid, v) for v in extractors}
         labelled = np.flatnonzero(rows.labelled())
@@ -215,7 +215,7 @@ class FeaturePath:
 
         groups: of the validation rows.
         """
-        self.warning = misled(self.library, groups)
+        self.warning = overfits(self.library, groups)
         if self.warning and self.valid > 1:
             self.library.judge_by_valid(folds_of(self.valid, 5, groups))
 
@@ -228,10 +228,10 @@ class FeaturePath:
         size = self.library.size(recipe)
         result = Result(f"{name} (features)", recipe.family, output, size, 0, self.seconds, self.memory_mb)
 
-        def made(refit: bool) -> Learner:
+        def build(refit: bool) -> Learner:
             return self.library.learner(recipe, refit)
 
-        return Trial(result, output, recipe.modalities, made, [])
+        return Trial(result, output, recipe.modalities, build, [])
 
     def _keep(self) -> None:
         if self.path is None or not self.library.answers:
@@ -254,7 +254,7 @@ class FeaturePath:
         return before
 
 
-def misled(library: Library, groups: Sequence[Any] | None) -> str | None:
+def overfits(library: Library, groups: Sequence[Any] | None) -> str | None:
     """Why out-of-fold answers can't be trusted, if they can't: the best member is far worse on validation rows.
 
     Far is three standard errors of the difference, by the bootstrap, over groups where there are any.
@@ -316,7 +316,7 @@ def folds_of(n: int, k: int, groups: Sequence[Any] | None) -> list[tuple[list[in
     return folds(n, k, None, of) if k > 1 else [(list(range(n)), list(range(n)))]
 
 
-def _joined(a: Masked, b: Masked) -> Masked:
+def _join(a: Masked, b: Masked) -> Masked:
     return Masked(torch.cat([a.values, b.values]), torch.cat([a.mask, b.mask]))
 
 

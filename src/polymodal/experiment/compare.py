@@ -188,18 +188,18 @@ class _Maker:
 
     def fold(self, fold: Fold, shares: _Shares) -> Iterator[Part]:
         """Each candidate's part of a fold. One that a time limit ended is trained anew where there is more time now."""
-        kept = {c.name: self._kept(fold, c.name, shares.peek()) for c in self.networks}
-        done = self._kept_features(fold)
-        if all(kept.values()) and (done or not self.features):
+        parts = {c.name: self._kept(fold, c.name, shares.peek()) for c in self.networks}
+        complete = self._kept_features(fold)
+        if all(parts.values()) and (complete or not self.features):
             shares.jobs -= self.count
-            yield from [*(p for p in kept.values() if p), *done]
+            yield from [*(p for p in parts.values() if p), *complete]
             return
         reading = self._reading(fold)
         networks = self._networks(fold, reading, self._place(fold)) if self.networks else None
         test = reading.rows.take(fold.test)
         for candidate in self.networks:
             budget = shares.take()
-            if (part := kept[candidate.name]) is None:
+            if (part := parts[candidate.name]) is None:
                 assert networks is not None
                 trial = networks.train(candidate, budget.seconds())
                 part = _part(trial, logits_of(outputs_of(trial.learner(False), test)))
@@ -208,8 +208,8 @@ class _Maker:
             yield part
         if self.features:
             budget = shares.take(2)
-            done = done or self._by_features(fold, reading, budget)
-        yield from done
+            complete = complete or self._by_features(fold, reading, budget)
+        yield from complete
 
     def again(self, fold: Fold, part: Part) -> tuple[Learner, Rows, Mapping[str, str]]:
         """The learner of a candidate, trained as it was on a fold, and the fold's rows."""

@@ -106,9 +106,9 @@ class Config(NamedTuple):
     @classmethod
     def of(cls, config: Record | Sequence[Record], verb: str, takes: Sequence[type[Record]] = RECORDS) -> Self:
         """The records by kind. Raises InputError for two of one kind, and for what the verb does not take."""
-        given = [config] if isinstance(config, RECORDS) else list(config)
+        records = [config] if isinstance(config, RECORDS) else list(config)
         by_kind: dict[str, Any] = {}
-        for record in given:
+        for record in records:
             kind = type(record)
             if kind not in takes:
                 names = ", ".join(r.__name__ for r in takes)

@@ -39,10 +39,10 @@ from polymodal.summary import Report, TestScores
 from polymodal.training.settings import Settings
 from polymodal.uncertainty import Calibration
 
-DISTILLED, ALONE, ALL = "distilled", "without a teacher", "the teacher, on all"
+STUDENT, ALONE, ALL = "distilled", "without a teacher", "the teacher, on all"
 
 
-class Taught(Rows):
+class TeacherRows(Rows):
     """Rows whose batches hold a teacher's logits too, as the target `TEACHER`; each row counts, labelled or not."""
 
     def __init__(self, rows: Rows, logits: Tensor) -> None:
@@ -55,9 +55,9 @@ class Taught(Rows):
         logits = self.logits[torch.as_tensor(rows)]
         return Batch(inputs, {**targets, TEACHER: Masked(logits, torch.ones(len(logits), dtype=torch.bool))})
 
-    def only(self, modalities: Sequence[str]) -> "Taught":
+    def only(self, modalities: Sequence[str]) -> "TeacherRows":
         """The same rows, with these modalities alone."""
-        return Taught(super().only(modalities), self.logits)
+        return TeacherRows(super().only(modalities), self.logits)
 
     def labelled(self) -> np.ndarray:
         """(N,) True: the teacher has an answer to each."""
@@ -168,8 +168,8 @@ def _lesson(teacher: Model, table: Table, keep: Sequence[str], size: str) -> Les
         columns=Columns(kinds=kinds),
     )  # fmt: skip
     problem = problem._replace(reason="the teacher's")
-    left = [m for m, cs in columns_of.items() if not any(c in columns for c in cs)]
-    return Lesson(teacher, problem, left or [c for cs in columns_of.values() for c in cs if c not in columns])
+    absent = [m for m, cs in columns_of.items() if not any(c in columns for c in cs)]
+    return Lesson(teacher, problem, absent or [c for cs in columns_of.values() for c in cs if c not in columns])
 
 
 class Students(NamedTuple):
@@ -193,12 +193,12 @@ def _students(
     join = request.fusion if len(modalities) > 1 else "concat"
     half = budget.seconds(1 / 2)
     weight, temperature = how
-    taught = prepared._replace(rows=Taught(prepared.rows, logits)).networks(
+    taught = prepared._replace(rows=TeacherRows(prepared.rows, logits)).networks(
         settings, place, request.run.quiet, lambda x: Distilled(x, weight=weight, temperature=temperature)
     )
     alone = prepared.networks(settings, place, request.run.quiet)
     return Students(
-        taught.train(Candidate(DISTILLED, join, modalities), half),
+        taught.train(Candidate(STUDENT, join, modalities), half),
         alone.train(Candidate(ALONE, join, modalities), half),
     )
 

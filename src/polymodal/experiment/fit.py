@@ -74,8 +74,8 @@ def fit(
     )  # fmt: skip
     settings = _settings(prepared, request.training, seed, 1 if search is None else search.longer)
     plan = runs.plan(prepared, settings, request.search, preset, request.colearning)
-    if folder is not None and (done := runs.remember(folder, plan, request.run.resume)):
-        return done
+    if folder is not None and (earlier := runs.remember(folder, plan, request.run.resume)):
+        return earlier
     if search is not None and time_limit is None:
         budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
     trained = _train(prepared, request, settings, budget, folder, candidates, search)
@@ -178,7 +178,7 @@ def _train(
             )
         features = prepared.features(search.folds, settings.seed, place, run.quiet)
         outcome = find(
-            search, prepared.validation, features, networks, Budget.of(budget.seconds()), given=prepared.given,
+            search, prepared.validation, features, networks, Budget.of(budget.seconds()), valid_given=prepared.given,
             baselines=request.search.baselines,
         )  # fmt: skip
     else:

@@ -40,7 +40,7 @@ from polymodal.view.text import interval
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 FEWEST = 4  # labels that a training needs
-PLAIN, HELPED = "plain", "helped"
+PLAIN, HELP = "plain", "helped"
 
 
 class Point(NamedTuple):
@@ -85,13 +85,13 @@ class Curve(NamedTuple):
         with paths[1].open("w", newline="", encoding="utf-8") as file:
             write = csv.writer(file)
             parts = ("value", "low", "high")
-            write.writerow(["fraction", "labels", *(f"{a}_{b}" for a in (PLAIN, HELPED, "gain") for b in parts)])
+            write.writerow(["fraction", "labels", *(f"{a}_{b}" for a in (PLAIN, HELP, "gain") for b in parts)])
             for p in self.points:
                 spans = [x or (None,) * 3 for x in (p.plain, p.helped, p.gain)]
                 write.writerow([p.fraction, p.labels, *(v for span in spans for v in span)])
         if plot.available():
             paths.append(folder / "curve.png")
-            put(paths[-1], plot.png(drawn(self)))
+            put(paths[-1], plot.png(curve_plot(self)))
         return paths
 
 
@@ -133,12 +133,12 @@ def learning_curve(
     held_table = Table.read(valid) if valid is not None else problem.table.take(valid_at)
     learn = problem.table.take(train_at)
     problem = problem.fitted(learn)
-    order = nested(problem, learn, seed)
+    order = nested_order(problem, learn, seed)
     if colearning.init_from is not None:
         _check_unseen(colearning.init_from, problem)
     least = _least(problem, learn, held_table, order)
     steps = sorted({max(least, math.ceil(round(f * len(order), 6))) for f in fractions})
-    arms = [PLAIN, HELPED] if colearning != Colearning() else [PLAIN]
+    arms = [PLAIN, HELP] if colearning != Colearning() else [PLAIN]
     store = _Store(
         None if out is None else Path(out), request.run,
         [
@@ -153,7 +153,7 @@ def learning_curve(
         part = _only(problem, learn, order[:labels])
         outputs = {}
         for arm in arms:
-            config_of_arm = request._replace(colearning=colearning if arm == HELPED else Colearning())
+            config_of_arm = request._replace(colearning=colearning if arm == HELP else Colearning())
             outputs[arm] = store.of(
                 f"{arm}-{labels}", partial(_fit, problem, held_table, part, config_of_arm, seed, limit)
             )
@@ -161,7 +161,7 @@ def learning_curve(
     return _curve(problem, held_table, colearning, points, len(order))
 
 
-def nested(problem: Problem, learn: Table, seed: int) -> list[int]:
+def nested_order(problem: Problem, learn: Table, seed: int) -> list[int]:
     """Labelled rows in an order whose every beginning has classes in proportion, each as early as can be.
 
     With groups, whole groups one after another, first those that bring classes which are not there yet.
@@ -197,12 +197,12 @@ def nested(problem: Problem, learn: Table, seed: int) -> list[int]:
 
 def _least(problem: Problem, learn: Table, held_table: Table, order: Sequence[int]) -> int:
     """How many labels, in this order, are needed to know each label of the validation rows; at least `FEWEST`."""
-    cells, wanted = problem.cells(learn), problem.cells(held_table)
+    cells, held = problem.cells(learn), problem.cells(held_table)
 
     def enough(labels: int) -> bool:
         try:
             task = copy.deepcopy(problem.task).fit([cells[i] for i in order[:labels]])
-            for cell in wanted:
+            for cell in held:
                 task.encode(cell)
         except InputError:  # too few to learn from, or a label that is unknown
             return False
@@ -212,12 +212,12 @@ def _least(problem: Problem, learn: Table, held_table: Table, order: Sequence[in
     return first + bisect.bisect_left(range(first, len(order)), True, key=enough)
 
 
-def reached(points: Sequence[tuple[float, float]], problem: float) -> float | None:
+def labels_for(points: Sequence[tuple[float, float]], problem: float) -> float | None:
     """At which x a curve through these points (x, y), ascending in x, first has y >= goal, by linear interpolation.
 
     A point whose y is NaN is left out.
 
-    >>> reached([(10.0, 0.5), (20.0, 0.7), (40.0, 0.8)], 0.75)
+    >>> labels_for([(10.0, 0.5), (20.0, 0.7), (40.0, 0.8)], 0.75)
     30.0
     """
     before: tuple[float, float] | None = None
@@ -232,7 +232,7 @@ def reached(points: Sequence[tuple[float, float]], problem: float) -> float | No
     return None
 
 
-def drawn(curve: Curve) -> Plot:
+def curve_plot(curve: Curve) -> Plot:
     """Scores over labels, with and without the head start."""
     points = {"labels alone": [p.plain for p in curve.points]}
     if curve.start is not None:
@@ -298,10 +298,10 @@ def _point(
     task, metric = copy.deepcopy(problem.task).fit(problem.cells(part)), problem.task.metric
     target, groups = _target(task, problem, held_table), problem.groups(held_table)
     score = intervals(task, Scores(outputs[PLAIN]), target, groups)[metric.name]
-    if HELPED not in outputs:
+    if HELP not in outputs:
         return Point(fraction, labels, score, None, None)
-    other = intervals(task, Scores(outputs[HELPED]), target, groups)[metric.name]
-    gain = difference(task, Scores(outputs[HELPED]), Scores(outputs[PLAIN]), target, metric.name, groups)
+    other = intervals(task, Scores(outputs[HELP]), target, groups)[metric.name]
+    gain = difference(task, Scores(outputs[HELP]), Scores(outputs[PLAIN]), target, metric.name, groups)
     gain = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     return Point(fraction, labels, score, other, gain)
 
@@ -326,7 +326,7 @@ def _curve(problem: Problem, held_table: Table, colearning: Colearning, points: 
             f"{metric.name} is {whole:.3f} with all {labels:,} labels; --pretrain or --init-from show what they save"
         )
         return Curve(metric.name, metric.higher, labels, count, None, points, None, sentence)
-    at = reached([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
+    at = labels_for([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
     if at is None:
         sentence = (
             f"{start} saves none: with no fraction of the labels does it reach {metric.name} {whole:.3f}, which all"
@@ -334,13 +334,13 @@ def _curve(problem: Problem, held_table: Table, colearning: Colearning, points: 
         return Curve(
             metric.name, metric.higher, labels, count, start, points, None, f"{sentence} {labels:,} give without it"
         )
-    saved = 1 - at / labels
+    saving = 1 - at / labels
     first = " or fewer" if at == points[0].labels else ""
     sentence = (
         f"{start} reaches {metric.name} {whole:.3f}, which all {labels:,} labels give without it, with "
-        f"{at:,.0f}{first}: it saves {saved:.0%} of the labels, give or take what the intervals show"
+        f"{at:,.0f}{first}: it saves {saving:.0%} of the labels, give or take what the intervals show"
     )
-    return Curve(metric.name, metric.higher, labels, count, start, points, saved, sentence)
+    return Curve(metric.name, metric.higher, labels, count, start, points, saving, sentence)
 
 
 class _Store:

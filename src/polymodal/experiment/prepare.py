@@ -85,11 +85,11 @@ def prepare(
 
     Raises InputError where no validation row has a label.
     """
-    given = valid is not None
-    train_at, valid_at = (list(range(problem.table.rows)), []) if given else problem.split(seed)
+    held_out = valid is not None
+    train_at, valid_at = (list(range(problem.table.rows)), []) if held_out else problem.split(seed)
     table = problem.table.take(train_at)
     problem = problem.fitted(table) if refit else problem
-    held_table = problem.rows(Table.read(valid)) if given else problem.table.take(valid_at)
+    held_table = problem.rows(Table.read(valid)) if held_out else problem.table.take(valid_at)
     warm_start = None
     if origin is not None:
         problem, warm_start = origin.begin(problem, table, held_table)
@@ -101,8 +101,8 @@ def prepare(
         others = {"validation": valid, "test": test}
         tables = {k: Table.read(v) for k, v in others.items() if v is not None}
         problem.objective.check_tables(table, tables, problem.schema)
-    held_rows = reading.encode(held_table) if given else reading.rows.take(valid_at)
+    held_rows = reading.encode(held_table) if held_out else reading.rows.take(valid_at)
     if not held_rows.labelled().any():
         names = ", ".join(problem.schema.target)
         raise InputError(f"no validation row has a label in {names!r}; give other rows with --valid")
-    return Prepared(problem, table, held_table, reading, reading.rows.take(train_at), held_rows, given, warm_start)
+    return Prepared(problem, table, held_table, reading, reading.rows.take(train_at), held_rows, held_out, warm_start)

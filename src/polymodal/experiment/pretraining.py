@@ -74,7 +74,7 @@ def pretrain(
     path = networks.folder / "pretraining.safetensors" if networks.folder else None
     # it hides what it has to
     settings = Settings.for_rows(n, **{**training._asdict(), "modality_dropout": 0.0}, seed=seed)
-    trained = train(
+    result = train(
         learner, objective, rows, valid, settings, title="pretraining", checkpoint=path, time_limit=limit,
         quiet=networks.quiet,
     )  # fmt: skip
@@ -87,9 +87,9 @@ def pretrain(
             "rows": n,
             "unlabelled": n - labelled,
             "valid": n_valid,
-            "best_epoch": trained.best_epoch,
-            "seconds": trained.seconds,
-            "history": trained.history,
+            "best_epoch": result.best_epoch,
+            "seconds": result.seconds,
+            "history": result.history,
         },
     )
 

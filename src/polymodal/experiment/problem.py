@@ -21,7 +21,7 @@ from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.extractor import Vectorizer
 from polymodal.modalities.features import Features
 from polymodal.modalities.pretrained.own import is_model
-from polymodal.modalities.pretrained.own import parted as model_parted
+from polymodal.modalities.pretrained.own import split_name as model_parted
 from polymodal.nn import SIZES, Size
 from polymodal.objectives import Supervised
 from polymodal.objectives.base import Parts
@@ -159,11 +159,9 @@ def state(
     schema = Schema.infer(table, target, group, columns.kinds, ignore)
     schema.check(table.name)
     _check_rows(table)
-    resolved = objectives.resolve(table, schema, task, writing, colearning or Colearning())
-    _check_encoders(resolved.schema, columns.encoders, columns.finetune)
-    return Problem(
-        resolved.table, resolved.schema, resolved.objective, resolved.reason, resolved.objective.size(size), columns
-    )
+    choice = objectives.resolve(table, schema, task, writing, colearning or Colearning())
+    _check_encoders(choice.schema, columns.encoders, columns.finetune)
+    return Problem(choice.table, choice.schema, choice.objective, choice.reason, choice.objective.size(size), columns)
 
 
 def _unique(name: str, names: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.data.preprocess import Rows
 from polymodal.data.splits import own
-from polymodal.evaluate.emap import emap, needed
+from polymodal.evaluate.emap import cost, emap
 from polymodal.evaluate.information import information
 from polymodal.evaluate.leaderboard import Entry, Leaderboard, leaderboard
-from polymodal.evaluate.significance import Paired, paired_bootstrap
+from polymodal.evaluate.significance import PairedTest, paired_bootstrap
 from polymodal.experiment.compare import INNER, Fold, Part, Run
 from polymodal.learners.base import Learner
 from polymodal.output import Scores, logits_of
@@ -41,7 +41,7 @@ def standing(run: Run) -> Leaderboard:
     of = None if groups is None else [groups[i] for i in rows]
     metric = task.metric
 
-    def paired(a: str, b: str) -> Paired:
+    def pair(a: str, b: str) -> PairedTest:
         return paired_bootstrap(task, [*map(Scores, answers[a])], [*map(Scores, answers[b])], target, metric.name, of)
 
     n_tested = sum(len(f.test) for f in run.folds)
@@ -49,7 +49,7 @@ def standing(run: Run) -> Leaderboard:
     share = n_tested / (n_tested + (1 - INNER) * sum(len(f.train) for f in run.folds))
     more: dict[str, Any] = {"left_out": {name: len(p) for name, p in run.parts.items() if len(p) < n}}
     if of is not None:
-        more |= {"paired": paired, "method": "bootstrap over groups", "groups": len(set(own(of)))}
+        more |= {"pair_test": pair, "method": "bootstrap over groups", "groups": len(set(own(of)))}
     out = leaderboard(metric.name, metric.higher, entries, share, len(rows), **more)
     if rare := _rare(run, cells):
         out = out._replace(verdict=f"{out.verdict} {rare}")
@@ -65,10 +65,10 @@ def standing(run: Run) -> Leaderboard:
     if len(modalities) < 2:
         return out
     sample = np.random.default_rng(0).permutation(len(test))[:SAMPLE].tolist()
-    projection = emap(mixed(learner, test.take(sample), views), len(sample), modalities, SAMPLE)
+    projection = emap(recombine(learner, test.take(sample), views), len(sample), modalities, SAMPLE)
     at = torch.tensor([place[run.folds[0].test[sample[r]]] for r in projection.rows])
     those = None if of is None else [of[i] for i in at.tolist()]
-    return out._replace(emap=needed(best_fused.name, task, projection, target.take(at), those))
+    return out._replace(emap=cost(best_fused.name, task, projection, target.take(at), those))
 
 
 def _rare(run: Run, cells: Sequence[Any]) -> str:
@@ -80,7 +80,9 @@ def _rare(run: Run, cells: Sequence[Any]) -> str:
     return f"Labels with fewer rows than there are folds are tested in some of them only: {examples}." if few else ""
 
 
-def mixed(learner: Learner, rows: Rows, views: Mapping[str, str]) -> Callable[[Mapping[str, Sequence[int]]], Tensor]:
+def recombine(
+    learner: Learner, rows: Rows, views: Mapping[str, str]
+) -> Callable[[Mapping[str, Sequence[int]]], Tensor]:
     """A function from places among the rows, chosen for each modality apart, to the logits of what they make."""
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     batch = rows.only(learner.reads).batch(range(len(rows))).to(device)

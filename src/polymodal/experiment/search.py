@@ -19,7 +19,7 @@ from polymodal.evaluate.leaderboard import TIERS
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import FeaturePath, Networks, Trial, folds_of
 from polymodal.learners.base import Learner
-from polymodal.learners.ensemble import Ensemble, blend, kept, quality, select
+from polymodal.learners.ensemble import Ensemble, blend, keep_largest, quality, select
 from polymodal.objectives.base import Candidate
 from polymodal.output import Scores, logits_of
 from polymodal.tasks.base import Task
@@ -109,14 +109,14 @@ class ValidationSet(NamedTuple):
 
 def search(
     preset: Preset, valid: ValidationSet, features: FeaturePath | None, networks: Networks | None, budget: Budget,
-    *, given: bool, baselines: bool,
+    *, valid_given: bool, baselines: bool,
 ) -> Outcome:  # fmt: skip
-    """Try both paths within the budget, and choose. given: whether validation rows came apart from training rows."""
+    """Try both paths within the budget, and choose. valid_given: validation rows came apart from training rows."""
     trials: list[Trial] = []
     notes = [f"{budget.left:.0f} s to search in"]
     if features is not None:
         whole = features.grow(preset.kinds, budget.part(FEATURES if networks is not None else 1.0))
-        if given:
+        if valid_given:
             features.check(valid.groups)
         candidates = features.trials()
         trials += candidates
@@ -226,7 +226,7 @@ def _average(trials: Sequence[Trial], valid: ValidationSet) -> Trial | None:
     if len(trials) < 2:
         return None
     answers = [logits_of(t.judged) for t in trials]
-    weights = kept(dict(enumerate(select(valid.task, answers, valid.target))))
+    weights = keep_largest(dict(enumerate(select(valid.task, answers, valid.target))))
     if len(weights) < 2:
         return None
     members = {trials[i].result.name: trials[i] for i in weights}

@@ -126,13 +126,13 @@ class Origin:
             return f"the model reads {', '.join(self.model.modalities)} alone"
         return problem.objective.refuses(self.start.encoders[modality], problem.size)
 
-    def _part(self, modality: str, asked: tuple[Codec, type[Encoder]] | None) -> tuple[Codec | None, Encoder | None]:
+    def _part(self, modality: str, own: tuple[Codec, type[Encoder]] | None) -> tuple[Codec | None, Encoder | None]:
         """The fitted codec and the encoder that the modality begins with; no codec where the one that is asked for
         stays; nothing where what is asked for has nothing in common with the model's.
         """
         codec, encoder = self.model.preprocessor.codecs[modality], self.start.encoders[modality]
-        if asked is None:
+        if own is None:
             return copy.deepcopy(codec), encoder
-        if (type(codec), type(encoder)) == (type(asked[0]), asked[1]):
-            return (copy.deepcopy(codec), encoder) if codec.same(asked[0]) else (None, None)
-        return None, codec.thawed(encoder, *asked)
+        if (type(codec), type(encoder)) == (type(own[0]), own[1]):
+            return (copy.deepcopy(codec), encoder) if codec.same(own[0]) else (None, None)
+        return None, codec.thawed(encoder, *own)

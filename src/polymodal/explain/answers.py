@@ -8,13 +8,13 @@ from torch import Tensor
 
 from polymodal.errors import InputError
 from polymodal.tasks.base import Quantity, Task
-from polymodal.tasks.labels import key, listed
+from polymodal.tasks.labels import key, list_text
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def chosen(task: Task, logits: Tensor, output: str | None = None) -> Ints:
+def outputs(task: Task, logits: Tensor, output: str | None = None) -> Ints:
     """(N,) which of the task's K quantities is explained of each row: the asked one, or the row's own.
 
     Raises InputError for an output that there is not, naming those that there are.
@@ -25,12 +25,12 @@ def chosen(task: Task, logits: Tensor, output: str | None = None) -> Ints:
 def position(task: Task, output: str) -> int:
     """The place of an output among the quantities. Raises InputError for one that there is not."""
     there = task.quantities.names
-    wanted = key(output.strip() if isinstance(output, str) else output)
-    if wanted in there:
-        return there.index(wanted)
+    label = key(output.strip() if isinstance(output, str) else output)
+    if label in there:
+        return there.index(label)
     if not task.labels_ and task.columns is None:
         raise InputError(f"the model answers with one number, so there is no class {output!r} to explain; leave it out")
-    raise InputError(f"the model has no class {output!r}; it has: {listed(there)}")
+    raise InputError(f"the model has no class {output!r}; it has: {list_text(there)}")
 
 
 def quantity(task: Task, output: str) -> Quantity:

@@ -62,22 +62,22 @@ class Explanation(NamedTuple):
 
     def sentences(self) -> list[str]:
         """A sentence a word: how sure it was, and where it looked."""
-        told, share, out = self.told(), self.share, []
+        places, share, out = self.told(), self.share, []
         for i, word in enumerate(self.words):
-            parts = [f"{m} {share[m][i]:.0%}" + (f", {told[m][i]}" if told[m][i] else "") for m in self.maps]
+            parts = [f"{m} {share[m][i]:.0%}" + (f", {places[m][i]}" if places[m][i] else "") for m in self.maps]
             parts += [f"nothing {self.nothing[i]:.0%}"] if self.nothing[i] >= LEAST else []
             out.append(f"{word} (p {np.exp(self.logprob[i]):.2f}): {'; '.join(parts)}")
         return out
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers: words with shares and places in words, and the attention of every token."""
-        told, share = self.told(), self.share
+        places, share = self.told(), self.share
         words = [
             {
                 "word": word,
                 "logprob": round(float(self.logprob[i]), 6),
                 "share": {m: round(float(s[i]), 6) for m, s in share.items()},
-                "where": {m: t[i] for m, t in told.items()},
+                "where": {m: t[i] for m, t in places.items()},
                 "nothing": round(float(self.nothing[i]), 6),
             }
             for i, word in enumerate(self.words)
@@ -120,20 +120,20 @@ def caption(
     learner = model.learner
     device = next(learner.parameters()).device
     inputs = rows.only(learner.reads).batch([0]).to(device).inputs
-    seen = learner.attend(inputs, how)
-    where = {m: _place(model, one, m, a_ws.shape[1]) for m, a_ws in seen.maps.items()}
+    attention = learner.attend(inputs, how)
+    where = {m: _place(model, one, m, a_ws.shape[1]) for m, a_ws in attention.maps.items()}
     return Explanation(
         table=table.name,
         row=row,
-        text=seen.text,
-        words=seen.words,
-        logprob=seen.logprob[:-1],
-        end=float(seen.logprob[-1]),
-        maps=seen.maps,
-        nothing=seen.nothing,
+        text=attention.text,
+        words=attention.words,
+        logprob=attention.logprob[:-1],
+        end=float(attention.logprob[-1]),
+        maps=attention.maps,
+        nothing=attention.nothing,
         where=where,
         references=_references(model, table, at),
-        absent=[m for m in learner.reads if m not in seen.maps],
+        absent=[m for m in learner.reads if m not in attention.maps],
         bad=list(rows.bad),
     )
 

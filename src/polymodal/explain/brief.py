@@ -3,13 +3,13 @@
 import numpy as np
 
 from polymodal.explain.attention import Explanation
-from polymodal.explain.evidence import faith, named
+from polymodal.explain.evidence import faith, title_of
 from polymodal.explain.nearest import FUSED, Space
 from polymodal.explain.overall import Overall, strongest
 from polymodal.explain.parts import Attribution
 from polymodal.explain.reasons import Reasons
 from polymodal.view.blocks import Block, Facts, Table, Words
-from polymodal.view.text import SMALL, figure, interval, signed
+from polymodal.view.text import SMALL, figure, interval, with_sign
 
 TOP, LABELS = 5, 10  # parts, pairs of modalities, labels that are named
 
@@ -29,12 +29,12 @@ def row(e: Reasons) -> list[Block]:
     rows = []
     for i in np.argsort(-np.abs(c.shapley[0]), kind="stable"):
         error = f" ± {c.error[0, i]:.3f}" if c.error[0, i] else ""
-        adds = [signed(c.shapley[0, i]) + error, signed(c.alone[0, i])] if c.present[0, i] else ["absent", ""]
+        adds = [with_sign(c.shapley[0, i]) + error, with_sign(c.alone[0, i])] if c.present[0, i] else ["absent", ""]
         rows.append([c.modalities[i], *adds])
     title = f"{e.unit}: {figure(c.answer[0])}; with nothing known it is {figure(c.base[0])}"
-    lines = [f"{a} with {b}: {signed(x)} beyond what each brings" for a, b, x, _ in e.interactions[:TOP]]
+    lines = [f"{a} with {b}: {with_sign(x)} beyond what each brings" for a, b, x, _ in e.interactions[:TOP]]
     if len(c.modalities) > 1 and not np.isnan(c.additive[0]):
-        lines.append(f"additive part {figure(float(c.additive[0]))}, cross-modal {signed(float(c.crossmodal[0]))}")
+        lines.append(f"additive part {figure(float(c.additive[0]))}, cross-modal {with_sign(float(c.crossmodal[0]))}")
     out: list[Block] = [Words(f"{e.table}, row {e.row}: {e.text}{sure}{beside}")]
     out += [Table(title, ["modality", "adds", "alone"], rows), *map(Words, lines)]
     for a in e.attributions:
@@ -56,22 +56,22 @@ def _parts(a: Attribution) -> str:
     """The parts that speak most for the output, and most against it."""
     if not len(a.scores):
         return "it has no parts"
-    order, names = np.argsort(-np.abs(a.scores), kind="stable")[:TOP], named(a)
-    said = [f"{names[i]} {signed(float(a.scores[i]))}" for i in order if abs(a.scores[i]) > SMALL]
-    return "; ".join(said) or "nothing in it changes the answer"
+    order, names = np.argsort(-np.abs(a.scores), kind="stable")[:TOP], title_of(a)
+    lines = [f"{names[i]} {with_sign(float(a.scores[i]))}" for i in order if abs(a.scores[i]) > SMALL]
+    return "; ".join(lines) or "nothing in it changes the answer"
 
 
 def table(e: Overall) -> list[Block]:
     """Which modality the answers of a table come from."""
     s = e.summary
     rows = [[m.modality, interval(m.size), f"{m.largest:.0%}", f"{m.absent:,}"] for m in s.modalities]
-    known = sorted((p for p in s.pairs if p.rows), key=lambda p: -p.size)[:TOP]
-    lines = [f"{p.first} with {p.second}: {signed(p.mean)} on average, {figure(p.size)} in size" for p in known]
+    pairs = sorted((p for p in s.pairs if p.rows), key=lambda p: -p.size)[:TOP]
+    lines = [f"{p.first} with {p.second}: {with_sign(p.mean)} on average, {figure(p.size)} in size" for p in pairs]
     if s.crossmodal == s.crossmodal and len(s.modalities) > 1:
         lines.append(f"cross-modal part of the answers: {figure(s.crossmodal)} on average (over {s.split} rows)")
     if s.classes:
-        named = [f"{k} {' and '.join(strongest(x['size'])) or 'none'}" for k, x in list(s.classes.items())[:LABELS]]
-        lines += ["", f"largest by predicted label: {', '.join(named)}"]
+        classes = [f"{k} {' and '.join(strongest(x['size'])) or 'none'}" for k, x in list(s.classes.items())[:LABELS]]
+        lines += ["", f"largest by predicted label: {', '.join(classes)}"]
     lines += ["", *map(str, e.notes)] if e.notes else []
     title = f"{e.table}, {e.rows:,} of {e.total:,} rows; explained is {e.unit}"
     head = ["modality", "mean |Shapley value|", "largest in", "absent in"]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from polymodal.data.preprocess import Rows
 from polymodal.evaluate.emap import emap
-from polymodal.experiment.ranking import mixed
+from polymodal.experiment.ranking import recombine
 from polymodal.explain import answers, games
 from polymodal.explain.answers import Floats, Ints
 from polymodal.explain.games import Bools
@@ -93,7 +93,7 @@ def contributions(
         answers.position(model.task, output)
     players, present = presence(model, rows)
     at = np.flatnonzero(present.any(0))  # those that play in some row
-    drawn = None if len(at) <= EXACT else games.orders(len(at), max(64, 8 * len(at)), seed)
+    orders = None if len(at) <= EXACT else games.orders(len(at), max(64, 8 * len(at)), seed)
     # a network's rows are looked at by the batch; estimators cost by the call, so many rows are answered at once
     size = BATCH if next(model.learner.parameters(), None) is not None else ROWS
     parts = []
@@ -101,19 +101,19 @@ def contributions(
         for s in range(0, len(rows), size):
             part = rows.take(range(s, min(s + size, len(rows))))
             game = _Game(model, part, players, present[s : s + size], size)
-            parts.append(_played(game, at, drawn, output))
-    played = _Played(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+            parts.append(_play(game, at, orders, output))
+    values_ = _Values(*(np.concatenate(x) for x in zip(*parts, strict=True)))
     names = model.task.quantities.names
     additive = np.full(len(rows), np.nan)
     if sample and len(players) > 1 and len(rows) >= FEW:
         rest = 1 + np.random.default_rng(seed).permutation(len(rows) - 1)[: sample - 1]
         those = sorted([0, *rest.tolist()])
-        additive[those] = additive_part(model, rows.take(those), played.which[those])
-    shapley, error, alone, *pairs = (_among(x, at, len(players)) for x in played[4:])
-    output_n, predicted = ([names[i] for i in x] for x in played[:2])
-    n_orders = 0 if drawn is None else len(drawn.orders)
+        additive[those] = additive_part(model, rows.take(those), values_.which[those])
+    shapley, error, alone, *pairs = (_among(x, at, len(players)) for x in values_[4:])
+    output_n, predicted = ([names[i] for i in x] for x in values_[:2])
+    n_orders = 0 if orders is None else len(orders.orders)
     return Contributions(
-        players, list(rows.numbers), output_n, predicted, played.answer, played.base, present, shapley, error, alone,
+        players, list(rows.numbers), output_n, predicted, values_.answer, values_.base, present, shapley, error, alone,
         pairs[0], pairs[1], additive, n_orders,
     )  # fmt: skip
 
@@ -140,7 +140,7 @@ def additive_part(model: Model, rows: Rows, which: Ints) -> Floats:
         return _value(model, model.logits(rows), which)
     size = BATCH if next(learner.parameters(), None) is not None else 4 * ROWS
     with evaluating(learner):
-        logits_of = mixed(learner, rows, views)
+        logits_of = recombine(learner, rows, views)
 
         def outputs(at: Mapping[str, Sequence[int]]) -> Tensor:
             n = len(next(iter(at.values())))
@@ -168,7 +168,7 @@ def _among(x: Floats, at: Ints, players: int) -> Floats:
 # --- the games of some rows ---------------------------------------------------------------------------
 
 
-class _Played(NamedTuple):
+class _Values(NamedTuple):
     """What is known of some rows, over the modalities that play in any: see `Contributions`; which and predicted are
     places among the names of outputs."""
 
@@ -190,7 +190,7 @@ class _Game:
         self.model, self.players, self.present, self.size = model, players, present, size
         empty = np.arange(len(rows) + 1) == len(rows)
         both = rows.take([*range(len(rows)), 0]).hidden(dict.fromkeys(model.learner.reads, empty))
-        self.logits_of = mixed(model.learner, both, model.preprocessor.views)
+        self.logits_of = recombine(model.learner, both, model.preprocessor.views)
 
     def logits(self, rows_c: Ints, inside_cm: Bools) -> Iterator[tuple[Ints, Tensor]]:
         """Answers to rows of which only some modalities are there, a batch at a time, with their places."""
@@ -209,30 +209,35 @@ class _Game:
         """(N, U) what each coalition gets in each row; who is absent from the row changes nothing, so each
         coalition of those that are there is answered once."""
         rows, masks, back = [], [], np.zeros((len(self.present), len(inside_um)), dtype=np.int64)
-        done = 0
+        count = 0
         for pattern in np.unique(self.present, axis=0):
             those = np.flatnonzero((self.present == pattern).all(1))
             distinct, at = np.unique(inside_um & pattern, axis=0, return_inverse=True)
             rows.append(np.repeat(those, len(distinct)))
             masks.append(np.tile(distinct, (len(those), 1)))
-            back[those] = done + np.arange(len(those))[:, None] * len(distinct) + at.reshape(-1)
-            done += len(those) * len(distinct)
+            back[those] = count + np.arange(len(those))[:, None] * len(distinct) + at.reshape(-1)
+            count += len(those) * len(distinct)
         rows_c, masks_cm = np.concatenate(rows), np.concatenate(masks)
-        out = np.zeros(done)
+        out = np.zeros(count)
         for c, logits in self.logits(rows_c, masks_cm):
             out[c] = _value(self.model, logits, which[rows_c[c]])
         return out[back]
 
 
-def _played(game: _Game, at: Ints, drawn: games.Orders | None, output: str | None) -> _Played:
+def _play(game: _Game, at: Ints, orders: games.Orders | None, output: str | None) -> _Values:
     """Play the games of some rows; `at` are the players that are there in any row of the table."""
     everything, task, p = game.everything(), game.model.task, len(at)
-    which, predicted = answers.chosen(task, everything, output), answers.chosen(task, everything)
-    asked = games.coalitions(p) if drawn is None else drawn.coalitions
+    which, predicted = answers.outputs(task, everything, output), answers.outputs(task, everything)
+    coalitions = games.coalitions(p) if orders is None else orders.coalitions
     few = np.concatenate([np.ones((1, p), bool), np.zeros((1, p), bool), np.eye(p, dtype=bool)])
-    inside = np.zeros((len(asked) + len(few), len(game.players)), bool)
-    inside[:, at] = np.concatenate([asked, few])
+    inside = np.zeros((len(coalitions) + len(few), len(game.players)), bool)
+    inside[:, at] = np.concatenate([coalitions, few])
     v = game.values(inside, which)
-    v_nu, answer, base, alone = v[:, : len(asked)], v[:, len(asked)], v[:, len(asked) + 1], v[:, len(asked) + 2 :]
-    found = games.exact(v_nu, p) if drawn is None else games.sampled(v_nu, drawn)
-    return _Played(which, predicted, answer, base, found.shapley, found.error, alone - base[:, None], *found[2:])
+    v_nu, answer, base, alone = (
+        v[:, : len(coalitions)],
+        v[:, len(coalitions)],
+        v[:, len(coalitions) + 1],
+        v[:, len(coalitions) + 2 :],
+    )
+    values_ = games.exact(v_nu, p) if orders is None else games.estimate(v_nu, orders)
+    return _Values(which, predicted, answer, base, values_.shapley, values_.error, alone - base[:, None], *values_[2:])

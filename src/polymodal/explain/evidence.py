@@ -5,19 +5,19 @@ import numpy as np
 from polymodal.explain.parts import Attribution
 from polymodal.view.blocks import Bar, Bars, Block, Picture, Table
 from polymodal.view.plot import Line, curves
-from polymodal.view.text import figure, short, signed
+from polymodal.view.text import figure, short, with_sign
 
 MOST = 40  # parts in a list
 TEXT = 6000  # characters of a text that are shown
 NAME = 40  # characters of a part's name
 
 
-def named(a: Attribution) -> list[str]:
+def title_of(a: Attribution) -> list[str]:
     """What each part of a modality is called."""
     return a.where.names(len(a.scores))
 
 
-def seen(a: Attribution, characters: int = TEXT) -> list[Block]:
+def attribution_blocks(a: Attribution, characters: int = TEXT) -> list[Block]:
     """The modality's cell with its scores; nothing where it has no look of its own, as columns."""
     return a.where.scored(a.scores, a.modality, a.output, characters)
 
@@ -27,13 +27,13 @@ def strongest(a: Attribution, caption: str, most: int = MOST) -> list[Block]:
     most = min(most, a.where.bars)
     if not most:
         return []
-    names, order = named(a), np.argsort(-np.abs(a.scores), kind="stable")[:most]
-    rows = [Bar(names[i], float(a.scores[i]), signed(float(a.scores[i]))) for i in order]
+    names, order = title_of(a), np.argsort(-np.abs(a.scores), kind="stable")[:most]
+    rows = [Bar(names[i], float(a.scores[i]), with_sign(float(a.scores[i]))) for i in order]
     which = f"the {most} of {len(a.scores)} parts that count most" if len(a.scores) > most else "each part"
     return [Bars(f"{caption}: {which}", rows)]
 
 
-def tested(a: Attribution, unit: str) -> list[Block]:
+def faithfulness_text(a: Attribution, unit: str) -> list[Block]:
     """How the answer moves as parts are hidden or shown, those that speak most for it first."""
     f = a.faithful
     every = {

@@ -63,8 +63,8 @@ def faithfulness(
     g = np.random.default_rng(seed)
     parts = len(scores)
     count_k = counts(parts)
-    mixed = g.permutation(parts)
-    best_first = mixed[np.argsort(-scores[mixed], kind="stable")]
+    order = g.permutation(parts)
+    best_first = order[np.argsort(-scores[order], kind="stable")]
     sets = [first(best_first, count_k), ~first(best_first, count_k)]
     sets += [first(g.permutation(parts), count_k) for _ in range(orders)]
     distinct, back = np.unique(np.concatenate(sets), axis=0, return_inverse=True)

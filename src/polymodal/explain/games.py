@@ -99,18 +99,18 @@ def orders(players: int, count: int, seed: int) -> Orders:
     return Orders(permutations, distinct, at[:split].reshape(first.shape[:2]), at[split:].reshape(other.shape[:2]))
 
 
-def sampled(v_nu: Floats, drawn: Orders) -> Values:
+def estimate(v_nu: Floats, orders: Orders) -> Values:
     """Means over random orders, with standard errors over pairs of an order and its reverse.
 
     Shapley: what a player adds to those before it; for each order these add up to v(all) - v(nobody). Interaction: of
     two players next to each other, over those before both; the size of what stands before is uniform, as in the
     definition. NaN for a pair that no order has side by side.
     """
-    n, (count, m) = len(v_nu), drawn.orders.shape
+    n, (count, m) = len(v_nu), orders.orders.shape
     adds = np.zeros((count, n, m))
     pairs = np.full((count, n, m, m), np.nan)
-    for r, order in enumerate(drawn.orders):
-        first, without = v_nu[:, drawn.prefix[r]], v_nu[:, drawn.skipped[r]]
+    for r, order in enumerate(orders.orders):
+        first, without = v_nu[:, orders.prefix[r]], v_nu[:, orders.skipped[r]]
         adds[r][:, order] = np.diff(first, axis=1)
         for k, (i, j) in enumerate(pairwise(order)):
             pairs[r, :, i, j] = pairs[r, :, j, i] = first[:, k + 2] - first[:, k + 1] - without[:, k] + first[:, k]

@@ -96,8 +96,8 @@ def integrated(
     with evaluating(learner):
         entries = list(_entries(learner, inputs, cut))
 
-        def f(*given: Tensor) -> Tensor:
-            return learner.task.evidence(_answer(learner, inputs, cut, entries, given) / temperature, at)
+        def f(*inputs_: Tensor) -> Tensor:
+            return learner.task.evidence(_answer(learner, inputs, cut, entries, inputs_) / temperature, at)
 
         xs, blanks = tuple(e.values for e in entries), tuple(e.blank for e in entries)
         with torch.backends.cudnn.flags(enabled=False), torch.no_grad():  # its recurrent nets have no slopes in eval
@@ -146,7 +146,7 @@ def _entries(learner: Learner, inputs: Mapping[str, Masked], cut: Cut) -> Iterat
 def _within(v: str, module: nn.Module, encoder: Encoder, x: Masked, view: Open) -> Entry:
     """The entry at a module, whose output is seen once."""
     outputs: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _, args, out: outputs.append(opened(out)))
+    hook = module.register_forward_hook(lambda _, args, out: outputs.append(tensor_of(out)))
     encoder(x)
     hook.remove()
     (values,) = outputs
@@ -156,45 +156,45 @@ def _within(v: str, module: nn.Module, encoder: Encoder, x: Masked, view: Open) 
 
 
 def _answer(
-    learner: Learner, inputs: Mapping[str, Masked], cut: Cut, entries: Sequence[Entry], given: Sequence[Tensor]
+    learner: Learner, inputs: Mapping[str, Masked], cut: Cut, entries: Sequence[Entry], values: Sequence[Tensor]
 ) -> Tensor:
     """(N, outputs) logits where N values are given at each entry; all else is that of the row."""
-    count = len(given[0])
+    count = len(values[0])
     repeats = {v: Masked(*(y.expand(count, *y.shape[1:]) for y in inputs[v])) for v in cut.views}
     with ExitStack() as stack:
-        for entry, x in zip(entries, given, strict=True):
+        for entry, x in zip(entries, values, strict=True):
             if entry.module is None:
                 repeats[entry.view] = Masked(x, repeats[entry.view].mask)
             else:
-                stack.enter_context(replaced(entry.module, x))
+                stack.enter_context(replace(entry.module, x))
         return logits(learner, inputs, repeats, count)
 
 
-def logits(learner: Learner, inputs: Mapping[str, Masked], changed: Mapping[str, Masked], count: int) -> Tensor:
+def logits(learner: Learner, inputs: Mapping[str, Masked], changes: Mapping[str, Masked], count: int) -> Tensor:
     """(P, outputs) of a row of which some views are changed in P ways; the others are looked at once."""
-    answer = learner.recombine({v: changed.get(v, inputs[v]) for v in learner.reads})
+    answer = learner.recombine({v: changes.get(v, inputs[v]) for v in learner.reads})
     each, one = torch.arange(count), torch.zeros(count, dtype=torch.long)
-    return logits_of(answer({v: each if v in changed else one for v in learner.reads}))
+    return logits_of(answer({v: each if v in changes else one for v in learner.reads}))
 
 
 @contextmanager
-def replaced(module: nn.Module, values: Tensor) -> Iterator[None]:
+def replace(module: nn.Module, values: Tensor) -> Iterator[None]:
     """While inside, the module gives these values instead of its own."""
-    hook = module.register_forward_hook(lambda _, args, out: closed(out, values))
+    hook = module.register_forward_hook(lambda _, args, out: like(out, values))
     try:
         yield
     finally:
         hook.remove()
 
 
-def opened(out: Any) -> Tensor:
+def tensor_of(out: Any) -> Tensor:
     """What a module gives, as one tensor (B, ...)."""
     if isinstance(out, Masked):
         return out.values
     return torch.cat([out[0], out[1].flatten(1)], dim=1) if isinstance(out, tuple) else out
 
 
-def closed(out: Any, values: Tensor) -> Any:
+def like(out: Any, values: Tensor) -> Any:
     """The reverse: values in the form in which the module gives its own."""
     if isinstance(out, Masked):
         return Masked(values, out.mask)

@@ -18,7 +18,7 @@ from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.table import Table, chunks
 from polymodal.errors import InputError
 from polymodal.explain import answers
-from polymodal.explain.shown import Shown, shown
+from polymodal.explain.shown import Display, displays
 from polymodal.learners.base import Learner, Vectors, evaluating
 from polymodal.learners.matrix import Matrix, below, unit
 from polymodal.model import BATCH, Model
@@ -35,7 +35,7 @@ class Neighbour(NamedTuple):
     row: int
     label: str | None
     distance: float
-    cells: dict[str, Shown]
+    cells: dict[str, Display]
 
 
 class Space(NamedTuple):
@@ -137,14 +137,14 @@ def _keep(
     order = [int(i) for i in np.argsort(distance_n, kind="stable") if np.isfinite(distance_n[i])]
     order = [i for i in order if part.row_number(i) != skip]
     away = next((i for i in order if model.task.differs(labels[i], prediction)), None)
-    for known, new, most in ((best[0], order[:COUNT], COUNT), (best[1], [] if away is None else [away], 1)):
+    for best_so_far, new, most in ((best[0], order[:COUNT], COUNT), (best[1], [] if away is None else [away], 1)):
         for i in new:
-            cells = shown(model.preprocessor, part, i)
+            cells = displays(model.preprocessor, part, i)
             cells = cells if space == FUSED else {space: cells[space]}
             label = answers.truth(model.task, labels[i])
-            known.append(Neighbour(part.row_number(i), label, max(0.0, float(distance_n[i])), cells))
-        known.sort(key=lambda n: (n.distance, n.row))
-        del known[most:]
+            best_so_far.append(Neighbour(part.row_number(i), label, max(0.0, float(distance_n[i])), cells))
+        best_so_far.sort(key=lambda n: (n.distance, n.row))
+        del best_so_far[most:]
 
 
 # --- embeddings ---------------------------------------------------------------------------------------
@@ -157,11 +157,11 @@ def embedder(model: Model) -> tuple[str, Embed] | None:
     features of each modality, and the answer's probabilities. An ensemble's are those of its heaviest member that
     has any.
     """
-    found = next((p for p in model.learner.parts() if p.learner.embeds), None)
-    if found is None:
+    part = next((p for p in model.learner.parts() if p.learner.embeds), None)
+    if part is None:
         return None
-    of = f" of {found.name}, the heaviest part of the ensemble" if found.name else ""
-    return f"{found.learner.embeds}{of}", lambda rows: _vectors(found.learner, rows, model.preprocessor.views)
+    of = f" of {part.name}, the heaviest part of the ensemble" if part.name else ""
+    return f"{part.learner.embeds}{of}", lambda rows: _vectors(part.learner, rows, model.preprocessor.views)
 
 
 def _vectors(learner: Learner, rows: Rows, views: Mapping[str, str]) -> dict[str, Vectors]:

@@ -137,12 +137,12 @@ def overall(
     )
     games = contributions(model, rows, output=output, seed=seed)
     group = model.preprocessor.schema.group
-    summary = summarised(games, some.cells(group) if group in some.columns else None, seed)
+    summary = summarise(games, some.cells(group) if group in some.columns else None, seed)
     notes = _notes(games, summary, some.rows, table.rows, without)
     return Overall(table.name, model.task.name, unit, some.rows, table.rows, summary, notes, list(rows.bad), games)
 
 
-def summarised(c: Contributions, groups: Sequence[Any] | None = None, seed: int = 0) -> Summary:
+def summarise(c: Contributions, groups: Sequence[Any] | None = None, seed: int = 0) -> Summary:
     """Means over rows, with bootstrap intervals by rows or by groups of them."""
     size_nm = np.abs(c.shapley)
     low, high = _ends(size_nm, groups, seed)

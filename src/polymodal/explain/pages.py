@@ -9,7 +9,7 @@ import numpy as np
 
 from polymodal.data.encode import Bad
 from polymodal.explain.attention import Explanation
-from polymodal.explain.evidence import faith, seen, strongest, tested
+from polymodal.explain.evidence import attribution_blocks, faith, faithfulness_text, strongest
 from polymodal.explain.nearest import FUSED, Nearest, Neighbour
 from polymodal.explain.overall import Overall, Summary
 from polymodal.explain.overall import strongest as largest
@@ -30,7 +30,7 @@ from polymodal.view.blocks import (
     Words,
     small,
 )  # fmt: skip
-from polymodal.view.text import figure, interval, many, short, signed
+from polymodal.view.text import figure, interval, many, short, with_sign
 
 LABELS, BARS, PAIRS, WORDS = 10, 8, 15, 40  # that a page shows
 NAME = 80  # characters of a name
@@ -101,8 +101,8 @@ def row(e: Reasons, *, command: str = "") -> Page:
     sections += [
         Section(f"part{i}", f"What in {short(a.modality, NAME)}", _part(e, a)) for i, a in enumerate(e.attributions)
     ]
-    attributed = {a.modality for a in e.attributions}
-    if rest := [x.block(m) for m, x in e.cells.items() if m not in attributed]:
+    modalities = {a.modality for a in e.attributions}
+    if rest := [x.block(m) for m, x in e.cells.items() if m not in modalities]:
         sections.append(Section("cells", "The row", rest))
     if e.nearest is not None and e.nearest.spaces:
         sections.append(Section("near", "Training rows most like it", _near(e.nearest)))
@@ -145,13 +145,13 @@ def _which(e: Reasons) -> list[Block]:
     if not np.isnan(c.additive[0]):
         out.append(
             Words(f"The best sum of functions of one modality each says {figure(float(c.additive[0]))}; the other "
-                  f"{signed(float(c.crossmodal[0]))} of the answer is cross-modal.")
+                  f"{with_sign(float(c.crossmodal[0]))} of the answer is cross-modal.")
         )  # fmt: skip
     return out
 
 
 def _bar(name: str, value: float, error: float) -> Bar:
-    return Bar(short(name, NAME), value, signed(value) + (f" ± {error:.3f}" if error else ""))
+    return Bar(short(name, NAME), value, with_sign(value) + (f" ± {error:.3f}" if error else ""))
 
 
 def _part(e: Reasons, a: Attribution) -> list[Block]:
@@ -161,8 +161,8 @@ def _part(e: Reasons, a: Attribution) -> list[Block]:
         f"{short(a.output, NAME)}; blue, dotted or hatched, to the left or downwards, against it."
     )
     return [
-        small(means), *seen(a), *strongest(a, "Parts"), Heading("How far to trust this"), Words(faith(a)),
-        *tested(a, e.unit),
+        small(means), *attribution_blocks(a), *strongest(a, "Parts"), Heading("How far to trust this"), Words(faith(a)),
+        *faithfulness_text(a, e.unit),
     ]  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def sizes(e: Overall) -> list[Block]:
     names = [short(m.modality, NAME) for m in shares]
     bars = [Bar(n, m.size.value, interval(m.size), m.size[1:]) for n, m in zip(names, shares, strict=True)]
     rows = [
-        [n, interval(m.size), signed(m.mean), signed(m.alone), f"{m.largest:.0%}", f"{m.absent:,}"]
+        [n, interval(m.size), with_sign(m.mean), with_sign(m.alone), f"{m.largest:.0%}", f"{m.absent:,}"]
         for n, m in zip(names, shares, strict=True)
     ]
     head = ["modality", "mean |value| [95% interval]", "mean value", "mean alone", "largest in", "absent in"]
@@ -228,7 +228,8 @@ def pairs(e: Overall) -> list[Block]:
     """What modalities bring together; nothing of a single one."""
     top = sorted(e.summary.pairs, key=lambda p: -p.size if p.size == p.size else 0.0)[:PAIRS]
     rows = [
-        [f"{short(p.first, NAME)}, {short(p.second, NAME)}", signed(p.mean), figure(p.size), f"{p.rows:,}"] for p in top
+        [f"{short(p.first, NAME)}, {short(p.second, NAME)}", with_sign(p.mean), figure(p.size), f"{p.rows:,}"]
+        for p in top
     ]
     caption = (
         "Interactions over the rows that have both: above 0 each makes the other worth more, below 0 they say the same"

@@ -22,7 +22,7 @@ from polymodal.explain.answers import Floats
 from polymodal.explain.attention import position
 from polymodal.explain.faithful import FEWEST, Faithfulness, correlation, faithfulness, randomised
 from polymodal.explain.integrated import STEPS, can, integrated, logits, networks
-from polymodal.explain.rollout import encoded, onto, rollout
+from polymodal.explain.rollout import encode, onto, rollout
 from polymodal.learners.base import Learner, evaluating
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.places import Place
@@ -76,8 +76,8 @@ class Row(NamedTuple):
         with evaluating(learner), torch.inference_mode():
             for start in range(0, len(away), BATCH):
                 some = away[start : start + BATCH]
-                changed = {v: x.hidden(some) for v, x in self.cut.views.items()}
-                answer = logits(learner, self.inputs, changed, len(some)).float().cpu()
+                changes = {v: x.hidden(some) for v, x in self.cut.views.items()}
+                answer = logits(learner, self.inputs, changes, len(some)).float().cpu()
                 out.append(learner.task.values(answer / self.model.scorer.temperature)[:, self.at])
         return np.concatenate(out)
 
@@ -134,16 +134,16 @@ def attribute_rows(
     device = next((p.device for p in model.learner.parameters()), torch.device("cpu"))
     inputs = rows.only(model.learner.reads).batch([index]).to(device).inputs
     cut = MODALITIES[kind].cut(codecs, {v: inputs[v] for v in views}, cell, text)
-    at = int(answers.chosen(model.task, model.logits(rows.take([index])), output)[0])
+    at = int(answers.outputs(model.task, model.logits(rows.take([index])), output)[0])
     one = Row(model, inputs, views[0], kind, cut, at)
     how = method if method != "auto" else "integrated-gradients" if _smooth(model, cut) else "occlusion"
-    scores = scored(one, model.learner, how)
-    same = _randomised(one, scores, how, seed)
+    scores = method_scores(one, model.learner, how)
+    same = _randomisation(one, scores, how, seed)
     faithful = faithfulness(scores, one.outputs, randomised=same, seed=seed)
     return Attribution(modality, views[0], cut.where, scores, how, names[at], faithful)
 
 
-def scored(row: Row, learner: Learner, method: str, steps: Sequence[int] = STEPS) -> Floats:
+def method_scores(row: Row, learner: Learner, method: str, steps: Sequence[int] = STEPS) -> Floats:
     """(S,) the scores by a method other than "auto", of the row's model or of another learner in its place.
 
     steps: of integrated gradients.
@@ -151,7 +151,7 @@ def scored(row: Row, learner: Learner, method: str, steps: Sequence[int] = STEPS
     if method == "integrated-gradients":
         scores = integrated(learner, row.inputs, row.cut, row.at, steps, row.model.scorer.temperature).scores
     elif method == "rollout":
-        scores = _rolled(row, learner)
+        scores = _rollout(row, learner)
     else:
         one_by_one = np.eye(row.cut.parts + 1, row.cut.parts, dtype=bool)  # the last row hides nothing
         output_p = row.outputs(one_by_one, learner)
@@ -178,7 +178,7 @@ def _smooth(model: Model, cut: Cut) -> bool:
     return model.precision == "no" and can(model.learner, cut)
 
 
-def _rolled(row: Row, learner: Learner) -> Floats:
+def _rollout(row: Row, learner: Learner) -> Floats:
     """Shares of the fusion's attention, on the parts of this modality; those of all modalities sum to 1."""
     fusion = learner.fused_by()
     if fusion is None:
@@ -187,13 +187,13 @@ def _rolled(row: Row, learner: Learner) -> Floats:
             "the method integrated-gradients or occlusion"
         )
     with evaluating(learner):
-        tokens = {v: encoded(encoder, row.inputs[v]) for v, encoder in learner.sources().items()}
+        tokens = {v: encode(encoder, row.inputs[v]) for v, encoder in learner.sources().items()}
         share = rollout(fusion, learner.filled({v: t for v, (t, _) in tokens.items()}))[row.view]
     share_t = torch.einsum("bq,bqt->bt", share, tokens[row.view][1])[0].double().cpu().numpy()
     return onto(share_t, row.cut, row.view, row.model.preprocessor.codecs[row.view], row.kind)
 
 
-def _randomised(row: Row, scores: Floats, method: str, seed: int) -> float | None:
+def _randomisation(row: Row, scores: Floats, method: str, seed: int) -> float | None:
     """The mean over random models of the rank correlation with their scores; see `Faithfulness.randomised`."""
     learner = row.model.learner
     if not networks(learner) or not row.there().sum() >= FEWEST:
@@ -201,6 +201,6 @@ def _randomised(row: Row, scores: Floats, method: str, seed: int) -> float | Non
     there, correlations = row.there(), []
     for draw in range(DRAWS):
         other = randomised(learner, DRAWS * seed + draw)
-        rough = scored(row, other, method, STEPS[:1])  # ranks need no more
+        rough = method_scores(row, other, method, STEPS[:1])  # ranks need no more
         correlations.append(correlation(np.abs(scores[there]), np.abs(rough[there])))
     return float(np.mean(correlations))

@@ -16,7 +16,7 @@ from polymodal.explain.attention import position
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.explain.nearest import Nearest, nearest
 from polymodal.explain.parts import METHODS, Attribution, attribute_rows
-from polymodal.explain.shown import Shown, shown
+from polymodal.explain.shown import Display, displays
 from polymodal.model import Model
 from polymodal.view.text import figure
 
@@ -44,7 +44,7 @@ class Reasons(NamedTuple):
     contributions: Contributions
     attributions: list[Attribution]
     nearest: Nearest | None
-    cells: dict[str, Shown]
+    cells: dict[str, Display]
     absent: list[str]
     bad: list[Bad]
     notes: list[str]
@@ -157,7 +157,7 @@ def reasons(
     schema = model.preprocessor.schema
     has = all(t in whole.columns for t in schema.target)
     truth = answers.truth(task, target_cells(some, schema)[0]) if has else None
-    cells = {m: x for m, x in shown(model.preprocessor, some, 0).items() if m not in absent}
+    cells = {m: x for m, x in displays(model.preprocessor, some, 0).items() if m not in absent}
     chances = {str(x): prediction[f"probability[{x}]"] for x in task.labels_ or ()}
     targets = {name: prediction[f"prediction[{name}]"] for name in task.columns or ()}
     meaning = answers.quantity(task, c.output[0]).meaning

@@ -14,11 +14,11 @@ from polymodal.errors import InputError
 from polymodal.explain.answers import Floats
 from polymodal.fusion import FUSIONS
 from polymodal.fusion.base import Fusion
-from polymodal.fusion.trace import identity, mixed
+from polymodal.fusion.trace import identity, mix
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec
 from polymodal.modalities.segments import Cut
-from polymodal.nn import recorded
+from polymodal.nn import record
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def rollout(fusion: Fusion, tokens: Mapping[str, Masked]) -> dict[str, Tensor]:
     0 where there is no token, and for a row without any. What a fusion's own tokens bring (class token, latents) is
     left out of the sum. Raises InputError for a fusion that attends to no tokens.
     """
-    with recorded(fusion) as attentions:
+    with record(fusion) as attentions:
         fusion(tokens)
     xs = fusion.ordered(tokens)
     sizes = [x.mask.shape[1] for x in xs]
@@ -46,15 +46,15 @@ def rollout(fusion: Fusion, tokens: Mapping[str, Masked]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def encoded(encoder: nn.Module, x: Masked) -> tuple[Masked, Tensor]:
+def encode(encoder: nn.Module, x: Masked) -> tuple[Masked, Tensor]:
     """The tokens of an encoder, and (B, T, T) how much of each token that entered its self-attention is in each that
     came out: the identity for one without self-attention of this library's kind."""
-    with recorded(encoder) as attentions:
+    with record(encoder) as attentions:
         tokens: Masked = encoder(x)
     share_btt = identity(tokens)
     for a_btt in attentions:
         if a_btt.shape == share_btt.shape:
-            share_btt = mixed(a_btt, share_btt, share_btt)
+            share_btt = mix(a_btt, share_btt, share_btt)
     return tokens, share_btt
 
 

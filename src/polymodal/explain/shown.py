@@ -13,7 +13,7 @@ LONGEST = 200  # characters of a cell
 NAME, REASON = 80, 120  # characters of a modality's name; of what is wrong with a cell
 
 
-class Shown(NamedTuple):
+class Display(NamedTuple):
     """One modality of a row. cell: what its codecs are given. text: the cell as the table has it, the beginning of it.
     file: whether the cell is a file's name."""
 
@@ -32,7 +32,7 @@ class Shown(NamedTuple):
         return Cell(name, preview, title, "absent" if preview is None else "", thumb)
 
 
-def shown(prep: Preprocessor, table: Table, at: int) -> dict[str, Shown]:
+def displays(prep: Preprocessor, table: Table, at: int) -> dict[str, Display]:
     """The cells of the row at a position, by modality, of those that hold anything."""
     out = {}
     for m in prep.modalities:
@@ -41,10 +41,10 @@ def shown(prep: Preprocessor, table: Table, at: int) -> dict[str, Shown]:
             cell: Any = {c: table.cells(c)[at] for c in columns if c in table.columns}
             if any(x is not None for x in cell.values()):
                 text = "; ".join(f"{c}: {x}" for c, x in cell.items() if x is not None)
-                out[m] = Shown(kind, cell, text[:LONGEST])
+                out[m] = Display(kind, cell, text[:LONGEST])
         elif columns[0] in table.columns and (cell := table.cells(columns[0])[at]) is not None:
             files = any(prep.codecs[v].takes_files for v, of in prep.views.items() if of == m)
             text = cell if isinstance(cell, str) else "" if hasattr(cell, "__array__") else str(cell)
-            found = resolve(cell, table.folder) if files else cell
-            out[m] = Shown(kind, found, text[:LONGEST], files and found is not cell)
+            path = resolve(cell, table.folder) if files else cell
+            out[m] = Display(kind, path, text[:LONGEST], files and path is not cell)
     return out

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.fusion.base import Fusion, one_token, presence
 from polymodal.fusion.pooled import each
-from polymodal.fusion.trace import mixed, over_present, own, sources
+from polymodal.fusion.trace import mix, over_present, own, sources
 from polymodal.nn import Block, Named, Pool
 from polymodal.ops import zeroed
 
@@ -58,7 +58,7 @@ class JointAttention(Fusion):
         xs = self.ordered(inputs)
         tokens = each(self.embed, xs)
         start = self.token.expand(xs[0].mask.shape[0], 1, -1)
-        x = chained(Masked(start, tokens[0].mask.new_ones(len(start), 1)), *tokens)
+        x = concatenate(Masked(start, tokens[0].mask.new_ones(len(start), 1)), *tokens)
         for block in self.blocks:
             x = block(x)
         # of the last layer only the class token is read, so it alone asks; the others would be thrown away
@@ -71,8 +71,8 @@ class JointAttention(Fusion):
         share = torch.cat([own(xs, 1), *sources(xs)], dim=1)
         *layers, last = list(weights)
         for a in layers:
-            share = mixed(a, share, share)
-        return mixed(last, share[:, :1], share)[:, 0]
+            share = mix(a, share, share)
+        return mix(last, share[:, :1], share)[:, 0]
 
 
 class CrossAttention(Fusion):
@@ -111,7 +111,7 @@ class CrossAttention(Fusion):
             before = list(share)
             for m, x in enumerate(before):
                 others = before[:m] + before[m + 1 :] or before
-                share[m] = mixed(next(weights), x, torch.cat(others, dim=1))
+                share[m] = mix(next(weights), x, torch.cat(others, dim=1))
         return over_present([torch.einsum("bt,bts->bs", next(weights), x) for x in share], xs)
 
 
@@ -129,7 +129,7 @@ class Exchange(nn.Module):
         out = []
         for i, (block, x) in enumerate(zip(self.blocks.children(), tokens, strict=True)):
             others = states[:i] + states[i + 1 :] or states
-            out.append(block(x, chained(*others)))
+            out.append(block(x, concatenate(*others)))
         return out
 
 
@@ -147,6 +147,6 @@ class Asking(nn.Module):
         return out
 
 
-def chained(*parts: Masked) -> Masked:
+def concatenate(*parts: Masked) -> Masked:
     """Tokens one after another."""
     return Masked(torch.cat([p.values for p in parts], dim=1), torch.cat([p.mask for p in parts], dim=1))

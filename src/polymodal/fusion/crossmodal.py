@@ -12,7 +12,7 @@ from polymodal.batch import Masked
 from polymodal.fusion.attention import Asking, Embed
 from polymodal.fusion.base import Fusion, presence
 from polymodal.fusion.pooled import each
-from polymodal.fusion.trace import mixed, over_present, sources
+from polymodal.fusion.trace import mix, over_present, sources
 from polymodal.nn import Block, Named, Pool
 
 
@@ -53,11 +53,11 @@ class MulT(Fusion):
             for source in start[:m] + start[m + 1 :] or start:
                 share = x
                 for _ in range(self.layers):
-                    share = mixed(next(weights), share, source)
+                    share = mix(next(weights), share, source)
                 stacks.append(share)
             wide = torch.stack(stacks).mean(0)
             for _ in range(self.layers):
-                wide = mixed(next(weights), wide, wide)
+                wide = mix(next(weights), wide, wide)
             rows.append(torch.einsum("bt,bts->bs", next(weights), wide))
         return over_present(rows, xs)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Masked
 from polymodal.fusion.base import Fusion, one_token, presence
-from polymodal.fusion.pooled import each, joined, pooled
+from polymodal.fusion.pooled import each, join, pooled
 from polymodal.nn import Named, Pool
 from polymodal.ops import masked_mean, masked_softmax, zeroed
 
@@ -67,10 +67,10 @@ class MMTM(Fusion):
         """(B, T_m, d_m) tokens -> (B, M, dim), one token a modality."""
         xs = self.ordered(inputs)
         values = [Masked(norm(zeroed(x)), x.mask) for norm, x in zip(self.norms.children(), xs, strict=True)]
-        s_bd = self.squeeze(joined([masked_mean(x) for x in values], xs))
+        s_bd = self.squeeze(join([masked_mean(x) for x in values], xs))
         gates = [2 * excite(s_bd).sigmoid() for excite in self.excite.children()]
-        excited = [Masked(x.values * gate[:, None], x.mask) for x, gate in zip(values, gates, strict=True)]
-        return Masked(torch.stack(each(self.pools, excited), dim=1), presence(xs))
+        outputs = [Masked(x.values * gate[:, None], x.mask) for x, gate in zip(values, gates, strict=True)]
+        return Masked(torch.stack(each(self.pools, outputs), dim=1), presence(xs))
 
 
 class CEN(Fusion):
@@ -111,7 +111,7 @@ class CEN(Fusion):
         u_bmd = torch.stack(each(self.parts, xs), dim=1)
         for linear, scale_md, shift_md in zip(self.maps, self.scales, self.shifts, strict=True):
             given_md = self.own_md & (scale_md.abs() < self.threshold)
-            u_bmd = exchanged(scale_md * self.norm(linear(u_bmd)) + shift_md, here_bm, given_md).relu()
+            u_bmd = exchange(scale_md * self.norm(linear(u_bmd)) + shift_md, here_bm, given_md).relu()
         w_bm = masked_softmax(self.score_m.expand_as(here_bm), here_bm, dim=1)
         return one_token((w_bm[..., None] * u_bmd).sum(1), xs)
 
@@ -121,7 +121,7 @@ class CEN(Fusion):
         return self.sparsity * torch.where(self.own_md, scale_smd.abs(), 0).sum()
 
 
-def exchanged(x_bmd: Tensor, here_bm: Tensor, given_md: Tensor) -> Tensor:
+def exchange(x_bmd: Tensor, here_bm: Tensor, given_md: Tensor) -> Tensor:
     """x, but where `given` the mean of the same channel over the other modalities that are present, if any is."""
     real_bmd = zeroed(Masked(x_bmd, here_bm))
     here_bm1 = here_bm[..., None].to(x_bmd.dtype)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.batch import Masked
-from polymodal.fusion.attention import Asking, Embed, chained
+from polymodal.fusion.attention import Asking, Embed, concatenate
 from polymodal.fusion.base import Fusion, one_token, presence
 from polymodal.fusion.pooled import each
-from polymodal.fusion.trace import mixed, over_present, own, sources
+from polymodal.fusion.trace import mix, over_present, own, sources
 from polymodal.nn import Attention, Block, Named
 from polymodal.ops import masked_mean, zeroed
 
@@ -53,19 +53,19 @@ class MBT(Fusion):
         here_bm = presence(xs)
         rows = here_bm.shape[0]
         own = [
-            chained(Masked(start.expand(rows, 1, -1), x.present()[:, None]), x)
+            concatenate(Masked(start.expand(rows, 1, -1), x.present()[:, None]), x)
             for start, x in zip(self.starts_md, each(self.embed, xs), strict=True)
         ]
         open_bl = here_bm.new_ones(rows, self.bottleneck)
         bottleneck = Masked(self.shared_ld.expand(rows, -1, -1), open_bl)
         for blocks in self.blocks:
-            views = [block(chained(x, bottleneck)).values for block, x in zip(blocks.children(), own, strict=True)]
+            views = [block(concatenate(x, bottleneck)).values for block, x in zip(blocks.children(), own, strict=True)]
             own = [Masked(y[:, : -self.bottleneck], x.mask) for y, x in zip(views, own, strict=True)]
             written_bmld = torch.stack([y[:, -self.bottleneck :] for y in views], dim=1)
             bottleneck = Masked(masked_mean(Masked(written_bmld, here_bm)), open_bl)
         firsts = zip(self.last.children(), own, strict=True)
         y_bmd = torch.cat(
-            [ask(Masked(x.values[:, :1], x.mask[:, :1]), chained(x, bottleneck)) for ask, x in firsts], dim=1
+            [ask(Masked(x.values[:, :1], x.mask[:, :1]), concatenate(x, bottleneck)) for ask, x in firsts], dim=1
         )
         return Masked(self.norm(y_bmd), here_bm)
 
@@ -77,13 +77,11 @@ class MBT(Fusion):
             wrote = []
             for m, x in enumerate(every):
                 both = torch.cat([x, bottleneck], dim=1)
-                both = mixed(next(weights), both, both)
+                both = mix(next(weights), both, both)
                 every[m] = both[:, : x.shape[1]]
                 wrote.append(both[:, x.shape[1] :].flatten(1))
             bottleneck = over_present(wrote, xs).view_as(bottleneck)
-        return over_present(
-            [mixed(next(weights), x[:, :1], torch.cat([x, bottleneck], dim=1))[:, 0] for x in every], xs
-        )
+        return over_present([mix(next(weights), x[:, :1], torch.cat([x, bottleneck], dim=1))[:, 0] for x in every], xs)
 
 
 class Perceiver(Fusion):
@@ -106,7 +104,7 @@ class Perceiver(Fusion):
     def forward(self, inputs: Mapping[str, Masked]) -> Masked:
         """(B, T_m, d_m) tokens -> (B, latents, dim), real where any modality is present."""
         xs = self.ordered(inputs)
-        tokens = chained(*each(self.embed, xs))
+        tokens = concatenate(*each(self.embed, xs))
         rows = tokens.mask.shape[0]
         x = Masked(self.start_ld.expand(rows, -1, -1), tokens.mask.new_ones(rows, self.latents))
         for ask, talk in zip(self.ask, self.talk, strict=True):
@@ -117,8 +115,8 @@ class Perceiver(Fusion):
         """Latents ask all tokens, then each other; the answer is their mean."""
         share, tokens = own(xs, self.latents), torch.cat(sources(xs), dim=1)
         for _ in range(self.layers):
-            share = mixed(next(weights), share, tokens)
-            share = mixed(next(weights), share, share)
+            share = mix(next(weights), share, tokens)
+            share = mix(next(weights), share, share)
         return share.mean(1)
 
 
@@ -145,7 +143,7 @@ class Recurrent(Fusion):
     def forward(self, inputs: Mapping[str, Masked]) -> Masked:
         """(B, T_m, d_m) tokens -> (B, 1, dim)."""
         xs = self.ordered(inputs)
-        tokens = chained(*each(self.embed, xs))
+        tokens = concatenate(*each(self.embed, xs))
         tokens = Masked(self.norm_of_tokens(zeroed(tokens)), tokens.mask)
         h_bd = tokens.values.new_zeros(tokens.mask.shape[0], self.dim)
         for _ in range(self.stages):
@@ -157,5 +155,5 @@ class Recurrent(Fusion):
         """A state asks all tokens, stage after stage; the cell is taken to keep half of what it had."""
         share, tokens = own(xs, 1), torch.cat(sources(xs), dim=1)
         for a in weights:
-            share = mixed(a, share, tokens)
+            share = mix(a, share, tokens)
         return share[:, 0]

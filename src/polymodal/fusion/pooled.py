@@ -42,6 +42,6 @@ def each(parts: Named, inputs: list[Masked]) -> list[Any]:
     return [part(x) for part, x in zip(parts.children(), inputs, strict=True)]
 
 
-def joined(vectors: list[Tensor], inputs: list[Masked]) -> Tensor:
+def join(vectors: list[Tensor], inputs: list[Masked]) -> Tensor:
     """(B, sum of widths + M): the vectors side by side, then one presence bit a modality."""
     return torch.cat([*vectors, presence(inputs).to(vectors[0].dtype)], dim=1)

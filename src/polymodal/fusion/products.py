@@ -14,7 +14,7 @@ from polymodal.batch import Masked
 from polymodal.fusion.base import Fusion, one_token, presence
 from polymodal.fusion.pooled import each, pooled
 from polymodal.nn import Named
-from polymodal.ops import convolved, count_sketch, extended, product_of_present, signed_root
+from polymodal.ops import convolve, count_sketch, extend, product_of_present, signed_root
 
 SMALLEST = 1e-6  # length below which a vector is not stretched to length 1
 
@@ -110,7 +110,7 @@ class MCB(Fusion):
         """(B, T_m, d_m) tokens -> (B, 1, dim)."""
         xs = self.ordered(inputs)
         vectors = each(self.parts, xs)
-        z_bk = convolved([of(extended(x)) for of, x in zip(self.sketches, vectors, strict=True)])
+        z_bk = convolve([of(extend(x)) for of, x in zip(self.sketches, vectors, strict=True)])
         y_bk = normalize(signed_root(z_bk), eps=SMALLEST).to(vectors[0].dtype)
         return one_token(self.out(y_bk), xs)
 

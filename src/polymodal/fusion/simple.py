@@ -10,7 +10,7 @@ from torch import nn
 
 from polymodal.batch import Masked
 from polymodal.fusion.base import Fusion, one_token, presence
-from polymodal.fusion.pooled import each, joined, pooled
+from polymodal.fusion.pooled import each, join, pooled
 from polymodal.nn import MLP
 from polymodal.ops import masked_mean, masked_softmax
 
@@ -110,7 +110,7 @@ class Concat(Fusion):
     def forward(self, inputs: Mapping[str, Masked]) -> Masked:
         """(B, T_m, d_m) tokens -> (B, 1, dim)."""
         xs = self.ordered(inputs)
-        return one_token(self.mlp(joined(each(self.parts, xs), xs)), xs)
+        return one_token(self.mlp(join(each(self.parts, xs), xs)), xs)
 
 
 class Gated(Fusion):
@@ -133,7 +133,7 @@ class Gated(Fusion):
         """(B, T_m, d_m) tokens -> (B, 1, dim)."""
         xs = self.ordered(inputs)
         vectors = each(self.parts, xs)
-        z_bmd = self.gate(joined(vectors, xs)).sigmoid().unflatten(1, (len(xs), self.dim))
+        z_bmd = self.gate(join(vectors, xs)).sigmoid().unflatten(1, (len(xs), self.dim))
         h_bmd = torch.stack([to(x) for to, x in zip(self.maps, vectors, strict=True)], dim=1).tanh()
         h_bmd = torch.where(presence(xs)[..., None], h_bmd, h_bmd.new_zeros(()))
         return one_token((z_bmd * h_bmd).sum(1), xs)

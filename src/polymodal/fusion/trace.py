@@ -17,7 +17,7 @@ from polymodal.batch import Masked
 from polymodal.ops import masked_mean
 
 
-def mixed(a_bqk: Tensor, own_bqs: Tensor, context_bks: Tensor) -> Tensor:
+def mix(a_bqk: Tensor, own_bqs: Tensor, context_bks: Tensor) -> Tensor:
     """One residual layer of attention: (own + A context) / 2; a query to which nothing is open stays as it is."""
     weights = a_bqk @ context_bks
     return torch.where(a_bqk.sum(-1, keepdim=True) > 0, (own_bqs + weights) / 2, own_bqs)

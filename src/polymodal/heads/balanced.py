@@ -19,7 +19,7 @@ from polymodal.batch import Losses, Masked
 from polymodal.errors import InputError
 from polymodal.fusion.base import Fusion
 from polymodal.heads.base import Head, Shared, Tokens
-from polymodal.heads.fused import Fused, asked
+from polymodal.heads.fused import Fused, for_rows
 from polymodal.nn import Named
 from polymodal.ops import masked_mean
 from polymodal.output import Scores
@@ -93,7 +93,7 @@ class Balanced(Head):
         (target,) = targets.values()
         blend = self.how == "blending"
         own = self.unimodal(tokens if blend else {m: Masked(x.values.detach(), x.mask) for m, x in tokens.items()})
-        apart = {m: self.task.loss(x, asked(target, tokens[m].present())) for m, x in own.items()}
+        apart = {m: self.task.loss(x, for_rows(target, tokens[m].present())) for m, x in own.items()}
         losses = self.fused.loss(self._slowed(tokens, own, target) if self.how == "ogm-ge" else tokens, targets)
         joint, penalty = losses.parts["loss"], losses.parts["penalty"]
         every = torch.stack([joint, *apart.values()])

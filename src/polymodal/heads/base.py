@@ -126,10 +126,10 @@ class Head(nn.Module, ABC):
         raise no_texts(self.task)
 
 
-def listed(encoders: Mapping[str, str]) -> str:
+def encoder_list(encoders: Mapping[str, str]) -> str:
     """What each modality is encoded by.
 
-    >>> listed({"note": "TextConv", "photo": "ImageConv"})
+    >>> encoder_list({"note": "TextConv", "photo": "ImageConv"})
     'note: TextConv, photo: ImageConv'
     """
     return ", ".join(f"{m}: {e}" for m, e in encoders.items())

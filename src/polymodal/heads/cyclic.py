@@ -19,8 +19,8 @@ from torch.nn.functional import layer_norm
 
 from polymodal.batch import Losses, Masked
 from polymodal.errors import InputError
-from polymodal.heads.base import Head, Tokens, listed
-from polymodal.heads.fused import asked
+from polymodal.heads.base import Head, Tokens, encoder_list
+from polymodal.heads.fused import for_rows
 from polymodal.nn import Block, Named, positions
 from polymodal.ops import masked_mean, zeroed
 from polymodal.output import Scores
@@ -99,7 +99,7 @@ class Cyclic(Head):
 
     def describe(self, encoders: Mapping[str, str]) -> list[str]:
         """From where to where."""
-        return [f"{listed(encoders)}; translates {self.source} to the others and back"]
+        return [f"{encoder_list(encoders)}; translates {self.source} to the others and back"]
 
     def loss(self, tokens: Tokens, targets: Mapping[str, Masked]) -> Losses:
         """See the class. The task's part is over labelled rows, the rest over all that have what is translated."""
@@ -111,7 +111,7 @@ class Cyclic(Head):
             forward, cycle = self._translated(m, joint, tokens)
             there.append(forward)
             back.append(cycle)
-        apart = {m: self.task.loss(x, asked(target, tokens[m].present())) for m, x in self.unimodal(tokens).items()}
+        apart = {m: self.task.loss(x, for_rows(target, tokens[m].present())) for m, x in self.unimodal(tokens).items()}
         forward, cycle = torch.stack(there).sum(), torch.stack(back).sum()
         total = loss + self.translation * forward + self.cycle * cycle + torch.stack([*apart.values()]).sum()
         return Losses(total, {"loss": loss, "translation": forward, "cycle": cycle}, apart)

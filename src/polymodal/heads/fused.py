@@ -10,8 +10,8 @@ from polymodal.batch import Losses, Masked
 from polymodal.errors import InputError
 from polymodal.fusion.base import Fusion
 from polymodal.fusion.fill import Filler
-from polymodal.heads.base import Head, Shared, Tokens, listed
-from polymodal.ops import masked_mean, widened
+from polymodal.heads.base import Head, Shared, Tokens, encoder_list
+from polymodal.ops import masked_mean, widen
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
@@ -67,7 +67,7 @@ class Fused(Head):
         (target,) = targets.values()
         if self.fusion.is_late:
             answers = self.fusion.opinions(tokens)
-            losses = [self.task.loss(masked_mean(x), asked(target, x.present())) for x in answers]
+            losses = [self.task.loss(masked_mean(x), for_rows(target, x.present())) for x in answers]
             loss = torch.stack(losses).mean()
         else:
             loss = self.task.loss(self._logits(tokens), target)
@@ -100,13 +100,13 @@ class Fused(Head):
     def describe(self, encoders: Mapping[str, str]) -> list[str]:
         """Fusion and filler."""
         absent = "" if self.filler is None else f"; in place of the absent: {type(self.filler).__name__}"
-        return [f"{listed(encoders)}; fusion: {type(self.fusion).__name__}{absent}"]
+        return [f"{encoder_list(encoders)}; fusion: {type(self.fusion).__name__}{absent}"]
 
     def _logits(self, tokens: Tokens) -> Tensor:
         logits: Tensor = self.out(masked_mean(self.joint(tokens)))
         return logits
 
 
-def asked(target: Masked, rows: Tensor) -> Masked:
+def for_rows(target: Masked, rows: Tensor) -> Masked:
     """The target, missing in all other rows."""
-    return Masked(target.values, target.mask & widened(rows, target.mask.ndim))
+    return Masked(target.values, target.mask & widen(rows, target.mask.ndim))

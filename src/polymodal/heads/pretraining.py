@@ -29,7 +29,7 @@ SCALE = math.log(1 / 0.07)  # of cosines, at the start (Radford et al. 2021)
 STEEPEST = math.log(100.0)
 
 
-class Judged(NamedTuple):
+class PretrainingLoss(NamedTuple):
     """What a row was asked, and how it did: each (B,). asked: whether it was asked at all."""
 
     loss: Tensor
@@ -48,7 +48,7 @@ class Questions(nn.Module, ABC):
     scale: nn.Parameter | None
 
     @abstractmethod
-    def questions(self, tokens: Tokens) -> list[Judged]:
+    def questions(self, tokens: Tokens) -> list[PretrainingLoss]:
         """What is asked of these rows; the same questions each time where nothing is learned."""
 
     def loss(self, tokens: Tokens) -> Losses:
@@ -65,7 +65,7 @@ class Questions(nn.Module, ABC):
         """The fusion, where there is one."""
         return {} if self.fusion is None else {"the fusion": Shared(self.fusion, list(self.fusion.dims.items()))}
 
-    def judged(self, tokens: Tokens) -> Judged:
+    def judged(self, tokens: Tokens) -> PretrainingLoss:
         """Means over the questions that a row was asked; 0 where it was asked none."""
         asked = self.questions(tokens)
         here = torch.stack([q.asked for q in asked])
@@ -74,7 +74,7 @@ class Questions(nn.Module, ABC):
             torch.where(here, torch.stack([x.float() for x in xs]), 0).sum(0) / count
             for xs in ([q.loss for q in asked], [q.right for q in asked])
         )
-        return Judged(loss, right, here.any(0))
+        return PretrainingLoss(loss, right, here.any(0))
 
 
 class Contrastive(Questions):
@@ -90,7 +90,7 @@ class Contrastive(Questions):
         self.maps = Named({m: nn.Linear(d, dim, bias=False) for m, d in dims.items()})
         self.scale: nn.Parameter = nn.Parameter(torch.tensor(SCALE))
 
-    def questions(self, tokens: Tokens) -> list[Judged]:
+    def questions(self, tokens: Tokens) -> list[PretrainingLoss]:
         """A question a pair."""
         x = {m: self.maps[m](masked_mean(t)) for m, t in tokens.items()}
         here = {m: t.present() for m, t in tokens.items()}
@@ -113,7 +113,7 @@ class Masking(Questions):
         self.guesses = Named({m: nn.Linear(fusion.dim, dim) for m in fusion.dims})
         self.scale: nn.Parameter = nn.Parameter(torch.tensor(SCALE))
 
-    def questions(self, tokens: Tokens) -> list[Judged]:
+    def questions(self, tokens: Tokens) -> list[PretrainingLoss]:
         """A question a modality, of rows that have it and another."""
         assert self.fusion is not None
         out = []
@@ -137,18 +137,18 @@ class Matching(Questions):
         self.dims, self.fusion, self.scale = fusion.dims, fusion, None
         self.out = nn.Linear(fusion.dim, 1)
 
-    def questions(self, tokens: Tokens) -> list[Judged]:
+    def questions(self, tokens: Tokens) -> list[PretrainingLoss]:
         """A question for each modality: the row as it is, and with another row's."""
         here = {m: t.present() for m, t in tokens.items()}
         several = torch.stack([*here.values()]).sum(0) > 1
         true_b = self._logit(tokens)
         out = []
         for m, x in tokens.items():
-            index, is_other = swapped(here[m] & several, self.training)
+            index, is_other = swap(here[m] & several, self.training)
             false_b = self._logit({**tokens, m: x.take(index)})
             loss = (softplus(-true_b) + softplus(false_b)) / 2  # binary cross-entropy, of 1 and of 0
             right = ((true_b > 0).float() + (false_b <= 0).float()) / 2
-            out.append(Judged(loss, right, is_other))
+            out.append(PretrainingLoss(loss, right, is_other))
         return out
 
     def _logit(self, tokens: Tokens) -> Tensor:
@@ -157,7 +157,7 @@ class Matching(Questions):
         return logit
 
 
-def info_nce(x_bd: Tensor, y_bd: Tensor, here_b: Tensor, scale: Tensor) -> Judged:
+def info_nce(x_bd: Tensor, y_bd: Tensor, here_b: Tensor, scale: Tensor) -> PretrainingLoss:
     """How well x finds its own y, and y its own x, by the cosine among the rows that have both.
 
     loss[b] = -(log softmax over k of s cos(x_b, y_k) at k = b + the same with x and y exchanged) / 2, k over rows with
@@ -172,10 +172,10 @@ def info_nce(x_bd: Tensor, y_bd: Tensor, here_b: Tensor, scale: Tensor) -> Judge
     loss = -(score.log_softmax(1).diagonal() + score.log_softmax(0).diagonal()) / 2
     at = torch.arange(len(score), device=score.device)
     right = ((score.argmax(1) == at).float() + (score.argmax(0) == at).float()) / 2
-    return Judged(loss, right, here_b & (here_b.sum() > 1))
+    return PretrainingLoss(loss, right, here_b & (here_b.sum() > 1))
 
 
-def swapped(here_b: Tensor, chance: bool) -> tuple[Tensor, Tensor]:
+def swap(here_b: Tensor, chance: bool) -> tuple[Tensor, Tensor]:
     """(B,) whose modality each row gets, another's among the rows with here; and (B,) whether it got another's.
 
     The rows stand in a ring, and each takes that of the row a number of places on: one, or, with chance, any.

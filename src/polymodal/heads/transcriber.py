@@ -78,7 +78,7 @@ class Transcriber(Head):
         shut = sorted({*v.banned, v.end})
         if how.method == "greedy":
             return best_path(logp, x.mask, v.end, shut, most)
-        return prefix_beam(logp, x.mask, v.end, beams=how.beams, captions=how.captions, banned=shut, most=most)
+        return prefix_beam(logp, x.mask, v.end, beams=how.beams, captions=how.captions, excluded=shut, most=most)
 
     def frames(self, tokens: Tokens) -> Masked:
         """(B, S, dim) of the stream, each having heard what is before and after it."""

@@ -40,7 +40,7 @@ class Writer(Head):
     """A decoder that attends over the tokens of all modalities.
 
     modalities: their names, in the order of the encoders, all of whose tokens have the decoder's `dim`. decoder: built
-    for `task.outputs` ids. decoding: how captions are searched for. sampled: share of a caption's words that are
+    for `task.outputs` ids. decoding: how captions are searched for. sampling: share of a caption's words that are
     replaced by the decoder's own in training (scheduled sampling, Bengio et al. 2015; all words are drawn at once,
     Duckworth et al. 2019): it rises linearly to this in the first half of training.
 
@@ -52,7 +52,7 @@ class Writer(Head):
 
     def __init__(
         self, modalities: Sequence[str], decoder: Decoder, task: Generation, *, decoding: Decoding | None = None,
-        sampled: float = 0.0, dropout: float = 0.1,
+        sampling: float = 0.0, dropout: float = 0.1,
     ) -> None:  # fmt: skip
         super().__init__()
         if decoder.size != task.outputs:
@@ -62,7 +62,7 @@ class Writer(Head):
             )
         self.modalities, self.decoder, self.task = list(modalities), decoder, task
         self.decoding: Decoding = Decoding() if decoding is None else decoding
-        self.sampled, self.dropout = sampled, dropout
+        self.sampling, self.dropout = sampling, dropout
         self.marks = Marks(len(self.modalities), decoder.dim)
         self.drop = nn.Dropout(dropout)
 
@@ -100,7 +100,7 @@ class Writer(Head):
         """Captions from a state; see `decoders.search.search`."""
         how.check(self.task.outputs, self.task.longest_)
         v, limit = self.task.vocabulary, self.task.longest_
-        return search(self.decoder, state, begin=v.begin, end=v.end, banned=v.banned, how=how, limit=limit, keys=keys)
+        return search(self.decoder, state, begin=v.begin, end=v.end, excluded=v.banned, how=how, limit=limit, keys=keys)
 
     def loss(self, tokens: Tokens, targets: Mapping[str, Masked]) -> Losses:
         """Cross-entropy of every reference's words.
@@ -117,9 +117,9 @@ class Writer(Head):
         start = self.decoder.start(memory)
         states, ids, penalty = [], [], memory.values.new_zeros(())
         for group in words.mask.sum(1).argsort(stable=True).split(TOGETHER):
-            some = trimmed(words.take(group))
-            state, inputs = start.take(rows[group]), begun(some, self.task.vocabulary.begin)
-            if self.sampled and self.training:
+            some = trim(words.take(group))
+            state, inputs = start.take(rows[group]), with_begin(some, self.task.vocabulary.begin)
+            if self.sampling and self.training:
                 inputs = self._mixed(state, inputs)
             run = self.decoder.teacher_forcing(state, inputs)
             states.append(run.hidden[some.mask])
@@ -132,7 +132,7 @@ class Writer(Head):
     def logp(self, state: State, words: Masked) -> Tensor:
         """(K,) log-probabilities of the real ones of these words (N, T), one caption after another, as a search has
         them."""
-        run = self.decoder.teacher_forcing(state, begun(words, self.task.vocabulary.begin))
+        run = self.decoder.teacher_forcing(state, with_begin(words, self.task.vocabulary.begin))
         logits = self.decoder.logits(run.hidden[words.mask]).float()
         shut = torch.tensor(self.task.vocabulary.banned, dtype=torch.int64, device=logits.device)
         logp = logits.index_fill(1, shut, -torch.inf).log_softmax(-1)
@@ -142,10 +142,10 @@ class Writer(Head):
     def attend(self, tokens: Tokens, how: Decoding | None = None) -> Attended:
         """The best caption of the one row, and the decoder's attention as it writes each word."""
         vocabulary = self.task.vocabulary
-        words = ended(self.write(tokens, how).best, vocabulary.end)
+        words = with_end(self.write(tokens, how).best, vocabulary.end)
         memory = self.memory(tokens)
         state = self.decoder.start(memory.tokens)
-        attention, logp = self.decoder.attention(state, begun(words, vocabulary.begin)), self.logp(state, words)
+        attention, logp = self.decoder.attention(state, with_begin(words, vocabulary.begin)), self.logp(state, words)
         count = int(words.mask.sum()) - 1  # the mark of the end is always there, whatever stopped the search
         ids = words.values[0, :count].tolist()
         a_ws = attention[0, :count].double().cpu().numpy()
@@ -165,7 +165,7 @@ class Writer(Head):
 
     def _mixed(self, state: State, inputs: Masked) -> Masked:
         """Some of the given words replaced by what the decoder draws after the words before them."""
-        share = self.sampled * min(1.0, 2 * self.progress)
+        share = self.sampling * min(1.0, 2 * self.progress)
         with torch.no_grad():
             logits = self.decoder.logits(self.decoder.teacher_forcing(state, inputs).hidden[:, :-1])
             logits[..., [*self.task.vocabulary.banned, self.task.vocabulary.end]] = -torch.inf
@@ -197,18 +197,18 @@ PLACES = 256  # tokens of a modality that have a vector of their place
 TOGETHER = 96  # captions of like length that go through the decoder together
 
 
-def trimmed(words: Masked) -> Masked:
+def trim(words: Masked) -> Masked:
     """Up to the longest of these captions."""
     longest = int(words.mask.sum(1).max())
     return Masked(words.values[:, :longest], words.mask[:, :longest])
 
 
-def begun(words: Masked, begin: int) -> Masked:
+def with_begin(words: Masked, begin: int) -> Masked:
     """What a decoder is given to write these words: each word's predecessor, the mark of the beginning first."""
     return Masked(torch.cat([torch.full_like(words.values[:, :1], begin), words.values[:, :-1]], dim=1), words.mask)
 
 
-def ended(ids: Tensor, end: int) -> Masked:
+def with_end(ids: Tensor, end: int) -> Masked:
     """(N, T) ids that are filled with the mark of the end -> the words, their first end included, as real."""
     before = (ids == end).cumsum(1) - (ids == end).long()
     return Masked(ids, before == 0)

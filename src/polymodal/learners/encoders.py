@@ -15,13 +15,13 @@ Answer = TypeVar("Answer")
 class Encoders(nn.Module):
     """Raw values of each modality -> its tokens, by name.
 
-    encoders: by modality name, in any order. varied: by modality, what changes its raw values in training, such as
+    encoders: by modality name, in any order. variation: by modality, what changes its raw values in training, such as
     another voice.
     """
 
-    def __init__(self, encoders: Mapping[str, Encoder], varied: Mapping[str, nn.Module] | None = None) -> None:
+    def __init__(self, encoders: Mapping[str, Encoder], variation: Mapping[str, nn.Module] | None = None) -> None:
         super().__init__()
-        self.encoders, self.varied = Named(encoders), Named(varied or {})
+        self.encoders, self.variation = Named(encoders), Named(variation or {})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class Encoders(nn.Module):
     def forward(self, inputs: Mapping[str, Masked], names: Sequence[str] | None = None) -> dict[str, Masked]:
         """(B, T, dims[m]) tokens of these modalities, of all by default."""
         read = {m: inputs[m] for m in self.names if names is None or m in names}
-        for m, vary in self.varied.items():
+        for m, vary in self.variation.items():
             if m in read:
                 read[m] = vary(read[m])
         return {m: self[m](x) for m, x in read.items()}

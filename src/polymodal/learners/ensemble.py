@@ -115,7 +115,7 @@ def quality(task: Task, output: Output, target: Masked) -> tuple[float, float]:
     return (-np.inf if np.isnan(value) else round(value, 4)), -float(task.loss(logits_of(output), target))
 
 
-def kept(weights: Mapping[Name, float], least: float = 0.02) -> dict[Name, float]:
+def keep_largest(weights: Mapping[Name, float], least: float = 0.02) -> dict[Name, float]:
     """The weights that matter, of sum 1 again."""
     large = {k: w for k, w in weights.items() if w >= least}
     return {k: w / sum(large.values()) for k, w in large.items()}

@@ -84,7 +84,7 @@ def forest(name: str) -> Callable[[int], Any]:
     return make
 
 
-def boosted(kind: str) -> Callable[[int], Any]:
+def boosting(kind: str) -> Callable[[int], Any]:
     """Gradient-boosted trees: LightGBM where it is installed, else scikit-learn's histogram kind."""
 
     def make(seed: int) -> Any:
@@ -109,7 +109,7 @@ KINDS: dict[str, Kind] = {
     "linear-strong": Kind(logistic(100.0), ridge(0.01), 256),
     "kernel": Kind(kernel(logistic(30.0)), kernel(ridge(0.03)), 64),
     "forest": Kind(forest("ExtraTreesClassifier"), forest("ExtraTreesRegressor"), 32),
-    "boosted": Kind(boosted("Classifier"), boosted("Regressor"), 32),
+    "boosted": Kind(boosting("Classifier"), boosting("Regressor"), 32),
     "knn": Kind(neighbours("KNeighborsClassifier"), neighbours("KNeighborsRegressor"), 32, weighted=False),
 }
 
@@ -140,19 +140,19 @@ def fit(
     return Fitted(link, outputs, columns)
 
 
-def logits(fitted: Fitted, x: Matrix) -> NDArray[np.float32]:
+def logits(estimator: Fitted, x: Matrix) -> NDArray[np.float32]:
     """(N, outputs) of (N, D)."""
     if not x.shape[0]:
-        return np.zeros((0, fitted.outputs), np.float32)
-    if fitted.link == "softmax":
-        (one,) = fitted.estimators
-        p = np.full((x.shape[0], fitted.outputs), FLOOR)
+        return np.zeros((0, estimator.outputs), np.float32)
+    if estimator.link == "softmax":
+        (one,) = estimator.estimators
+        p = np.full((x.shape[0], estimator.outputs), FLOOR)
         if isinstance(one, int | float):
             p[:, int(one)] = 1
         else:
             p[:, one.classes_] = np.maximum(_quietly(one.predict_proba, x), FLOOR)
         return np.asarray(np.log(p / p.sum(1, keepdims=True)), dtype=np.float32)
-    out = np.stack([_column(e, fitted.link, x) for e in fitted.estimators], axis=1)
+    out = np.stack([_column(e, estimator.link, x) for e in estimator.estimators], axis=1)
     return np.asarray(out, dtype=np.float32)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from polymodal.errors import InputError
-from polymodal.modalities.pretrained.source import config, explained, read_json, resolve, transformers
+from polymodal.modalities.pretrained.source import config, explain_errors, read_json, resolve, transformers
 
 
 class Family(ABC):
@@ -84,8 +84,8 @@ class Whisper(EncoderDecoder):
         form = read_json(Path(resolve(source)) / "generation_config.json", {})
         languages = form.get("lang_to_id") or {}
         if languages and f"<|{language}|>" not in languages:
-            known = ", ".join(sorted(name.strip("<|>") for name in languages))
-            raise InputError(f"{source!r} has no language {language!r}; it has {known}")
+            names = ", ".join(sorted(name.strip("<|>") for name in languages))
+            raise InputError(f"{source!r} has no language {language!r}; it has {names}")
         return [
             *super().prompt(source, net, language),
             *_ids(languages.get(f"<|{language}|>")),
@@ -173,7 +173,7 @@ FAMILIES: dict[str, Family] = {
 
 def family(source: str) -> Family:
     """How the network is asked; raises InputError for one of an unknown kind."""
-    with explained(source):
+    with explain_errors(source):
         kind = config(source).model_type
     if kind not in FAMILIES:
         raise InputError(

@@ -118,12 +118,12 @@ class Block(BaseEstimator):
         x = np.where(np.isfinite(x), x, np.nan).astype(np.float64)
         finite = ~np.isnan(x)
         count = finite.sum(0)
-        filled = np.where(finite, x, 0)
-        center = filled.sum(0) / np.maximum(count, 1)
+        x0 = np.where(finite, x, 0)
+        center = x0.sum(0) / np.maximum(count, 1)
         scale = np.sqrt((np.where(finite, x - center, 0) ** 2).sum(0) / np.maximum(count, 1))
-        varied = scale > 1e-6 * np.maximum(1e-6, np.abs(center))
-        z = np.where(finite, (x - center) / np.where(varied, scale, 1), 0).astype(np.float32)
-        keep = [i for i in _first_of_each(z) if varied[i]]
+        varies = scale > 1e-6 * np.maximum(1e-6, np.abs(center))
+        z = np.where(finite, (x - center) / np.where(varies, scale, 1), 0).astype(np.float32)
+        keep = [i for i in _first_of_each(z) if varies[i]]
         self.keep_, self.dropped_ = np.array(keep, dtype=int), x.shape[1] - len(keep)
         self.center_, self.scale_ = center[keep], scale[keep]
         share = 1 - count / max(1, len(x))

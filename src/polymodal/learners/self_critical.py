@@ -7,12 +7,12 @@ import torch
 
 from polymodal.batch import Batch, Losses
 from polymodal.decoders.base import Decoding
-from polymodal.heads.writer import Writer, ended
+from polymodal.heads.writer import Writer, with_end
 from polymodal.learners.base import evaluating
 from polymodal.learners.network import Network
 from polymodal.sentences import Cider
 
-DRAWN = 4  # captions of a row that are drawn: of one alone the gradient is mostly noise
+SAMPLES = 4  # captions of a row that are drawn: of one alone the gradient is mostly noise
 
 
 def self_critical(network: Network, batch: Batch, *, head: Writer, reward: Cider) -> Losses:
@@ -34,11 +34,11 @@ def self_critical(network: Network, batch: Batch, *, head: Writer, reward: Cider
     with evaluating(network), torch.no_grad():  # drawn as it would be when nothing is learned
         sober = head.decoder.start(head.memory(network.encoders(batch.inputs)).tokens).take(rows)
         each = torch.arange(len(references), device=rows.device)  # rows draw apart from each other
-        samples = head.search(sober, Decoding("sample", captions=DRAWN, seed=seed), each).ids.flatten(0, 1)
-    rewards = reward.reward(task.written(samples), [r for r in references for _ in range(DRAWN)])
-    reward_bn = torch.as_tensor(rewards, dtype=torch.float32, device=samples.device).unflatten(0, (-1, DRAWN))
-    above = (reward_bn - reward_bn.mean(1, keepdim=True)).flatten() * DRAWN / (DRAWN - 1)
-    words = ended(samples, task.vocabulary.end)
-    logp_k = head.logp(start.take(rows.repeat_interleave(DRAWN)), words)
+        samples = head.search(sober, Decoding("sample", captions=SAMPLES, seed=seed), each).ids.flatten(0, 1)
+    rewards = reward.reward(task.written(samples), [r for r in references for _ in range(SAMPLES)])
+    reward_bn = torch.as_tensor(rewards, dtype=torch.float32, device=samples.device).unflatten(0, (-1, SAMPLES))
+    above = (reward_bn - reward_bn.mean(1, keepdim=True)).flatten() * SAMPLES / (SAMPLES - 1)
+    words = with_end(samples, task.vocabulary.end)
+    logp_k = head.logp(start.take(rows.repeat_interleave(SAMPLES)), words)
     loss = -(above[words.mask.nonzero()[:, 0]] * logp_k).sum() / words.mask.sum().clamp(min=1)
     return Losses(loss, {"loss": loss, "reward": reward_bn.mean()})

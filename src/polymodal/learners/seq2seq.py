@@ -24,10 +24,10 @@ from polymodal.heads.writer import written_by
 from polymodal.learners.base import TrainableLearner
 from polymodal.learners.families import family
 from polymodal.modalities.pretrained.source import (
+    check_written,
     copy,
     quiet,
     transformers,
-    written,
 )
 from polymodal.ops import zeroed
 from polymodal.output import Texts
@@ -116,7 +116,7 @@ class Seq2Seq(TrainableLearner):
     def save_source(self, folder: Path) -> None:
         """Write what `source` needs to be this folder: config, tokenizer, and a note that weights are elsewhere."""
         copy(self.source, folder, weights=False)
-        written(folder)
+        check_written(folder)
 
     def _look(self, inputs: Mapping[str, Masked]) -> Tensor:
         x = zeroed(inputs[self.modality])

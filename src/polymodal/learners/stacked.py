@@ -65,9 +65,9 @@ class Stacked(Learner):
             places = {v: i.cpu().numpy() for v, i in at.items()}
             matrices, present = {}, {}
             for k, join in self.joins.items():
-                chosen = {v: [rows[v][i] for i in places[v]] for v in join.blocks}
+                rows_of = {v: [rows[v][i] for i in places[v]] for v in join.blocks}
                 parts = [x[places[v]] for v, x in zip(join.blocks, blocks[k], strict=True)]
-                matrices[k], present[k] = join.joined(parts, chosen), torch.from_numpy(join.present(chosen).any(1))
+                matrices[k], present[k] = join.joined(parts, rows_of), torch.from_numpy(join.present(rows_of).any(1))
             return Scores(self._answer(matrices, present))
 
         return answer

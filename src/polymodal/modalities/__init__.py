@@ -12,9 +12,9 @@ from polymodal.modalities.audio import AUDIO
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.image import IMAGE
 from polymodal.modalities.pretrained.hub import Frozen, Hub
-from polymodal.modalities.pretrained.onnx import Onnx, parted
+from polymodal.modalities.pretrained.onnx import Onnx, split_name
 from polymodal.modalities.pretrained.own import Own, is_model
-from polymodal.modalities.pretrained.own import parted as model_parted
+from polymodal.modalities.pretrained.own import split_name as model_parted
 from polymodal.modalities.record import Modality
 from polymodal.modalities.series import SERIES
 from polymodal.modalities.tabular import TABULAR
@@ -60,7 +60,7 @@ def choose(
             raise InputError(f"an encoder of {name} stays frozen; leave --finetune out")
         folder, of = model_parted(name)
         return Own(folder, kind, of), Projection
-    file, options = parted(name or "")
+    file, options = split_name(name or "")
     if file.endswith(".onnx"):
         if finetune:
             raise InputError(f"{file} is an ONNX file, whose weights can't be trained; leave --finetune out")
@@ -72,8 +72,8 @@ def choose(
         if finetune:
             raise InputError(f"{name or encoder_name!r} is trained from scratch anyway; leave --finetune out")
         return codec(**(settings or {})), encoder
-    known = [*modality.encoders, *(f"{c}+{e}" for c in modality.codecs for e in modality.encoders)]
-    close = difflib.get_close_matches(name or "", known, 1)
+    names = [*modality.encoders, *(f"{c}+{e}" for c in modality.codecs for e in modality.encoders)]
+    close = difflib.get_close_matches(name or "", names, 1)
     if modality.hub is None or close:
         hint = f"did you mean {close[0]!r}? " if close else ""
         also = (
@@ -81,6 +81,6 @@ def choose(
             if modality.hub
             else ""
         )
-        raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(known)}{also}")
-    prepared = modality.hub(str(name))
-    return (prepared, Hub) if finetune else (Frozen(prepared), Projection)
+        raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(names)}{also}")
+    preparation = modality.hub(str(name))
+    return (preparation, Hub) if finetune else (Frozen(preparation), Projection)

@@ -65,7 +65,7 @@ def array(cell: Any) -> Array | None:
             raise
         # of any other bytes numpy says that they are pickled, and advises to load what may run a stranger's code
         why = "it is no .npy file, or holds objects" if "pickle" in str(e) else str(e)[:120]
-        raise Unreadable(f"{shown(cell)} can't be read as an array of numbers ({why})") from None
+        raise Unreadable(f"{shape_text(cell)} can't be read as an array of numbers ({why})") from None
     return x if x.size else None
 
 
@@ -79,10 +79,10 @@ def numeric(x: Any) -> Array:
     return np.asarray(x, dtype=np.float64)
 
 
-def reduced(x_td: Array, length: int) -> Array:
+def reduce(x_td: Array, length: int) -> Array:
     """At most `length` rows: means over equal blocks of neighbours, of what is finite; NaN where nothing is.
 
-    >>> reduced(np.array([[1.0], [3.0], [np.nan], [5.0], [7.0]]), 3)[:, 0].tolist()
+    >>> reduce(np.array([[1.0], [3.0], [np.nan], [5.0], [7.0]]), 3)[:, 0].tolist()
     [2.0, 5.0, 7.0]
     """
     if len(x_td) <= length:
@@ -125,7 +125,7 @@ class Moments:
         return center, np.where(np.isfinite(scale) & (scale > 1e-8 * np.abs(center)), scale, 1.0)
 
 
-def shown(cell: Any) -> str:
+def shape_text(cell: Any) -> str:
     """The cell for an error message, short."""
     if isinstance(cell, Path):
         return cell.name

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.nn import Size
-from polymodal.ops import widened
+from polymodal.ops import widen
 from polymodal.spec import spec
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Encoder(nn.Module, ABC):
 
     def owners(self, owner: Tensor, values: Tensor) -> Tensor:
         """The part of each value (1, ...) that the entrance gives, from the part of each raw value of a row."""
-        return widened(owner, values.ndim - 1).expand(values.shape[1:])
+        return widen(owner, values.ndim - 1).expand(values.shape[1:])
 
     @abstractmethod
     def forward(self, x: Masked) -> Masked:

@@ -28,7 +28,7 @@ def readable(path: Path) -> Path:
     return path
 
 
-def named(cell: Any) -> str:
+def name_of(cell: Any) -> str:
     """The cell in an error's text."""
     if isinstance(cell, str | Path):
         return str(cell)

@@ -40,10 +40,10 @@ def mean(x_tf: Array) -> Array:
 
 def std(x_tf: Array) -> Array:
     """(F,) sqrt(mean((x - mean)^2)); exactly 0 for a constant column."""
-    return np.sqrt(mean(centred(x_tf) ** 2))
+    return np.sqrt(mean(centre(x_tf) ** 2))
 
 
-def centred(x_tf: Array) -> Array:
+def centre(x_tf: Array) -> Array:
     """x - mean, exactly 0 for a constant column, where rounding would leave crumbs."""
     constant = top(x_tf) == -top(-x_tf)
     return np.where(constant & ~np.isnan(x_tf), 0.0, x_tf - mean(x_tf))
@@ -57,16 +57,16 @@ def top(x_tf: Array) -> Array:
 
 def standardised_moment(x_tf: Array, order: int) -> Array:
     """(F,) mean(((x - mean) / std)^order): 3 is skewness, 4 is kurtosis (3 for a Gaussian); NaN for a constant."""
-    return mean(ratio(centred(x_tf), std(x_tf)) ** order)
+    return mean(ratio(centre(x_tf), std(x_tf)) ** order)
 
 
 def percentiles(x_tf: Array, q: Sequence[float]) -> Array:
     """(Q, F) percentiles q in 0 ... 100, linear between the two nearest order statistics."""
-    ordered, n = np.sort(x_tf, axis=0), counts(x_tf)
+    x, n = np.sort(x_tf, axis=0), counts(x_tf)
     place = np.asarray(q, dtype=np.float64)[:, None] / 100.0 * np.maximum(n - 1, 0)
     low = np.floor(place).astype(np.int64)
     high = np.minimum(low + 1, np.maximum(n - 1, 0))
-    a, b = np.take_along_axis(ordered, low, 0), np.take_along_axis(ordered, high, 0)
+    a, b = np.take_along_axis(x, low, 0), np.take_along_axis(x, high, 0)
     out: Array = a + (place - low) * (b - a)
     return out
 
@@ -74,7 +74,7 @@ def percentiles(x_tf: Array, q: Sequence[float]) -> Array:
 def slope(x_tf: Array) -> Array:
     """(F,) least-squares slope per step of time: cov(t, x) / var(t) over what is no gap."""
     t = np.where(np.isnan(x_tf), np.nan, np.arange(len(x_tf), dtype=np.float64)[:, None])
-    return ratio(mean(centred(t) * centred(x_tf)), mean(centred(t) ** 2))
+    return ratio(mean(centre(t) * centre(x_tf)), mean(centre(t) ** 2))
 
 
 def bounds(length: int, parts: int) -> list[tuple[int, int]]:
@@ -92,7 +92,7 @@ def part_means(x_tf: Array, parts: int) -> Array:
     return np.stack([mean(x_tf[a:b]) for a, b in bounds(len(x_tf), parts)])
 
 
-def filled(x_tf: Array) -> Array:
+def fill(x_tf: Array) -> Array:
     """Gaps as straight lines between their ends, the first and last value held; a column of gaps alone stays NaN."""
     out = x_tf.copy()
     t = np.arange(len(x_tf))
@@ -108,6 +108,6 @@ def autocorrelation(x_tf: Array) -> Array:
     from scipy.fft import irfft, next_fast_len, rfft
 
     size = next_fast_len(2 * len(x_tf), real=True)
-    y = ratio(centred(x_tf), std(x_tf))
+    y = ratio(centre(x_tf), std(x_tf))
     raw = irfft(np.abs(rfft(y, size, axis=0)) ** 2, size, axis=0)[: len(x_tf)]
     return ratio(raw, raw[0])

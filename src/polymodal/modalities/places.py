@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.view.blocks import Block, Layer
-from polymodal.view.cell import scaled
+from polymodal.view.cell import to_unit
 from polymodal.view.text import short
 
 Floats = NDArray[np.float64]
@@ -89,7 +89,7 @@ class Sequence(Place):
         name = short(modality, TITLE)
         token = np.arange(ACROSS) * self.tokens // ACROSS if self.tokens < ACROSS else np.arange(self.tokens)
         alt, marks = f"the {self.tokens} tokens of {name}, one after another", ["token 1", f"token {self.tokens}"]
-        return Layer(name, alt, None, scaled(attention_ws[:, token]), notes, marks)
+        return Layer(name, alt, None, to_unit(attention_ws[:, token]), notes, marks)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec
 from polymodal.modalities.places import Floats, Place, Sequence
-from polymodal.ops import widened
+from polymodal.ops import widen
 
 Away = NDArray[np.bool_]  # (P, S) True where a part is hidden
 Codecs = Mapping[str, Codec]
@@ -42,16 +42,16 @@ class Open(NamedTuple):
     def hidden(self, away: Away) -> Masked:
         """(P, ...) the row without those parts."""
         away_ps = torch.from_numpy(np.pad(away, ((0, 0), (0, 1)))).to(self.owner.device)  # the last is that of no part
-        gone = away_ps[:, self.owner]
+        away_s = away_ps[:, self.owner]
         values, mask = (v.expand(len(away), *v.shape[1:]) for v in self.x)
         if self.blank is None:
-            return Masked(values, mask & ~gone)
-        return Masked(torch.where(gone, self.blank.to(values.dtype), values), mask)
+            return Masked(values, mask & ~away_s)
+        return Masked(torch.where(away_s, self.blank.to(values.dtype), values), mask)
 
     def there(self, parts: int) -> NDArray[np.bool_]:
         """(S,) True for the parts of which the row has a real value."""
         shape = self.owner.shape if self.blank is None else self.x.values.shape[1:]
-        real = widened(self.x.mask[0], len(shape)).expand(shape) & (self.owner >= 0)
+        real = widen(self.x.mask[0], len(shape)).expand(shape) & (self.owner >= 0)
         out = np.zeros(parts, dtype=bool)
         out[self.owner.expand(shape)[real].cpu().numpy()] = True
         return out
@@ -59,7 +59,7 @@ class Open(NamedTuple):
     def owners(self) -> Tensor:
         """The part of every value of the row."""
         shape = self.x.values.shape[1:]
-        return (self.owner if self.blank is not None else widened(self.owner, len(shape))).expand(shape)
+        return (self.owner if self.blank is not None else widen(self.owner, len(shape))).expand(shape)
 
     def shares(self, share_t: Floats, parts: int) -> Floats | None:
         """(T,) shares of tokens, each of as many places that follow one another -> (S,) of the parts; a token's is
@@ -78,17 +78,17 @@ class Open(NamedTuple):
 
 
 class Closed:
-    """A view that is made again of the changed cell. changed: from (S,) hidden parts to the cell without them."""
+    """A view that is made again of the changed cell. without: from (S,) hidden parts to the cell without them."""
 
-    def __init__(self, codec: Codec, changed: Callable[[NDArray[np.bool_]], Any], device: torch.device) -> None:
-        self.codec, self.changed, self.device = codec, changed, device
+    def __init__(self, codec: Codec, without: Callable[[NDArray[np.bool_]], Any], device: torch.device) -> None:
+        self.codec, self.changed, self.device = codec, without, device
         self.known: dict[bytes, Tensor | None] = {}
 
     def hidden(self, away: Away) -> Masked:
         """(P, ...) the view of each changed cell; what can't be read of one is absent. Each is made once."""
         new = {a.tobytes(): a for a in away if a.tobytes() not in self.known}
-        made = self.codec.encode_batch([self.changed(a) for a in new.values()]) if new else []
-        self.known |= {k: None if isinstance(v, Unreadable) else v for k, v in zip(new, made, strict=True)}
+        views_ = self.codec.encode_batch([self.changed(a) for a in new.values()]) if new else []
+        self.known |= {k: None if isinstance(v, Unreadable) else v for k, v in zip(new, views_, strict=True)}
         return self.codec.collate([self.known[a.tobytes()] for a in away]).to(self.device)
 
     def there(self, parts: int) -> NDArray[np.bool_]:
@@ -124,13 +124,13 @@ class Cut(NamedTuple):
 
 
 def views(
-    codecs: Codecs, xs: Inputs, opened: Callable[[str, Codec, Masked], Open | None], changed: Any
+    codecs: Codecs, xs: Inputs, open_view: Callable[[str, Codec, Masked], Open | None], without: Any
 ) -> dict[str, Open | Closed]:
     """Each view as it can be hidden: where it is read, or else by changing the cell."""
     out: dict[str, Open | Closed] = {}
     for v, codec in codecs.items():
-        found = opened(v, codec, xs[v])
-        out[v] = Closed(codec, changed, xs[v].mask.device) if found is None else found
+        view = open_view(v, codec, xs[v])
+        out[v] = Closed(codec, without, xs[v].mask.device) if view is None else view
     return out
 
 
@@ -149,7 +149,7 @@ class Segments(NamedTuple):
 def whole(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
     """A cell in one part, which is all of it."""
 
-    def opened(view: str, codec: Codec, x: Masked) -> Open:
+    def open_view(view: str, codec: Codec, x: Masked) -> Open:
         return Open(x, torch.zeros(x.mask.shape[1:], dtype=torch.long, device=x.mask.device))
 
-    return Cut(Sequence(1), 1, views(codecs, xs, opened, lambda away: None if away.all() else cell))
+    return Cut(Sequence(1), 1, views(codecs, xs, open_view, lambda away: None if away.all() else cell))

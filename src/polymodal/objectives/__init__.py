@@ -21,7 +21,7 @@ __all__ = ["OBJECTIVES", "Objective", "Predict", "Pretrain", "Resolved", "Superv
 OBJECTIVES: dict[str, type[Predict] | type[Write]] = {"predict": Predict, "write": Write}
 
 
-class Resolved(NamedTuple):
+class Choice(NamedTuple):
     """An objective, the table and the schema as it reads them, and why it is this one, for a person."""
 
     objective: Supervised
@@ -32,7 +32,7 @@ class Resolved(NamedTuple):
 
 def resolve(
     table: Table, schema: Schema, task: str | Task | None, writing: Writing | None, colearning: Colearning
-) -> Resolved:
+) -> Choice:
     """What a table's target asks for. task: one, or its name, in place of what the target's cells ask for.
 
     Raises InputError for cells that can't be learned from, and for a config that means nothing to the objective.
@@ -42,7 +42,7 @@ def resolve(
     objective, rows, schema = kind.resolve(guess, isinstance(task, Task), table, schema, writing, colearning)
     if rows.rows < table.rows:
         why += f"; {table.rows:,} rows are {rows.rows:,} inputs with several references"
-    return Resolved(objective, rows, schema, why)
+    return Choice(objective, rows, schema, why)
 
 
 def of(task: Task) -> Supervised:

@@ -60,8 +60,8 @@ class Predict(Supervised):
             at = present.nonzero()[:, 0]
             some = target.take(at)
             if some.mask.any():
-                found = task.scores(Scores(alone[at]), some, np.ones((1, len(at))))[task.metric.name]
-                unimodal[m] = {task.metric.name: float(found[0]), "valid_loss": float(task.loss(alone[at], some))}
+                score = task.scores(Scores(alone[at]), some, np.ones((1, len(at))))[task.metric.name]
+                unimodal[m] = {task.metric.name: float(score[0]), "valid_loss": float(task.loss(alone[at], some))}
         return Validation(scores, output, unimodal)
 
     def candidates(self, fusion: str, modalities: Mapping[str, str], baselines: bool) -> list[Candidate]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 
 from polymodal.data.preprocess import Rows, target_cells
-from polymodal.data.references import gathered, refuse_shared, sharers, unnumbered
+from polymodal.data.references import gather_references, merge_references, refuse_shared, sharers
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
@@ -49,8 +49,8 @@ class Write(Supervised):
     ) -> tuple[Self, Table, Schema]:  # fmt: skip
         """Without columns that number references, one row an input; the decoder and its words suit the texts."""
         colearning.check_writing()
-        schema = unnumbered(table, schema)
-        table = gathered(table, schema)
+        schema = merge_references(table, schema)
+        table = gather_references(table, schema)
         cells = target_cells(table, schema)
         how = writing or Writing()
         how = how._replace(decoder=how.chosen(cells, schema))
@@ -68,13 +68,13 @@ class Write(Supervised):
     def validate(self, answers: Answers, rows: Rows) -> Validation:
         """Metrics of the texts that it writes, and the loss of the true words."""
         output = answers.output()
-        found = self.task.scores(output, rows.target(range(len(rows))), np.ones((1, len(rows))))
+        score = self.task.scores(output, rows.target(range(len(rows))), np.ones((1, len(rows))))
         loss = sum(float(x.total) * n for x, n in answers.losses()) / len(rows)
-        return Validation({**{k: float(v[0]) for k, v in found.items()}, "valid_loss": loss}, output)
+        return Validation({**{k: float(v[0]) for k, v in score.items()}, "valid_loss": loss}, output)
 
     def rows(self, table: Table, schema: Schema) -> Table:
         """Rows that differ in the target alone are one row with several references."""
-        return gathered(table, schema)
+        return gather_references(table, schema)
 
     def groups(self, table: Table, schema: Schema) -> Sequence[Any] | None:
         """The group column's, else rows that read the same file."""

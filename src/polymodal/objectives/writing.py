@@ -170,7 +170,7 @@ class Writing(NamedTuple):
             return Network(
                 parts,
                 Writer(
-                    parts.names, decoder, task, decoding=self.decoding, sampled=self.scheduled_sampling,
+                    parts.names, decoder, task, decoding=self.decoding, sampling=self.scheduled_sampling,
                     dropout=self.dropout,
                 ),
             )  # fmt: skip
@@ -183,10 +183,10 @@ class Writing(NamedTuple):
         read, stream = encoders(), streams[0]
         modality = MODALITIES[kinds[stream]]
         own = type(read[stream]) in modality.encoders.values()  # it reads the codec's frames, not a network's output
-        varied = {stream: modality.variation()} if own and modality.variation is not None else None
+        variation = {stream: modality.variation()} if own and modality.variation is not None else None
         layers = max(1, size.layers - 1)
         head = Transcriber(stream, read[stream].dim, task, layers=layers, decoding=self.decoding)
-        return Network(Encoders(read, varied), head)
+        return Network(Encoders(read, variation), head)
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
@@ -214,5 +214,5 @@ def fits(name: str, kind: str) -> bool:
 def _spoken(texts: Sequence[Sequence[str]], schema: Schema) -> bool:
     """Recordings alone, each with one text: a transcript. Several texts of one recording are descriptions of it."""
     kinds = {kind for kind, _ in schema.modalities().values()}
-    heard = bool(kinds) and all(MODALITIES[k].speech for k in kinds)
-    return heard and sum(map(len, texts)) < 1.5 * sum(bool(t) for t in texts)
+    speech = bool(kinds) and all(MODALITIES[k].speech for k in kinds)
+    return speech and sum(map(len, texts)) < 1.5 * sum(bool(t) for t in texts)

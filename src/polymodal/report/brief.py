@@ -20,12 +20,12 @@ from polymodal.view.text import digits, ends, interval, many, number, short
 CLASSES, PAIRS, NAME = 12, 10, 80  # labels of a table; confusions that are named; characters of a name
 
 
-def fitted(model: Model, out: Path) -> list[Block]:
+def fit_summary(model: Model, out: Path) -> list[Block]:
     """The end of `fit`: what was learned, how well, and beside what."""
     report, schema = model.report, model.preprocessor.schema
-    given = "given" if report.valid_given else "held out"
+    rows_text = "given" if report.valid_given else "held out"
     groups = f", by {schema.group}" if schema.group else ""
-    rows = f"{report.rows['train']:,} to train on, {report.rows['valid']:,} to validate on ({given}{groups})"
+    rows = f"{report.rows['train']:,} to train on, {report.rows['valid']:,} to validate on ({rows_text}{groups})"
     facts = [
         (", ".join(schema.target), f"{model.task.name}, {report.reason}"),
         ("modalities", ", ".join(_modalities(model))),
@@ -35,8 +35,8 @@ def fitted(model: Model, out: Path) -> list[Block]:
     if report.rows["unlabelled"] and report.distillation is None:  # a teacher answers for them, as its notes say
         notes.insert(0, f"{many(report.rows['unlabelled'], 'row')} without a label were left out of the loss")
     blocks: list[Block] = [Facts(facts), *unreadable(report.bad), *map(Words, notes)]
-    compared = {"validation rows": report.comparison, "test rows": report.test and report.test.comparison}
-    for of, c in compared.items():
+    comparisons_ = {"validation rows": report.comparison, "test rows": report.test and report.test.comparison}
+    for of, c in comparisons_.items():
         blocks += [candidates(c, of), Words(c.verdict)] if c is not None else []
     folder = shlex.quote(str(out))
     end = (
@@ -62,10 +62,10 @@ def candidates(of: Comparison, rows: str, most: int | None = None) -> Table:
 def evaluation(answer: Evaluation) -> list[Block]:
     """Metrics with intervals, the confusion matrix, and what was absent."""
     by = f", intervals over {answer.group}" if answer.group else ""
-    hidden = f", without {', '.join(answer.without)}" if answer.without else ""
+    without = f", without {', '.join(answer.without)}" if answer.without else ""
     left_out = f" ({answer.unlabelled:,} without a label left out)" if answer.unlabelled else ""
     blocks: list[Block] = [
-        metrics(answer.metrics, f"{answer.task} on {many(answer.rows, 'row')}{left_out}{by}{hidden}")
+        metrics(answer.metrics, f"{answer.task} on {many(answer.rows, 'row')}{left_out}{by}{without}")
     ]
     blocks += [*map(Words, answer.notes), *_certainty(answer)]
     if answer.confusion:
@@ -85,8 +85,8 @@ def _certainty(answer: Evaluation) -> list[Block]:
     """How good the probabilities are, and what was asked for of sets and abstention."""
     out: list[Block] = []
     if answer.probabilities:
-        found = ", ".join(f"{name.replace('_', ' ')} {x:.3f}" for name, x in answer.probabilities.items())
-        out.append(Facts([("probabilities", found)]))
+        figures = ", ".join(f"{name.replace('_', ' ')} {x:.3f}" for name, x in answer.probabilities.items())
+        out.append(Facts([("probabilities", figures)]))
     if (few := answer.selective) is not None:
         score = few.metrics.get(answer.metric)
         span = f": {answer.metric} {interval(score)}" if score else ""
@@ -117,22 +117,22 @@ def _confusion(labels: Sequence[Any], matrix: Sequence[Sequence[int]]) -> list[B
         for j, n in enumerate(counts)
         if i != j and n
     ]  # fmt: skip
-    named = ", ".join(f"{a} as {b} ({n})" for n, a, b in sorted(wrong, key=lambda w: -w[0])[:PAIRS])
-    return [Facts([("most often confused", named or "nothing")])]
+    pairs = ", ".join(f"{a} as {b} ({n})" for n, a, b in sorted(wrong, key=lambda w: -w[0])[:PAIRS])
+    return [Facts([("most often confused", pairs or "nothing")])]
 
 
-def predicted(
-    rows: int, out: Path | None, bad: Sequence[Bad], left: tuple[float, int] | None = None,
+def prediction_summary(
+    rows: int, out: Path | None, bad: Sequence[Bad], abstentions: tuple[float, int] | None = None,
     unmet: Mapping[str, int] | None = None,
 ) -> list[Block]:  # fmt: skip
     """How many rows were predicted.
 
-    left: below which confidence rows were left unanswered, and how many. unmet: see `Model.predictions`.
+    abstentions: below which confidence rows were left unanswered, and how many. unmet: see `Model.predictions`.
     """
     out_: list[Block] = [*unreadable(bad)]
-    if left is not None:
-        verb = "is" if left[1] == 1 else "are"
-        out_.append(Words(f"{left[1]:,} of {rows:,} rows {verb} unanswered: less sure than {left[0]:g}"))
+    if abstentions is not None:
+        verb = "is" if abstentions[1] == 1 else "are"
+        out_.append(Words(f"{abstentions[1]:,} of {rows:,} rows {verb} unanswered: less sure than {abstentions[0]:g}"))
     why = "all labels or an endless interval, since too few validation rows tell of such rows"
     out_ += [Words(f"{many(n, 'row')} with {present or 'nothing'}: {why}") for present, n in (unmet or {}).items()]
     return out_ if out is None else [*out_, Words(f"{rows:,} predictions are in {out}")]
@@ -151,16 +151,16 @@ def schema(model: Model) -> list[Block]:
     return [Table("", ["column", "kind", "sure", "why"], columns, frozenset({1, 3})), *map(Words, lines)]
 
 
-def cache(folder: Path, entries: Sequence[Usage], freed: int | None) -> list[Block]:
+def cache(folder: Path, entries: Sequence[Usage], size: int | None) -> list[Block]:
     """What the cache holds."""
-    out: list[Block] = [] if freed is None else [Words(f"freed {freed / 2**20:,.1f} MB")]
+    out: list[Block] = [] if size is None else [Words(f"freed {size / 2**20:,.1f} MB")]
     if not entries:
         return [*out, Words(f"the cache in {folder} is empty")]
     rows = [[e.name, f"{e.records:,}", f"{e.bytes / 2**20:,.1f}"] for e in entries]
     return [*out, Table(str(folder), ["codec and settings", "cells", "MB"], rows)]
 
 
-def extracted(features: Extracted, out: Path) -> list[Block]:
+def extraction_summary(features: Extracted, out: Path) -> list[Block]:
     """How many features of what were written, and what could not be read."""
     rows = []
     for name, count in features.counts.items():

@@ -16,7 +16,7 @@ from polymodal.report.study import Study
 from polymodal.robustness import Robustness
 from polymodal.robustness.result import worst_noise, worst_subset
 from polymodal.view.blocks import Block, Heading, Section, Words
-from polymodal.view.text import interval, listed, short
+from polymodal.view.text import interval, list_names, short
 
 PARTS = {  # the card's headings, by the names that a file gives them
     "details": "Model details",
@@ -79,10 +79,10 @@ def _how_well(study: Study) -> str:
     else:
         few = " (too few rows for that to mean much)" if len(study.labelled) < FEW else ""
         here = f"Its {metric.name} is {interval(score)} on {study.of}{few}"
-    compared = comparisons(study)
-    if not compared:
+    tests = comparisons(study)
+    if not tests:
         return f"{here}; what it was compared with is not known."
-    of, c = compared[-1]
+    of, c = tests[-1]
     rivals = [x for x in c.candidates[1:] if x.score.value == x.score.value]
     best = sorted(rivals, key=lambda x: x.score.value, reverse=metric.higher)[:BESIDE]
     beside = [f"{short(x.name, 40)} {interval(x.score)}" for x in best]
@@ -109,7 +109,7 @@ def _loses(robustness: Robustness | str) -> str:
         rows = "1 row is" if robustness.rows == 1 else f"{robustness.rows} rows are"
         return f"{rows} too few to say what it loses where a modality is absent or noisy"
     if subset is not None:
-        where, x = f"with {listed([short(m, 30) for m in subset.present])} alone", subset
+        where, x = f"with {list_names([short(m, 30) for m in subset.present])} alone", subset
     elif noise is not None:
         where, x = f"with {noise.kind} on {short(noise.modality, 30)} ({noise.severity})", noise  # type: ignore[assignment]
     else:
@@ -130,7 +130,7 @@ def _worst_label(study: Study) -> str:
     return f"of the {rows:,} rows whose label is {short(label, 40)} it finds {recall:.0%}"
 
 
-def model_card(study: Study, robustness: Robustness | str, given: Mapping[str, str]) -> Section:
+def model_card(study: Study, robustness: Robustness | str, fields: Mapping[str, str]) -> Section:
     """The card: facts of the model, and what was given in a file."""
     facts = _facts(study, robustness)
     blocks: list[Block] = [
@@ -140,8 +140,8 @@ def model_card(study: Study, robustness: Robustness | str, given: Mapping[str, s
     for key, title in PARTS.items():
         blocks.append(Heading(title))
         blocks += [Words(s) for s in facts.get(key, ())]
-        if key in given:
-            blocks.append(Words(short(given[key], LIMIT)))
+        if key in fields:
+            blocks.append(Words(short(fields[key], LIMIT)))
         elif key not in facts or key in ("limitations", "ethics"):
             blocks.append(Words(OPEN.format(key=key)))
     return Section("card", "Model card", blocks)

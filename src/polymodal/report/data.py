@@ -12,7 +12,7 @@ from polymodal.view import plot
 from polymodal.view.blocks import Block, Card, Cards, Heading, Picture, Section, Table, Words, small
 from polymodal.view.text import LONGEST, number, short
 
-SHOWN, LISTED, BAD = 20, 60, 12  # bars of a picture, lines of a table, unreadable cells
+BARS, LINES, BAD = 20, 60, 12  # bars of a picture, lines of a table, unreadable cells
 PATTERNS, EXAMPLES, BINS = 12, 3, 16
 
 
@@ -43,7 +43,7 @@ def _modalities(study: Study) -> Table:
         of = f"{len(columns)} column{'s' * (len(columns) != 1)}" if MODALITIES[kind].columns else kind
         lines.append([short(m, NAME), of, f"{here[m].sum():,} of {len(here[m]):,}", f"{empty:.1%}", f"{bad:,}"])
     head = ["modality", "kind", "rows that have it", "empty cells, of all rows", "unreadable cells"]
-    return Table("What the model reads", head, lines[:LISTED], frozenset([1]))
+    return Table("What the model reads", head, lines[:LINES], frozenset([1]))
 
 
 def _labels(study: Study) -> list[Block]:
@@ -55,23 +55,23 @@ def _labels(study: Study) -> list[Block]:
     if count.unlabelled == count.rows:
         return [Heading("Labels"), Words(f"No row has a label in {name}, so there is nothing to compare with.")]
     if count.labels:
-        return [Heading("Labels"), *_counted(count.labels, count.rows - count.unlabelled, name, missing)]
+        return [Heading("Labels"), *_counts(count.labels, count.rows - count.unlabelled, name, missing)]
     if study.writes:
         n = count.numbers[:, 0]
         return [Heading("Texts"), Words(f"The target {name} holds texts, {n.mean():.1f} a row.{missing}")]
     return [Heading("Labels"), *_numbers(study, missing)]
 
 
-def _counted(labels: Counter[str], rows: int, name: str, missing: str) -> list[Block]:
+def _counts(labels: Counter[str], rows: int, name: str, missing: str) -> list[Block]:
     """rows: that have a label; of sets of labels, their shares of these rows add up to more than 1."""
     common, least = labels.most_common(), "at least " * (len(labels) == LABELS)
-    rest = len(common) - LISTED
-    more = f" The {LISTED} commonest are listed; {rest:,} others are not." if rest > 0 else ""
+    rest = len(common) - LINES
+    more = f" The {LINES} commonest are listed; {rest:,} others are not." if rest > 0 else ""
     text = f"{name} has {least}{len(common):,} different label{'s' * (len(common) != 1)}.{more}{missing}"
-    top = [(short(k, LONGEST), float(v)) for k, v in common[:SHOWN]]
-    lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in common[:LISTED]]
-    grid = Table(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > SHOWN or None)
-    title = f"Rows by label{f', the {SHOWN} commonest' if len(common) > SHOWN else ''}"
+    top = [(short(k, LONGEST), float(v)) for k, v in common[:BARS]]
+    lines = [[short(k, VALUE), f"{v:,}", f"{v / rows:.1%}"] for k, v in common[:LINES]]
+    grid = Table(f"Rows by {name}", ["label", "rows", "share"], lines, folded=len(lines) > BARS or None)
+    title = f"Rows by label{f', the {BARS} commonest' if len(common) > BARS else ''}"
     return [Words(text), Picture(title, plot.bars(title, top, "rows")), grid]
 
 

@@ -9,15 +9,15 @@ from polymodal.data.table import Table
 from polymodal.errors import InputError, Unreadable
 from polymodal.explain.answers import quantity
 from polymodal.explain.contributions import Contributions
-from polymodal.explain.evidence import seen, strongest
+from polymodal.explain.evidence import attribution_blocks, strongest
 from polymodal.explain.nearest import nearest
 from polymodal.explain.parts import Attribution, attribute_rows
-from polymodal.report.study import Study, sampled
+from polymodal.report.study import Study, draw_sample
 from polymodal.view.blocks import Block, Facts, small
 from polymodal.view.text import short, tail
 
 MODALITIES = 2  # of a row whose parts are shown
-SHOWN, CHARACTERS = 6, 600  # bars, and characters of a text
+BARS, CHARACTERS = 6, 600  # bars, and characters of a text
 MOST = 2000  # training rows that are looked at
 
 
@@ -36,11 +36,11 @@ def parts(study: Study, row: int, one: Contributions) -> list[Block]:
             out.append(small(f"Parts of {short(m, 40)} are not shown: {short(e, 200)}"))
             continue
         if len(attribution.scores) > 1:
-            out += _shown(attribution, quantity(study.model.task, attribution.output).scale)
+            out += _blocks(attribution, quantity(study.model.task, attribution.output).scale)
     return out
 
 
-def _shown(a: Attribution, scale: str) -> list[Block]:
+def _blocks(a: Attribution, scale: str) -> list[Block]:
     """scale: what gradients add up to; empty: the answer itself."""
     unit = scale if scale and a.method == "integrated-gradients" else "change of the answer"
     same = "" if a.faithful.randomised is None else f", likeness to random weights {a.faithful.randomised:.2f}"
@@ -48,7 +48,7 @@ def _shown(a: Attribution, scale: str) -> list[Block]:
         f"{short(a.modality, 40)}, by {a.method.replace('-', ' ')}; faithfulness gain {a.faithful.gain:+.2f}{same}; "
         f"in {unit}"
     )
-    return [small(caption), *seen(a, CHARACTERS)] if a.where.in_place else strongest(a, caption, SHOWN)
+    return [small(caption), *attribution_blocks(a, CHARACTERS)] if a.where.in_place else strongest(a, caption, BARS)
 
 
 # --- nearest training rows ----------------------------------------------------------------------------
@@ -64,17 +64,19 @@ class Training(NamedTuple):
 def training_rows(study: Study, train: Any) -> Training:
     """Read a training table. Raises InputError where the model can't read it."""
     prep = study.model.preprocessor
-    sample = sampled(train, prep.schema, study.model.task, MOST, study.seed)
+    sample = draw_sample(train, prep.schema, study.model.task, MOST, study.seed)
     prep.check(sample.table)
     return Training(sample.table, sample.rows)
 
 
 def neighbours(study: Study, row: int, train: Training) -> list[Block]:
     """The nearest training rows by all modalities together, and the nearest of another label."""
-    said: Any = study.model.task.decode(study.output.take(torch.tensor([row]))).get("prediction", [None])[0]
+    prediction: Any = study.model.task.decode(study.output.take(torch.tensor([row]))).get("prediction", [None])[0]
     one = study.rows.take([row])
     try:
-        near = nearest(study.model, one, said, train.table, skip=_same(study, row, train.table), cache=study.cache)
+        near = nearest(
+            study.model, one, prediction, train.table, skip=_same(study, row, train.table), cache=study.cache
+        )
     except InputError as e:
         return [small(f"No nearest training rows: {short(e, 200)}")]
     if not near.spaces:
@@ -86,8 +88,8 @@ def neighbours(study: Study, row: int, train: Training) -> list[Block]:
     ]
     facts = []
     for n, why in every:
-        held = [(m, tail(c.text) if c.file else short(c.text, 60)) for m, c in n.cells.items() if c.text]
-        cells = "; ".join(f"{short(m, 20)}: {text}" for m, text in held[:3])
+        texts = [(m, tail(c.text) if c.file else short(c.text, 60)) for m, c in n.cells.items() if c.text]
+        cells = "; ".join(f"{short(m, 20)}: {text}" for m, text in texts[:3])
         label = f"label {short(n.label or '(none)', 40)}{why}"
         facts.append((f"training row {n.row}", f"{label}, distance {n.distance:.3f}; {cells}"))
     of = f"{near.rows:,} of {train.total:,}" if near.rows < train.total else f"{train.total:,}"

@@ -24,13 +24,13 @@ CANDIDATES, CLASSES, PAIRS, BINS = 24, 12, 20, 10
 
 def results(study: Study) -> Section:
     """How well the model answers these rows, and how it did beside others where it was fitted."""
-    blocks = [*_scored(study), *_compared(study)]
+    blocks = [*_scores(study), *_comparison(study)]
     if study.scores is not None:
         blocks += [*_confusion(study), *_residuals(study), *_reliability(study), *_coverage(study)]
     return Section("result", "Result", blocks)
 
 
-def _scored(study: Study) -> list[Block]:
+def _scores(study: Study) -> list[Block]:
     scores, score = study.scores, study.score
     if scores is None or score is None:
         why = "has no label for any of them" if study.drawn.target else f"has no column {short(study.target, NAME)}"
@@ -52,7 +52,7 @@ def comparisons(study: Study) -> list[tuple[str, Comparison]]:
     return [(of, comparison) for of, comparison in rows_of if comparison is not None]
 
 
-def _compared(study: Study) -> list[Block]:
+def _comparison(study: Study) -> list[Block]:
     out: list[Block] = []
     for i, (of, c) in enumerate(comparisons(study)):
         table = brief.candidates(c, of, CANDIDATES)

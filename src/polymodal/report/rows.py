@@ -38,7 +38,7 @@ def rows(study: Study, train: Training | None) -> Section:
         some = np.linspace(0, len(study.rows) - 1, min(EACH, len(study.rows))).round().astype(int)
         groups = [Group("Some answers", why, [(i, "") for i in dict.fromkeys(some.tolist())])]
     else:
-        groups = [g for g in chosen(study) if g.rows]
+        groups = [g for g in row_groups(study) if g.rows]
     at = [i for g in groups for i, _ in g.rows]
     games = None if study.writes else contributions(study.model, study.rows.take(at), sample=0, seed=study.seed)
     blocks: list[Block] = [small(HOW)] if games is not None and len(games.modalities) > 1 else []
@@ -52,7 +52,7 @@ def rows(study: Study, train: Training | None) -> Section:
 # --- which rows ---------------------------------------------------------------------------------------
 
 
-def chosen(study: Study) -> list[Group]:
+def row_groups(study: Study) -> list[Group]:
     """The groups of rows, by what the task is; a row is in one of them at most."""
     at, free = study.labelled, np.ones(len(study.labelled), dtype=bool)
     kinds, predictions = study.model.task.extremes(*study.known())
@@ -76,7 +76,7 @@ def first(order: Floats, among: NDArray[np.bool_]) -> list[int]:
 # --- what is said of each ---------------------------------------------------------------------------------
 
 
-def _card(study: Study, row: int, said: str, one: Contributions | None, train: Training | None) -> Card:
+def _card(study: Study, row: int, title: str, one: Contributions | None, train: Training | None) -> Card:
     lines = [f"predicted: {answer(study, row)}", *truths(study, row)]
     blocks = study.cells(row)
     if one is not None:
@@ -88,7 +88,7 @@ def _card(study: Study, row: int, said: str, one: Contributions | None, train: T
         blocks += parts(study, row, one)
     if train is not None:
         blocks += neighbours(study, row, train)
-    return Card(f"Row {study.table.row_number(row)}", [*lines, *([said] if said else [])], blocks)
+    return Card(f"Row {study.table.row_number(row)}", [*lines, *([title] if title else [])], blocks)
 
 
 def answer(study: Study, row: int) -> str:

@@ -19,7 +19,7 @@ from polymodal.data.preprocess import Rows, target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, chunks
 from polymodal.evaluate.intervals import Interval
-from polymodal.explain.shown import shown
+from polymodal.explain.shown import displays
 from polymodal.model import Model
 from polymodal.output import Output
 from polymodal.scoring import Evaluation
@@ -32,14 +32,14 @@ NAME, VALUE = 80, 120  # characters of a name, of a value
 MODALITIES = 8  # of a row that are shown
 COVERAGE = 0.9  # asked of the sets and intervals whose coverage is checked
 ENDLESS = 32  # texts that are written to be looked at, of a model whose rows have no label
-WRITTEN = 200  # rows of a model that writes: each text is searched for word by word
+TEXTS = 200  # rows of a model that writes: each text is searched for word by word
 PART = 8192  # rows that are read at a time
 LABELS = 10_000  # that are counted one by one
 NUMBERS = 1_000_000  # numbers of which a distribution is made
 Floats = NDArray[np.float64]
 
 
-class Sampled(NamedTuple):
+class Sample(NamedTuple):
     """table: the sample, in the order of the file. Of all rows: rows: how many there are. filled: cells that hold
     something, by column. target: whether the table has it. unlabelled: rows without a label. labels: how many rows have
     each label, of a task with labels. numbers: (N, K) values of each of K targets, NaN where missing, of a regression;
@@ -66,7 +66,7 @@ class Study(NamedTuple):
 
     model: Model
     name: str
-    drawn: Sampled
+    drawn: Sample
     rows: Rows
     output: Output
     truth: Masked | None
@@ -109,7 +109,7 @@ class Study(NamedTuple):
 
     def cells(self, row: int) -> list[Block]:
         """What there is to look at in the row at this position."""
-        views = shown(self.model.preprocessor, self.table, row)
+        views = displays(self.model.preprocessor, self.table, row)
         names = self.model.preprocessor.modalities[:MODALITIES]
         return [views[m].block(m) if m in views else Cell(short(m, NAME), None, note="absent") for m in names]
 
@@ -127,7 +127,7 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
     """
     prep, task = model.preprocessor, model.task
     writes = "decode" in task.capabilities
-    sample = sampled(source, prep.schema, task, min(rows, WRITTEN) if writes else rows, seed)
+    sample = draw_sample(source, prep.schema, task, min(rows, TEXTS) if writes else rows, seed)
     encoded_rows = prep.encode(sample.table, task, cache=cache, quiet=True)
     has_labels = bool(encoded_rows.labelled().any())
     if writes and not has_labels:
@@ -147,13 +147,13 @@ def study(model: Model, source: Any, rows: int, cache: Path | None, seed: int) -
 # --- the sample ---------------------------------------------------------------------------------------
 
 
-def sampled(source: Any, schema: Schema, task: Task, rows: int, seed: int) -> Sampled:
+def draw_sample(source: Any, schema: Schema, task: Task, rows: int, seed: int) -> Sample:
     """Draw `rows` rows of a table and count all of it; texts with several references are one row each."""
     parts: Iterable[Table] = chunks(source, PART)
     if "decode" in task.capabilities:  # rows that differ in the text alone may stand far apart
         parts = [objectives.of(task).rows(Table.read(source), schema)]
     rng, sample, keys, total = np.random.default_rng(seed), None, np.zeros(0), 0
-    count = _Counted(schema, task)
+    count = _Counts(schema, task)
     for part in parts:
         count.add(part)
         total += part.rows
@@ -161,25 +161,25 @@ def sampled(source: Any, schema: Schema, task: Task, rows: int, seed: int) -> Sa
     assert sample is not None  # a table without rows is refused when it is read
     numbers = np.concatenate(count.numbers) if count.numbers else np.zeros((0, 1))
     has = set(schema.target) <= set(sample.columns)
-    return Sampled(sample, total, count.filled, has, total - count.known, count.labels, numbers)
+    return Sample(sample, total, count.filled, has, total - count.known, count.labels, numbers)
 
 
-def _smallest(kept: Table | None, keys: Floats, part: Table, new: Floats, rows: int) -> tuple[Table, Floats]:
+def _smallest(sample: Table | None, keys: Floats, part: Table, new: Floats, rows: int) -> tuple[Table, Floats]:
     """Of the rows that are kept and those of a part the ones with the smallest keys, in the file's order."""
     every = np.concatenate([keys, new])
     at = np.sort(np.argsort(every, kind="stable")[:rows])
-    old = 0 if kept is None else kept.rows
-    first = part.take([]) if kept is None else kept.take(at[at < old].tolist())
-    return _joined(first, part.take((at[at >= old] - old).tolist())), every[at]
+    old = 0 if sample is None else sample.rows
+    first = part.take([]) if sample is None else sample.take(at[at < old].tolist())
+    return _concatenate(first, part.take((at[at >= old] - old).tolist())), every[at]
 
 
-def _joined(a: Table, b: Table) -> Table:
+def _concatenate(a: Table, b: Table) -> Table:
     cells = {c: [*a.cells(c), *b.cells(c)] for c in b.columns}
     numbers = [t.row_number(i) for t in (a, b) for i in range(t.rows)]
     return Table(b.name, b.folder, cells, numbers)
 
 
-class _Counted:
+class _Counts:
     """What is counted of every row. known: rows with a label."""
 
     def __init__(self, schema: Schema, task: Task) -> None:

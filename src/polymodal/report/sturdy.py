@@ -15,10 +15,10 @@ from polymodal.view.text import interval, short
 
 ROWS, LEVELS = 300, 4  # rows that noise is tried on, and its levels
 SUBSETS, MODALITIES, CLASSES = 31, 8, 12
-EXPLAINED = 500
+EXPLAIN = 500
 
 
-def measured(study: Study) -> Robustness | str:
+def robustness_of(study: Study) -> Robustness | str:
     """Subsets, removed cells and noise on a part of the sample; or why there are none."""
     if study.truth is None:
         return "Without labels nothing can be said of what absence and noise cost."
@@ -107,7 +107,7 @@ def _curves(robustness: Robustness, modality: str, noise: Sequence[Noisy], ends:
     ]
 
 
-def explained(study: Study) -> Overall | str:
+def explanation_of(study: Study) -> Overall | str:
     """Contributions of modalities on a part of the sample; or why there are none."""
     if study.writes:
         return (
@@ -115,7 +115,7 @@ def explained(study: Study) -> Overall | str:
             "answers, so there are none here. polymodal explain shows what each word attended to."
         )
     try:
-        return overall(study.model, study.table, limit=EXPLAINED, seed=study.seed, cache=study.cache)
+        return overall(study.model, study.table, limit=EXPLAIN, seed=study.seed, cache=study.cache)
     except InputError as e:
         return f"Contributions could not be computed: {e}"
 

@@ -37,7 +37,7 @@ def training(study: Study) -> Section:
     blocks += _curves(study, report.history)
     settings = {k: v for k, v in report.settings.items() if v is not None}
     if settings:
-        facts = [(short(k.replace("_", " "), 60), _said(v)) for k, v in list(settings.items())[:SETTINGS]]
+        facts = [(short(k.replace("_", " "), 60), _value(v)) for k, v in list(settings.items())[:SETTINGS]]
         blocks += [Heading("Settings"), Facts(facts)]
     return Section("training", "Training", blocks or [Words("The model does not say how it was trained.")])
 
@@ -77,18 +77,18 @@ def _scores(line: Mapping[str, Any], metric: str) -> dict[str, float]:
 
 
 def _line(name: str, values: Sequence[Mapping[str, float]], history: Sequence[Mapping[str, Any]]) -> Line:
-    known = [(line["epoch"] + 1, x[name]) for line, x in zip(history, values, strict=True) if x.get(name) is not None]
-    return Line(short(name, 60), [x for x, _ in known], [y for _, y in known])
+    points = [(line["epoch"] + 1, x[name]) for line, x in zip(history, values, strict=True) if x.get(name) is not None]
+    return Line(short(name, 60), [x for x, _ in points], [y for _, y in points])
 
 
 def _table(history: Sequence[Mapping[str, Any]], metric: str) -> Table:
     """At most `EPOCHS` lines, evenly spread, the last among them."""
     step = -(-len(history) // EPOCHS)
-    shown = history[::-1][::step][::-1]
+    epochs = history[::-1][::step][::-1]
     keys, scores = [k for k in NAMES if k in history[-1]], list(_scores(history[-1], metric))[: 1 + CURVES]
     nan = float("nan")
     lines = []
-    for x in shown:
+    for x in epochs:
         own = _scores(x, metric)
         values = [*(x.get(k, nan) for k in keys), *(own.get(k, nan) for k in scores)]
         lines.append([f"{x['epoch'] + 1:.0f}", *(number(float(v)) for v in values)])
@@ -100,25 +100,25 @@ def _table(history: Sequence[Mapping[str, Any]], metric: str) -> Table:
 def repeat(study: Study, command: str) -> Section:
     """How model and page are made again."""
     report, prep = study.model.report, study.model.preprocessor
-    plan, settings, typed = report.plan, report.settings, report.command
+    plan, settings, line = report.plan, report.settings, report.command
     same = "The same table, options and seed make the same model on the same machine."
     by_hand = " TABLE is the training table; options of encoders, columns and co-learning given by hand are not here."
-    blocks: list[Block] = [Words(same if typed else same + by_hand), Code(typed or _command(study, settings))]
+    blocks: list[Block] = [Words(same if line else same + by_hand), Code(line or _command(study, settings))]
     if command:
         blocks += [Words("This page was made by"), Code(command)]
-    facts = [("seed of the training", _said(settings.get("seed", "unknown"))), ("seed of this page", str(study.seed))]
+    facts = [("seed of the training", _value(settings.get("seed", "unknown"))), ("seed of this page", str(study.seed))]
     keys = (("digest of the training table", "table"), ("digest of the validation rows", "validation rows"))
-    facts += [(name, _said(plan[k])) for name, k in keys if k in plan]
-    libraries = [f"{name} {found}" for name in LIBRARIES if (found := installed(name))]
+    facts += [(name, _value(plan[k])) for name, k in keys if k in plan]
+    libraries = [f"{name} {version}" for name in LIBRARIES if (version := version_of(name))]
     facts += [("versions", ", ".join([f"Python {platform.python_version()}", *libraries]))]
-    facts += [("fusion and learner", f"{_said(plan.get('fusion', 'unknown'))}, {study.model.learner.kind}")]
+    facts += [("fusion and learner", f"{_value(plan.get('fusion', 'unknown'))}, {study.model.learner.kind}")]
     columns = plan.get("columns") or {c.name: c.kind for c in prep.schema.columns.values()}
-    shown = ", ".join(f"{short(c, 40)}: {k}" for c, k in list(columns.items())[:SETTINGS])
+    kinds = ", ".join(f"{short(c, 40)}: {k}" for c, k in list(columns.items())[:SETTINGS])
     more = f" and {len(columns) - SETTINGS:,} more" if len(columns) > SETTINGS else ""
-    facts.append(("columns", shown + more))
+    facts.append(("columns", kinds + more))
     if encoders := plan.get("encoders"):
-        said = [f"{short(m, 40)}: {short(e, 40)}" for m, e in list(encoders.items())[:SETTINGS]]
-        facts.append(("encoders", ", ".join(said)))
+        names = [f"{short(m, 40)}: {short(e, 40)}" for m, e in list(encoders.items())[:SETTINGS]]
+        facts.append(("encoders", ", ".join(names)))
     return Section("repeat", "How to repeat it", [*blocks, Facts(facts)])
 
 
@@ -131,7 +131,7 @@ def _command(study: Study, settings: Mapping[str, Any]) -> str:
     return shlex.join([*words, "--out", "MODEL"])
 
 
-def installed(name: str) -> str:
+def version_of(name: str) -> str:
     """The version of a library that is installed, or ""."""
     try:
         return version(name)
@@ -139,5 +139,5 @@ def installed(name: str) -> str:
         return ""
 
 
-def _said(value: Any) -> str:
+def _value(value: Any) -> str:
     return short(f"{value:g}" if isinstance(value, float) else value, VALUE)

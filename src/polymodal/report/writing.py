@@ -15,7 +15,7 @@ from polymodal.report.evidence import training_rows
 from polymodal.report.results import results
 from polymodal.report.rows import rows as of_rows
 from polymodal.report.study import Study, study
-from polymodal.report.sturdy import contributions, explained, measured, sturdy
+from polymodal.report.sturdy import contributions, explanation_of, robustness_of, sturdy
 from polymodal.report.training import repeat, training
 from polymodal.robustness import Robustness
 from polymodal.saving import put
@@ -32,7 +32,7 @@ DETAILS = (
 OPEN = ("result",)  # sections that are in sight
 MARK = b'<meta name="generator" content="polymodal report">'
 HEAD = 2048  # bytes in which the mark of a page stands
-SKIPPED = "Not measured: --no-robustness was given."
+NOT_MEASURED = "Not measured: --no-robustness was given."
 
 
 class Report(NamedTuple):
@@ -84,27 +84,27 @@ def write(
         raise InputError(f"rows {rows}, seed {seed}: expected at least 1 and 0")
     Training().check(seed)
     _refuse(out, overwrite)
-    given = read_card(None if card is None else Path(card))
+    fields = read_card(None if card is None else Path(card))
     with progress("report", 6, quiet) as tick:
         tick(0, "rows")
-        looked = study(model, table, rows, None if cache is None else Path(cache), seed)
-        near = None if train is None or looked.writes else training_rows(looked, train)
+        study_ = study(model, table, rows, None if cache is None else Path(cache), seed)
+        near = None if train is None or study_.writes else training_rows(study_, train)
         tick(1, "data and result")
-        sections = [data(looked), results(looked)]
+        sections = [data(study_), results(study_)]
         tick(2, "robustness")
-        robustness = measured(looked) if robust else SKIPPED
-        sections.append(sturdy(looked, robustness))
+        robustness = robustness_of(study_) if robust else NOT_MEASURED
+        sections.append(sturdy(study_, robustness))
         tick(3, "contributions")
-        modalities = explained(looked)
+        modalities = explanation_of(study_)
         sections.append(contributions(modalities))
         tick(4, "rows and their explanations")
-        sections.append(of_rows(looked, near))
-        sections += [training(looked), repeat(looked, command), model_card(looked, robustness, given)]
+        sections.append(of_rows(study_, near))
+        sections += [training(study_), repeat(study_, command), model_card(study_, robustness, fields)]
         tick(5, "page")
-        said = summary(looked, robustness)
-        written = page(looked, said, sections).encode("utf-8", "replace")
-    put(out, written)
-    return _report(out, len(written), sections, looked, said, robustness, modalities)
+        lines = summary(study_, robustness)
+        html = page(study_, lines, sections).encode("utf-8", "replace")
+    put(out, html)
+    return _report(out, len(html), sections, study_, lines, robustness, modalities)
 
 
 def _refuse(out: Path, overwrite: bool) -> None:
@@ -121,7 +121,7 @@ def _refuse(out: Path, overwrite: bool) -> None:
 
 
 def _report(
-    out: Path, size: int, sections: list[Section], looked: Study, said: list[str], robustness: Robustness | str,
+    out: Path, size: int, sections: list[Section], of: Study, lines: list[str], robustness: Robustness | str,
     modalities: Overall | str,
 ) -> Report:  # fmt: skip
     shares = [] if isinstance(modalities, str) else modalities.summary.modalities
@@ -129,10 +129,10 @@ def _report(
         path=str(out),
         bytes=size,
         sections=[s.key for s in sections],
-        rows=looked.table.rows,
-        total=looked.drawn.rows,
-        summary=said,
-        metrics={} if looked.scores is None else {k: v._asdict() for k, v in looked.scores.metrics.items()},
+        rows=of.table.rows,
+        total=of.drawn.rows,
+        summary=lines,
+        metrics={} if of.scores is None else {k: v._asdict() for k, v in of.scores.metrics.items()},
         robustness=[] if isinstance(robustness, str) else list(robustness.sentences),
         contributions={m.modality: m.size.value for m in shares},
     )
@@ -144,5 +144,5 @@ def _report(
 def page(study: Study, summary: Sequence[str], sections: Sequence[Section]) -> str:
     """The page as HTML: its summary and the result in sight, the rest folded."""
     title = f"{short(study.target, 80)} in {study.name}"
-    folded = [s._replace(folded=s.key not in OPEN) for s in sections]
-    return html(Page("report", title, title, (), folded, summary, contents=True), largest=LARGEST, details=DETAILS)
+    parts = [s._replace(folded=s.key not in OPEN) for s in sections]
+    return html(Page("report", title, title, (), parts, summary, contents=True), largest=LARGEST, details=DETAILS)

@@ -19,7 +19,7 @@ from polymodal.modalities.base import missing
 from polymodal.modalities.tabular.columns import NUMBER, category, number
 from polymodal.robustness.measure import EXACT, Bools, Reader
 
-SAMPLED = 64  # subsets of more than EXACT modalities
+SUBSETS = 64  # subsets of more than EXACT modalities
 STRENGTH = 9.0  # how many times as likely a cell at the top of the ranks goes next as one at the bottom
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -37,14 +37,14 @@ def subsets(count: int, seed: int = 0) -> list[tuple[bool, ...]]:
     each = np.eye(count, dtype=bool)
     out = dict.fromkeys(tuple(row.tolist()) for row in [np.ones(count, dtype=bool), *~each, *each])
     rng = np.random.default_rng(seed)
-    while len(out) < max(SAMPLED, 2 * count + 1):
+    while len(out) < max(SUBSETS, 2 * count + 1):
         sample = rng.random(count) < rng.random()
         if sample.any():
             out[tuple(sample.tolist())] = None
     return sorted(out, key=lambda s: (-sum(s), [not here for here in s]))
 
 
-def removed(here_nm: Bools, share: float, rank_nm: Floats, seed: int, stays_m: Bools | None = None) -> Bools:
+def remove(here_nm: Bools, share: float, rank_nm: Floats, seed: int, stays_m: Bools | None = None) -> Bools:
     """(N, M) True for the cells that go: `share` of those that may go, in expectation exactly.
 
     here_nm: the cells that are there. stays_m: modalities of which none may go. rank_nm: 0 to 1; a cell of rank r is
@@ -86,22 +86,22 @@ class Guide(NamedTuple):
         return np.array([m == self.stays for m in modalities])
 
 
-def at_random(reader: Reader, given: str | None) -> Guide | None:
-    """What cells are removed by at random (MAR): the column `given`; else the group; else the first column of numbers
+def at_random(reader: Reader, column: str | None) -> Guide | None:
+    """What cells are removed by at random (MAR): `column`; else the group; else the first column of numbers
     among those that the model reads; else how large another modality is, or whether it is there at all.
 
     Rubin's term asks that this is seen where cells are gone, so a modality that it belongs to stays in every row. None
     where there is nothing of the kind. Raises InputError for a column that is not there, or is the target.
     """
     schema, table = reader.model.preprocessor.schema, reader.table
-    if given is not None:
-        if given not in table.columns:
-            raise InputError(f"--given: {table.name} {unknown('column', given, table.columns)}")
-        if given in schema.target:
+    if column is not None:
+        if column not in table.columns:
+            raise InputError(f"--given: {table.name} {unknown('column', column, table.columns)}")
+        if column in schema.target:
             raise InputError(
-                f"--given {given}: that is the target, and removal by the target is measured anyway (mnar)"
+                f"--given {column}: that is the target, and removal by the target is measured anyway (mnar)"
             )
-        return _column(reader, given)
+        return _column(reader, column)
     if schema.group is not None and schema.group in table.columns and (out := _column(reader, schema.group)):
         return out
     numbers = [c.name for c in schema.columns.values() if c.kind == NUMBER and c.name in table.columns]
@@ -153,6 +153,6 @@ def ranks(values: Floats) -> Floats:
 
     if len(values) < 2:
         return np.full(len(values), 0.5)
-    known = np.where(np.isnan(values), -np.inf, values)
-    out: Floats = (rankdata(known) - 1) / (len(values) - 1)
+    finite = np.where(np.isnan(values), -np.inf, values)
+    out: Floats = (rankdata(finite) - 1) / (len(values) - 1)
     return out

@@ -28,7 +28,7 @@ from polymodal.tasks.base import Task
 Bools = NDArray[np.bool_]
 
 EXACT = 6  # modalities of which every subset is tried, and its answers are kept
-KEPT = 256 << 20  # bytes of decoded cells that are kept, so that they are decoded once
+MEMORY = 256 << 20  # bytes of decoded cells that are kept, so that they are decoded once
 COUNTS = 2**24  # counts of bootstrap samples that are kept between scores
 
 
@@ -160,7 +160,7 @@ class Source:
         """The decoded cell of row i; None where it is absent or can't be read."""
         if i not in self._decoded:
             cells = self._open(self.cells[i])
-            if self._bytes > KEPT:
+            if self._bytes > MEMORY:
                 return cells
             self._decoded[i] = cells
             self._bytes += _weight(cells)

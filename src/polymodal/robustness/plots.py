@@ -8,7 +8,7 @@ from polymodal.robustness.result import Absence, Noisy, Robustness, Subset
 from polymodal.robustness.sentences import HOW
 from polymodal.view import plot
 from polymodal.view.plot import Ends, Line, Plot, Span
-from polymodal.view.text import listed
+from polymodal.view.text import list_names
 
 LONGEST = 44  # characters of a file's name
 
@@ -26,12 +26,12 @@ def plots(of: Robustness) -> dict[str, Plot]:
     return out
 
 
-def subsets(of: Robustness, shown: Sequence[Subset]) -> Plot:
+def subsets(of: Robustness, lines: Sequence[Subset]) -> Plot:
     """The score of subsets of modalities with its 95% interval; a line stands at all of them."""
     whole = {len(of.modalities): ("all", True, "D")}
     rows = []
-    for s in shown:
-        name, main, mark = whole.get(len(s.present), (listed(s.present), False, "o"))
+    for s in lines:
+        name, main, mark = whole.get(len(s.present), (list_names(s.present), False, "o"))
         rows.append(Span(name, s.score, main, mark))
     return plot.spans(f"{of.metric} with some of the modalities", rows, _metric(of), at=[(of.clean.value, "--")])
 

@@ -16,7 +16,7 @@ from polymodal.view.blocks import Block, Table, Words, small, unreadable
 from polymodal.view.text import digits, ends, interval, many
 
 WIDE = 110  # characters of a terminal in which severities are shown beside their levels
-STARRED = "* the loss against clean is more than noise: its paired 95% interval lies above 0"
+STAR = "* the loss against clean is more than noise: its paired 95% interval lies above 0"
 
 
 def brief(of: Robustness, wide: bool = False) -> list[Block]:
@@ -24,7 +24,7 @@ def brief(of: Robustness, wide: bool = False) -> list[Block]:
     by = f", intervals over {of.group}" if of.group else ""
     better = "higher" if of.higher else "lower"
     losses = [*(x.loss for x in of.subsets), *(x.loss for x in of.absence), *(x.loss for x in of.noise)]
-    lines = [STARRED] if any(loss.low > 0 for loss in losses) else []
+    lines = [STAR] if any(loss.low > 0 for loss in losses) else []
     lines += [_areas(of)] if of.noise else []
     return [
         Words(f"{of.metric} on {many(of.rows, 'row')}{by} ({better} is better): clean {interval(of.clean)}"),
@@ -73,15 +73,15 @@ def _noise(of: Robustness, wide: bool) -> Table:
 
 
 def _areas(of: Robustness) -> str:
-    text = f"relative robustness {_shown(of.relative.mean)} (area under the curve over the clean score, mean of the "
+    text = f"relative robustness {_area(of.relative.mean)} (area under the curve over the clean score, mean of the "
     text += "curves; 1 is no loss)"
     if of.effective is not None:
-        gain = _shown(of.effective.mean, "+")
+        gain = _area(of.effective.mean, "+")
         text += f"\neffective robustness {gain} {of.metric} over the model of --against, at equal clean score"
     return text
 
 
-def _shown(area: Interval, sign: str = "") -> str:
+def _area(area: Interval, sign: str = "") -> str:
     return interval(area, sign=sign) if area.value == area.value else "undefined"
 
 
@@ -104,8 +104,8 @@ def write(of: Robustness, folder: Path) -> list[str]:
         "robustness.csv": table(of),
     }
     files = {name: text.encode("utf-8", "replace") for name, text in texts.items()}
-    for name, drawn in plots(of).items():
-        files[f"{name}.png"], files[f"{name}.svg"] = plot.png(drawn), plot.svg(drawn)
+    for name, figure in plots(of).items():
+        files[f"{name}.png"], files[f"{name}.svg"] = plot.png(figure), plot.svg(figure)
     for name, paths in files.items():
         put(folder / name, paths)
     return list(files)

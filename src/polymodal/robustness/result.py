@@ -113,12 +113,12 @@ class Robustness(NamedTuple):
         out = {
             **self._asdict(),
             "clean": self.clean._asdict(),
-            "subsets": [_scored(self.metric, x) for x in self.subsets],
-            "absence": [_scored(self.metric, x) for x in self.absence],
-            "noise": [_scored(self.metric, x) for x in self.noise],
+            "subsets": [_json(self.metric, x) for x in self.subsets],
+            "absence": [_json(self.metric, x) for x in self.absence],
+            "noise": [_json(self.metric, x) for x in self.noise],
             "relative": _areas(self.relative),
             "effective": None if self.effective is None else _areas(self.effective),
-            "worst": {k: None if x is None else _scored(self.metric, x) for k, x in worst.items()},
+            "worst": {k: None if x is None else _json(self.metric, x) for k, x in worst.items()},
             "notes": [str(n) for n in self.notes],
             "bad": [b._asdict() for b in self.bad],
         }
@@ -147,15 +147,15 @@ def areas(
     """From the scores of each curve, level by level: relative robustness; with those of a baseline, effective."""
     spans = {}
     for key, levels in scores.items():
-        f_kr = _stacked(levels)
-        area_r = relative(f_kr, higher) if baseline is None else effective(f_kr, _stacked(baseline[key]), higher)
+        f_kr = _stack(levels)
+        area_r = relative(f_kr, higher) if baseline is None else effective(f_kr, _stack(baseline[key]), higher)
         spans[key] = Sample(float(area_r[0]), area_r[1:])
     values = [x for x in spans.values() if x.value == x.value]
     whole = interval(mean(values)) if values else Interval(math.nan, math.nan, math.nan)
     return Areas(whole, [Area(*key, *interval(x)) for key, x in spans.items()])
 
 
-def _stacked(levels: Sequence[Sample]) -> Floats:
+def _stack(levels: Sequence[Sample]) -> Floats:
     return np.stack([np.append(x.value, x.draws) for x in levels])
 
 
@@ -206,7 +206,7 @@ def _worst(losses: Sequence[Any]) -> Any:
     return max(finite, key=lambda x: x.loss.value, default=None)
 
 
-def _scored(metric: str, x: Any) -> dict[str, Any]:
+def _json(metric: str, x: Any) -> dict[str, Any]:
     form: dict[str, Any] = x._asdict()
     score, loss = form.pop("score"), form.pop("loss")
     return {**form, "metric": metric, **score._asdict(), "loss": loss._asdict()}

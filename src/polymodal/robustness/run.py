@@ -19,7 +19,7 @@ from polymodal.modalities.noise import Noise
 from polymodal.model import Model
 from polymodal.output import Output
 from polymodal.progress import Ticker, progress
-from polymodal.robustness.absent import SHARES, Guide, at_random, by_target, removed, subsets
+from polymodal.robustness.absent import SHARES, Guide, at_random, by_target, remove, subsets
 from polymodal.robustness.measure import EXACT, Reader, Sample, Scorer, Source, interval, mean
 from polymodal.robustness.noise import MISMATCH
 from polymodal.robustness.result import Absence, Noisy, Robustness, Subset, areas
@@ -69,7 +69,7 @@ def robustness(
     if levels < 2 or limit < 1 or seed < 0:
         raise InputError(f"levels {levels}, limit {limit}, seed {seed}: expected at least 2, 1 and 0")
     cache = None if cache is None else Path(cache)
-    table, notes = _drawn(model, Table.read(table), limit, seed)
+    table, notes = _draw(model, Table.read(table), limit, seed)
     study = Study(model, table, cache, seed, quiet)
     other = None if against is None else _rival(study, against, cache)
     notes += study.remarks() + ([] if other is None else _late(other.reader.model))
@@ -102,7 +102,7 @@ def robustness(
     )
 
 
-def _drawn(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, list[Note]]:
+def _draw(model: Model, table: Table, limit: int, seed: int) -> tuple[Table, list[Note]]:
     """At most `limit` rows that have a label, drawn by the seed, in the table's order; and what to say of that."""
     schema = model.preprocessor.schema
     table = objectives.of(model.task).rows(table, schema)
@@ -226,7 +226,7 @@ class Study:
         rank_nm = np.repeat(guide.rank_n[:, None], len(names), axis=1)
         samples, empty = [], []
         for i in range(SEEDS if share else 1):
-            away = removed(here, share, rank_nm, self.seed * SEEDS + i, guide.stays_m(names))
+            away = remove(here, share, rank_nm, self.seed * SEEDS + i, guide.stays_m(names))
             samples.append(self.scorer.sample(self.reader.mixed(~away)) if share else self.clean)
             empty.append(float((~(here & ~away).any(1)).mean()))
             if share:
@@ -309,9 +309,9 @@ def _asked(by_kind: list[Curve], kinds: Sequence[str], lacking: dict[str, str]) 
     for names in dict.fromkeys(kinds):
         selection = [c for c in by_kind if names in (c.kind, f"{c.modality}={c.kind}")]
         if not selection:
-            known = ", ".join(dict.fromkeys([c.kind for c in by_kind]))
+            kinds_ = ", ".join(dict.fromkeys([c.kind for c in by_kind]))
             why = next((f" ({w})" for k, w in lacking.items() if names in (k, k.rpartition("=")[2])), "")
-            raise InputError(f"no noise {names!r} for this model{why}; it is one of {known}, or COLUMN=KIND")
+            raise InputError(f"no noise {names!r} for this model{why}; it is one of {kinds_}, or COLUMN=KIND")
         out += [c for c in selection if c not in out]
     return out
 

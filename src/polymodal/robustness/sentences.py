@@ -6,7 +6,7 @@ from polymodal.evaluate.compare import FEW
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.noise import MISMATCH
 from polymodal.robustness.result import Absence, Noisy, Subset, worst_noise, worst_subset
-from polymodal.view.text import digits, ends, interval, listed
+from polymodal.view.text import digits, ends, interval, list_names
 
 HOW = {"mcar": "completely at random", "mar": "at random, given {by}", "mnar": "not at random, by {by}"}
 HALF = 0.5  # the share that the sentence about absent cells names
@@ -29,7 +29,7 @@ class Words:
         x = worst_subset(subsets)
         if x is None:
             return ""
-        return f"Worst of {len(subsets)} subsets: with {listed(x.present)} alone {self._change(x.score, x.loss)}"
+        return f"Worst of {len(subsets)} subsets: with {list_names(x.present)} alone {self._change(x.score, x.loss)}"
 
     def single(self, subsets: Sequence[Subset]) -> str:
         """The one modality whose absence costs most, of three or more."""

@@ -56,7 +56,7 @@ def scores(
     references: Sequence[Sequence[str]],
     weights: NDArray[np.floating],
     *,
-    seen: Collection[int] = (),
+    training: Collection[int] = (),
 ) -> dict[str, Floats]:
     """Scores of N texts, each against one or more references: name -> (R,) under weights (R, N), such as bootstrap
     counts; NaN where a weighting leaves no row. A row without references is left out.
@@ -66,7 +66,7 @@ def scores(
     for equal words and stems alone. chrf: of the raw text, sacrebleu's over 100. wer, cer: word and character error
     rate, against the nearest reference; above 1 where texts are much too long. exact_match: fraction of texts equal
     to a reference. distinct_1, distinct_2: distinct n-grams over n-grams, and vocabulary: distinct words, of all
-    texts whose weight isn't 0, each counted once. novelty: fraction of texts whose `fingerprint` is not in `seen`;
+    texts whose weight isn't 0, each counted once. novelty: fraction of texts whose `fingerprint` is not in `training`;
     NaN where that is empty. length: words per text. All but chrf are of `words`; cer is of their characters and the
     spaces between them.
     """
@@ -74,7 +74,7 @@ def scores(
     w = np.asarray(weights)
     if w.ndim != 2 or w.shape[1] != len(s.known):
         raise InputError(f"weights have the shape {w.shape}, and there are {len(s.known)} texts; give (R, texts)")
-    sums = _sums({**s.table, "novel": (novelty(s.keys, seen) * s.known)[:, None]}, w)
+    sums = _sums({**s.table, "novel": (novelty(s.keys, training) * s.known)[:, None]}, w)
     total = sums["known"][:, 0]
     kinds = [distinct_ngrams(s, w, n) for n in (0, 1)]
     out = {
@@ -118,17 +118,17 @@ def statistics(candidates: tuple[str, ...], references: tuple[tuple[str, ...], .
         "exact_match": np.array(same, dtype=bool),
         "length": x.lengths[:rows],
     }
-    known = table["known"].astype(bool)
+    has_reference = table["known"].astype(bool)
     wide = {name: x if x.ndim == 2 else x[:, None] for name, x in table.items()}
-    kept = {name: np.where(known[:, None], x, 0.0) for name, x in wide.items()}
-    return Statistics(kept, known, count_ngrams(mine, 2), [fingerprint(t) for t in candidates])
+    columns = {name: np.where(has_reference[:, None], x, 0.0) for name, x in wide.items()}
+    return Statistics(columns, has_reference, count_ngrams(mine, 2), [fingerprint(t) for t in candidates])
 
 
-def novelty(keys: Sequence[int], seen: Collection[int]) -> Floats:
-    """(N,) 1 where a key is not in `seen`, else 0; NaN throughout where `seen` is empty."""
-    if not len(seen):
+def novelty(keys: Sequence[int], training: Collection[int]) -> Floats:
+    """(N,) 1 where a key is not in `training`, else 0; NaN throughout where `training` is empty."""
+    if not len(training):
         return np.full(len(keys), np.nan)
-    before = seen if isinstance(seen, set | frozenset | dict) else frozenset(int(k) for k in seen)
+    before = training if isinstance(training, set | frozenset | dict) else frozenset(int(k) for k in training)
     nothing = fingerprint("")  # an empty text is no new one
     return np.array([k not in before and k != nothing for k in keys], dtype=np.float64)
 

@@ -36,10 +36,10 @@ class BitSequence:
         for token in other:
             same = self.places.get(token, 0)
             level = (((same & up) + up) ^ up) | same | down
-            right, left = down | full & ~(level | up), up & level  # one more, one less than the cell before
-            errors += bool(right & last) - bool(left & last)
+            right, less = down | full & ~(level | up), up & level  # one more, one less than the cell before
+            errors += bool(right & last) - bool(less & last)
             right = right << 1 | 1
-            up, down = full & (left << 1 | ~(same | down | right)), right & (same | down) & full
+            up, down = full & (less << 1 | ~(same | down | right)), right & (same | down) & full
         return errors
 
     def common_subsequence(self, other: Sequence[Hashable]) -> int:

@@ -62,10 +62,10 @@ def count_ngrams(texts: Sequence[Sequence[str]], longest: int) -> NgramCounts:
     flat = np.fromiter((numbers.setdefault(t, len(numbers)) for t in chain.from_iterable(texts)), dtype=np.int64)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     text = np.repeat(np.arange(len(texts)), lengths)
-    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))  # tokens from here to the text's end
+    rest = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))  # tokens from here to the text's end
     gram, at, orders = np.zeros(len(flat), dtype=np.int64), np.arange(len(flat)), []
     for n in range(longest):
-        keep = left[at] > n
+        keep = rest[at] > n
         gram, at = gram[keep], at[keep]
         codes, gram = np.unique(gram * len(numbers) + flat[at + n], return_inverse=True)
         prefix, last = np.divmod(codes, max(1, len(numbers)))
@@ -154,9 +154,9 @@ def chrf(sums: Floats) -> Floats:
     5 P Q / (4 P + Q), where P and Q are the means of precision and recall over those n that both sides have.
     """
     mine, theirs, both = np.moveaxis(sums.reshape(-1, CHRF, 3), 2, 0)
-    known = (mine > 0) & (theirs > 0)
-    n = known.sum(1).clip(1)
-    p, q = (np.where(known, both / np.where(known, x, 1), 0).sum(1) / n for x in (mine, theirs))
+    nonempty = (mine > 0) & (theirs > 0)
+    n = nonempty.sum(1).clip(1)
+    p, q = (np.where(nonempty, both / np.where(nonempty, x, 1), 0).sum(1) / n for x in (mine, theirs))
     out: Floats = 5 * p * q / np.where(p + q > 0, 4 * p + q, 1)
     return out
 

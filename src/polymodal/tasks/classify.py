@@ -31,10 +31,10 @@ from polymodal.tasks.base import (
     Region,
     Task,
 )
-from polymodal.tasks.labels import count, key, listed, missing, plain, shown
-from polymodal.tasks.regions import LabelSets, against_each, taken
+from polymodal.tasks.labels import count, key, label_text, list_text, missing, plain
+from polymodal.tasks.regions import LabelSets, against_each, take
 
-SKEWED = 3.0  # above this ratio of the largest class to the smallest, accuracy says little
+SKEW = 3.0  # above this ratio of the largest class to the smallest, accuracy says little
 
 
 class Classes(Task):
@@ -52,7 +52,8 @@ class Classes(Task):
     def _position(self, label: Any) -> int:
         if (i := self._index.get(key(label))) is None:
             raise InputError(
-                f"the label {shown(label)} was never seen in training; the known ones are {listed(self.labels_)}"
+                f"the label {label_text(label)} was never seen in training; the known ones are "
+                f"{list_text(self.labels_)}"
             )
         return i
 
@@ -97,7 +98,7 @@ class Labelled(Classes):
             raise InputError("no row has a label, so there is nothing to learn; name another target column")
         if len(labels) == 1:
             raise InputError(
-                f"the target is constant: {shown(labels[0])} in all {counts[0]:,} labelled rows; there is "
+                f"the target is constant: {label_text(labels[0])} in all {counts[0]:,} labelled rows; there is "
                 "nothing to learn from it, so name another target column"
             )
 
@@ -133,7 +134,7 @@ class Labelled(Classes):
 
     def confidence(self, logits: Tensor) -> Array:
         """(B,) the probability of the predicted class."""
-        return taken(self.probabilities(logits), numpy(self.classes(logits)))
+        return take(self.probabilities(logits), numpy(self.classes(logits)))
 
     def decisions(self, logits: Tensor, target: Masked) -> tuple[Array, Bools]:
         """(B, 1) the confidence, and whether the predicted class is the true one."""
@@ -147,12 +148,12 @@ class Labelled(Classes):
 
     def nonconformity(self, logits: Tensor, target: Masked) -> Array:
         """(B,) the score of the true label."""
-        return taken(self.label_scores(logits), numpy(target.values))
+        return take(self.label_scores(logits), numpy(target.values))
 
     def extremes(self, output: Output, target: Masked) -> tuple[list[Extreme], list[str]]:
         """By the probability of the true label."""
         logits = logits_of(output)
-        chance = taken(self.probabilities(logits), numpy(target.values))
+        chance = take(self.probabilities(logits), numpy(target.values))
         sure, right = self.confidence(logits), numpy(self.classes(logits) == target.values)
         return [
             Extreme("Best", "Right, and the true label is given the greatest chance.", -chance, right),
@@ -203,15 +204,15 @@ class Single(Labelled):
     def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction, its probability, and the probability of each class."""
         logits = logits_of(output)
-        return decoded(self.labels_, self.classes(logits), logits.double().softmax(1))
+        return decode_labels(self.labels_, self.classes(logits), logits.double().softmax(1))
 
     @property
     def metric(self) -> Metric:
         """Accuracy where the classes are of like size; macro F1 where one is over 3 times as large as
         another.
         """
-        skewed = max(self.counts_) > SKEWED * min(self.counts_)
-        return Metric("macro_f1" if skewed else "accuracy", higher=True)
+        skew = max(self.counts_) > SKEW * min(self.counts_)
+        return Metric("macro_f1" if skew else "accuracy", higher=True)
 
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
@@ -261,7 +262,8 @@ class Binary(Single):
         super()._check(labels, counts)
         if len(labels) > 2:
             raise InputError(
-                f"a binary task has two labels, but there are {len(labels)}: {listed(labels)}; use the task multiclass"
+                f"a binary task has two labels, but there are {len(labels)}: {list_text(labels)}; "
+                f"use the task multiclass"
             )
 
 
@@ -284,7 +286,7 @@ def binary_log_loss(logits: Tensor, y: Tensor, smoothing: float) -> float:
     return float(binary_cross_entropy_with_logits(logits, y * (1 - smoothing) + smoothing / 2))
 
 
-def decoded(labels: Sequence[Any], chosen_b: Tensor, p_bc: Tensor) -> dict[str, Sequence[Any]]:
+def decode_labels(labels: Sequence[Any], chosen_b: Tensor, p_bc: Tensor) -> dict[str, Sequence[Any]]:
     """Columns of the prediction table for one label a row."""
     best = p_bc.gather(1, chosen_b[:, None])[:, 0]
     each = {f"probability[{label}]": p_bc[:, i].tolist() for i, label in enumerate(labels)}

@@ -132,14 +132,14 @@ class Generation(Task):
 
     def captions(self, target: Masked) -> tuple[Tensor, Masked]:
         """Every reference as ids, the mark of the end included: the row (N,) that each belongs to, and ids (N, T)."""
-        rows, found = [], []
+        rows, out = [], []
         for i, texts in enumerate(self.texts(target)):
             for text in texts:
                 rows.append(i)
-                found.append([*self.vocabulary.ids(text)[: self.longest_ - 1], self.vocabulary.end])
-        values = torch.full((len(found), max(map(len, found), default=1)), self.vocabulary.end)
+                out.append([*self.vocabulary.ids(text)[: self.longest_ - 1], self.vocabulary.end])
+        values = torch.full((len(out), max(map(len, out), default=1)), self.vocabulary.end)
         mask = torch.zeros(values.shape, dtype=torch.bool)
-        for i, ids in enumerate(found):
+        for i, ids in enumerate(out):
             values[i, : len(ids)] = torch.tensor(ids)
             mask[i, : len(ids)] = True
         device = target.values.device
@@ -179,7 +179,7 @@ class Generation(Task):
         keep = target.present()
         references = self.texts(target.take(keep))
         here = weights[:, keep.cpu().numpy()]
-        return {**scores(self.written(texts_of(output).take(keep).best), references, here, seen=self._seen())}
+        return {**scores(self.written(texts_of(output).take(keep).best), references, here, training=self._seen())}
 
     @property
     def metric(self) -> Metric:

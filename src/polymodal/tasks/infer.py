@@ -11,17 +11,17 @@ from polymodal.errors import InputError
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.generate import Generation, references
-from polymodal.tasks.labels import count, is_json_list, key, listed, missing, number, plain, several, shown
+from polymodal.tasks.labels import count, is_json_list, key, label_text, list_text, missing, number, plain, several
 from polymodal.tasks.multilabel import MultiLabel
 from polymodal.tasks.regress import Regression
-from polymodal.tasks.vocabulary import UNSPACED
+from polymodal.tasks.vocabulary import NO_SPACES
 
 FEW = 20  # whole numbers with no more distinct values than this are classes
 CODES = 50  # so many, without a gap from 0 or 1 and alike in frequency, are the codes of classes
 MANY = 100  # and with more than this they are a quantity
 SHARE = 0.05  # between the two they are classes if each value comes back in a table of such a size
 SENTENCE = 4  # words on average from which on texts are sentences; names, titles and addresses without digits are not
-NUMBERED = 0.25  # and with a digit in such a share of them they are addresses, codes, quantities with units
+WITH_DIGITS = 0.25  # and with a digit in such a share of them they are addresses, codes, quantities with units
 SAMPLE = 1_000  # texts whose words are counted
 REPEATS = 1.5  # text whose values come back less often than this is no set of classes
 
@@ -34,7 +34,7 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
     share and that is no sentence.
     """
     present = [c for c in cells if not missing(c)]
-    if present and (why := _written(present)):
+    if present and (why := _text_kind(present)):
         return Generation(), why
     if len(columns) > 1 or (present and all(isinstance(c, Mapping) for c in present)):
         return _several_columns(present, list(columns) or list(present[0]))
@@ -49,11 +49,11 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
     rows, distinct = len(present), len(labels)
     if distinct == 1:
         raise InputError(
-            f"{_name(columns)} is constant: {shown(labels[0])} in all {rows:,} labelled rows; there is "
+            f"{_name(columns)} is constant: {label_text(labels[0])} in all {rows:,} labelled rows; there is "
             "nothing to learn from it, so name another target column"
         )
     if distinct == 2:
-        return Binary(), f"2 different labels, {listed(labels)}, in {rows:,} rows"
+        return Binary(), f"2 different labels, {list_text(labels)}, in {rows:,} rows"
     numbers = [number(x) for x in labels]
     if all(x is not None and not isinstance(raw, bool) for x, raw in zip(numbers, labels, strict=True)):
         return _numeric(np.array(numbers, dtype=np.float64), counts)
@@ -104,12 +104,12 @@ def _sets(cells: Sequence[Any], columns: Sequence[str]) -> tuple[Task, str] | No
     return None
 
 
-def _written(cells: Sequence[Any]) -> str | None:
+def _text_kind(cells: Sequence[Any]) -> str | None:
     """Why the cells are sentences, if they are: several words each, few that come twice, few with a digit."""
     texts = _texts(cells)
     if not _unlike(texts) or (length := _length(texts)) < SENTENCE:
         return None
-    if sum(any(map(str.isdecimal, t)) for t in texts[:SAMPLE]) >= NUMBERED * len(texts[:SAMPLE]):
+    if sum(any(map(str.isdecimal, t)) for t in texts[:SAMPLE]) >= WITH_DIGITS * len(texts[:SAMPLE]):
         return None
     distinct, rows = len(set(texts)), len(cells)
     return f"{length:.1f} words a text, {distinct:,} different texts of {rows:,} rows: sentences, to be written"
@@ -135,8 +135,8 @@ def _length(texts: Sequence[str]) -> float:
 
 
 def _words(text: str) -> float:
-    scripts = sum(map(str.isalpha, re.findall(f"[{UNSPACED}]", text)))
-    words = sum(any(map(str.isalnum, chunk)) for chunk in re.sub(f"[{UNSPACED}]", " ", text).split())
+    scripts = sum(map(str.isalpha, re.findall(f"[{NO_SPACES}]", text)))
+    words = sum(any(map(str.isalnum, chunk)) for chunk in re.sub(f"[{NO_SPACES}]", " ", text).split())
     return words + scripts / 2
 
 
@@ -144,7 +144,7 @@ def _free(columns: Sequence[str], kind: str, labels: Sequence[Any], rows: int) -
     """Text that is neither classes nor sentences, as an error."""
     return (
         f"{_name(columns)} looks like free text or an id, and not like {kind}: {len(labels):,} different values in "
-        f"{rows:,} rows, for example {listed(labels, 2)}; name another target column, or write such texts with "
+        f"{rows:,} rows, for example {list_text(labels, 2)}; name another target column, or write such texts with "
         "--task generate"
     )
 
@@ -166,7 +166,7 @@ def _several_columns(cells: Sequence[Mapping[str, Any]], columns: list[str]) -> 
             if not missing(value) and number(value) is None:
                 raise InputError(
                     f"several target columns are learned together only where all are numbers, but {name!r} "
-                    f"holds {shown(value)}; name one target column, or numeric ones, or write such texts with --task "
+                    f"holds {label_text(value)}; name one target column, or numeric ones, or write texts with --task "
                     "generate"
                 )
     return Regression(columns), f"{len(columns)} numeric target columns: {', '.join(columns)}"
@@ -178,4 +178,4 @@ def _name(columns: Sequence[str]) -> str:
 
 def _commonest(labels: Sequence[Any], counts: Sequence[int]) -> str:
     n, label = max(zip(counts, labels, strict=True), key=lambda pair: pair[0])
-    return f"{shown(label, 30)} ({n:,} rows)"
+    return f"{label_text(label, 30)} ({n:,} rows)"

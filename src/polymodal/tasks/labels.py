@@ -97,7 +97,7 @@ def from_json(cell: str) -> list[Any]:
         value = json.loads(cell)
     except json.JSONDecodeError:
         raise InputError(
-            f'{shown(cell)} looks like a JSON list but is none; expected for example ["a", "b"], or a|b'
+            f'{label_text(cell)} looks like a JSON list but is none; expected for example ["a", "b"], or a|b'
         ) from None
     return list(value)
 
@@ -108,13 +108,13 @@ def separator_of(cells: Sequence[Any]) -> str | None:
     return next((s for s in "|;," if any(s in c for c in texts)), None)
 
 
-def shown(value: Any, limit: int = 60) -> str:
+def label_text(value: Any, limit: int = 60) -> str:
     """A value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def listed(values: Sequence[Any], limit: int = 10) -> str:
+def list_text(values: Sequence[Any], limit: int = 10) -> str:
     """Some values for a message, and how many more there are."""
-    text = ", ".join(shown(v, 30) for v in values[:limit])
+    text = ", ".join(label_text(v, 30) for v in values[:limit])
     return text if len(values) <= limit else f"{text} and {len(values) - limit} more"

@@ -15,7 +15,7 @@ from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Bools, Extreme, Metric, Quantities
 from polymodal.tasks.classify import Classes, binary_log_loss, labelled_mean, numpy, truth_and
-from polymodal.tasks.labels import count, key, listed, missing, separator_of, several
+from polymodal.tasks.labels import count, key, list_text, missing, separator_of, several
 
 
 class MultiLabel(Classes):
@@ -47,7 +47,7 @@ class MultiLabel(Classes):
             raise InputError("no row has a label, so there is nothing to learn; name another target column")
         if all(c == self.rows_ for c in self.counts_):
             raise InputError(
-                f"the target is constant: all {self.rows_:,} labelled rows have {listed(self.labels_)}; "
+                f"the target is constant: all {self.rows_:,} labelled rows have {list_text(self.labels_)}; "
                 "there is nothing to learn from it, so name another target column"
             )
         return self

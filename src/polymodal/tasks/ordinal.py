@@ -14,8 +14,8 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Metric, Quantities, Quantity
-from polymodal.tasks.classify import Labelled, binary_log_loss, decoded, labelled_mean, numpy, truth_and
-from polymodal.tasks.labels import key, listed, number, plain
+from polymodal.tasks.classify import Labelled, binary_log_loss, decode_labels, labelled_mean, numpy, truth_and
+from polymodal.tasks.labels import key, list_text, number, plain
 from polymodal.tasks.regions import worse_tail
 
 RANK = "expected rank"  # the least label has rank 1
@@ -43,13 +43,13 @@ class Ordinal(Labelled):
         if self.order is None:
             if any(number(x) is None for x in labels):
                 raise InputError(
-                    f"the labels {listed(labels)} are not numbers, so their order is not known; give it: "
+                    f"the labels {list_text(labels)} are not numbers, so their order is not known; give it: "
                     "Ordinal(order=[least, ..., greatest])"
                 )
             return labels, counts
         place = {key(plain(x)): i for i, x in enumerate(self.order)}
         if unknown := [x for x in labels if key(x) not in place]:
-            raise InputError(f"the labels {listed(unknown)} are not in the order given: {listed(self.order)}")
+            raise InputError(f"the labels {list_text(unknown)} are not in the order given: {list_text(self.order)}")
         by_key = dict(zip(map(key, labels), zip(labels, counts, strict=True), strict=True))
         # a level that no training row has keeps its place, so that evaluation may meet it
         levels = [by_key.get(k, (plain(x), 0)) for k, x in zip(place, self.order, strict=True)]
@@ -78,7 +78,7 @@ class Ordinal(Labelled):
     def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction, its probability, and the probability of each class."""
         logits = logits_of(output)
-        return decoded(self.labels_, self.classes(logits), -_surviving(logits).diff(dim=1))
+        return decode_labels(self.labels_, self.classes(logits), -_surviving(logits).diff(dim=1))
 
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_ranks`."""

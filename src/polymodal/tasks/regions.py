@@ -72,7 +72,7 @@ def worse_tail(logits: Tensor) -> Tensor:
     return torch.maximum(torch.cat([end, -logits], 1), torch.cat([logits, end], 1))
 
 
-def taken(x_bc: NDArray[Any], at_b: NDArray[Any]) -> NDArray[Any]:
+def take(x_bc: NDArray[Any], at_b: NDArray[Any]) -> NDArray[Any]:
     """(B,) the value of each row at its place."""
     out: NDArray[Any] = np.take_along_axis(x_bc, at_b[:, None], 1)[:, 0]
     return out

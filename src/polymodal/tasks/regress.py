@@ -16,7 +16,7 @@ from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Capability, Extreme, Metric, Quantities, Quantity, Region, Task
 from polymodal.tasks.classify import labelled_mean, numpy
-from polymodal.tasks.labels import missing, number, shown
+from polymodal.tasks.labels import label_text, missing, number
 from polymodal.tasks.regions import Intervals
 
 IQR = 1.3489795003921634  # interquartile range of a standard normal
@@ -62,7 +62,7 @@ class Regression(Task):
         if missing(cell):
             return [math.nan] * len(self.columns)
         if not isinstance(cell, Mapping):
-            raise InputError(f"{shown(cell)} is no mapping of {', '.join(self.columns)} to numbers")
+            raise InputError(f"{label_text(cell)} is no mapping of {', '.join(self.columns)} to numbers")
         return [parse(cell.get(c), c) for c in self.columns]
 
     @property
@@ -79,7 +79,7 @@ class Regression(Task):
         out = [(x - c) / s for x, c, s in zip(numbers, self.center_, self.scale_, strict=True)]
         y = torch.tensor(out, dtype=torch.float32)
         if y.isinf().any():
-            raise InputError(f"{shown(cell)} is too far from the training targets to be computed with")
+            raise InputError(f"{label_text(cell)} is too far from the training targets to be computed with")
         return y
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
@@ -221,10 +221,10 @@ def parse(cell: Any, name: str) -> float:
         x = float(cell)
     except (TypeError, ValueError):
         raise InputError(
-            f"{shown(cell)} in {name} is no number; mend the cell or empty it, or use a task with classes (multiclass)"
+            f"{label_text(cell)} in {name} is no number; mend the cell or empty it, or take a task of classes"
         ) from None
     if math.isinf(x):
-        raise InputError(f"{shown(cell)} in {name} is infinite; mend the cell or empty it")
+        raise InputError(f"{label_text(cell)} in {name} is infinite; mend the cell or empty it")
     return x
 
 

@@ -20,7 +20,7 @@ from polymodal.errors import InputError
 MARKS = ("<begin>", "<end>", "<unknown>")
 # Before a token that stood without a space before it. White space itself, so that no token of a text can hold it.
 JOINER = "\x1f"
-REMEMBERED = 200_000  # distinct chunks whose ids are kept: the same words come again and again
+MEMORY = 200_000  # distinct chunks whose ids are kept: the same words come again and again
 
 
 class Vocabulary(ABC):
@@ -100,26 +100,26 @@ class WordList(Vocabulary):
         forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for (chunk, starts), n in _chunks(texts).items():
             for token in opening(chunk) if starts else pieces(chunk):
-                count[folded(token)] += n
-                forms[folded(token)][token] += 0 if starts else n
+                count[fold_case(token)] += n
+                forms[fold_case(token)][token] += 0 if starts else n
                 starts = starts and not any(map(str.isalnum, token))  # a text may start with a quotation mark
         order = sorted(count, key=lambda k: (-count[k], k))
         frequent = [k for k in order if count[k] >= self.min_count] or order
-        self.words_ = [_shown(forms[k]) for k in frequent[: self.limit]]
+        self.words_ = [_commonest(forms[k]) for k in frequent[: self.limit]]
         return self
 
     def ids(self, text: str) -> list[int]:
         """One id a word or punctuation mark."""
         if self._index[0] is not self.words_:
-            self._index = (self.words_, {folded(w): i for i, w in enumerate(self.words_, len(MARKS))}, {})
+            self._index = (self.words_, {fold_case(w): i for i, w in enumerate(self.words_, len(MARKS))}, {})
         _, places, memory = self._index
         out: list[int] = []
-        for chunk in composed(text).split():
-            found = memory.get(chunk)
-            if found is None:
-                found = [self._id(folded(token), places) for token in pieces(chunk)]
-                remember(memory, chunk, found)
-            out += found
+        for chunk in compose(text).split():
+            ids_ = memory.get(chunk)
+            if ids_ is None:
+                ids_ = [self._id(fold_case(token), places) for token in pieces(chunk)]
+                remember(memory, chunk, ids_)
+            out += ids_
         return out
 
     def _id(self, key: str, places: dict[str, int]) -> int:
@@ -129,7 +129,7 @@ class WordList(Vocabulary):
     def text(self, ids: Sequence[int]) -> str:
         """Words with a space between them, but before a joined one."""
         words = (self.words_[i - len(MARKS)] for i in ids if i >= len(MARKS))
-        return composed(" ".join(words).replace(" " + JOINER, "").replace(JOINER, ""))
+        return compose(" ".join(words).replace(" " + JOINER, "").replace(JOINER, ""))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The words, punctuation as it is."""
@@ -168,11 +168,11 @@ class CharacterList(Vocabulary):
         if self._index[0] is not self.characters_:
             self._index = (self.characters_, {c: i for i, c in enumerate(self.characters_, len(MARKS))})
         places, unknown = self._index[1], self.unknown
-        return [places.get(c, unknown) for c in spaced(text)]
+        return [places.get(c, unknown) for c in space(text)]
 
     def text(self, ids: Sequence[int]) -> str:
         """The characters side by side."""
-        return spaced("".join(self.characters_[i - len(MARKS)] for i in ids if i >= len(MARKS)))
+        return space("".join(self.characters_[i - len(MARKS)] for i in ids if i >= len(MARKS)))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The characters; a space is drawn."""
@@ -216,18 +216,18 @@ class Subwords(Vocabulary):
         """One id a piece."""
         bpe, memory = self._tokenizer()
         out: list[int] = []
-        for chunk in composed(text).split():  # no piece reaches over a space
-            found = memory.get(chunk)
-            if found is None:
-                found = [i + len(MARKS) for i in bpe.encode(chunk).ids]
-                remember(memory, chunk, found)
-            out += found
+        for chunk in compose(text).split():  # no piece reaches over a space
+            ids_ = memory.get(chunk)
+            if ids_ is None:
+                ids_ = [i + len(MARKS) for i in bpe.encode(chunk).ids]
+                remember(memory, chunk, ids_)
+            out += ids_
         return out
 
     def text(self, ids: Sequence[int]) -> str:
         """The pieces side by side; bytes that are no UTF-8 become the replacement character."""
         inner = [int(i) - len(MARKS) for i in ids if i >= len(MARKS)]
-        return spaced(str(self._tokenizer()[0].decode(inner)))
+        return space(str(self._tokenizer()[0].decode(inner)))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """A word's first piece as it is, its others behind ##; what can't be printed by its bytes."""
@@ -258,7 +258,7 @@ class Subwords(Vocabulary):
 
 # Scripts without spaces between words, with their punctuation: Han, kana, bopomofo, Yi; Thai, Lao, Myanmar, Khmer, Tai,
 # Balinese, Javanese
-UNSPACED = (
+NO_SPACES = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f\u3001-\u303f"
     "\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua980-\ua9ff\uaa60-\uaadf\uf900-\ufaff"
     "\uff01-\uff0f\uff1a-\uff20\uff61-\uff9f\U00016fe0-\U00018d08\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
@@ -272,9 +272,9 @@ def _token() -> re.Pattern[str]:
     """A word; an apostrophe with a letter or two at a word's end; one character of any other kind. Marks cling."""
     every = (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0))
     marks = "".join(c for c in map(chr, every) if unicodedata.category(c)[0] == "M")
-    m, letter = f"[{CLINGING}{re.escape(marks)}]", rf"[^\W_{UNSPACED}]"
+    m, letter = f"[{CLINGING}{re.escape(marks)}]", rf"[^\W_{NO_SPACES}]"
     word = rf"{letter}+(?:{m}+{letter}*)*"
-    return re.compile(rf"{word}|(?<=[^\W_])['’]{letter}{{1,2}}(?!\w|{m})|[{UNSPACED}]{m}*|(?:[^\w\s]|_){m}*")
+    return re.compile(rf"{word}|(?<=[^\W_])['’]{letter}{{1,2}}(?!\w|{m})|[{NO_SPACES}]{m}*|(?:[^\w\s]|_){m}*")
 
 
 def pieces(chunk: str) -> tuple[str, ...]:
@@ -291,12 +291,12 @@ def opening(chunk: str) -> tuple[str, ...]:
     """Pieces of a text's first chunk. A character of a script without spaces counts as joined there too, so that it is
     known in the form that it has everywhere else."""
     first, *others = pieces(chunk)
-    return (JOINER + first if re.match(f"[{UNSPACED}]", first) else first, *others)
+    return (JOINER + first if re.match(f"[{NO_SPACES}]", first) else first, *others)
 
 
-def folded(token: str) -> str:
+def fold_case(token: str) -> str:
     """The token without case, in NFC."""
-    return composed(token.casefold())
+    return compose(token.casefold())
 
 
 def _chunks(texts: Iterable[str]) -> Counter[tuple[str, bool]]:
@@ -310,7 +310,7 @@ def _chunks(texts: Iterable[str]) -> Counter[tuple[str, bool]]:
     return Counter({**{(c, True): n for c, n in starting.items()}, **{(c, False): n for c, n in inner.items()}})
 
 
-def _shown(forms: Counter[str]) -> str:
+def _commonest(forms: Counter[str]) -> str:
     """The commonest form, of equals the one in lower case; a form counts 0 that was seen at starts alone."""
     small = {form.lower() for form in forms}
     if not any(forms.values()):
@@ -321,31 +321,31 @@ def _shown(forms: Counter[str]) -> str:
 # --- what all kinds share -----------------------------------------------------------------------------
 
 
-def composed(text: str) -> str:
+def compose(text: str) -> str:
     """The text in NFC; a lone surrogate, which JSON may hold and no encoding can write, becomes a question mark."""
     if text.isascii():
         return text
     return unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
 
 
-def spaced(text: str) -> str:
+def space(text: str) -> str:
     """The text in NFC, with one space for each run of white space and none at its ends."""
-    return " ".join(composed(text).split())
+    return " ".join(compose(text).split())
 
 
 def real(texts: Iterable[str]) -> list[str]:
     """The texts that hold something, spaced; raises InputError where there is none."""
     every = list(texts)
-    out = [t for t in map(spaced, every) if t]
+    out = [t for t in map(space, every) if t]
     if not out:
-        seen = f"all {len(every)} training texts are blank" if every else "there is no training text"
-        raise InputError(f"{seen}, so there are no words to learn; name a target column that holds text")
+        why = f"all {len(every)} training texts are blank" if every else "there is no training text"
+        raise InputError(f"{why}, so there are no words to learn; name a target column that holds text")
     return out
 
 
 def remember(memory: dict[str, list[int]], chunk: str, ids: list[int], longest: int = 100) -> None:
     """Keep the ids of a chunk of at most `longest` characters; all is forgotten when there is too much."""
-    if len(memory) >= REMEMBERED:
+    if len(memory) >= MEMORY:
         memory.clear()
     if len(chunk) <= longest:
         memory[chunk] = ids

@@ -111,12 +111,12 @@ def train(
                     step=state.step + 1,
                     steps=state.steps + 1,
                     loss_sum=state.loss_sum + value,
-                    parts=_added(state.parts, losses.parts),
-                    unimodal=_added(state.unimodal, losses.unimodal),
+                    parts=_add(state.parts, losses.parts),
+                    unimodal=_add(state.unimodal, losses.unimodal),
                     seconds=time.monotonic() - start,
                     out_of_time=_any(accelerator, late) if time_limit is not None else False,
                 )
-                if time.monotonic() - last_trim > memory.TRIMMED:
+                if time.monotonic() - last_trim > memory.INTERVAL:
                     memory.trim()
                     last_trim = time.monotonic()
                 tick(_share(state.steps / total, state.seconds, time_limit), f"loss {value:.3f}{note}")
@@ -137,13 +137,13 @@ def train(
     return Trained(list(state.history), state.best_epoch, state.seconds, state.out_of_time, answers)
 
 
-def _added(sums: Mapping[str, float], parts: Mapping[str, Tensor]) -> dict[str, float]:
+def _add(sums: Mapping[str, float], parts: Mapping[str, Tensor]) -> dict[str, float]:
     return {k: sums.get(k, 0.0) + v.item() for k, v in parts.items()}
 
 
-def _end_epoch(state: State, found: Validation, metric: Metric, settings: Settings) -> tuple[State, bool]:
+def _end_epoch(state: State, validation: Validation, metric: Metric, settings: Settings) -> tuple[State, bool]:
     """The best epoch is that of the best metric, and among equals that of the lowest loss."""
-    scores = found.scores
+    scores = validation.scores
     value = scores[metric.name] if metric.higher else -scores[metric.name]
     now = (-math.inf if math.isnan(value) else value, -scores["valid_loss"])
     is_best = now > state.best or state.best_epoch < 0
@@ -151,7 +151,7 @@ def _end_epoch(state: State, found: Validation, metric: Metric, settings: Settin
     line: dict[str, Any] = {"epoch": state.epoch, "loss": state.loss_sum / state.step, **scores}
     line["parts"] = {k: v / state.step for k, v in state.parts.items()}
     if state.unimodal:
-        of = found.unimodal
+        of = validation.unimodal
         line["unimodal"] = {m: {"loss": v / state.step, **of.get(m, {})} for m, v in state.unimodal.items()}
     last = state.epoch + 1 == settings.epochs
     return state._replace(

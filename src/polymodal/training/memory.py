@@ -2,7 +2,7 @@
 
 import ctypes
 
-TRIMMED = 10.0  # seconds: batches of unlike lengths leave gaps, which grow to many times what a step needs
+INTERVAL = 10.0  # seconds: batches of unlike lengths leave gaps, which grow to many times what a step needs
 
 
 def trim() -> None:

@@ -19,9 +19,9 @@ class Settings(NamedTuple):
     seed: int = 0
 
     @classmethod
-    def for_rows(cls, rows: int, **chosen: Any) -> "Settings":
+    def for_rows(cls, rows: int, **options: Any) -> "Settings":
         """Defaults for a table of so many rows: about 4,000 steps, in 8 to 60 epochs; anything may be chosen."""
-        size = chosen.get("batch_size") or (16 if rows < 300 else 32 if rows < 2_000 else 64)
+        size = options.get("batch_size") or (16 if rows < 300 else 32 if rows < 2_000 else 64)
         epochs = min(60, max(8, round(4_000 * size / max(rows, 1))))
         # a quarter of the epochs: small tables have few steps in each, and a hard modality starts late
         patience = max(8, epochs // 4)
@@ -30,6 +30,6 @@ class Settings(NamedTuple):
                 "epochs": epochs,
                 "batch_size": size,
                 "patience": patience,
-                **{k: v for k, v in chosen.items() if v is not None},
+                **{k: v for k, v in options.items() if v is not None},
             }
         )

@@ -31,8 +31,8 @@ from polymodal.errors import InputError
 from polymodal.learners.base import Learner
 from polymodal.output import logits_of
 from polymodal.tasks.base import Array, Task
-from polymodal.uncertainty.conformal import Pattern, named, pattern
-from polymodal.uncertainty.temperature import tempered
+from polymodal.uncertainty.conformal import Pattern, pattern, pattern_names
+from polymodal.uncertainty.temperature import divide
 
 ROWS, PATTERNS, ANSWERS = 2000, 31, 30_000  # at most so many rows and patterns, and rows times patterns
 ALL = 5  # modalities up to which every pattern is tried
@@ -67,7 +67,7 @@ class Calibration:
         """(B,) the limit of each row's pattern; infinite where the pattern was not met. here: by `modalities`."""
         by_pattern = {frozenset(p.present): p.limit(coverage) for p in self.patterns}
         rows, place = np.unique(here_bm, axis=0, return_inverse=True)
-        each = np.array([by_pattern.get(frozenset(named(self.modalities, row)), np.inf) for row in rows])
+        each = np.array([by_pattern.get(frozenset(pattern_names(self.modalities, row)), np.inf) for row in rows])
         out: Array = each.reshape(-1)[place.reshape(-1)]
         return out
 
@@ -95,7 +95,7 @@ def calibrate(
     target = rows.target(range(len(rows)))
     outputs = answers(learner, rows, views, shown_patterns)
     grouped = groups is not None
-    t, losses, eces = tempered(task, outputs[0], target, None if groups is None else [groups[i] for i in at.tolist()])
+    t, losses, eces = divide(task, outputs[0], target, None if groups is None else [groups[i] for i in at.tolist()])
     lists = []
     for present, logits in zip(shown_patterns, outputs, strict=True):
         fits = torch.from_numpy(here_bm[:, [m in present for m in modalities]].all(1))
@@ -119,27 +119,27 @@ def patterns(modalities: Sequence[str], here_bm: NDArray[np.bool_]) -> list[list
     out = [list(p) for k in sizes for p in combinations(modalities, k)]
     if n > ALL:
         rows, counts = np.unique(here_bm, axis=0, return_counts=True)
-        common = [named(modalities, rows[i]) for i in np.argsort(-counts, kind="stable")]
+        common = [pattern_names(modalities, rows[i]) for i in np.argsort(-counts, kind="stable")]
         out += [p for p in common if p and p not in out]
     return out[:PATTERNS]
 
 
 @torch.inference_mode()
-def answers(learner: Learner, rows: Rows, views: Mapping[str, str], shown: Sequence[Sequence[str]]) -> list[Tensor]:
-    """(N, outputs) float32 logits of the rows for each list of modalities in `shown`, all others being hidden.
+def answers(learner: Learner, rows: Rows, views: Mapping[str, str], subsets: Sequence[Sequence[str]]) -> list[Tensor]:
+    """(N, outputs) float32 logits of the rows for each list of modalities in `subsets`, all others being hidden.
 
     Each cell is looked at once: what is hidden is the cell of an empty row beside the others (`Learner.recombine`).
     """
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     learner.eval()
-    out: list[list[Tensor]] = [[] for _ in shown]
+    out: list[list[Tensor]] = [[] for _ in subsets]
     for start in range(0, len(rows), BATCH):
         part = range(start, min(start + BATCH, len(rows)))
         cells: dict[str, list[Tensor | None]] = {v: [*(x[r] for r in part), None] for v, x in rows.inputs.items()}
         answer = learner.recombine({v: rows.codecs[v].collate(c).to(device) for v, c in cells.items()})
         real = torch.arange(len(part))
         empty = torch.full_like(real, len(part))
-        for outputs, present in zip(out, shown, strict=True):
+        for outputs, present in zip(out, subsets, strict=True):
             outputs.append(logits_of(answer({v: real if views[v] in present else empty for v in cells}).cpu()))
     return [torch.cat(parts) for parts in out]
 

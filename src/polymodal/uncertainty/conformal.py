@@ -17,7 +17,7 @@ from polymodal.batch import Masked
 from polymodal.tasks.base import Array, Task
 from polymodal.tasks.classify import numpy
 
-KEPT = 512  # scores of a pattern
+SCORES = 512  # scores of a pattern
 
 
 class Pattern(NamedTuple):
@@ -44,14 +44,14 @@ class Pattern(NamedTuple):
         return np.array(self.scores.split(), dtype=np.float32).astype(np.float64)
 
 
-def named(modalities: Sequence[str], here_m: Sequence[Any] | NDArray[np.bool_]) -> list[str]:
+def pattern_names(modalities: Sequence[str], here_m: Sequence[Any] | NDArray[np.bool_]) -> list[str]:
     """Those that are there."""
     return [m for m, there in zip(modalities, here_m, strict=True) if there]
 
 
 def ranks(n: int) -> NDArray[np.int64]:
     """Which of n sorted scores are kept, counted from 1: all of up to KEPT, else every (n / KEPT)-th, and the last."""
-    count = min(n, KEPT)
+    count = min(n, SCORES)
     return np.array([-(-i * n // count) for i in range(1, count + 1)], dtype=np.int64)
 
 
@@ -93,15 +93,15 @@ def coverage_of(
     logits, target, at = logits[keep], target.take(keep), numpy(keep)
     here_bm, limits = here_bm[at], limits[at]
     hit, region = task.nonconformity(logits, target) <= limits, task.region(logits, limits)
-    met, place, counts = np.unique(here_bm, axis=0, return_inverse=True, return_counts=True)
+    patterns, place, counts = np.unique(here_bm, axis=0, return_inverse=True, return_counts=True)
     each = []
     for i in np.argsort(-counts, kind="stable"):
         rows = place.reshape(-1) == i
-        each.append(_covered(named(modalities, met[i]), hit[rows], region.sizes[rows]))
-    return Coverage(asked, region.unit, _covered(list(modalities), hit, region.sizes), each)
+        each.append(_cover(pattern_names(modalities, patterns[i]), hit[rows], region.sizes[rows]))
+    return Coverage(asked, region.unit, _cover(list(modalities), hit, region.sizes), each)
 
 
-def _covered(present: list[str], hit: NDArray[np.bool_], size: Array) -> Covered:
+def _cover(present: list[str], hit: NDArray[np.bool_], size: Array) -> Covered:
     low, high = binomial(int(hit.sum()), len(hit))
     return Covered(present, len(hit), float(hit.mean()), low, high, float(size.mean()))
 

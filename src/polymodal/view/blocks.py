@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-LISTED = 10  # entries of a list before the rest is counted
+LIST = 10  # entries of a list before the rest is counted
 
 
 class Heading(NamedTuple):
@@ -149,7 +149,7 @@ class Items(NamedTuple):
     texts: Sequence[str]
     noun: str = "line"
     where: str = ""
-    most: int = LISTED
+    most: int = LIST
 
 
 class Code(NamedTuple):
@@ -198,8 +198,8 @@ def small(text: str) -> Words:
 
 def signed_bars(caption: str, values: Sequence[tuple[str, float]], places: int = 3) -> Bars:
     """Bars of numbers that have a sign, the largest first."""
-    ranked = sorted([(n, v) for n, v in values if v == v], key=lambda x: -abs(x[1]))
-    return Bars(caption, [Bar(n, v, f"{v:+.{places}f}") for n, v in ranked])
+    bars = sorted([(n, v) for n, v in values if v == v], key=lambda x: -abs(x[1]))
+    return Bars(caption, [Bar(n, v, f"{v:+.{places}f}") for n, v in bars])
 
 
 def unreadable(bad: Sequence[object]) -> list[Block]:
@@ -207,6 +207,6 @@ def unreadable(bad: Sequence[object]) -> list[Block]:
     if not bad:
         return []
     title = f"{many(len(bad), 'unreadable cell')} {'was' if len(bad) == 1 else 'were'} treated as absent:"
-    more = [f"and {len(bad) - LISTED:,} more; --json lists them all"] if len(bad) > LISTED else []
-    lines = [*map(str, bad[:LISTED]), *more]  # as they are, not wrapped: paths may be copied
+    more = [f"and {len(bad) - LIST:,} more; --json lists them all"] if len(bad) > LIST else []
+    lines = [*map(str, bad[:LIST]), *more]  # as they are, not wrapped: paths may be copied
     return [Heading(title, warning=True), *(Words(f"  {line}") for line in lines)]

@@ -29,7 +29,7 @@ POINTS, WIDE, HIGH = 160, 320, 80  # of the line through a series; units that it
 DASHES = ("", "6 3", "2 3", "8 3 2 3")  # a channel each: lines are told apart by more than colour
 STRIP = 96  # pixels that a spectrogram is high
 SHADE, LEVELS = 0.7, 32  # how dark it gets where nothing counts, in so many steps
-LIT = (255, 176, 0)
+LIGHT = (255, 176, 0)
 
 
 # --- what there is to see -----------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def thumbnail(image: "Image.Image", side: int) -> "Image.Image":
     return image
 
 
-def scaled(maps: Floats) -> Floats:
+def to_unit(maps: Floats) -> Floats:
     """(W, ...) with each one's largest value 1; 0 throughout where it is 0."""
     top = maps.max(axis=tuple(range(1, maps.ndim)), keepdims=True)
     return np.asarray(maps / np.where(top > 0, top, 1))
@@ -157,11 +157,11 @@ def shade(light_yx: Floats) -> "Image.Image":
     out[..., 3] = (alpha * LEVELS).round() / LEVELS * 255
     inside = np.pad(light_yx >= 0.5, 1, mode="edge")
     core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    out[inside[1:-1, 1:-1] & ~core] = (*LIT, 255)
+    out[inside[1:-1, 1:-1] & ~core] = (*LIGHT, 255)
     return Image.fromarray(out)
 
 
-def lit(image: "Image.Image", light_yx: Floats) -> "Image.Image":
+def light(image: "Image.Image", light_yx: Floats) -> "Image.Image":
     """The picture with `shade` over it: what counts keeps its light."""
     from PIL import Image
 
@@ -217,7 +217,7 @@ def bands_of(light_sx: Floats) -> list["Image.Image"]:
         pixels = np.zeros((12, len(light_x), 4), dtype=np.uint8)
         pixels[:10, :, 3] = (1 - light_x) * SHADE * 255
         pixels[10:] = (0, 0, 0, 255)
-        pixels[10:, :, :3] = (light_x[:, None] * LIT).round()
+        pixels[10:, :, :3] = (light_x[:, None] * LIGHT).round()
         out.append(Image.fromarray(pixels))
     return out
 
@@ -226,9 +226,9 @@ def sound(cell: Recording, limit: int) -> str:
     """The recording as FLAC at 16 or else 8 kHz, as a data URI; "" where that is more than `limit` bytes."""
     import soundfile
 
-    for halved in (False, True) if cell.seconds < limit / 4_000 else ():
+    for half in (False, True) if cell.seconds < limit / 4_000 else ():
         x_n, rate, out = cell.samples, RATE, io.BytesIO()
-        if halved:
+        if half:
             from scipy.signal import resample_poly
 
             x_n, rate = resample_poly(x_n, 1, 2).astype(np.float32), RATE // 2
@@ -248,8 +248,8 @@ def lines(x_tc: Floats, words: str) -> str:
     1
     """
     x_tc = x_tc[:: -(-len(x_tc) // POINTS)]
-    known = x_tc[np.isfinite(x_tc)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    finite = x_tc[np.isfinite(x_tc)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     scale = (HIGH - 8) / (high - low) if high > low else 0.0
     at = np.linspace(2, WIDE - 2, max(2, len(x_tc)))
     paths = []
@@ -267,10 +267,10 @@ def lines(x_tc: Floats, words: str) -> str:
 def steps(scores_s: Floats, edges: Sequence[float], name: str, top: float) -> str:
     """A bar for each part: up, filled, for the answer; down, empty, against it. edges: shares of the width."""
     rects = []
-    for x, left, right in zip(scores_s.tolist(), edges, edges[1:], strict=False):
+    for x, start, right in zip(scores_s.tolist(), edges, edges[1:], strict=False):
         high = 46 * abs(x) / (top or 1.0)
         y, side = (50 - high, "for") if x > 0 else (50.0, "against")
-        size = f'x="{1000 * left + 1:.1f}" width="{max(1.0, 1000 * (right - left) - 2):.1f}" height="{high:.1f}"'
+        size = f'x="{1000 * start + 1:.1f}" width="{max(1.0, 1000 * (right - start) - 2):.1f}" height="{high:.1f}"'
         rects.append(f'<rect class="{side}" {size} y="{y:.1f}" vector-effect="non-scaling-stroke"/>')
     label = _label(f"scores of the parts of {name}, from left to right")
     axis = '<path class="axis" d="M0 50H1000" vector-effect="non-scaling-stroke"/>'

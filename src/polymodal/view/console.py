@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BAR = 24  # characters of a bar
-COPIED: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
+PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}  # text that may be copied
 
 
 def show(
@@ -30,16 +30,16 @@ def show(
 
 
 def _heading(console: "Console", b: Heading) -> None:
-    console.print(plain(b.text), style="bold yellow" if b.warning else "bold", **COPIED)
+    console.print(plain(b.text), style="bold yellow" if b.warning else "bold", **PLAIN)
 
 
 def _words(console: "Console", b: Words) -> None:
     for line in b.text.split("\n"):
-        console.print(plain(line), **COPIED)
+        console.print(plain(line), **PLAIN)
 
 
 def _code(console: "Console", b: Code) -> None:
-    console.print(b.text, style="bold", **COPIED)
+    console.print(b.text, style="bold", **PLAIN)
 
 
 def _facts(console: "Console", b: Facts) -> None:
@@ -71,7 +71,7 @@ def _table(console: "Console", b: Table, gap: str = "") -> None:
     from rich.text import Text
 
     if b.caption:  # a title of the table would be broken at the table's width
-        console.print(plain(b.caption), style="bold", **COPIED)
+        console.print(plain(b.caption), style="bold", **PLAIN)
     grid = Grid(box=None, header_style="dim", show_header=bool(b.head), pad_edge=False, padding=(0, 2, 0, 0))
     width = max((len(row) for row in b.rows), default=len(b.head))
     for k in range(width):

@@ -32,29 +32,29 @@ DETAILS = (
 
 def page(of: Page, *, largest: int = LARGEST, details: Sequence[Detail] = DETAILS) -> str:
     """The page, in the first of these details in which it is smaller than `largest` bytes, or else in the last."""
-    svg, drawn = cache(_svg), plots.available()  # plots are the same in every detail
+    svg, has_plots = cache(_svg), plots.available()  # plots are the same in every detail
     html = ""
     for detail in details:
-        html = _environment(detail, svg).get_template("page.html").render(**_context(of, drawn))
+        html = _environment(detail, svg).get_template("page.html").render(**_context(of, has_plots))
         if len(html.encode("utf-8", "replace")) < largest:
             break
     return html
 
 
-def _context(of: Page, drawn: bool) -> dict[str, Any]:
+def _context(of: Page, has_plots: bool) -> dict[str, Any]:
     """What the template is filled with beside the blocks. allowed: the hash of the script, for the page's policy."""
     from markupsafe import Markup
 
     blocks = list(_all([*of.blocks, *(b for s in of.sections for b in s.blocks)]))
     script = _source("words.js") if any(isinstance(b, Attended) for b in blocks) else ""
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return {
         "page": of,
-        "plots": drawn,
-        "hint": plots.HINT if not drawn and any(isinstance(b, Picture) for b in blocks) else "",
+        "plots": has_plots,
+        "hint": plots.HINT if not has_plots and any(isinstance(b, Picture) for b in blocks) else "",
         "style": Markup(_source("style.css")),
         "script": Markup(script),
-        "allowed": Markup(f"'sha256-{allowed}'"),
+        "allowed": Markup(f"'sha256-{script_hash}'"),
         "version": version("polymodal"),
     }
 
@@ -78,7 +78,7 @@ def _environment(detail: Detail, svg: Callable[[Plot, str], str]) -> "Environmen
     def finalize(x: Any) -> Any:
         return plain(x) if isinstance(x, str) and not isinstance(x, Markup) else x
 
-    def shown(b: Cell | Heat | Strip) -> tuple[Figure, str, str]:
+    def figure_of(b: Cell | Heat | Strip) -> tuple[Figure, str, str]:
         f = figure(b, detail)
         made = f._replace(image=Markup(f.image), audio=Markup(f.audio), svg=Markup(f.svg))
         return made, b.caption, b.modality if isinstance(b, Cell) else b.caption
@@ -91,7 +91,7 @@ def _environment(detail: Detail, svg: Callable[[Plot, str], str]) -> "Environmen
         "kind": lambda b: type(b).__name__,
         "svg": lambda p, key: Markup(svg(p, key)),
         "tracks": tracks,
-        "shown": shown,
+        "shown": figure_of,
         "layers": lambda b: [layer(x, detail) for x in b.layers],
     }
     return out
@@ -117,9 +117,9 @@ class Track(NamedTuple):
 
 def tracks(b: Bars) -> list[Track]:
     """The bars of a block, of which the longest fills its room: from the middle on where any is negative."""
-    known = [v for x in b.bars for v in (x.value, *(x.ends or ())) if v == v]
-    top, signed = max(map(abs, known), default=0.0) or 1.0, min(known, default=0.0) < 0
-    scale, start = (50 / top, 50.0) if signed else (100 / top, 0.0)
+    values = [v for x in b.bars for v in (x.value, *(x.ends or ())) if v == v]
+    top, both_signs = max(map(abs, values), default=0.0) or 1.0, min(values, default=0.0) < 0
+    scale, start = (50 / top, 50.0) if both_signs else (100 / top, 0.0)
 
     def place(low: float, high: float) -> str:
         return f"left: {start + scale * low:.2f}%; width: {scale * (high - low):.2f}%"
@@ -128,7 +128,7 @@ def tracks(b: Bars) -> list[Track]:
     for x in b.bars:
         bar = place(min(0.0, x.value), max(0.0, x.value)) if x.value == x.value else ""
         ends = place(*x.ends) if x.ends and x.ends[0] == x.ends[0] else ""
-        out.append(Track(x.name, x.said, bar, ends, signed, x.value < 0))
+        out.append(Track(x.name, x.said, bar, ends, both_signs, x.value < 0))
     return out
 
 
@@ -140,14 +140,14 @@ def figure(b: Cell | Heat | Strip, detail: Detail) -> Figure:
     if isinstance(b, Heat):
         if not detail.side:
             return Figure()
-        return Figure(cells.jpeg(cells.thumbnail(cells.lit(b.image, b.light), detail.side // 2)), b.alt)
+        return Figure(cells.jpeg(cells.thumbnail(cells.light(b.image, b.light), detail.side // 2)), b.alt)
     bars = cells.steps(b.scores, b.edges, b.caption, b.top)
     if not isinstance(b.preview, Recording):
         return Figure(svg=bars, marks=b.marks)
     return cells.figure(b.preview, b.caption, detail)._replace(svg=bars, marks=b.marks, words="")
 
 
-class Layered(NamedTuple):
+class Overlay(NamedTuple):
     """A modality under words: what the maps lie over, and the maps; data URIs. ratio: of a picture's sides, or ""."""
 
     of: Layer
@@ -157,23 +157,23 @@ class Layered(NamedTuple):
     ratio: str = ""
 
 
-def layer(b: Layer, detail: Detail) -> Layered:
+def layer(b: Layer, detail: Detail) -> Overlay:
     """A modality under words."""
     from markupsafe import Markup
 
     if isinstance(b.preview, Photo):
         image = cells.thumbnail(b.preview.image, detail.side)
-        maps = [Markup(cells.png(cells.shade(_resized(m, detail.map)))) for m in b.maps]
-        return Layered(b, Markup(cells.jpeg(image)), maps, ratio=f"{image.width} / {image.height}")
+        maps = [Markup(cells.png(cells.shade(_resize(m, detail.map)))) for m in b.maps]
+        return Overlay(b, Markup(cells.jpeg(image)), maps, ratio=f"{image.width} / {image.height}")
     maps = [Markup(cells.png(m)) for m in cells.bands_of(b.maps)]
     if not isinstance(b.preview, Recording):
-        return Layered(b, Markup(cells.png(cells.blank())), maps)
-    return Layered(
+        return Overlay(b, Markup(cells.png(cells.blank())), maps)
+    return Overlay(
         b, Markup(cells.png(cells.spectrogram(b.preview))), maps, Markup(cells.sound(b.preview, detail.sound))
     )
 
 
-def _resized(map_yx: Floats, side: int) -> Floats:
+def _resize(map_yx: Floats, side: int) -> Floats:
     from PIL import Image
 
     image = Image.fromarray(map_yx.astype(np.float32))

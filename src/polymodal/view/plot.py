@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from polymodal.view.text import LONGEST, cut, interval, number, plain
+from polymodal.view.text import LONGEST, interval, number, plain, truncate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,12 +30,12 @@ STYLES = (  # colour, mark, dash
     (GREY, "x", (0, (1, 2))),
 )  # fmt: skip
 FILLS = ((BLUE, ""), (GREEN, "//"), (ORANGE, "\\\\"), (PURPLE, "xx"))  # colour, hatch
-TOLD = 40  # numbers that are told in words
+NUMBERS = 40  # numbers that are told in words
 DOTS = 400  # of a cloud
 CURVE = 3.2  # lines of text that a plot of curves is high, at least
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS")
 HINT = "pictures need matplotlib: pip install 'polymodal[explain]'"
-UNDATED = {"Date": None, "Creator": None}
+NO_DATE = {"Date": None, "Creator": None}
 Ends = tuple[float, float] | None  # of an axis
 
 
@@ -86,7 +86,7 @@ def spans(
             axes.axvline(x, color=GREY, linewidth=0.9, linestyle=dash, zorder=0)
         _rows(axes, len(rows), unit, ends)
 
-    return Plot(title, _told((f"{s.name} {interval(s.value)}" for s in rows), len(rows)), len(rows), draw)
+    return Plot(title, _texts((f"{s.name} {interval(s.value)}" for s in rows), len(rows)), len(rows), draw)
 
 
 def bars(title: str, rows: Sequence[tuple[str, float]], unit: str) -> Plot:
@@ -98,7 +98,7 @@ def bars(title: str, rows: Sequence[tuple[str, float]], unit: str) -> Plot:
             _above(axes, y - 0.24, name, INK, f": {number(value)}")
         _rows(axes, len(rows), unit, (0, max([v for _, v in rows] + [1e-9]) * 1.02))
 
-    return Plot(title, _told((f"{n} {number(v)}" for n, v in rows), len(rows)), 1.15 * len(rows), draw)
+    return Plot(title, _texts((f"{n} {number(v)}" for n, v in rows), len(rows)), 1.15 * len(rows), draw)
 
 
 def stacks(title: str, rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], unit: str) -> Plot:
@@ -107,20 +107,20 @@ def stacks(title: str, rows: Sequence[tuple[str, Sequence[float]]], parts: Seque
     def draw(axes: "Axes") -> None:
         longest = 0.01
         for y, (name, values) in enumerate(rows):
-            left = 0.0
+            start = 0.0
             for value, (colour, hatch) in zip(values, FILLS, strict=False):
                 if value > 0:
-                    axes.barh(y, value, 0.42, left, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
-                    left += value
-            longest = max(longest, left)
+                    axes.barh(y, value, 0.42, start, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+                    start += value
+            longest = max(longest, start)
             _above(axes, y - 0.32, name, INK, longest=90)
         for part, (colour, hatch) in zip(parts, FILLS, strict=False):
             axes.barh(0, 0, 0, color=colour, hatch=hatch, edgecolor="white", label=part)
         _rows(axes, len(rows), unit, (0, 1.05 * longest))
         _legend(axes)
 
-    told = (f"{n}: " + ", ".join(f"{p} {v:.2f}" for p, v in zip(parts, x, strict=True)) for n, x in rows)
-    return Plot(title, _told(told, len(rows)), len(rows) + 1.2, draw)
+    texts = (f"{n}: " + ", ".join(f"{p} {v:.2f}" for p, v in zip(parts, x, strict=True)) for n, x in rows)
+    return Plot(title, _texts(texts, len(rows)), len(rows) + 1.2, draw)
 
 
 def ranks(title: str, rows: Sequence[tuple[str, float]], critical: float, alike: Sequence[Sequence[str]]) -> Plot:
@@ -138,9 +138,9 @@ def ranks(title: str, rows: Sequence[tuple[str, float]], critical: float, alike:
         unit = f"mean rank (1 is best); critical difference {critical:.2f}"
         _rows(axes, len(order) + 0.5 + 0.25 * len(alike), unit, (0.8, len(order) + 0.2))
 
-    told = "; ".join(f"{name} {mean:.2f}" for name, mean in order)
-    told += f"; critical difference {critical:.2f}; alike: " + (" | ".join(", ".join(b) for b in alike) or "none")
-    return Plot(title, told, len(order) + 0.3 * len(alike), draw)
+    text = "; ".join(f"{name} {mean:.2f}" for name, mean in order)
+    text += f"; critical difference {critical:.2f}; alike: " + (" | ".join(", ".join(b) for b in alike) or "none")
+    return Plot(title, text, len(order) + 0.3 * len(alike), draw)
 
 
 def curves(
@@ -154,11 +154,11 @@ def curves(
             colour, mark, dash = STYLES[i % len(STYLES)]
             few: Any = {"marker": mark, "markersize": 4} if len(line.x) <= 24 else {}
             x = _aside(line.x, i, len(lines)) if len(line.low) and not log else line.x
-            name, reach = _named(line.name), _reach(line)
+            name, reach = _legend_name(line.name), _reach(line)
             axes.errorbar(x, line.y, reach, color=colour, linestyle=dash, elinewidth=0.7, label=name, **few)
         if log:
             axes.set_xscale("log")
-        _framed(axes, across, up)
+        _frame(axes, across, up)
         if ticks:
             axes.set_xticks([x for x, _ in ticks], [name for _, name in ticks])
             axes.minorticks_off()
@@ -169,12 +169,12 @@ def curves(
         if len(lines) > 1:
             _legend(axes)
 
-    told = (f"{x.name}: from {number(x.y[0])} to {number(x.y[-1])}" for x in lines if len(x.y))
+    texts = (f"{x.name}: from {number(x.y[0])} to {number(x.y[-1])}" for x in lines if len(x.y))
     keys = -(-len(lines) // _columns([line.name for line in lines]))
-    return Plot(title, _told(told, len(lines)), CURVE + 1.6 + 0.6 * keys, draw)
+    return Plot(title, _texts(texts, len(lines)), CURVE + 1.6 + 0.6 * keys, draw)
 
 
-def cloud(title: str, points: Sequence[tuple[float, float]], across: str, up: str, told: str) -> Plot:
+def cloud(title: str, points: Sequence[tuple[float, float]], across: str, up: str, text: str) -> Plot:
     """At most `DOTS` points; on the dashed line both are the same."""
     at = np.linspace(0, len(points) - 1, min(len(points), DOTS)).round().astype(int)
     low, high = (f([v for p in points for v in p]) for f in (min, max))
@@ -183,12 +183,12 @@ def cloud(title: str, points: Sequence[tuple[float, float]], across: str, up: st
         axes.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle="--")
         x, y = np.array(points)[at].T
         axes.plot(x, y, linestyle="", marker="o", markersize=3, color=BLUE, alpha=0.5, markeredgewidth=0)
-        _framed(axes, across, up)
+        _frame(axes, across, up)
 
-    return Plot(title, told, CURVE + 3, draw)
+    return Plot(title, text, CURVE + 3, draw)
 
 
-def shares(title: str, points: Sequence[tuple[float, Sequence[float]]], across: str, up: str, told: str) -> Plot:
+def shares(title: str, points: Sequence[tuple[float, Sequence[float]]], across: str, up: str, text: str) -> Plot:
     """Shares with their intervals over what they should be, both 0 to 1; on the dashed line they are."""
 
     def draw(axes: "Axes") -> None:
@@ -196,11 +196,11 @@ def shares(title: str, points: Sequence[tuple[float, Sequence[float]]], across: 
         for x, (y, low, high) in points:
             axes.plot([x, x], [low, high], color=BLUE, linewidth=1.4)
             axes.plot(x, y, marker="o", color=BLUE, markersize=5)
-        _framed(axes, across, up)
+        _frame(axes, across, up)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
 
-    return Plot(title, told, CURVE + 3, draw)
+    return Plot(title, text, CURVE + 3, draw)
 
 
 def _aside(x: Sequence[float], i: int, of: int) -> list[float]:
@@ -213,15 +213,15 @@ def _reach(line: Line) -> list[list[float]] | None:
     """How far intervals go below and above; 0 where they are unknown."""
     if not len(line.low):
         return None
-    known = zip(line.y, line.low, line.high, strict=True)
-    pairs = [(max(0.0, y - a), max(0.0, b - y)) if a == a else (0.0, 0.0) for y, a, b in known]
+    points = zip(line.y, line.low, line.high, strict=True)
+    pairs = [(max(0.0, y - a), max(0.0, b - y)) if a == a else (0.0, 0.0) for y, a, b in points]
     return [list(side) for side in zip(*pairs, strict=True)]
 
 
 def _above(axes: "Axes", y: float, name: str, colour: str, tail: str = "", longest: int = LONGEST) -> None:
     """Words above a mark, from the left edge on."""
     where: Any = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": "bottom", "parse_math": False}
-    axes.text(0, y, cut(name, longest) + tail, color=colour, **where)
+    axes.text(0, y, truncate(name, longest) + tail, color=colour, **where)
 
 
 def _rows(axes: "Axes", count: float, unit: str, ends: Ends) -> None:
@@ -230,13 +230,13 @@ def _rows(axes: "Axes", count: float, unit: str, ends: Ends) -> None:
     if ends is not None:
         axes.set_xlim(*ends)
     axes.set_yticks([])
-    axes.set_xlabel(cut(unit, 80), parse_math=False)
+    axes.set_xlabel(truncate(unit, 80), parse_math=False)
 
 
-def _framed(axes: "Axes", across: str, up: str) -> None:
+def _frame(axes: "Axes", across: str, up: str) -> None:
     axes.spines["left"].set_visible(True)
-    axes.set_xlabel(cut(across), parse_math=False)
-    axes.set_ylabel(cut(up), parse_math=False)
+    axes.set_xlabel(truncate(across), parse_math=False)
+    axes.set_ylabel(truncate(up), parse_math=False)
 
 
 def _legend(axes: "Axes") -> None:
@@ -251,13 +251,13 @@ def _columns(names: Sequence[str]) -> int:
     return 2 if max(map(len, names), default=0) <= LONGEST // 2 else 1
 
 
-def _named(name: str) -> str:
+def _legend_name(name: str) -> str:
     """In a legend; a leading "_" would hide it."""
-    return cut(f" {name}" if name.startswith("_") else name)
+    return truncate(f" {name}" if name.startswith("_") else name)
 
 
-def _told(parts: Iterable[str], count: int) -> str:
-    return "; ".join(islice(parts, TOLD)) + (f"; and {count - TOLD} more" if count > TOLD else "")
+def _texts(parts: Iterable[str], count: int) -> str:
+    return "; ".join(islice(parts, NUMBERS)) + (f"; and {count - NUMBERS} more" if count > NUMBERS else "")
 
 
 # --- where they are drawn -----------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def inline(plot: Plot, key: str) -> str:
 
     Raises ImportError, saying how to get it, without matplotlib.
     """
-    svg = _file(plot, "svg", key, titled=False, transparent=True, metadata=UNDATED).decode()
+    svg = _file(plot, "svg", key, title=False, transparent=True, metadata=NO_DATE).decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{key}-', svg)
@@ -284,8 +284,8 @@ def inline(plot: Plot, key: str) -> str:
     svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg)
     head, _, rest = svg.partition(">")
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    title, told = escape(plain(plot.title)), escape(plain(plot.told))
-    words = f'<title id="{key}-title">{title}</title><desc id="{key}-desc">{told}</desc>'
+    title, text = escape(plain(plot.title)), escape(plain(plot.told))
+    words = f'<title id="{key}-title">{title}</title><desc id="{key}-desc">{text}</desc>'
     return f'{head} role="img" aria-labelledby="{key}-title {key}-desc">{words}{rest}'
 
 
@@ -296,13 +296,13 @@ def png(plot: Plot) -> bytes:
 
 def svg(plot: Plot) -> bytes:
     """An SVG file. Raises ImportError as `inline`."""
-    return _file(plot, "svg", "plot", metadata=UNDATED)
+    return _file(plot, "svg", "plot", metadata=NO_DATE)
 
 
-def _file(plot: Plot, form: str, key: str, titled: bool = True, **options: Any) -> bytes:
-    with figure(WIDTH, 0.75 + 0.25 * titled + LINE * max(1.0, plot.lines), form, key, layout="constrained") as drawing:
-        if titled:
-            drawing.suptitle(cut(plot.title, 70), x=0.02, ha="left", fontsize=9, parse_math=False)
+def _file(plot: Plot, form: str, key: str, title: bool = True, **options: Any) -> bytes:
+    with figure(WIDTH, 0.75 + 0.25 * title + LINE * max(1.0, plot.lines), form, key, layout="constrained") as drawing:
+        if title:
+            drawing.suptitle(truncate(plot.title, 70), x=0.02, ha="left", fontsize=9, parse_math=False)
         plot.draw(drawing.add_subplot())
         out = io.BytesIO()
         drawing.savefig(out, format=form, **options)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.view.blocks import Attended, Bar, Bars, Block, Heading, Heat, Layer, Page, Strip, Words
-from polymodal.view.cell import Photo, Recording, lit, scaled, spectrogram, thumbnail
+from polymodal.view.cell import Photo, Recording, light, spectrogram, thumbnail, to_unit
 from polymodal.view.plot import GREY, figure
-from polymodal.view.text import cut, plain
+from polymodal.view.text import plain, truncate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ WIDE, DPI, GAP, LABEL, ROW = 10.0, 110, 0.12, 0.45, 0.24  # inches; pixels an in
 NAMES = 2.2  # inches for the words beside their rows
 COLUMNS, SIDE = 5, 260  # panels in a row; pixels of a panel's longer side
 FOR, AGAINST = "#c25b00", "#1c63a8"
-SEEN = Bars | Heat | Strip | Attended  # without which a section has nothing to look at
+FIGURES = Bars | Heat | Strip | Attended  # without which a section has nothing to look at
 Panel = tuple[float, "Callable[[Figure, float], None]"]  # its height in inches, and what draws it below a place
 
 
@@ -32,7 +32,7 @@ def png(of: Page) -> bytes:
     """The picture of a page. Raises ImportError, saying how to get it, without matplotlib."""
     panels = [_words(of.heading, 14, "bold", 4), *(_words(s) for s in of.summary), *_panels(of.blocks)]
     for section in of.sections:
-        if any(isinstance(b, SEEN) for b in section.blocks):
+        if any(isinstance(b, FIGURES) for b in section.blocks):
             panels += [_words(section.title, 12, "bold"), *_panels(section.blocks)]
     top = sum(high for high, _ in panels) + GAP
     with figure(WIDE, top, "png", dpi=DPI) as drawing:
@@ -82,15 +82,15 @@ def _bars(b: Bars) -> Iterator[Panel]:
         axes = _axes(drawing, NAMES, top - high, WIDE - 2 * NAMES, high)
         for i, x in enumerate(b.bars):
             _bar(axes, i, x)
-        known = [v for x in b.bars for v in (x.value, *(x.ends or ())) if v == v]
-        reach, low = max(map(abs, known), default=0.0) or 1.0, min(known, default=0.0)
+        values = [v for x in b.bars for v in (x.value, *(x.ends or ())) if v == v]
+        reach, low = max(map(abs, values), default=0.0) or 1.0, min(values, default=0.0)
         axes.set(ylim=(len(b.bars) - 0.5, -0.5), xlim=(-1.05 * reach if low < 0 else 0.0, 1.05 * reach))
         axes.axis("off")
         axes.axvline(0, color="black", linewidth=0.8)
         for i, x in enumerate(b.bars):
             at = top - ROW * (i + 0.5)
-            _say(drawing, NAMES - 0.1, at, cut(x.name, 30), ha="right", va="center")
-            _say(drawing, WIDE - NAMES + 0.1, at, cut(x.said, 34), color=GREY, va="center")
+            _say(drawing, NAMES - 0.1, at, truncate(x.name, 30), ha="right", va="center")
+            _say(drawing, WIDE - NAMES + 0.1, at, truncate(x.said, 34), color=GREY, va="center")
 
     if b.bars:
         yield _words(b.caption, color=GREY)
@@ -107,7 +107,7 @@ def _bar(axes: "Axes", y: int, x: Bar) -> None:
 
 def _heats(blocks: Sequence[Heat]) -> Panel:
     """Side by side, each with its caption beneath."""
-    images = [thumbnail(lit(b.image, b.light), SIDE) for b in blocks]
+    images = [thumbnail(light(b.image, b.light), SIDE) for b in blocks]
     wide = (WIDE - GAP) / max(3, len(blocks)) - GAP
     high = min(2.6, max(wide * i.height / i.width for i in images))
 
@@ -149,7 +149,7 @@ def _marks(drawing: "Figure", marks: Sequence[str], y: float) -> None:
         _say(drawing, x, y, mark, 8, color=GREY, ha="center" if 0 < k < len(marks) - 1 else "right" if k else "left")
 
 
-def _attended(b: Attended) -> Iterator[Panel]:
+def _attention(b: Attended) -> Iterator[Panel]:
     for layer in b.layers:
         yield _photos(b, layer, layer.preview) if isinstance(layer.preview, Photo) else _lines(b, layer)
 
@@ -157,7 +157,7 @@ def _attended(b: Attended) -> Iterator[Panel]:
 def _photos(b: Attended, layer: Layer, photo: Photo) -> Panel:
     """The picture, then a panel a word."""
     image = thumbnail(photo.image, SIDE)
-    panels = [image, *(lit(image, m) for m in scaled(layer.maps))]
+    panels = [image, *(light(image, m) for m in to_unit(layer.maps))]
     wide = (WIDE - GAP) / COLUMNS - GAP
     high = min(wide * image.height / image.width, 1.6 * wide)
     own = min(wide, high * image.width / image.height)
@@ -171,7 +171,9 @@ def _photos(b: Attended, layer: Layer, photo: Photo) -> Panel:
             y = total - (i // COLUMNS) * (high + LABEL + GAP) - high
             axes.imshow(np.asarray(panel), extent=(x, x + own, y, y + high), aspect="auto", interpolation="bilinear")
             name = b.words[i - 1] if i else layer.caption
-            _say(drawing, x, top - total + y - 0.04, cut(name, 24), 11 if i else 9, weight="bold" if i else "normal")
+            _say(
+                drawing, x, top - total + y - 0.04, truncate(name, 24), 11 if i else 9, weight="bold" if i else "normal"
+            )
             if i:
                 _say(drawing, x, top - total + y - 0.24, layer.notes[i - 1], 8, color=GREY)
         axes.set(xlim=(0, WIDE), ylim=(0, total))
@@ -181,11 +183,11 @@ def _photos(b: Attended, layer: Layer, photo: Photo) -> Panel:
 
 def _lines(b: Attended, layer: Layer) -> Panel:
     """From left to right: the spectrogram where there is one, then a row a word."""
-    maps = scaled(layer.maps)
+    maps = to_unit(layer.maps)
     above, high = (1.2 if isinstance(layer.preview, Recording) else 0.3), ROW * max(1, len(maps))
 
     def draw(drawing: "Figure", top: float) -> None:
-        _say(drawing, GAP, top - 0.04, cut(layer.caption, 26))
+        _say(drawing, GAP, top - 0.04, truncate(layer.caption, 26))
         if isinstance(layer.preview, Recording):
             axes = _axes(drawing, NAMES, top - above, WIDE - 2 * NAMES, above - 0.06)
             axes.imshow(np.asarray(spectrogram(layer.preview)), cmap="gray", aspect="auto")
@@ -197,14 +199,14 @@ def _lines(b: Attended, layer: Layer) -> Panel:
         _marks(drawing, layer.marks, top - above - high - 0.04)
         for i in range(len(maps)):
             y = top - above - ROW * (i + 0.5)
-            _say(drawing, NAMES - 0.1, y, cut(b.words[i], 18), 10, weight="bold", ha="right", va="center")
+            _say(drawing, NAMES - 0.1, y, truncate(b.words[i], 18), 10, weight="bold", ha="right", va="center")
             _say(drawing, WIDE - NAMES + 0.1, y, layer.notes[i], 8, color=GREY, va="center")
 
     return above + high + 0.45, draw
 
 
 PANELS: dict[type, Callable[[Any], Iterator[Panel]]] = {
-    Words: _paragraph, Heading: _heading, Bars: _bars, Strip: _strip, Attended: _attended,
+    Words: _paragraph, Heading: _heading, Bars: _bars, Strip: _strip, Attended: _attention,
 }  # fmt: skip
 
 

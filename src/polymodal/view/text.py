@@ -52,10 +52,10 @@ def figure(x: Any) -> str:
     return f"{x:.4g}" if isinstance(x, float) else str(x)
 
 
-def signed(x: float) -> str:
+def with_sign(x: float) -> str:
     """A change, with its sign.
 
-    >>> signed(0.25), signed(-1e-12), signed(float("nan"))
+    >>> with_sign(0.25), with_sign(-1e-12), with_sign(float("nan"))
     ('+0.250', '0.000', 'unknown')
     """
     if math.isnan(x):
@@ -98,10 +98,10 @@ def many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def listed(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
     """Names in a sentence.
 
-    >>> listed(["photo"]), listed(["photo", "note", "table"])
+    >>> list_names(["photo"]), list_names(["photo", "note", "table"])
     ('photo', 'photo, note and table')
     """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -114,11 +114,11 @@ def plain(text: str) -> str:
     """Without what XML can't hold and no font draws, such as control characters; those that would turn the order of
     what comes after them around are shown as marks.
     """
-    seen = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
-    return seen.translate(MARKS)
+    text_ = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
+    return text_.translate(MARKS)
 
 
-def cut(text: str, longest: int = LONGEST) -> str:
+def truncate(text: str, longest: int = LONGEST) -> str:
     """Plain text, cut where it is longer."""
     text = plain(text)
     return text if len(text) <= longest else text[: longest - 1] + "…"

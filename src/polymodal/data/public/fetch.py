@@ -122,13 +122,13 @@ def _more(remote: Remote, part: Path, tick: Ticker) -> int | None:
             raise InputError(
                 f"{part.parent} has {free / 1e9:.1f} GB free, {remote.name} needs {(total - start) / 1e9:.1f} GB more"
             )
-        received = start
+        size = start
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             while block := answer.read(BLOCK):
                 file.write(block)
-                received += len(block)
-                tick(received / total if total else 0.0, f"{received / 1e6:,.0f} MB")
+                size += len(block)
+                tick(size / total if total else 0.0, f"{size / 1e6:,.0f} MB")
     return total
 
 
@@ -162,12 +162,12 @@ def _wrong(file: Path, remote: Remote) -> str:
     return _bad_gzip(file) if remote.name.endswith(".gz") else ""
 
 
-def _checks(remote: Remote, sized: str) -> str:
-    """What a file that nothing is wrong with was checked by. sized: what its size was compared with, "" for nothing."""
+def _checks(remote: Remote, size: str) -> str:
+    """What a file that nothing is wrong with was checked by. size: what its size was compared with, "" for nothing."""
     if remote.md5:
         return "MD5 of the publisher"
     sums = "the archive's own sums" * remote.name.endswith((".zip", ".gz"))
-    i = " and ".join(filter(None, (sized, sums)))
+    i = " and ".join(filter(None, (size, sums)))
     return f"{i or 'its not being empty'}; no checksum is published"
 
 

@@ -57,7 +57,7 @@ def flickr8k(source: Source, split: str) -> Form:
             f"{source.place} has no {', '.join(absent)}, {source.holds()}; they come with Flickr8k_text.zip"
         )
     lists = {part: [x.strip() for x in source.need(f).lines() if x.strip()] for part, f in FLICKR8K.items()}
-    return divided(captions, lists)
+    return by_split(captions, lists)
 
 
 def flickr30k(source: Source, split: str) -> Form:
@@ -76,7 +76,7 @@ def flickr30k(source: Source, split: str) -> Form:
     rows = max(1, len(order) // HELD_OUT)
     lists = {"train": order[2 * rows :], "val": order[:rows], "test": order[rows : 2 * rows]}
     note = f"a drawn split: {rows:,} photos each for val and test; results can't be compared with published ones"
-    return divided(captions, lists)._replace(notes=(note,))
+    return by_split(captions, lists)._replace(notes=(note,))
 
 
 def coco(source: Source, split: str) -> Form:
@@ -92,7 +92,7 @@ def coco(source: Source, split: str) -> Form:
             raise InputError(
                 f"{source.place} has no {absent[0]}, {source.holds()}; it comes with annotations_trainval{year}.zip"
             )
-        tables = {part: annotated(file, f"{part}{year}") for part, file in files.items() if file is not None}
+        tables = {part: annotations(file, f"{part}{year}") for part, file in files.items() if file is not None}
         return Form("image", tables, notes=("the captions of the publisher's own test photos are not public",))
     raise InputError(
         f"{source.place} has neither dataset_coco.json (Karpathy's split, in caption_datasets.zip) nor "
@@ -116,7 +116,7 @@ def clotho(source: Source, split: str) -> Form:
         columns = [c for c in (cells[0] if cells else {}) if c and c.startswith("caption_")]
         if not cells or "file_name" not in cells[0] or not columns:
             raise InputError(f"{file.name()} has no rows with file_name and caption_1 ...: download it again")
-        tables[part] = [Row(x["file_name"], CLOTHO[part], numbered(x[c] or "" for c in columns)) for x in cells]
+        tables[part] = [Row(x["file_name"], CLOTHO[part], by_number(x[c] or "" for c in columns)) for x in cells]
     return Form("audio", tables)
 
 
@@ -169,7 +169,7 @@ def tokens(file: Entry) -> dict[str, list[str]]:
     return {name: [text for _, text in sorted(pairs, key=lambda p: p[0])] for name, pairs in out.items()}
 
 
-def divided(captions: Mapping[str, Sequence[str]], lists: Mapping[str, Sequence[str]]) -> Form:
+def by_split(captions: Mapping[str, Sequence[str]], lists: Mapping[str, Sequence[str]]) -> Form:
     """Rows of each list of names; every name must have captions, and be in one list alone."""
     every = Counter(name for names in lists.values() for name in names)
     if without := [name for name in every if name not in captions]:
@@ -181,7 +181,7 @@ def divided(captions: Mapping[str, Sequence[str]], lists: Mapping[str, Sequence[
         raise InputError(
             f"the split lists {len(twice):,} photos more than once, such as {twice[0]}: get its files again"
         )
-    tables = {part: [Row(name, "", numbered(captions[name])) for name in names] for part, names in lists.items()}
+    tables = {part: [Row(name, "", by_number(captions[name])) for name in names] for part, names in lists.items()}
     return Form("image", tables, sum(len(c) for name, c in captions.items() if name not in every))
 
 
@@ -189,27 +189,29 @@ def karpathy(file: Entry) -> Form:
     """Karpathy & Fei-Fei 2015: {"images": [{"filename", "split", "filepath", "sentences": [{"raw"}]}]}."""
     tables: dict[str, list[Row]] = {"train": [], "val": [], "test": []}
     try:
-        for image in parsed(file)["images"]:
-            texts = numbered(x["raw"] for x in image["sentences"])
+        for image in json_of(file)["images"]:
+            texts = by_number(x["raw"] for x in image["sentences"])
             tables[KARPATHY[image["split"]]].append(Row(image["filename"], image.get("filepath", ""), texts))
     except (KeyError, TypeError) as e:
         raise InputError(f"{file.name()} is not of Karpathy's form ({type(e).__name__}: {e}): get it again") from e
     return Form("image", {part: rows for part, rows in tables.items() if rows})
 
 
-def annotated(file: Entry, folder: str) -> list[Row]:
+def annotations(file: Entry, folder: str) -> list[Row]:
     """COCO's own form: {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}."""
     captions: defaultdict[int, list[str]] = defaultdict(list)
     try:
-        form = parsed(file)
+        form = json_of(file)
         for x in sorted(form["annotations"], key=lambda x: x["id"]):
             captions[x["image_id"]].append(x["caption"])
-        return [Row(x["file_name"], folder, numbered(captions[x["id"]])) for x in form["images"] if x["id"] in captions]
+        return [
+            Row(x["file_name"], folder, by_number(captions[x["id"]])) for x in form["images"] if x["id"] in captions
+        ]
     except (KeyError, TypeError) as e:
         raise InputError(f"{file.name()} is not of COCO's form ({type(e).__name__}: {e}): get it again") from e
 
 
-def parsed(file: Entry) -> Any:
+def json_of(file: Entry) -> Any:
     """A JSON file; raises InputError where it is cut short."""
     try:
         return json.loads(file.text())
@@ -217,7 +219,7 @@ def parsed(file: Entry) -> Any:
         raise InputError(f"{file.name()} is no whole JSON file ({e}): get it again") from e
 
 
-def numbered(texts: Iterable[str]) -> dict[str, str]:
+def by_number(texts: Iterable[str]) -> dict[str, str]:
     """Columns caption_0, caption_1 ... of the texts that hold something."""
     return {f"caption_{i}": text for i, text in enumerate(filter(None, map(flat, texts)))}
 

@@ -59,27 +59,29 @@ def read(
         raise InputError(f"{source.place}: the files of {name} hold no rows: get them again")
     if len(absent) == len(pairs) or (absent and not skip):
         raise InputError(_absence(source, absent, len(pairs), form.column, public.how))
-    kept = {part: [(row, e) for row, e in rows if e or not row.media] for part, rows in names.items()}
-    columns = {part: _columns(form.column, rows) for part, rows in kept.items()}
-    old = _ready(out, kept)
-    extracted = _extract(kept, out, form.column, quiet)
+    usable = {part: [(row, e) for row, e in rows if e or not row.media] for part, rows in names.items()}
+    columns = {part: _columns(form.column, rows) for part, rows in usable.items()}
+    old = _ready(out, usable)
+    count = _extract(usable, out, form.column, quiet)
     home: dict[str, str] = {}
-    for part, rows in kept.items():
+    for part, rows in usable.items():
         cells = [({form.column: _path(e, out, form.column, home)} if e else {}) | row.texts for row, e in rows]
         _write(out / f"{part}.csv", columns[part], cells)
-    for part in old - kept.keys():
+    for part in old - usable.keys():
         (out / f"{part}.csv").unlink(missing_ok=True)  # of another split, read earlier
-    counts = {part: sum(len(list(filter(None, row.texts.values()))) for row, _ in rows) for part, rows in kept.items()}
-    _note(out, {"set": name, "tables": list(kept), "licence": public.licence, "citation": public.citation})
+    counts = {
+        part: sum(len(list(filter(None, row.texts.values()))) for row, _ in rows) for part, rows in usable.items()
+    }
+    _note(out, {"set": name, "tables": list(usable), "licence": public.licence, "citation": public.citation})
     return Reading(
         name,
-        {part: out / f"{part}.csv" for part in kept},
-        {part: len(rows) for part, rows in kept.items()},
+        {part: out / f"{part}.csv" for part in usable},
+        {part: len(rows) for part, rows in usable.items()},
         counts,
         columns,
         len(absent),
         form.unused,
-        extracted,
+        count,
         form.notes,
     )
 

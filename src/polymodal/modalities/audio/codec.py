@@ -23,7 +23,7 @@ from polymodal.modalities.base import pad as pad_cells
 from polymodal.modalities.files import count_opening, spread
 from polymodal.nn import Size
 
-SAMPLE, DECODED = 200, 64  # training clips whose header, whose samples are read by `fit`
+SAMPLE, DECODE = 200, 64  # training clips whose header, whose samples are read by `fit`
 WINDOW, HOP = 0.025, 0.010  # seconds
 FLOOR = 1e-8  # of the clip's loudest band: 80 dB below it
 
@@ -57,11 +57,11 @@ class LogMel(Codec):
 
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Choose the rate from the headers, and the mean and spread of each band from a few clips."""
-        seen = spread([c for c in cells if c is not None], SAMPLE)
-        if rates := [r for r in map(rate_of, seen) if r is not None]:
+        sample = spread([c for c in cells if c is not None], SAMPLE)
+        if rates := [r for r in map(rate_of, sample) if r is not None]:
             self.rate_ = min(16_000, int(statistics.median(rates)))
         rows = []
-        for cell in spread(seen, DECODED):
+        for cell in spread(sample, DECODE):
             try:
                 rows.append(self._frames(cell))
             except Unreadable:

@@ -77,7 +77,7 @@ class AudioTransformer(Encoder):
 class Front(nn.Module):
     """Log-mel frames -> tokens: the clip levelled, stages of convolutions, the bands of the last one joined.
 
-    token[t] = W norm(join over f of x[:, t, f]) + V colour. `levelled` takes off what the voice and the
+    token[t] = W norm(join over f of x[:, t, f]) + V colour. `level` takes off what the voice and the
     microphone add to every frame; that part, the colour, comes back by a map that begins at 0, since a steady
     sound is nothing else.
     """
@@ -87,15 +87,15 @@ class Front(nn.Module):
         self.stages = nn.ModuleList()
         for i, (a, b) in enumerate(pairwise([1, *widths])):
             self.stages.append(Stage(a, b, blocks if i else 0, dropout))  # most of the time would go into the first
-        joined = widths[-1] * -(-mels // 2 ** len(widths))
-        self.out = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(dropout), nn.Linear(joined, dim))
+        width = widths[-1] * -(-mels // 2 ** len(widths))
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, dim))
         self.colour = nn.Linear(mels, dim, bias=False)
         nn.init.zeros_(self.colour.weight)
 
     def forward(self, x: Masked) -> Masked:
         """(B, T, mels) -> (B, ceil(T / 2 ** stages), dim)."""
         frames = Masked(x.values.to(self.colour.weight.dtype), x.mask)
-        y_bctf, mask = levelled(frames)[:, None].contiguous(memory_format=torch.channels_last), x.mask
+        y_bctf, mask = level(frames)[:, None].contiguous(memory_format=torch.channels_last), x.mask
         for stage in self.stages:
             y_bctf, mask = stage(y_bctf, mask)
         y_btd = self.out(y_bctf.permute(0, 2, 3, 1).flatten(2)) + self.colour(masked_mean(frames))[:, None]
@@ -114,7 +114,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, mask_bt: Tensor) -> tuple[Tensor, Tensor]:
         """(B, a, T, F) and (B, T) -> (B, b, ceil(T / 2), ceil(F / 2)) and its mask."""
-        x, mask_bt = self.halve(x), halved(mask_bt)
+        x, mask_bt = self.halve(x), halve(mask_bt)
         keep = mask_bt[:, None, :, None]
         inside = x
         for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=False)):
@@ -125,7 +125,7 @@ class Stage(nn.Module):
         return torch.where(keep, relu(self.norms[-1](x)), 0), mask_bt
 
 
-def levelled(x: Masked) -> Tensor:
+def level(x: Masked) -> Tensor:
     """(B, T, F): each band less its mean over the clip's real frames, over the clip's spread; 0 where masked.
 
     out = (x - mean_t x) / sqrt(mean_tf (x - mean_t x)^2 + 0.01). A microphone adds a constant to each band of
@@ -135,11 +135,11 @@ def levelled(x: Masked) -> Tensor:
     y = zeroed(x)
     y = torch.where(x.mask[..., None], y - masked_mean(x)[:, None], 0)
     spread = masked_mean(Masked(y.square(), x.mask)).mean(1)
-    scaled: Tensor = y / (spread + 0.01).sqrt()[:, None, None]
-    return scaled
+    out: Tensor = y / (spread + 0.01).sqrt()[:, None, None]
+    return out
 
 
-def halved(mask_bt: Tensor) -> Tensor:
+def halve(mask_bt: Tensor) -> Tensor:
     """(B, T) -> (B, ceil(T / 2)): whether any of each two is real."""
     pairs: Tensor = pad(mask_bt, (0, mask_bt.shape[1] % 2)).unflatten(1, (-1, 2))
     return pairs.any(2)

@@ -158,7 +158,7 @@ def course(x_tf: Array, parts: int, each: bool = False) -> Array:
     clip's level is taken off since a voice and a microphone add to every frame (Atal 1974). Digits of a new
     speaker by logistic regression on these alone: 0.49 right without dividing by the spread, 0.60 with it.
     """
-    y_tf = over_time.centred(x_tf)
+    y_tf = over_time.centre(x_tf)
     square = over_time.mean(y_tf**2)
     spread = np.sqrt(square if each else square.mean())
     return over_time.part_means(y_tf, parts) / np.where(spread > 0, spread, 1.0)
@@ -185,18 +185,18 @@ def cepstrum(m_tf: Array, count: int) -> Array:
 
 def deltas(c_tf: Array, reach: int = 2) -> Array:
     """Slope around each frame: d[t] = sum_n n (c[t + n] - c[t - n]) / (2 sum_n n^2), n = 1 ... reach; ends repeated."""
-    padded = np.pad(c_tf, ((reach, reach), (0, 0)), mode="edge")
+    x = np.pad(c_tf, ((reach, reach), (0, 0)), mode="edge")
     total = np.zeros_like(c_tf)
     for n in range(1, reach + 1):
-        total += n * (padded[reach + n :][: len(c_tf)] - padded[reach - n :][: len(c_tf)])
+        total += n * (x[reach + n :][: len(c_tf)] - x[reach - n :][: len(c_tf)])
     return total / (2 * sum(n * n for n in range(1, reach + 1)))
 
 
 def frames(x_n: Array, hop: int, window: int) -> Array:
     """(ceil(N / hop), window): samples around each t * hop, zeros beyond the clip's ends."""
     count = -(-len(x_n) // hop)
-    padded = np.pad(x_n, (window // 2, window))
-    views: Array = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:count]
+    x = np.pad(x_n, (window // 2, window))
+    views: Array = np.lib.stride_tricks.sliding_window_view(x, window)[::hop][:count]
     return views
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.errors import Unreadable
-from polymodal.modalities.files import named, readable, reason
+from polymodal.modalities.files import name_of, readable, reason
 
 RECORDINGS = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64".split())
 RATES = (100, 1_000_000)  # samples a second that a header may say
@@ -26,16 +26,16 @@ def read(cell: Any, rate: int, seconds: float) -> NDArray[np.float32]:
     """The cell as mono samples (N,) at `rate`, N >= 1, at most `seconds`; Unreadable says what is wrong."""
     x_nc, came = samples(cell, seconds)
     if not RATES[0] <= came <= RATES[1]:
-        raise Unreadable(f"{named(cell)} says {came} samples a second: expected {RATES[0]} to {RATES[1]}")
+        raise Unreadable(f"{name_of(cell)} says {came} samples a second: expected {RATES[0]} to {RATES[1]}")
     if not len(x_nc):
-        raise Unreadable(f"{named(cell)} is a recording of 0 samples")
+        raise Unreadable(f"{name_of(cell)} is a recording of 0 samples")
     x = x_nc[: math.ceil(seconds * came)].mean(1, dtype=np.float32)
     if not np.isfinite(x).all():
-        raise Unreadable(f"{named(cell)} holds samples that are NaN or infinite")
-    return resampled(x, came, rate)[: max(1, math.ceil(seconds * rate))]
+        raise Unreadable(f"{name_of(cell)} holds samples that are NaN or infinite")
+    return resample(x, came, rate)[: max(1, math.ceil(seconds * rate))]
 
 
-def resampled(x: NDArray[np.float32], came: int, rate: int) -> NDArray[np.float32]:
+def resample(x: NDArray[np.float32], came: int, rate: int) -> NDArray[np.float32]:
     """Polyphase resampling with an antialiasing filter; N samples -> ceil(N * rate / came)."""
     if came == rate:
         return x
@@ -57,12 +57,12 @@ def samples(cell: Any, seconds: float) -> tuple[NDArray, int]:
         with soundfile.SoundFile(playable(cell)) as f:
             x = f.read(math.ceil(seconds * f.samplerate), dtype="float32", always_2d=True)
             if len(x) < min(f.frames, math.ceil(seconds * f.samplerate)) and f.frames < 2**62:
-                raise Unreadable(f"{named(cell)} is cut off: {len(x)} of {f.frames} samples")
+                raise Unreadable(f"{name_of(cell)} is cut off: {len(x)} of {f.frames} samples")
             return x, int(f.samplerate)
     except Unreadable:
         raise
     except Exception as e:  # soundfile raises LibsndfileError, RuntimeError, TypeError by format
-        raise Unreadable(f"{named(cell)} can't be read as audio: {reason(e)}") from e
+        raise Unreadable(f"{name_of(cell)} can't be read as audio: {reason(e)}") from e
 
 
 def from_pair(x: Any, rate: Any) -> tuple[NDArray, int]:

@@ -18,8 +18,8 @@ def extent(cell: Any) -> Sizes:
     import soundfile
 
     about = soundfile.info(playable(cell))
-    known = about.frames < 2**62  # a stream may not say how long it is
-    return (about.duration if known else len(x_n) / rate), rate, about.channels
+    has_end = about.frames < 2**62  # a stream may not say how long it is
+    return (about.duration if has_end else len(x_n) / rate), rate, about.channels
 
 
 def in_words(sizes: Summary) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.errors import Unreadable
-from polymodal.modalities.audio.files import RATES, resampled, samples
+from polymodal.modalities.audio.files import RATES, resample, samples
 from polymodal.modalities.noise import Noise, Noises, plain
 
 Recording = tuple[NDArray[np.float32], int]
@@ -24,7 +24,7 @@ POOL = 16  # recordings that babble is mixed of
 DECIBEL = (25.0, 20.0, 15.0, 10.0, 5.0, 0.0, -5.0)
 
 
-def opened(cell: Any) -> Recording:
+def load(cell: Any) -> Recording:
     """The cell in mono. Raises Unreadable for what is none, or holds nothing."""
     x_nc, rate = samples(cell, SECONDS)
     if not len(x_nc) or not RATES[0] <= rate <= RATES[1]:
@@ -35,22 +35,22 @@ def opened(cell: Any) -> Recording:
 def white(recording: Recording, severity: float, rng: np.random.Generator) -> Recording:
     """White noise, `severity` dB below the recording."""
     x, rate = recording
-    return mixed(x, rng.standard_normal(len(x), dtype=np.float32), severity), rate
+    return add_noise(x, rng.standard_normal(len(x), dtype=np.float32), severity), rate
 
 
 def babble(recording: Recording, severity: float, rng: np.random.Generator, others: Sequence[Recording]) -> Recording:
     """A mix of up to `VOICES` others, each equally loud, from anywhere in it, `severity` dB below this one."""
     x, rate = recording
-    chosen = rng.choice(len(others), min(VOICES, len(others)), replace=False)
+    voices = rng.choice(len(others), min(VOICES, len(others)), replace=False)
     mix = np.zeros(len(x), dtype=np.float32)
-    for i in chosen:
-        y = resampled(others[i][0], others[i][1], rate)
+    for i in voices:
+        y = resample(others[i][0], others[i][1], rate)
         loudness = float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
         mix += np.resize(np.roll(y, -int(rng.random() * len(y))), len(x)) / max(loudness, 1e-9)
-    return mixed(x, mix, severity), rate
+    return add_noise(x, mix, severity), rate
 
 
-def mixed(x: NDArray[np.float32], noise: NDArray[np.float32], decibel: float) -> NDArray[np.float32]:
+def add_noise(x: NDArray[np.float32], noise: NDArray[np.float32], decibel: float) -> NDArray[np.float32]:
     """x + g noise, with g so that 10 log10(power of x / power of g noise) = decibel; silence stays silence."""
     power, of_noise = (float(np.mean(np.square(v, dtype=np.float64))) for v in (x, noise))
     if power == 0 or of_noise == 0:
@@ -71,8 +71,8 @@ def dropouts(recording: Recording, severity: float, rng: np.random.Generator) ->
     x, rate = recording
     packet = np.arange(len(x)) // max(1, round(PACKET * rate))
     u = rng.random(int(packet[-1]) + 1)
-    lost = (u < severity) & (u < u.max())
-    return np.where(lost[packet], np.float32(0), x), rate
+    drop = (u < severity) & (u < u.max())
+    return np.where(drop[packet], np.float32(0), x), rate
 
 
 def _babble(x: Recording, severity: float, rng: np.random.Generator, context: Recordings, row: int) -> Recording:
@@ -84,7 +84,7 @@ def _few(context: Recordings) -> str:
 
 
 NOISES = Noises(
-    opened,
+    load,
     {
         "white": Noise(DECIBEL, "signal to noise {:.0f} dB", plain(white)),
         "babble": Noise(DECIBEL, "signal to noise {:.0f} dB", _babble, _few),

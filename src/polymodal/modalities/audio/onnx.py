@@ -6,20 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.modalities.audio.files import read
-from polymodal.modalities.pretrained.graph import Feeding, Given, fixed, number
+from polymodal.modalities.pretrained.graph import Feeding, GraphCodec, number, to_length
 
 
-def _rate(given: Given) -> int:
-    return int(number(given.options, "rate", 16_000))
+def _rate(graph: GraphCodec) -> int:
+    return int(number(graph.options, "rate", 16_000))
 
 
-def _prepared(cell: Any, given: Given) -> NDArray:
-    x = read(cell, _rate(given), number(given.options, "seconds", 15.0))
-    return fixed(x, given.feed.length).astype(given.feed.dtype)
+def _prepare(cell: Any, graph: GraphCodec) -> NDArray:
+    x = read(cell, _rate(graph), number(graph.options, "seconds", 15.0))
+    return to_length(x, graph.feed.length).astype(graph.feed.dtype)
 
 
-def _blank(given: Given) -> NDArray:
-    return np.zeros(given.feed.length or _rate(given), dtype=given.feed.dtype)
+def _blank(graph: GraphCodec) -> NDArray:
+    return np.zeros(graph.feed.length or _rate(graph), dtype=graph.feed.dtype)
 
 
-FEEDING = Feeding(("NS", "S"), _prepared, _blank, ("rate", "seconds"))
+FEEDING = Feeding(("NS", "S"), _prepare, _blank, ("rate", "seconds"))

@@ -12,7 +12,7 @@ import numpy as np
 from polymodal.modalities.audio.preview import recording
 from polymodal.modalities.places import ACROSS, TITLE, Floats, Place, title, top
 from polymodal.view.blocks import Block, Layer, Strip
-from polymodal.view.cell import Recording, scaled
+from polymodal.view.cell import Recording, to_unit
 from polymodal.view.text import short
 
 SPREAD = 0.45  # of the clip: half of an even attention takes half of it
@@ -66,7 +66,7 @@ class Seconds(Place):
         token = np.clip(np.searchsorted(self.edges, at, side="right") - 1, 0, attention_ws.shape[1] - 1)
         name = short(modality, TITLE)
         alt = f"spectrogram of {name}, {self.duration:.1f} seconds"
-        return Layer(title(name, self.name), alt, self._heard(), scaled(attention_ws[:, token]), notes, self._marks())
+        return Layer(title(name, self.name), alt, self._heard(), to_unit(attention_ws[:, token]), notes, self._marks())
 
     def _heard(self) -> Recording:
         return recording(self.cell).first(self.duration)

@@ -36,7 +36,7 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
     def at(seconds: Any) -> NDArray[np.int64]:
         return np.asarray(np.clip(np.searchsorted(edges, seconds, side="right") - 1, 0, parts - 1))
 
-    def opened(view: str, codec: Codec, x: Masked) -> Open | None:
+    def open_view(view: str, codec: Codec, x: Masked) -> Open | None:
         if isinstance(codec, HubAudio) and not codec.shape_:
             step = 1 / processor(codec.source, "audio").sampling_rate
         elif isinstance(codec, LogMel):
@@ -45,11 +45,11 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
             return None
         return Open(x, torch.from_numpy(at(np.arange(x.mask.shape[1]) * step + 1e-9)).to(x.mask.device))
 
-    def changed(away: NDArray[np.bool_]) -> tuple[Any, int]:
-        gone = away[at(np.arange(len(x_nc)) / rate)]
-        return np.where(gone[:, None], x_nc.dtype.type(0), x_nc), rate
+    def without(away: NDArray[np.bool_]) -> tuple[Any, int]:
+        away_n = away[at(np.arange(len(x_nc)) / rate)]
+        return np.where(away_n[:, None], x_nc.dtype.type(0), x_nc), rate
 
-    return Cut(Seconds(cell, label, edges.tolist(), duration), parts, views(codecs, xs, opened, changed))
+    return Cut(Seconds(cell, label, edges.tolist(), duration), parts, views(codecs, xs, open_view, without))
 
 
 # --- where tokens lie ---------------------------------------------------------------------------------

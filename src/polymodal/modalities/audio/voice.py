@@ -54,9 +54,9 @@ def of_pitch(pitch: "Pitch", seconds: float) -> dict[str, float]:
     """Statistics of F0 and of periodicity over voiced frames."""
     f0 = pitch.hz[:, None]
     low, middle, high = percentiles(f0, (10, 50, 90))[:, 0] if len(f0) else (math.nan,) * 3
-    voiced = ~np.isnan(pitch.hz)
+    is_voiced = ~np.isnan(pitch.hz)
     r = pitch.periodicity.clip(1e-6, 1 - 1e-6)
-    hnr = np.where(voiced, 10 * np.log10(r / (1 - r)), np.nan)[:, None]
+    hnr = np.where(is_voiced, 10 * np.log10(r / (1 - r)), np.nan)[:, None]
     return {
         "f0_mean_hz": mean(f0).item(),
         "f0_std_hz": std(f0).item(),
@@ -65,8 +65,8 @@ def of_pitch(pitch: "Pitch", seconds: float) -> dict[str, float]:
         "f0_p90_hz": float(high),
         "f0_std_semitones": std(12 * np.log2(f0)).item(),
         "f0_slope_hz_per_s": slope(f0).item() / STEP,
-        "voiced_share": float(voiced.mean()) if len(voiced) else 0.0,
-        "voiced_stretches_per_s": len(stretches(voiced)) / seconds,
+        "voiced_share": float(is_voiced.mean()) if len(is_voiced) else 0.0,
+        "voiced_stretches_per_s": len(stretches(is_voiced)) / seconds,
         "hnr_mean_db": mean(hnr).item(),
         "hnr_std_db": std(hnr).item(),
     }
@@ -126,9 +126,9 @@ def track(x_n: Array, rate: int, lowest: float, highest: float) -> Pitch:
     peak_t = np.abs(x_tn).max(1) / max(float(np.abs(x_n).max()), 1e-12)
     loud = np.abs(x_tn).max(1) > 1e-5
     unvoiced_t = VOICING + np.maximum(0.0, 2.0 - peak_t * (1 + VOICING) / SILENCE)
-    chosen = path(lag_tc, height_tc, np.where(loud, unvoiced_t, 1e6))
-    lag = np.where(chosen < 0, np.nan, np.take_along_axis(lag_tc, np.maximum(chosen, 0)[:, None], 1)[:, 0])
-    lag, r = refined(power_tk, lag, size, window)
+    best = path(lag_tc, height_tc, np.where(loud, unvoiced_t, 1e6))
+    lag = np.where(best < 0, np.nan, np.take_along_axis(lag_tc, np.maximum(best, 0)[:, None], 1)[:, 0])
+    lag, r = refine(power_tk, lag, size, window)
     centre = np.arange(len(x_tn)) * round(rate * STEP) + window // 2
     return Pitch(rate / lag, r.clip(0.0, 1.0), centre)
 
@@ -186,16 +186,16 @@ def path(lag_tc: Array, height_tc: Array, unvoiced_t: Array) -> NDArray[np.int64
     return np.where(out == count, -1, out)
 
 
-def refined(power_tk: Array, lag_t: Array, size: int, window: int) -> tuple[Array, Array]:
+def refine(power_tk: Array, lag_t: Array, size: int, window: int) -> tuple[Array, Array]:
     """Lags (T,) moved to the top of the autocorrelation between samples, and its height there; NaN stays NaN.
 
     r(l) = sum_k c_k |X[k]|^2 cos(2 pi k l / size) / r(0) / r_w(l) is evaluated at three places a quarter sample apart.
     """
     out, height = np.full(len(lag_t), np.nan), np.full(len(lag_t), np.nan)
-    voiced = np.flatnonzero(~np.isnan(lag_t))
-    if not len(voiced):
+    places = np.flatnonzero(~np.isnan(lag_t))
+    if not len(places):
         return out, height
-    power, lag = power_tk[voiced].copy(), lag_t[voiced]
+    power, lag = power_tk[places].copy(), lag_t[places]
     power[:, 1 : (size + 1) // 2] *= 2
     power /= power.sum(1, keepdims=True)
     turn = 2 * np.pi * np.arange(power.shape[1]) / size
@@ -204,8 +204,8 @@ def refined(power_tk: Array, lag_t: Array, size: int, window: int) -> tuple[Arra
     ]
     bend = at[0] - 2 * at[1] + at[2]
     shift = np.where(bend < 0, 0.5 * (at[0] - at[2]) / np.where(bend < 0, bend, -1.0), 0.0).clip(-2.0, 2.0)
-    out[voiced] = lag + 0.25 * shift
-    height[voiced] = at[1] - 0.25 * (at[0] - at[2]) * shift
+    out[places] = lag + 0.25 * shift
+    height[places] = at[1] - 0.25 * (at[0] - at[2]) * shift
     return out, height
 
 
@@ -248,10 +248,10 @@ def marks(x_n: Array, lag_t: Array, centre: NDArray[np.int64]) -> Array:
     out = [at]
     while at < centre[-1]:
         lag = float(np.interp(at, centre, lag_t))
-        moved = following(x_n, at, lag)
-        if moved is None:
+        next_ = following(x_n, at, lag)
+        if next_ is None:
             break
-        at += moved
+        at += next_
         out.append(at)
     return np.array(out)
 

@@ -18,7 +18,7 @@ STRONGEST = 4.0  # past it a clip would be stretched to nothing
 
 
 class Voices(nn.Module):
-    """`varied` in training, nothing in eval(): for log-mel frames, whose bands lie side by side as pitches do.
+    """`vary` in training, nothing in eval(): for log-mel frames, whose bands lie side by side as pitches do.
 
     strength: 1 is as much as was measured to help, 0 leaves clips as they are. Readings of sensors and the output of a
     frozen network have no such axis, and must not go through it.
@@ -37,10 +37,10 @@ class Voices(nn.Module):
                 "Voices varies log-mel frames (B, T, F) with a mask (B, T), but got values "
                 f"{tuple(x.values.shape)} and a mask {tuple(x.mask.shape)}; leave it out for anything but spectrograms"
             )
-        return varied(x, self.strength) if self.training else x
+        return vary(x, self.strength) if self.training else x
 
 
-def varied(x: Masked, strength: float = 1.0) -> Masked:
+def vary(x: Masked, strength: float = 1.0) -> Masked:
     """Each clip with its bands stretched by one random factor, its frames by another, and a stripe of each silenced.
 
     out[b, t, f] = x[b, t / tempo_b, f / voice_b], linear between neighbours, then the clip's mean of the band where a

@@ -22,7 +22,7 @@ from polymodal.modalities.files import count_opening, spread
 from polymodal.modalities.image.files import PICTURES, opens, picture, shape
 from polymodal.nn import SIZES, Size
 
-SAMPLE, DECODED = 200, 64  # training images whose header, whose pixels are read by `fit`
+SAMPLE, DECODE = 200, 64  # training images whose header, whose pixels are read by `fit`
 SMALLEST, FLATTEST = 8, 8.0  # the column's size: no side below, no aspect ratio beyond
 
 
@@ -51,12 +51,12 @@ class Pixels(Codec):
 
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Choose the size from the headers, and the mean and spread from a few decoded images."""
-        seen = spread([c for c in cells if c is not None], SAMPLE)
-        sides = [s for s in map(shape, seen) if s is not None]
+        sample = spread([c for c in cells if c is not None], SAMPLE)
+        sides = [s for s in map(shape, sample) if s is not None]
         if sides:
             self.height_, self.width_ = common_size(sides, size.side**2)
         rows = []
-        for cell in spread(seen, DECODED):
+        for cell in spread(sample, DECODE):
             try:
                 rows.append(self.encode(cell))
             except Unreadable:

@@ -56,7 +56,7 @@ class ConvNet(Encoder):
 
     def forward(self, x: Masked) -> Masked:
         """uint8 (B, 3, H, W) -> (B, h * w, dim) tokens, row by row of the grid."""
-        y_bchw = self.layers(normalised(x, self.mean, self.std, self.out.weight.dtype))
+        y_bchw = self.layers(normalise(x, self.mean, self.std, self.out.weight.dtype))
         y_btd = self.out(y_bchw.flatten(2).transpose(1, 2))
         return Masked(y_btd, x.mask[:, None].expand(y_btd.shape[:2]))
 
@@ -103,7 +103,7 @@ class ViT(Encoder):
 
     def forward(self, x: Masked) -> Masked:
         """uint8 (B, 3, height, width) -> (B, rows * columns, dim) tokens."""
-        y_bchw = self.stem(normalised(x, self.mean, self.std, self.norm.weight.dtype))
+        y_bchw = self.stem(normalise(x, self.mean, self.std, self.norm.weight.dtype))
         y_btd = (y_bchw.permute(0, 2, 3, 1) + self.row + self.column).flatten(1, 2)
         tokens = Masked(y_btd, x.mask[:, None].expand(y_btd.shape[:2]))
         for block in self.stack:
@@ -145,7 +145,7 @@ def halvings(codec: Pixels) -> int:
     return max(1, int(math.log2(min(codec.height_, codec.width_) / 7)))
 
 
-def normalised(x: Masked, mean: list[float], std: list[float], dtype: torch.dtype) -> Tensor:
+def normalise(x: Masked, mean: list[float], std: list[float], dtype: torch.dtype) -> Tensor:
     """(pixel / 255 - mean) / std per channel, channels last in memory; absent rows are 0."""
     m, s = (x.values.new_tensor(v, dtype=dtype)[:, None, None] for v in (mean, std))
     y = zeroed(Masked((x.values.to(dtype) / 255 - m) / s, x.mask))

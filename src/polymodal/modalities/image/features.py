@@ -25,13 +25,13 @@ FLATTEST = 8.0  # the aspect ratio beyond which an image is squeezed
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
-def resized(cell: Any, height: int, width: int) -> Image.Image:
+def resize(cell: Any, height: int, width: int) -> Image.Image:
     """The cell as an RGB image of one size, with antialiasing; its aspect ratio is not kept."""
     image = picture(cell, (height, width))
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def scaled(cell: Any) -> Image.Image:
+def to_size(cell: Any) -> Image.Image:
     """The cell as an RGB image whose longer side is within SIDES; see `working_size`."""
     # `picture` is only told a size that every image of that aspect ratio still exceeds
     image = picture(cell, (SIDES[1], SIDES[1]))
@@ -106,7 +106,7 @@ class ColorStatistics(Described):
         """The row (D,) float32, from the image at its working size."""
         if cell is None:
             return None
-        image = scaled(cell)
+        image = to_size(cell)
         height, width = shape(cell) or image.size[::-1]
         size = [width / height, float(width), float(height)]
         parts = [channel_figures(image), whole_figures(image), size, colour_shares(np.asarray(image), self.bins)]
@@ -181,7 +181,7 @@ class HOG(Described):
             return None
         from skimage.feature import hog
 
-        grey = np.asarray(resized(cell, self.side, self.side).convert("L"))
+        grey = np.asarray(resize(cell, self.side, self.side).convert("L"))
         pixels = (self.cell, self.cell)
         return np.asarray(
             hog(grey, self.orientations, pixels_per_cell=pixels, cells_per_block=(2, 2), block_norm="L2-Hys"),
@@ -214,7 +214,7 @@ class LBP(Described):
             return None
         from skimage.feature import local_binary_pattern
 
-        grey = np.asarray(scaled(cell).convert("L"))
+        grey = np.asarray(to_size(cell).convert("L"))
         maps = [local_binary_pattern(grey, POINTS, radius, "nri_uniform") for radius in self.radii]
         return np.concatenate([region_shares(m.astype(np.int64), PATTERNS, self.grid) for m in maps])
 
@@ -256,7 +256,7 @@ class Thumbnail(Images):
 
     def read(self, cell: Any) -> Record | None:
         """uint8 (side, side, 3)."""
-        return None if cell is None else np.asarray(resized(cell, self.side, self.side))
+        return None if cell is None else np.asarray(resize(cell, self.side, self.side))
 
     def learn(self, records: Sequence[Record | None]) -> Self:
         """Find the principal components of the training images."""

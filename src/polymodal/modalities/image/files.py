@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from polymodal.errors import Unreadable
-from polymodal.modalities.files import named, readable, reason, silence
+from polymodal.modalities.files import name_of, readable, reason, silence
 
 PICTURES = frozenset(".jpg .jpeg .jpe .jfif .png .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .avif .jp2 .ico".split())
 FORMATS = "JPEG PNG GIF BMP DIB WEBP TIFF PPM AVIF JPEG2000 ICO TGA PCX".split()  # none that runs a program
@@ -37,7 +37,7 @@ def picture(cell: Any, at_least: tuple[int, int] | None = None) -> Image.Image:
             image.load()
             return rgb(upright(image))
         except Exception as e:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ... by format
-            raise Unreadable(f"{named(cell)} is damaged: {reason(e)}") from e
+            raise Unreadable(f"{name_of(cell)} is damaged: {reason(e)}") from e
 
 
 def header(cell: Any) -> Image.Image:
@@ -46,7 +46,7 @@ def header(cell: Any) -> Image.Image:
         try:
             return cell.copy()  # the caller's image stays open, and as it was
         except Exception as e:  # its file was opened lazily, and is damaged
-            raise Unreadable(f"{named(cell)} is damaged: {reason(e)}") from e
+            raise Unreadable(f"{name_of(cell)} is damaged: {reason(e)}") from e
     if isinstance(cell, str | Path):
         return _open(readable(Path(cell)), cell)
     if isinstance(cell, bytes | bytearray | memoryview):
@@ -62,11 +62,11 @@ def _open(source: Path | io.BytesIO, cell: Any) -> Image.Image:
     try:
         return Image.open(source, formats=formats())
     except Image.DecompressionBombError as e:
-        raise Unreadable(f"{named(cell)} is too large to decode safely: {reason(e)}") from e
+        raise Unreadable(f"{name_of(cell)} is too large to decode safely: {reason(e)}") from e
     except UnidentifiedImageError as e:
-        raise Unreadable(f"{named(cell)} is not an image") from e
+        raise Unreadable(f"{name_of(cell)} is not an image") from e
     except Exception as e:
-        raise Unreadable(f"{named(cell)} can't be opened as an image: {reason(e)}") from e
+        raise Unreadable(f"{name_of(cell)} can't be opened as an image: {reason(e)}") from e
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ SIDE = 256  # pixels of the shorter side that are left
 REFERENCE = 224  # pixels, on which the severities were set
 
 
-def opened(cell: Any) -> Image.Image:
+def load(cell: Any) -> Image.Image:
     """The cell as an RGB picture whose shorter side has at most `SIDE` pixels."""
     image = picture(cell, (SIDE, SIDE))
     short = min(image.size)
@@ -45,17 +45,17 @@ def jpeg(image: Image.Image, severity: float, rng: np.random.Generator) -> Image
     """Written as JPEG of quality `severity`, and read again."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=round(severity))
-    with Image.open(file) as found:
-        return found.convert("RGB")
+    with Image.open(file) as image_:
+        return image_.convert("RGB")
 
 
 def occlusion(image: Image.Image, severity: float, rng: np.random.Generator) -> Image.Image:
     """A rectangle of the picture's shape in its mean colour over `severity` of it, anywhere. DeVries & Taylor 2017."""
     x_hwc = np.array(image)
     mean_c = x_hwc.mean((0, 1)).round().astype(np.uint8)
-    (top, left), (height, width) = rng.random(2), x_hwc.shape[:2]
+    (top, begin), (height, width) = rng.random(2), x_hwc.shape[:2]
     h, w = (round(side * severity**0.5) for side in (height, width))
-    y, x = round(top * (height - h)), round(left * (width - w))
+    y, x = round(top * (height - h)), round(begin * (width - w))
     x_hwc[y : y + h, x : x + w] = mean_c
     return Image.fromarray(x_hwc)
 
@@ -72,7 +72,7 @@ def _image(x_hwc: np.ndarray) -> Image.Image:
 
 
 NOISES = Noises(
-    opened,
+    load,
     {
         "gaussian": Noise((0, 0.08, 0.12, 0.18, 0.26, 0.38), "deviation {:.2f} of the full range", plain(grain)),
         "blur": Noise((0, 1, 2, 3, 4, 6), "{:.1f} pixels wide in one of 224", plain(blur)),

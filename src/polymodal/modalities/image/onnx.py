@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from polymodal.modalities.image.files import picture
-from polymodal.modalities.pretrained.graph import Feeding, Given, number, values
+from polymodal.modalities.pretrained.graph import Feeding, GraphCodec, number, values
 
 
-def pixels(image: Image.Image, given: Given) -> NDArray:
+def pixels(image: Image.Image, graph: GraphCodec) -> NDArray:
     """(3, H, W) or (H, W, 3): resized, scaled to 0 ... scale, then (x - mean) / std. uint8 inputs take 0 ... 255."""
-    feed, options = given.feed, given.options
+    feed, options = graph.feed, graph.options
     x = np.asarray(image.resize(feed.sides[::-1], Image.Resampling.BILINEAR))
     if feed.dtype != np.uint8:
         mean, std = values(options, "mean", 0.0), values(options, "std", 1.0)
@@ -20,12 +20,12 @@ def pixels(image: Image.Image, given: Given) -> NDArray:
     return x.transpose(2, 0, 1) if feed.layout == "NCHW" else x
 
 
-def _prepared(cell: Any, given: Given) -> NDArray:
-    return pixels(picture(cell, given.feed.sides), given)
+def _prepare(cell: Any, graph: GraphCodec) -> NDArray:
+    return pixels(picture(cell, graph.feed.sides), graph)
 
 
-def _blank(given: Given) -> NDArray:
-    return pixels(Image.new("RGB", given.feed.sides[::-1]), given)
+def _blank(graph: GraphCodec) -> NDArray:
+    return pixels(Image.new("RGB", graph.feed.sides[::-1]), graph)
 
 
-FEEDING = Feeding(("NCHW", "NHWC"), _prepared, _blank, ("size", "scale", "mean", "std"), channels=3)
+FEEDING = Feeding(("NCHW", "NHWC"), _prepare, _blank, ("size", "scale", "mean", "std"), channels=3)

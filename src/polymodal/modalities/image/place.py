@@ -13,7 +13,7 @@ from PIL import Image
 from polymodal.modalities.image.preview import photo
 from polymodal.modalities.places import NAME, TITLE, Floats, Place, title
 from polymodal.view.blocks import Block, Heat, Layer
-from polymodal.view.cell import scaled, thumbnail
+from polymodal.view.cell import thumbnail, to_unit
 from polymodal.view.text import short
 
 Box = tuple[float, float, float, float]
@@ -97,16 +97,16 @@ class Grid(Place):
         out: list[Block] = [Heat(self.name or name, f"the picture in {name}", image, np.ones(size))]
         for (what, s), light in zip(sides, maps, strict=True):
             if light.max() >= FAINT * top:
-                said = f"what speaks {what} {short(output, NAME)} is bright ({self.words(s)[0]})"
-                out.append(Heat(said[0].upper() + said[1:], f"{name}: {said}", image, (light / top).clip(0, 1)))
+                text = f"what speaks {what} {short(output, NAME)} is bright ({self.words(s)[0]})"
+                out.append(Heat(text[0].upper() + text[1:], f"{name}: {text}", image, (light / top).clip(0, 1)))
         return out
 
     def attended(self, attention_ws: Floats, modality: str, notes: Sequence[str]) -> Layer:
         """The picture under maps."""
-        seen, name = photo(self.cell), short(modality, TITLE)
-        image = thumbnail(seen.image, MAP)
-        maps = scaled(self.over(attention_ws, max(2, image.height), max(2, image.width)))
-        return Layer(title(name, self.name), f"the picture in {name}", seen, maps, notes)
+        picture, name = photo(self.cell), short(modality, TITLE)
+        image = thumbnail(picture.image, MAP)
+        maps = to_unit(self.over(attention_ws, max(2, image.height), max(2, image.width)))
+        return Layer(title(name, self.name), f"the picture in {name}", picture, maps, notes)
 
 
 def _ninth(share_yx: Floats) -> str:

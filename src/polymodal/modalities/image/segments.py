@@ -36,7 +36,7 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
     columns = min(width, max(1, most // rows))
     mean = next((tuple(round(255 * m) for m in c.mean_) for c in codecs.values() if isinstance(c, Pixels)), GREY)
 
-    def opened(view: str, codec: Codec, x: Masked) -> Open | None:
+    def open_view(view: str, codec: Codec, x: Masked) -> Open | None:
         if not isinstance(codec, Pixels | HubImage):
             return None
         box = seen_box(codec, width, height) if isinstance(codec, HubImage) else WHOLE
@@ -46,7 +46,7 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
         blank = torch.tensor([255 * m for m in codec.mean_]) if isinstance(codec, Pixels) else torch.zeros(3)
         return Open(x, owner, blank[:, None, None].to(x.mask.device))
 
-    def changed(away: NDArray[np.bool_]) -> Image.Image:
+    def without(away: NDArray[np.bool_]) -> Image.Image:
         out = image.copy()
         draw = ImageDraw.Draw(out)
         for y, left in zip(*np.nonzero(away.reshape(rows, columns)), strict=True):
@@ -54,7 +54,7 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
             draw.rectangle((corner, ((left + 1) * width // columns - 1, (y + 1) * height // rows - 1)), fill=mean)
         return out
 
-    return Cut(Grid(cell, label, rows, columns), rows * columns, views(codecs, xs, opened, changed))
+    return Cut(Grid(cell, label, rows, columns), rows * columns, views(codecs, xs, open_view, without))
 
 
 def _bins(count: int, low: float, high: float, parts: int) -> NDArray[np.int64]:
@@ -79,23 +79,23 @@ def _grid(codec: Codec, cell: Any, name: str, tokens: int) -> Grid | None:
         return Grid(cell, name, 1, 1, 0, box)
     side = (int(getattr(inner, "height_", height)), int(getattr(inner, "width_", width)))
     if isinstance(codec, Frozen):
-        return _pooled(codec, cell, name, tokens, side, box)
-    found = grid_of(tokens, *side)
-    return None if found is None else Grid(cell, name, *found, box)
+        return _pooled_grid(codec, cell, name, tokens, side, box)
+    grid = grid_of(tokens, *side)
+    return None if grid is None else Grid(cell, name, *grid, box)
 
 
-def _pooled(codec: Frozen, cell: Any, name: str, tokens: int, side: tuple[int, int], box: Box) -> Grid | None:
+def _pooled_grid(codec: Frozen, cell: Any, name: str, tokens: int, side: tuple[int, int], box: Box) -> Grid | None:
     """The grid of a frozen network, of which neighbours may have been averaged: the network is asked once more."""
     with torch.no_grad():
-        seen = look(network(codec.source, "image").module, codec.inner.collate([codec.inner.encode(cell)]))
-    count = seen.tokens.values.shape[1]
-    if seen.grid is not None:
+        outputs = look(network(codec.source, "image").module, codec.inner.collate([codec.inner.encode(cell)]))
+    count = outputs.tokens.values.shape[1]
+    if outputs.grid is not None:
         if count == tokens:
-            return Grid(cell, name, *seen.grid, 0, box)
-        h = min(seen.grid[0], max(1, math.isqrt(codec.tokens * seen.grid[0] // seen.grid[1])))
+            return Grid(cell, name, *outputs.grid, 0, box)
+        h = min(outputs.grid[0], max(1, math.isqrt(codec.tokens * outputs.grid[0] // outputs.grid[1])))
         return Grid(cell, name, h, tokens // h, 0, box)
-    found = grid_of(count, *side)
-    return None if found is None else Grid(cell, name, *found, box, 0 if count == tokens else count)
+    grid = grid_of(count, *side)
+    return None if grid is None else Grid(cell, name, *grid, box, 0 if count == tokens else count)
 
 
 def grid_of(tokens: int, height: int, width: int) -> tuple[int, int, int] | None:
@@ -130,8 +130,8 @@ def seen_box(codec: HubImage, width: int, height: int) -> Box:
     ramp = np.zeros((h, w, 3))
     ramp[..., 0] = (np.arange(w) + 0.5) / w
     ramp[..., 1] = ((np.arange(h) + 0.5) / h)[:, None]
-    shown = [(np.full_like(ramp, v) if v is not None else ramp) * 255 for v in (0, 1, None)]
-    black, white, out = (codec.encode(Image.fromarray(x.round().astype(np.uint8))) for x in shown)
+    pictures = [(np.full_like(ramp, v) if v is not None else ramp) * 255 for v in (0, 1, None)]
+    black, white, out = (codec.encode(Image.fromarray(x.round().astype(np.uint8))) for x in pictures)
     assert black is not None and white is not None and out is not None
     share = ((out - black) / (white - black)).double()
     (left, right), (top, bottom) = _ends(share[0].mean(0)), _ends(share[1].mean(1))

@@ -15,7 +15,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils.validation import check_is_fitted
 
 from polymodal.modalities.extractor import Record
-from polymodal.modalities.image.features import Images, region_shares, scaled
+from polymodal.modalities.image.features import Images, region_shares, to_size
 
 CELL, CELLS, ORIENTATIONS = 4, 4, 8  # pixels a side of a cell, cells a side of a patch, directions
 WIDTH = CELLS * CELLS * ORIENTATIONS
@@ -100,7 +100,7 @@ class VisualWords(BagOfVisualWords):
 
     def read(self, cell: Any) -> Record | None:
         """uint8 (rows, columns, 128)."""
-        return None if cell is None else descriptors(np.asarray(scaled(cell).convert("L")))
+        return None if cell is None else descriptors(np.asarray(to_size(cell).convert("L")))
 
 
 class KeypointWords(BagOfVisualWords):
@@ -124,7 +124,7 @@ class KeypointWords(BagOfVisualWords):
 
         sift = SIFT(upsampling=1)
         try:
-            sift.detect_and_extract(np.asarray(scaled(cell).convert("L")))
+            sift.detect_and_extract(np.asarray(to_size(cell).convert("L")))
         except RuntimeError:  # its way of saying that there is none
             return np.zeros((1, 1, WIDTH), np.uint8)
         return np.asarray(sift.descriptors, dtype=np.uint8).reshape(-1, 1, WIDTH)

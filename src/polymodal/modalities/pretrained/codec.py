@@ -17,7 +17,7 @@ from polymodal.modalities.extractor import Tokens, Vectorizer
 from polymodal.modalities.pretrained.source import copy, digest
 from polymodal.spec import spec
 
-ASKED = Guess(0.0, "a pretrained network is asked for by name")
+BY_NAME = Guess(0.0, "a pretrained network is asked for by name")
 
 
 class FrozenCodec(Codec):
@@ -33,7 +33,7 @@ class FrozenCodec(Codec):
     @classmethod
     def accepts(cls, cells: Sequence[Any]) -> Guess:
         """Never by itself: a pretrained network is asked for by name."""
-        return ASKED
+        return BY_NAME
 
     def encode(self, cell: Any) -> Tensor | None:
         """float16 (T, width_)."""
@@ -70,18 +70,18 @@ class HubCodec(Codec):
     @classmethod
     def accepts(cls, cells: Sequence[Any]) -> Guess:
         """Never by itself: a pretrained network is asked for by name."""
-        return ASKED
+        return BY_NAME
 
     def fingerprint(self) -> str:
         """Its settings and the contents of the processor's files."""
-        return keyed(self, digest(self.source, weights=False))
+        return key_for(self, digest(self.source, weights=False))
 
     def save_source(self, folder: Path) -> None:
         """Write what `source` needs to be this folder: config and processor."""
         copy(self.source, folder, weights=False)
 
 
-def keyed(codec: Codec, contents: str) -> str:
+def key_for(codec: Codec, contents: str) -> str:
     """The key of a codec whose `source` counts by its contents, wherever it lies."""
     form = spec(codec)
     (form if "source" in form["args"] else form["args"]["inner"])["args"]["source"] = contents

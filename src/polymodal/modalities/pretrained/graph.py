@@ -18,7 +18,7 @@ from polymodal.modalities.pretrained.source import LOCK
 
 TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 TYPES |= {"tensor(uint8)": np.uint8, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-TOLD = ("embed", "hidden", "feature")  # in the name of an output: what the network saw, not what it decided
+PREFERRED = ("embed", "hidden", "feature")  # in the name of an output: what the network saw, not what it decided
 BESIDE = ("attention_mask", "token_type_ids")  # what a network may ask for beside ids
 
 
@@ -45,7 +45,7 @@ class Feed(NamedTuple):
         return self.layout.startswith("N")
 
 
-class Given(NamedTuple):
+class GraphCodec(NamedTuple):
     """What is known where a cell is prepared. tokens: ids that are kept."""
 
     source: str
@@ -70,8 +70,8 @@ class Feeding(NamedTuple):
     """
 
     layouts: tuple[str, ...]
-    prepared: Callable[[Any, Given], NDArray | None]
-    blank: Callable[[Given], NDArray]
+    prepared: Callable[[Any, GraphCodec], NDArray | None]
+    blank: Callable[[GraphCodec], NDArray]
     more: tuple[str, ...] = ()
     ids: bool = False
     channels: int | None = None
@@ -104,36 +104,36 @@ def plan(source: str, kind: str, feeding: Feeding, options: Mapping[str, str]) -
     layout = options.get("layout", fits[0] if fits else "").upper()
     if layout not in feeding.layouts or len(layout) != len(shape):
         way = f"layout={' or '.join(feeding.layouts)}" if "layout" in feeding.options else ""
-        raise unfit(source, kind, f"{name} of shape {shown(shape)} is not {' or '.join(feeding.layouts)}", way)
+        raise unfit(source, kind, f"{name} of shape {shape_text(shape)} is not {' or '.join(feeding.layouts)}", way)
     if dtype is None or (np.dtype(dtype).kind != "f") != (feeding.ids or dtype is np.uint8):
         raise unfit(source, kind, f"{name} is a {inputs[name].type}")
     size = {a: v if isinstance(v, int) and v > 0 else None for a, v in zip(layout, shape, strict=True)}
     side = int(number(options, "size", 224))
     return Feed(
-        name, chosen(source, kind, options), dtype, layout, 1 if layout == "S" else size.get("N"),
+        name, choose_output(source, kind, options), dtype, layout, 1 if layout == "S" else size.get("N"),
         size.get("S") or size.get("T"), size.get("C"), (size.get("H") or side, size.get("W") or side),
         tuple((n, TYPES.get(inputs[n].type, np.int64)) for n in beside),
     )  # fmt: skip
 
 
-def chosen(source: str, kind: str, options: Mapping[str, str]) -> str:
+def choose_output(source: str, kind: str, options: Mapping[str, str]) -> str:
     """The output that is read: the one asked for, the first named like TOLD, or the last, of floats with two axes."""
     outputs = session(source).get_outputs()
     floats = [o.name for o in outputs if np.dtype(TYPES.get(o.type, np.int64)).kind == "f" and len(o.shape) != 1]
-    told = [n for n in floats if any(t in n.lower() for t in TOLD)]
-    name = options.get("output", (told or floats[-1:] or [""])[0])
+    preferred = [n for n in floats if any(t in n.lower() for t in PREFERRED)]
+    name = options.get("output", (preferred or floats[-1:] or [""])[0])
     if name not in {o.name for o in outputs}:
         raise unfit(source, kind, f"{name!r} is no output" if name else "no output is a vector", "output=NAME")
     return str(name)
 
 
-def executed(source: str, feed: Feed, x: NDArray) -> NDArray:
+def execute(source: str, feed: Feed, x: NDArray) -> NDArray:
     """The output's array for an input. Raises Failed."""
-    given = {feed.input: x.astype(feed.dtype)}
+    feeds = {feed.input: x.astype(feed.dtype)}
     for name, dtype in feed.beside:
-        given[name] = (np.ones if name == "attention_mask" else np.zeros)(x.shape, dtype=dtype)
+        feeds[name] = (np.ones if name == "attention_mask" else np.zeros)(x.shape, dtype=dtype)
     try:
-        (y,) = session(source).run([feed.output], given)
+        (y,) = session(source).run([feed.output], feeds)
     except Exception as e:  # onnxruntime raises many of its own
         raise Failed(" ".join(str(e).split())[:200]) from None
     return np.asarray(y)
@@ -143,20 +143,20 @@ def unfit(source: str, kind: str, why: str, way: str = "") -> InputError:
     """The error for a network that can't be fed: names its inputs and outputs, and the override."""
     net = session(source)
 
-    def said(ports: Sequence[Any]) -> str:
-        return ", ".join(f"{p.name} {shown(p.shape)} {p.type}" for p in ports)
+    def ports_text(ports: Sequence[Any]) -> str:
+        return ", ".join(f"{p.name} {shape_text(p.shape)} {p.type}" for p in ports)
 
-    hint = f"; add an override: {located(source).name}:{way}" if way else ""
+    hint = f"; add an override: {locate(source).name}:{way}" if way else ""
     return InputError(
-        f"{located(source).name} can't be fed with {kind}: {why}. Its inputs: {said(net.get_inputs())}; "
-        f"its outputs: {said(net.get_outputs())}{hint}"
+        f"{locate(source).name} can't be fed with {kind}: {why}. Its inputs: {ports_text(net.get_inputs())}; "
+        f"its outputs: {ports_text(net.get_outputs())}{hint}"
     )
 
 
-def shown(shape: Sequence[Any]) -> str:
+def shape_text(shape: Sequence[Any]) -> str:
     """A shape, with "?" where it is open.
 
-    >>> shown(["batch", 3, None])
+    >>> shape_text(["batch", 3, None])
     '(batch, 3, ?)'
     """
     return f"({', '.join('?' if v is None else str(v) for v in shape)})"
@@ -164,13 +164,13 @@ def shown(shape: Sequence[Any]) -> str:
 
 def session(source: str) -> Any:
     """The network, loaded once."""
-    path = located(source)
+    path = locate(source)
     with LOCK:
-        return loaded(str(path), path.stat().st_mtime_ns)
+        return load(str(path), path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=3)
-def loaded(path: str, stamp: int) -> Any:
+def load(path: str, stamp: int) -> Any:
     """One session on the CPU."""
     try:
         import onnxruntime
@@ -187,14 +187,14 @@ def loaded(path: str, stamp: int) -> Any:
         raise InputError(f"{path} can't be read as an ONNX file ({' '.join(str(e).split())[:200]})") from None
 
 
-def located(source: str) -> Path:
+def locate(source: str) -> Path:
     """The .onnx file: `source` itself, or the only one in that folder."""
     path = Path(source).expanduser()
     if path.is_dir():
-        found = sorted(path.glob("*.onnx"))
-        if len(found) != 1:
-            raise InputError(f"{source} holds {len(found)} .onnx files; name one of them")
-        return found[0]
+        files = sorted(path.glob("*.onnx"))
+        if len(files) != 1:
+            raise InputError(f"{source} holds {len(files)} .onnx files; name one of them")
+        return files[0]
     if not path.is_file():
         raise InputError(f"there is no file {source}; give the path of an .onnx file")
     return path
@@ -202,7 +202,7 @@ def located(source: str) -> Path:
 
 def belonging(source: str) -> list[Path]:
     """The file, weights kept beside it (model.onnx.data, model.onnx_data), and its tokenizer."""
-    path = located(source)
+    path = locate(source)
     beside = [
         p for p in path.parent.iterdir() if p.name in (f"{path.name}.data", f"{path.name}_data", "tokenizer.json")
     ]
@@ -238,7 +238,7 @@ def values(options: Mapping[str, str], name: str, otherwise: float) -> NDArray[n
     return x
 
 
-def fixed(x: NDArray, length: int | None) -> NDArray:
+def to_length(x: NDArray, length: int | None) -> NDArray:
     """Cut, or padded with zeros at the end, to a fixed length."""
     if length is None:
         return x

@@ -21,9 +21,9 @@ from torch.nn.functional import normalize
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, Encoder
-from polymodal.modalities.pretrained.codec import FrozenCodec, HubCodec, keyed
-from polymodal.modalities.pretrained.network import BATCH, look, reduced, width
-from polymodal.modalities.pretrained.source import copy, digest, network, pooling, written
+from polymodal.modalities.pretrained.codec import FrozenCodec, HubCodec, key_for
+from polymodal.modalities.pretrained.network import BATCH, look, reduce, width
+from polymodal.modalities.pretrained.source import check_written, copy, digest, network, pooling
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import Size
 from polymodal.ops import masked_mean, zeroed
@@ -78,16 +78,16 @@ class Frozen(FrozenCodec):
 
     @torch.no_grad()
     def _run(self, x: Masked) -> list[Tensor]:
-        loaded = network(self.source, self.kind)
+        net = network(self.source, self.kind)
         if x.values.ndim == 4:
             x = Masked(x.values.contiguous(memory_format=torch.channels_last), x.mask)
-        seen = look(loaded.module, x)
+        outputs = look(net.module, x)
         if self.tokens > 1:
-            rows = [reduced(y_td[m_t], seen.grid, self.tokens) for y_td, m_t in zip(*seen.tokens, strict=True)]
+            rows = [reduce(y_td[m_t], outputs.grid, self.tokens) for y_td, m_t in zip(*outputs.tokens, strict=True)]
         else:
             how = pooling(self.source)
-            pooled = seen.pooled if loaded.pooler and seen.pooled is not None else masked_mean(seen.tokens)
-            y_bd = seen.tokens.values[:, 0] if "cls" in how else pooled
+            vector = outputs.pooled if net.pooler and outputs.pooled is not None else masked_mean(outputs.tokens)
+            y_bd = outputs.tokens.values[:, 0] if "cls" in how else vector
             rows = list((normalize(y_bd, dim=-1) if "normalize" in how else y_bd)[:, None])
         top = torch.finfo(torch.float16).max
         return [r.nan_to_num().clamp(-top, top).half() for r in rows]
@@ -110,7 +110,7 @@ class Frozen(FrozenCodec):
 
     def fingerprint(self) -> str:
         """Its settings, and the contents of the weights and the processor's files."""
-        return keyed(self, digest(self.source, weights=True))
+        return key_for(self, digest(self.source, weights=True))
 
     def save_source(self, folder: Path) -> None:
         """Write what `source` needs to be this folder: config, processor and weights."""
@@ -169,7 +169,7 @@ class Hub(Encoder):
     def save_source(self, folder: Path) -> None:
         """Write what `source` needs to be this folder: config, and a note that weights are elsewhere."""
         copy(self.source, folder, weights=False)
-        written(folder)
+        check_written(folder)
 
 
 def _one_network(a: str, b: str) -> bool:

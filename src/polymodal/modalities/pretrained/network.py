@@ -18,7 +18,7 @@ from polymodal.ops import zeroed
 BATCH = 8  # larger batches of images are slower on a CPU: the C library hands their memory back after every layer
 
 
-class Seen(NamedTuple):
+class Outputs(NamedTuple):
     """What a network returns: tokens (B, T, D), the (h, w) of their grid if any, its own pooled (B, D)."""
 
     tokens: Masked
@@ -26,19 +26,19 @@ class Seen(NamedTuple):
     pooled: Tensor | None
 
 
-def look(net: nn.Module, x: Masked) -> Seen:
+def look(net: nn.Module, x: Masked) -> Outputs:
     """Run a network by the law: no value under a False mask reaches it, and rows don't see each other."""
     if x.values.ndim == 2 and x.values.is_floating_point():
-        return Seen(listen(net, x), None, None)
+        return Outputs(listen(net, x), None, None)
     if x.values.ndim == 2:
-        return Seen(recite(net, x), None, None)
+        return Outputs(recite(net, x), None, None)
     name = "pixel_values" if x.values.ndim == 4 else str(net.main_input_name)
     y = net(**{name: zeroed(x)})
     last, pooled = y.last_hidden_state, y.get("pooler_output")
     grid = tuple(last.shape[2:]) if last.ndim == 4 else None
     last = last.flatten(2).transpose(1, 2) if grid else last
     tokens = Masked(last, x.mask[:, None].expand(last.shape[:2]))
-    return Seen(tokens, grid, None if pooled is None else pooled.flatten(1))
+    return Outputs(tokens, grid, None if pooled is None else pooled.flatten(1))
 
 
 def recite(net: nn.Module, x: Masked) -> Masked:
@@ -86,7 +86,7 @@ def receptive(net: nn.Module) -> int:
     return n
 
 
-def reduced(y_td: Tensor, grid: tuple[int, int] | None, tokens: int) -> Tensor:
+def reduce(y_td: Tensor, grid: tuple[int, int] | None, tokens: int) -> Tensor:
     """(T, D) -> at most `tokens` means over neighbours, of the grid or of the sequence."""
     if len(y_td) <= tokens:
         return y_td

@@ -28,14 +28,14 @@ from polymodal.modalities.pretrained.graph import (
     Failed,
     Feed,
     Feeding,
-    Given,
+    GraphCodec,
     belonging,
     digest,
-    executed,
+    execute,
     plan,
     unfit,
 )
-from polymodal.modalities.pretrained.network import BATCH, reduced
+from polymodal.modalities.pretrained.network import BATCH, reduce
 from polymodal.nn import Size
 from polymodal.spec import spec
 
@@ -56,10 +56,10 @@ class Onnx(FrozenCodec):
         self.source, self.kind, self.options, self.tokens = source, kind, dict(options or {}), tokens
         self._feeding, self.takes_files = _feeding(kind)
         for name in self.options:
-            if name not in (known := self._feeding.options):
-                near = difflib.get_close_matches(name, known, 1)
+            if name not in (options_ := self._feeding.options):
+                near = difflib.get_close_matches(name, options_, 1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise InputError(f"no option {name!r} for {kind} in ONNX; {hint}It is: {', '.join(known)}")
+                raise InputError(f"no option {name!r} for {kind} in ONNX; {hint}It is: {', '.join(options_)}")
         self.width_, self.length_ = 1, 128
 
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
@@ -77,11 +77,11 @@ class Onnx(FrozenCodec):
     def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
         """`encode` of each cell, those of one shape together; an Unreadable stands in its cell's place."""
         out: list[Tensor | Unreadable | None] = [None] * len(cells)
-        given = self._given()
+        graph = self._given()
         ready: dict[tuple[int, ...], dict[int, NDArray]] = {}
         for i, cell in enumerate(cells):
             try:
-                x = None if cell is None else self._feeding.prepared(cell, given)
+                x = None if cell is None else self._feeding.prepared(cell, graph)
             except Unreadable as e:
                 out[i] = e
                 continue
@@ -116,8 +116,8 @@ class Onnx(FrozenCodec):
     def _feed(self) -> Feed:
         return plan(self.source, self.kind, self._feeding, self.options)
 
-    def _given(self) -> Given:
-        return Given(self.source, self._feed(), self.options, self.length_)
+    def _given(self) -> GraphCodec:
+        return GraphCodec(self.source, self._feed(), self.options, self.length_)
 
     def _run(self, group: Mapping[int, NDArray], out: list[Tensor | Unreadable | None]) -> None:
         try:
@@ -137,7 +137,7 @@ class Onnx(FrozenCodec):
         if step < len(xs):
             return [y for k in range(0, len(xs), step) for y in self._look(xs[k : k + step])]
         x = np.stack([*xs, *xs[-1:] * (step - len(xs))]) if feed.batched else xs[0]
-        y = executed(self.source, feed, x)
+        y = execute(self.source, feed, x)
         if not feed.batched or (len(y) != len(x) and len(xs) == 1 == len(x)):  # its first axis is time
             y = y[None] if y.ndim > 1 else y[None, None]
         elif len(y) != len(x):
@@ -147,7 +147,7 @@ class Onnx(FrozenCodec):
     def _tokens(self, y: Tensor) -> Tensor:
         grid = (y.shape[1], y.shape[2]) if y.ndim == 3 else None
         y_td = y.flatten(1).T if grid else y[None] if y.ndim == 1 else y
-        y_td = reduced(y_td, grid, self.tokens) if self.tokens > 1 else y_td.mean(0, keepdim=True)
+        y_td = reduce(y_td, grid, self.tokens) if self.tokens > 1 else y_td.mean(0, keepdim=True)
         top = torch.finfo(torch.float16).max
         return y_td.nan_to_num().clamp(-top, top).half()
 
@@ -158,15 +158,15 @@ def _feeding(kind: str) -> tuple[Feeding, bool]:
 
     feeding = MODALITIES[kind].onnx
     if feeding is None:
-        known = ", ".join(k for k, m in MODALITIES.items() if m.onnx is not None)
-        raise InputError(f"an ONNX file reads {known} columns, not {kind}")
+        kinds = ", ".join(k for k, m in MODALITIES.items() if m.onnx is not None)
+        raise InputError(f"an ONNX file reads {kinds} columns, not {kind}")
     return feeding, MODALITIES[kind].codec.takes_files
 
 
-def parted(name: str) -> tuple[str, dict[str, str]]:
+def split_name(name: str) -> tuple[str, dict[str, str]]:
     """A file's name and the overrides behind it.
 
-    >>> parted("nets/a.onnx:rate=8000,output=embedding")
+    >>> split_name("nets/a.onnx:rate=8000,output=embedding")
     ('nets/a.onnx', {'rate': '8000', 'output': 'embedding'})
     """
     head, mark, tail = name.partition(".onnx:")

@@ -56,7 +56,7 @@ class Own(FrozenCodec):
 
     def __init__(self, source: str, kind: str, modality: str = "") -> None:
         self.source, self.kind, self.modality = source, kind, modality
-        codec, encoder = _made(source, kind, modality)
+        codec, encoder = _build(source, kind, modality)
         self.takes_files, self.width_ = codec.takes_files, encoder.dim
 
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
@@ -66,7 +66,7 @@ class Own(FrozenCodec):
     @torch.no_grad()
     def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
         """`encode` of each cell, several at a time; an Unreadable stands in its cell's place."""
-        codec, encoder = _made(self.source, self.kind, self.modality)
+        codec, encoder = _build(self.source, self.kind, self.modality)
         out = codec.encode_batch(cells)
         ready = [i for i, x in enumerate(out) if isinstance(x, Tensor)]
         for start in range(0, len(ready), BATCH):
@@ -91,21 +91,21 @@ class Own(FrozenCodec):
 
 def is_model(name: str) -> bool:
     """Does this name a model folder, with or without ":MODALITY" after it?"""
-    return any((Path(folder) / "manifest.json").is_file() for folder, _ in _parted(name))
+    return any((Path(folder) / "manifest.json").is_file() for folder, _ in _split_name(name))
 
 
-def parted(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """Folder and modality of a name for which `is_model` holds."""
-    return next((folder, m) for folder, m in _parted(name) if (Path(folder) / "manifest.json").is_file())
+    return next((folder, m) for folder, m in _split_name(name) if (Path(folder) / "manifest.json").is_file())
 
 
-def _parted(name: str) -> list[tuple[str, str]]:
+def _split_name(name: str) -> list[tuple[str, str]]:
     folder, _, modality = name.rpartition(":")
     return [(name, ""), (folder, modality)] if folder else [(name, "")]
 
 
 @lru_cache(maxsize=8)
-def _made(source: str, kind: str, modality: str) -> tuple[Codec, Encoder]:
+def _build(source: str, kind: str, modality: str) -> tuple[Codec, Encoder]:
     from polymodal.modalities import MODALITIES
 
     part = _part(source, kind, modality)
@@ -125,16 +125,16 @@ def _part(source: str, kind: str, modality: str) -> Part:
             return Part(form["codec"], form["encoder"], load_file(folder / f"{OUT}.safetensors"))
         form = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "weights.safetensors")
-        found = dict(_encoders(form["learner"], ""))
-        kinds = {m: c for m, c in form["codecs"].items() if m in found}
+        encoders = dict(_encoders(form["learner"], ""))
+        kinds = {m: c for m, c in form["codecs"].items() if m in encoders}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as e:
         raise InputError(f"{source} is no whole polymodal model ({type(e).__name__}: {e}); fit it again") from None
-    name = _chosen(source, kind, modality, kinds)
-    encoder, prefix = found[name]
+    name = _choose(source, kind, modality, kinds)
+    encoder, prefix = encoders[name]
     return Part(kinds[name], encoder, {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)})
 
 
-def _chosen(source: str, kind: str, modality: str, kinds: Mapping[str, Any]) -> str:
+def _choose(source: str, kind: str, modality: str, kinds: Mapping[str, Any]) -> str:
     """The modality that is meant."""
     from polymodal.modalities import MODALITIES
 
@@ -143,10 +143,10 @@ def _chosen(source: str, kind: str, modality: str, kinds: Mapping[str, Any]) -> 
     if modality in there:
         return modality
     if modality or len(there) != 1:
-        seen = ", ".join(there) or "none (one that a pretrained network reads is named by that network)"
+        names = ", ".join(there) or "none (one that a pretrained network reads is named by that network)"
         raise InputError(
             f"{source} is asked for an encoder of {kind}{f' named {modality!r}' if modality else ''}, and the networks "
-            f"that it holds of {kind} are: {seen}; name one with MODEL:MODALITY"
+            f"that it holds of {kind} are: {names}; name one with MODEL:MODALITY"
         )
     return there[0]
 

@@ -31,7 +31,7 @@ def resolve(source: str) -> str:
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return str(checked(folder).resolve())
+        return str(check(folder).resolve())
     if folder.exists():
         raise InputError(f"{source!r} is a file; expected a folder with config.json and safetensors weights")
     return elsewhere(source)
@@ -40,21 +40,21 @@ def resolve(source: str) -> str:
 @lru_cache(maxsize=64)
 def elsewhere(name: str) -> str:
     """The folder of a network that is no folder of the user's."""
-    return installed(name) or downloaded(name)
+    return installed_version(name) or download(name)
 
 
-def checked(folder: Path) -> Path:
+def check(folder: Path) -> Path:
     """The folder, if it holds a config.json."""
     if not (folder / "config.json").is_file():
-        found = sorted(p.name for p in folder.iterdir())[:8]
+        names = sorted(p.name for p in folder.iterdir())[:8]
         raise InputError(
-            f"{str(folder)!r} has no config.json; it holds {', '.join(found) or 'nothing'}. "
+            f"{str(folder)!r} has no config.json; it holds {', '.join(names) or 'nothing'}. "
             "Expected a folder as transformers' save_pretrained writes it"
         )
     return folder
 
 
-def installed(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
     """The folder of a network that an installed Python package carries; None without such a package."""
     try:
         files = metadata.distribution(name).files or []
@@ -67,7 +67,7 @@ def installed(name: str) -> str | None:
     return None
 
 
-def downloaded(name: str) -> str:
+def download(name: str) -> str:
     """The hub's copy of a network: from the local cache, or downloaded because the user named it."""
     transformers()
     from huggingface_hub import snapshot_download
@@ -88,7 +88,7 @@ def downloaded(name: str) -> str:
             "Give the path of a folder with config.json and model.safetensors, check the name, or "
             "download it first on a machine with network access"
         ) from e
-    return str(checked(Path(folder)))
+    return str(check(Path(folder)))
 
 
 class Loaded(NamedTuple):
@@ -101,25 +101,25 @@ class Loaded(NamedTuple):
 def network(source: str, kind: str, fresh: bool = False) -> Loaded:
     """The network in eval(); one shared, frozen instance unless it is `fresh`, to be trained."""
     with LOCK:
-        return load(resolve(source), kind) if fresh else shared(resolve(source), kind)
+        return load(resolve(source), kind) if fresh else cached(resolve(source), kind)
 
 
 @lru_cache(maxsize=3)
-def shared(folder: str, kind: str) -> Loaded:
+def cached(folder: str, kind: str) -> Loaded:
     """One frozen instance, whoever asks."""
-    loaded = load(folder, kind)
+    net = load(folder, kind)
     if not weights_of(Path(folder)):
         raise InputError(f"{folder!r} has no weights (model.safetensors)")
-    module = loaded.module.requires_grad_(False)
-    return Loaded(channels_last(module) if kind == "image" else module, loaded.pooler)
+    module = net.module.requires_grad_(False)
+    return Loaded(channels_last(module) if kind == "image" else module, net.pooler)
 
 
 def load(folder: str, kind: str) -> Loaded:
     """The part of the network that reads this kind; its pooler need not be among the weights."""
-    whole, missing = opened(folder)
-    if lost := [k for k in missing if "pooler" not in k]:
+    whole, missing = open_source(folder)
+    if absent := [k for k in missing if "pooler" not in k]:
         raise InputError(
-            f"the weights in {folder!r} lack {len(lost)} of the network's tensors (such as {lost[0]}): "
+            f"the weights in {folder!r} lack {len(absent)} of the network's tensors (such as {absent[0]}): "
             "the file is incomplete or belongs to another architecture"
         )
     part = tower(whole, kind)
@@ -133,7 +133,7 @@ class Opened(NamedTuple):
     missing: list[str]
 
 
-def opened(source: str, architecture: str = "AutoModel") -> Opened:
+def open_source(source: str, architecture: str = "AutoModel") -> Opened:
     """Read the network with one of transformers' classes; from its config where a note says that weights are elsewhere.
 
     Raises InputError for a folder without safetensors weights, or of a network that the class does not know.
@@ -141,14 +141,14 @@ def opened(source: str, architecture: str = "AutoModel") -> Opened:
     folder = resolve(source)
     weights = weights_of(Path(folder))
     if not weights and not (Path(folder) / ELSEWHERE).exists():
-        found = sorted(p.name for p in Path(folder).iterdir() if p.suffix in PICKLES)
+        pickles = sorted(p.name for p in Path(folder).iterdir() if p.suffix in PICKLES)
         raise InputError(
             f"{source!r} has no safetensors weights"
-            + (f", only {', '.join(found)}, which may run code when read" if found else "")
+            + (f", only {', '.join(pickles)}, which may run code when read" if pickles else "")
             + "; save it again with transformers: model.save_pretrained(folder)"
         )
     form, cls = config(folder), getattr(transformers(), architecture)
-    with LOCK, quiet(), explained(folder):
+    with LOCK, quiet(), explain_errors(folder):
         if not weights:
             return Opened(cls.from_config(form, dtype=torch.float32), [])
         module, info = cls.from_pretrained(
@@ -175,7 +175,7 @@ def tower(whole: nn.Module, kind: str) -> nn.Module:
 def config(source: str) -> Any:
     """The network's config, with the noise of its pretraining (masked spans, dropped layers) turned off."""
     folder = resolve(source)
-    with quiet(), explained(folder):
+    with quiet(), explain_errors(folder):
         form = transformers().AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     for name in ("mask_time_prob", "mask_feature_prob", "layerdrop"):
         if hasattr(form, name):
@@ -192,7 +192,7 @@ def processor(source: str, kind: str) -> Any:
 @lru_cache(maxsize=16)
 def _processor(folder: str, kind: str) -> Any:
     name = {"text": "AutoTokenizer", "image": "AutoImageProcessor", "audio": "AutoFeatureExtractor"}[kind]
-    with quiet(), explained(folder):
+    with quiet(), explain_errors(folder):
         auto = getattr(transformers(), name)
         return auto.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
@@ -212,7 +212,7 @@ def transformers() -> Any:
 
 
 @contextmanager
-def explained(folder: str) -> Iterator[None]:
+def explain_errors(folder: str) -> Iterator[None]:
     """What transformers raises on a folder that it can't use, as an error that says which and why."""
     try:
         yield
@@ -292,7 +292,7 @@ def copy(source: str, target: Path, weights: bool) -> None:
         shutil.copyfile(file, place)
 
 
-def written(folder: Path) -> None:
+def check_written(folder: Path) -> None:
     """Note in a folder that its weights lie in the learner's own file."""
     note = {"weights": "in the safetensors file of the model that this folder belongs to"}
     (folder / ELSEWHERE).write_text(json.dumps(note) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.arrays import SAMPLE, Array, Moments, array, readable, reduced, shapes
+from polymodal.modalities.arrays import SAMPLE, Array, Moments, array, readable, reduce, shapes
 from polymodal.modalities.base import Codec, Guess, pad
 from polymodal.nn import Size
 from polymodal.ops import zeroed
@@ -53,21 +53,21 @@ class Readings(Codec):
         files = sum(s in (*TABLES, ".npy") for s in suffixes)
         if files >= 0.9 * max(1, len(cells)) and any(s in TABLES for s in suffixes):
             return Guess(0.95, f"{files} of {len(cells)} cells are {TABLES[0]}, {TABLES[1]} or .npy files")
-        found, reason = shapes(cells)
-        if not found or len(found) < 0.9 * min(len(cells), SAMPLE):
+        shapes_, reason = shapes(cells)
+        if not shapes_ or len(shapes_) < 0.9 * min(len(cells), SAMPLE):
             return Guess(0.0, reason)
-        if any(len(s) > 1 for s in found):
+        if any(len(s) > 1 for s in shapes_):
             return Guess(0.9, reason)
-        return Guess(0.8 if len(set(found)) > 1 else 0.3, reason)
+        return Guess(0.8 if len(set(shapes_)) > 1 else 0.3, reason)
 
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Learn the channels, the length, and each channel's mean and deviation."""
         by_width: dict[int, Moments] = {}
         for x_tc in readable(cells, self._array):
             by_width.setdefault(x_tc.shape[1], Moments(x_tc.shape[1])).add(x_tc)
-        learned = max(by_width.values(), key=lambda m: m.cells, default=Moments(1))
-        self.channels_, self.length_ = len(learned.mean), min(8 * size.tokens, max(1, learned.longest))
-        center, scale = learned.center_and_scale()
+        moments = max(by_width.values(), key=lambda m: m.cells, default=Moments(1))
+        self.channels_, self.length_ = len(moments.mean), min(8 * size.tokens, max(1, moments.longest))
+        center, scale = moments.center_and_scale()
         self.center_, self.scale_ = center.tolist(), scale.tolist()
         return self
 
@@ -78,7 +78,7 @@ class Readings(Codec):
             return None
         if x_tc.shape[1] != self.channels_:
             raise Unreadable(f"a series of {x_tc.shape[1]} channels, but training had {self.channels_}")
-        x_tc = (reduced(x_tc, self.length_) - self.center_) / self.scale_
+        x_tc = (reduce(x_tc, self.length_) - self.center_) / self.scale_
         return torch.from_numpy(x_tc.clip(-BOUND, BOUND).astype(np.float32))
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:

@@ -109,10 +109,10 @@ class Patches(nn.Module):
     def forward(self, x: Masked) -> Masked:
         """(B, T, C) -> (B, ceil(T / stride), dim)."""
         mean_b1c = masked_channel_mean(x)
-        moved = zeroed(Masked(zeroed(x) - mean_b1c, x.mask))
-        parts = torch.cat([moved, steps(x), x.mask.to(moved.dtype)], dim=2)
-        mask = folded(x.mask.any(2), self.stride).any(2)
-        y_btd = self.readings(folded(parts, self.stride).flatten(2))
+        centred_ = zeroed(Masked(zeroed(x) - mean_b1c, x.mask))
+        parts = torch.cat([centred_, steps(x), x.mask.to(centred_.dtype)], dim=2)
+        mask = fold(x.mask.any(2), self.stride).any(2)
+        y_btd = self.readings(fold(parts, self.stride).flatten(2))
         y_btd = y_btd + self.place(waves(mask).to(y_btd.dtype)) + self.level(self.drop(mean_b1c))
         return Masked(zeroed(Masked(y_btd, mask)), mask)
 
@@ -138,7 +138,7 @@ def waves(mask_bt: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def folded(x: Tensor, stride: int) -> Tensor:
+def fold(x: Tensor, stride: int) -> Tensor:
     """(B, T, ...) -> (B, ceil(T / stride), stride, ...), with zeros at the end."""
     short = x.new_zeros((x.shape[0], -x.shape[1] % stride, *x.shape[2:]))
     return torch.cat([x, short], dim=1).unflatten(1, (-1, stride))  # type: ignore[no-any-return]

@@ -50,8 +50,8 @@ class Channels(Extractor):
             return None
         scale = np.maximum(over_time.top(np.abs(x_tc)), 1.0)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # readings of 1e200 have infinite squares
-            measured = self.measure(np.where(scale > 1e100, x_tc / scale, x_tc))
-        return over_time.record(measured).reshape(x_tc.shape[1], -1)
+            out = self.measure(np.where(scale > 1e100, x_tc / scale, x_tc))
+        return over_time.record(out).reshape(x_tc.shape[1], -1)
 
     @abstractmethod
     def measure(self, x_tc: Array) -> Array:
@@ -63,8 +63,8 @@ class Channels(Extractor):
 
     def learn(self, records: Sequence[Record | None]) -> Self:
         """Find `channels_`, the commonest number; of two as common the larger. 1 where there is no record."""
-        seen = Counter(len(r) for r in records if r is not None)
-        self.channels_ = max(seen, key=lambda c: (seen[c], c), default=1)
+        counts = Counter(len(r) for r in records if r is not None)
+        self.channels_ = max(counts, key=lambda c: (counts[c], c), default=1)
         return self
 
     def vectors(self, records: Sequence[Record | None]) -> NDArray[np.float32]:
@@ -93,9 +93,9 @@ class SeriesStatistics(Channels):
 
     def measure(self, x_tc: Array) -> Array:
         """(C, F)."""
-        y = over_time.centred(x_tc)
+        y = over_time.centre(x_tc)
         step = np.diff(x_tc, axis=0)
-        crossed = np.where(np.isnan(step), np.nan, (y[1:] > 0) != (y[:-1] > 0))
+        crossings = np.where(np.isnan(step), np.nan, (y[1:] > 0) != (y[:-1] > 0))
         rows = [
             over_time.mean(x_tc),
             over_time.std(x_tc),
@@ -103,7 +103,7 @@ class SeriesStatistics(Channels):
             over_time.standardised_moment(x_tc, 3),
             over_time.standardised_moment(x_tc, 4),
             over_time.slope(x_tc),
-            over_time.mean(crossed),
+            over_time.mean(crossings),
             over_time.mean(x_tc**2),
             over_time.mean(np.abs(step)),
             over_time.std(step),
@@ -135,8 +135,8 @@ class Spectrum(Channels):
 
     def measure(self, x_tc: Array) -> Array:
         """(C, F)."""
-        x_tc = over_time.filled(x_tc)
-        power = np.abs(np.fft.rfft(over_time.centred(x_tc) * np.hanning(len(x_tc) + 1)[:-1, None], axis=0)) ** 2
+        x_tc = over_time.fill(x_tc)
+        power = np.abs(np.fft.rfft(over_time.centre(x_tc) * np.hanning(len(x_tc) + 1)[:-1, None], axis=0)) ** 2
         p = ratio(power, power.sum(0))
         frequency = np.fft.rfftfreq(len(x_tc))
         edges = [0.0, *(0.5**i for i in range(self.bands, 1, -1)), 0.5]
@@ -145,9 +145,9 @@ class Spectrum(Channels):
         logs = np.log(np.maximum(p, 1e-20))
         peak = np.where(np.isnan(p.sum(0)), np.nan, frequency[np.nan_to_num(p).argmax(0)])
         r = over_time.autocorrelation(x_tc)
-        lagged = [r[k] if k < len(r) else np.full(r.shape[1], np.nan) for k in self.LAGS]
+        lags = [r[k] if k < len(r) else np.full(r.shape[1], np.nan) for k in self.LAGS]
         zero = first(r <= 0)
-        return np.stack([*shares, peak, frequency @ p, -(p * logs).sum(0) / np.log(max(2, len(p))), *lagged, zero], 1)
+        return np.stack([*shares, peak, frequency @ p, -(p * logs).sum(0) / np.log(max(2, len(p))), *lags, zero], 1)
 
     def measures(self) -> list[str]:
         """ "band_1_share" ..., "peak_frequency" ..."""
@@ -170,7 +170,7 @@ class Wavelets(Channels):
         """(C, F)."""
         import pywt
 
-        y = over_time.centred(over_time.filled(x_tc))
+        y = over_time.centre(over_time.fill(x_tc))
         depth = min(self.levels, pywt.dwt_max_level(len(y), pywt.Wavelet(self.wavelet).dec_len))
         out = np.full((self.levels + 2, y.shape[1]), np.nan)
         if depth > 0:
@@ -194,7 +194,7 @@ class Canonical(Channels):
 
     def measure(self, x_tc: Array) -> Array:
         """(C, 17)."""
-        z = ratio(over_time.centred(over_time.filled(x_tc)), over_time.std(over_time.filled(x_tc)))
+        z = ratio(over_time.centre(over_time.fill(x_tc)), over_time.std(over_time.fill(x_tc)))
         return np.stack([canonical.features(z[:, c]) for c in range(z.shape[1])])
 
     def measures(self) -> list[str]:
@@ -221,21 +221,21 @@ class Correlations(Extractor):
         x_tc = None if cell is None else readings(cell)
         if x_tc is None:
             return None
-        scaled = ratio(x_tc, np.maximum(over_time.top(np.abs(x_tc)), 1e-300))
+        unit_tc = ratio(x_tc, np.maximum(over_time.top(np.abs(x_tc)), 1e-300))
         count = x_tc.shape[1]
-        if count <= MANY and not np.isnan(scaled).any():
-            z = ratio(over_time.centred(scaled), over_time.std(scaled))
-            found = (z.T @ z / len(z)).clip(-1.0, 1.0)
+        if count <= MANY and not np.isnan(unit_tc).any():
+            z = ratio(over_time.centre(unit_tc), over_time.std(unit_tc))
+            r = (z.T @ z / len(z)).clip(-1.0, 1.0)
         elif count <= MANY:
-            found = np.stack([correlation(scaled, scaled[:, [c]]) for c in range(count)])
+            r = np.stack([correlation(unit_tc, unit_tc[:, [c]]) for c in range(count)])
         else:
-            found = correlation(scaled, np.roll(scaled, -1, axis=1))[:, None]
-        return over_time.record(found).reshape(found.shape)
+            r = correlation(unit_tc, np.roll(unit_tc, -1, axis=1))[:, None]
+        return over_time.record(r).reshape(r.shape)
 
     def learn(self, records: Sequence[Record | None]) -> Self:
         """Find `channels_`, the commonest number."""
-        seen = Counter(len(r) for r in records if r is not None)
-        self.channels_ = max(seen, key=lambda c: (seen[c], c), default=1)
+        counts = Counter(len(r) for r in records if r is not None)
+        self.channels_ = max(counts, key=lambda c: (counts[c], c), default=1)
         return self
 
     def vectors(self, records: Sequence[Record | None]) -> NDArray[np.float32]:
@@ -263,7 +263,7 @@ def correlation(x_tc: Array, y_tc: Array) -> Array:
     """(C,) of each column of x with that of y (or the only one), over the rows where neither has a gap."""
     gap = np.isnan(x_tc) | np.isnan(y_tc)
     x, y = np.where(gap, np.nan, x_tc), np.where(gap, np.nan, y_tc)
-    out: Array = ratio(over_time.mean(over_time.centred(x) * over_time.centred(y)), over_time.std(x) * over_time.std(y))
+    out: Array = ratio(over_time.mean(over_time.centre(x) * over_time.centre(y)), over_time.std(x) * over_time.std(y))
     return out.clip(-1.0, 1.0)
 
 

@@ -22,7 +22,7 @@ FAITHFUL = 200  # cells that a spread is measured on where no codec has learned 
 BLOCKS = 20  # stretches of a series, each of which is there or lost
 
 
-def opened(cell: Any) -> Array:
+def load(cell: Any) -> Array:
     """The readings of a series, (T, C), NaN in gaps. Raises Unreadable for what holds none."""
     x = finite(numbers(cell))
     return x.reshape(len(x), -1)
@@ -61,8 +61,8 @@ def gaps(x_tc: Array, severity: float, rng: np.random.Generator) -> Array:
     u = rng.random(int(block_t[-1]) + 1)
     full = np.unique(block_t[np.isfinite(x_tc).any(1)])
     stays = full[u[full].argmax()]
-    lost = (u < severity) & (np.arange(len(u)) != stays)
-    return np.where(lost[block_t, None], np.nan, x_tc)
+    drop = (u < severity) & (np.arange(len(u)) != stays)
+    return np.where(drop[block_t, None], np.nan, x_tc)
 
 
 def _scale(scale_c: Array, x_tc: Array) -> Array:
@@ -74,12 +74,12 @@ def _scale(scale_c: Array, x_tc: Array) -> Array:
 
 def scale(codecs: Sequence[Codec], some: Some) -> Array:
     """(C,) the spread of each channel: as a codec has learned it, else of some cells."""
-    learned = [np.asarray(c.scale_) for c in codecs if hasattr(c, "scale_")]
-    return learned[0] if learned else spread(x for _, x in some(FAITHFUL))
+    scales = [np.asarray(c.scale_) for c in codecs if hasattr(c, "scale_")]
+    return scales[0] if scales else spread(x for _, x in some(FAITHFUL))
 
 
 NOISES = Noises(
-    opened,
+    load,
     {
         "jitter": Noise((0, 0.1, 0.25, 0.5, 1, 2), "deviation {:.2f} spreads", with_context(jitter)),
         "dropouts": Noise((0, 0.1, 0.2, 0.4, 0.6, 0.8), "{:.0%} of the readings", plain(gaps)),

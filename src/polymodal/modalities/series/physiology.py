@@ -30,11 +30,11 @@ class HeartRate(Channels):
     """
 
     def __init__(self, rate: float | None = None) -> None:
-        self.rate = checked(rate)
+        self.rate = check_rate(rate)
 
     def measure(self, x_tc: Array) -> Array:
         """(C, F)."""
-        return np.stack([self._channel(x) for x in over_time.filled(x_tc).T])
+        return np.stack([self._channel(x) for x in over_time.fill(x_tc).T])
 
     def measures(self) -> list[str]:
         """ "heart_rate_bpm" ..., in readings where there is no rate."""
@@ -44,7 +44,7 @@ class HeartRate(Channels):
 
     def _channel(self, x_t: Array) -> Array:
         out = np.full(len(self.measures()), np.nan)
-        rate = self.rate or guessed(x_t)
+        rate = self.rate or guess_rate(x_t)
         at = beats(x_t, rate) if rate else np.zeros(0)
         out[-1] = len(at)
         rr, where = intervals(at)
@@ -72,11 +72,11 @@ class Electrodermal(Channels):
     """
 
     def __init__(self, rate: float | None = None, least: float = 0.05) -> None:
-        self.rate, self.least = checked(rate), least
+        self.rate, self.least = check_rate(rate), least
 
     def measure(self, x_tc: Array) -> Array:
         """(C, 5)."""
-        return np.stack([self._channel(x) for x in over_time.filled(x_tc).T])
+        return np.stack([self._channel(x) for x in over_time.fill(x_tc).T])
 
     def measures(self) -> list[str]:
         """ "level_mean", "events_per_minute" ..."""
@@ -110,7 +110,7 @@ class Electrodermal(Channels):
         )
 
 
-def checked(rate: float | None) -> float | None:
+def check_rate(rate: float | None) -> float | None:
     """The rate, if it is one. Raises InputError for what is not positive."""
     if rate is not None and not rate > 0:
         raise InputError(f"rate={rate!r} readings a second; give a number above 0, or None where it is unknown")
@@ -150,7 +150,7 @@ def vertex(y: Array, p: int) -> float:
     return p + (min(0.5, max(-0.5, 0.5 * float((y[p - 1] - y[p + 1]) / bend))) if bend < 0 else 0.0)
 
 
-def guessed(x_t: Array) -> float | None:
+def guess_rate(x_t: Array) -> float | None:
     """Readings a second if the strongest period is one beat of 0.8 s; None where nothing repeats."""
     from scipy.ndimage import uniform_filter1d
 

@@ -25,5 +25,5 @@ def lines(cell: Any) -> Series | None:
 
 def spread(x: Array) -> str:
     """From the smallest to the largest number, in words that follow a comma."""
-    known = x[np.isfinite(x)]
-    return f", from {number(known.min())} to {number(known.max())}" if len(known) else ", none of which is known"
+    finite = x[np.isfinite(x)]
+    return f", from {number(finite.min())} to {number(finite.max())}" if len(finite) else ", none of which is known"

@@ -31,19 +31,19 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
     segment = np.repeat(np.arange(parts), np.diff(edges))
     owner_tc = segment[:, None] * each + (np.arange(channels) if each > 1 else np.zeros(channels, dtype=int))
 
-    def opened(view: str, codec: Codec, x: Masked) -> Open | None:
+    def open_view(view: str, codec: Codec, x: Masked) -> Open | None:
         if not isinstance(codec, Readings | Vectors):
             return None
         block = -(-length // codec.length_)  # neighbours that are averaged where the series is too long
         owner = torch.from_numpy(owner_tc[::block]).to(x.mask.device)
         return Open(x, owner if x.mask.ndim == 3 else owner[:, 0])
 
-    def changed(away: NDArray[np.bool_]) -> Any:
+    def without(away: NDArray[np.bool_]) -> Any:
         return np.where(away[owner_tc], np.nan, x_tc).reshape(raw.shape)
 
     names = tuple(f"channel {c + 1}" for c in range(channels)) if each > 1 else ()
     place = Steps(tuple(edges.tolist()), length, names)
-    return Cut(place, parts * each, views(codecs, xs, opened, changed))
+    return Cut(place, parts * each, views(codecs, xs, open_view, without))
 
 
 SEGMENTS = Segments(24, parts)

@@ -18,7 +18,7 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.base import Codec, Guess, missing, stack
 from polymodal.modalities.extractor import Vectorizer
-from polymodal.modalities.tabular.columns import FALSE, FIT, READ, TRUE, category, code, moment, number, read, shown
+from polymodal.modalities.tabular.columns import FALSE, FIT, READ, TRUE, category, cell_text, code, moment, number, read
 from polymodal.modalities.tabular.columns import fields as count_fields
 from polymodal.modalities.tabular.features import Fields
 from polymodal.nn import Size
@@ -65,7 +65,7 @@ class Cells(Codec):
         if missing(cell):
             return None
         if not isinstance(cell, Mapping):
-            raise Unreadable(f"{shown(cell)} is not a mapping of column to value")
+            raise Unreadable(f"{cell_text(cell)} is not a mapping of column to value")
         x = [y for c, kind in self.columns.items() for y in code(kind, cell.get(c), self.columns_[c])]
         return None if all(map(math.isnan, x)) else torch.tensor(x)
 
@@ -130,8 +130,8 @@ def column_kind(cells: Sequence[Any]) -> tuple[str, Guess]:
     numbers = list(read(number, cells))
     if len(numbers) >= 0.9 * n:
         return numeric_kind(numbers, n)
-    dated = [c for c in cells if not isinstance(c, str) or (any(x.isdigit() for x in c[:40]) and len(c) <= 40)]
-    if len(dated) >= 0.9 * n and (days := len(list(read(moment, dated)))) >= 0.9 * n:
+    dates = [c for c in cells if not isinstance(c, str) or (any(x.isdigit() for x in c[:40]) and len(c) <= 40)]
+    if len(dates) >= 0.9 * n and (days := len(list(read(moment, dates)))) >= 0.9 * n:
         return "date", Guess(0.95 * days / n, f"{share(days, n)} cells are dates")
     names = list(read(category, cells))
     distinct = len(set(names))

@@ -28,9 +28,9 @@ NOTHING = {"na", "n/a", "nan", "null", "none", "nat", "<na>", "-", "?"}
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 WHOLE = re.compile(r"[+-]?\d+\.0+")
 # A literal list, not a parser that guesses: such parsers fill what is not there from today's date, and warn
-NUMBERED = ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d/%m/%y", "%m/%d/%y"]
-NUMBERED += ["%d.%m.%y", "%Y-%m"]
-NAMED = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%b %Y"]
+NUMERIC_DATES = ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d/%m/%y", "%m/%d/%y"]
+NUMERIC_DATES += ["%d.%m.%y", "%Y-%m"]
+MONTH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%b %Y"]
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 
@@ -51,9 +51,9 @@ def number(x: Any, state: State | None = None) -> float | None:
         else:
             y = float(x)
     except (TypeError, ValueError, OverflowError):
-        raise Unreadable(f"{shown(x)} is not a number") from None
+        raise Unreadable(f"{cell_text(x)} is not a number") from None
     if math.isinf(y):
-        raise Unreadable(f"{shown(x)} is not a finite number")
+        raise Unreadable(f"{cell_text(x)} is not a finite number")
     return None if math.isnan(y) else y
 
 
@@ -80,7 +80,7 @@ def boolean(x: Any, state: State | None = None) -> bool | None:
         return True
     if text in FALSE or text in ("0", "0.0"):
         return False
-    raise Unreadable(f"{shown(x)} is neither true nor false")
+    raise Unreadable(f"{cell_text(x)} is neither true nor false")
 
 
 def moment(x: Any, state: State | None = None) -> datetime | None:
@@ -97,13 +97,13 @@ def moment(x: Any, state: State | None = None) -> datetime | None:
     if text.lower() in NOTHING:
         return None
     # a name of a month can't be taken for a day, so that these need not have been seen in training
-    for day in (None, *(NUMBERED if state is None else state["formats"]), *NAMED):
-        if (y := parsed(text, day)) is not None:
+    for day in (None, *(NUMERIC_DATES if state is None else state["formats"]), *MONTH_NAMES):
+        if (y := parse(text, day)) is not None:
             return y
-    raise Unreadable(f"{shown(x)} is not a date")
+    raise Unreadable(f"{cell_text(x)} is not a date")
 
 
-def parsed(text: str, day: str | None) -> datetime | None:
+def parse(text: str, day: str | None) -> datetime | None:
     """The date in this format, with or without a time, or in ISO 8601 without one; None where it is none."""
     for time in ("",) if day is None else TIMES:
         try:
@@ -153,14 +153,14 @@ def fit_moment(values: Sequence[Any]) -> State:
     Day or month first is a question for the whole column: the format that reads most cells is tried first.
     """
     texts = sorted({x.strip() for x in values if isinstance(x, str) and not missing(x)} - {""})
-    texts = [t for t in texts[:: -(-len(texts) // 300) or 1] if parsed(t, None) is None]
-    reads = {day: {t for t in texts if parsed(t, day)} for day in NUMBERED}
+    texts = [t for t in texts[:: -(-len(texts) // 300) or 1] if parse(t, None) is None]
+    reads = {day: {t for t in texts if parse(t, day)} for day in NUMERIC_DATES}
     formats: list[str] = []
     while (best := max(reads, key=lambda day: len(reads[day]))) and reads[best]:
         formats.append(best)
-        done = reads[best].copy()
-        for found in reads.values():
-            found -= done
+        first = reads[best].copy()
+        for match in reads.values():
+            match -= first
     state: State = {"formats": formats}
     days: list[datetime] = list(read(lambda x: moment(x, state), values))
     return state | centre_and_scale(np.array([years(d) for d in days])) | {"clock": any(map(hours, days))}
@@ -227,7 +227,7 @@ def fields(kind: str, state: State) -> int:
     return (7 if state["clock"] else 5) if kind == DATE else 1
 
 
-def shown(x: Any) -> str:
+def cell_text(x: Any) -> str:
     """A value for an error message, short."""
     text = repr(x[:60] if isinstance(x, str) else x)
     return text if len(text) <= 60 else text[:57] + "..."

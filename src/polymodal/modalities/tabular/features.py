@@ -26,9 +26,9 @@ class Fields(BaseEstimator):
         x = self._numbers(rows)
         self.categories_: list[list[int]] = []
         for i, n in enumerate(self.fields):
-            seen = np.bincount(x[~np.isnan(x[:, i]), i].astype(int), minlength=1) if n else np.zeros(0)
-            best = np.argsort(-seen, kind="stable")[: self.LARGEST]
-            self.categories_.append([int(c) for c in best if seen[c]])
+            counts = np.bincount(x[~np.isnan(x[:, i]), i].astype(int), minlength=1) if n else np.zeros(0)
+            best = np.argsort(-counts, kind="stable")[: self.LARGEST]
+            self.categories_.append([int(c) for c in best if counts[c]])
         return self
 
     def vectors(self, rows: Sequence[Record | None]) -> NDArray[np.float32]:

@@ -59,7 +59,7 @@ def _value(kind: str, cell: Any, state: State) -> Any:
         return None
 
 
-def _known(codecs: Sequence[Codec], some: Some) -> Columns:
+def _values(codecs: Sequence[Codec], some: Some) -> Columns:
     table = next(c for c in codecs if isinstance(c, Cells))
     return {c: (kind, table.columns_[c]) for c, kind in table.columns.items()}
 
@@ -84,5 +84,5 @@ NOISES = Noises(
             _needs(NOMINAL, "column of categories"),
         ),
     },
-    _known,
+    _values,
 )

@@ -17,16 +17,16 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
     """Each column is a part."""
     names = list(cell)
 
-    def opened(view: str, codec: Codec, x: Masked) -> Open | None:
+    def open_view(view: str, codec: Codec, x: Masked) -> Open | None:
         if not isinstance(codec, Cells):
             return None
         return Open(x, torch.tensor([names.index(c) for c in codec.field_columns], device=x.mask.device))
 
-    def changed(away: NDArray[np.bool_]) -> dict[str, Any]:
-        return {c: None if gone else cell[c] for c, gone in zip(names, away, strict=True)}
+    def without(away: NDArray[np.bool_]) -> dict[str, Any]:
+        return {c: None if hide else cell[c] for c, hide in zip(names, away, strict=True)}
 
-    shown = tuple("" if missing(cell[c]) else str(cell[c])[:CELL] for c in names)
-    return Cut(Columns(tuple(names), shown), len(names), views(codecs, xs, opened, changed))
+    labels = tuple("" if missing(cell[c]) else str(cell[c])[:CELL] for c in names)
+    return Cut(Columns(tuple(names), labels), len(names), views(codecs, xs, open_view, without))
 
 
 SEGMENTS = Segments(10_000, parts)

@@ -46,12 +46,12 @@ class Text(Codec):
     @classmethod
     def accepts(cls, cells: Sequence[Any]) -> Guess:
         """Strings of several words, or long ones, mostly distinct."""
-        texts = [t for c in cells if isinstance(c, str) and (t := cut(c, 1_000))]
+        texts = [t for c in cells if isinstance(c, str) and (t := truncate(c, 1_000))]
         if not texts or len(texts) < 0.9 * len(cells):
             return Guess(0.0, f"{len(texts)} of {len(cells)} cells are strings")
-        lettered = sum(any(ch.isalpha() for ch in t) and t[0] not in "[{" for t in texts)
-        if lettered < 0.5 * len(texts):
-            return Guess(0.0, f"only {lettered} of {len(texts)} strings are words")
+        count = sum(any(ch.isalpha() for ch in t) and t[0] not in "[{" for t in texts)
+        if count < 0.5 * len(texts):
+            return Guess(0.0, f"only {count} of {len(texts)} strings are words")
         words = sum(len(WORD.findall(t)) for t in texts) / len(texts)
         distinct = len(set(texts)) / len(texts)
         reason = f"{words:.1f} words a cell, {distinct:.0%} of them distinct"
@@ -64,7 +64,7 @@ class Text(Codec):
 
     @abstractmethod
     def offsets(self, cell: Any, text: str) -> list[tuple[int, int]] | None:
-        """Where in `text`, a longer `cut` of the cell, each token lies; None where that can't be told."""
+        """Where in `text`, which may hold more of the cell, each token lies; None where that can't be told."""
 
     def collate(self, cells: Sequence[Tensor | None]) -> Masked:
         """Ids (B, T) and the mask (B, T)."""
@@ -98,8 +98,8 @@ class Words(Text):
             words = split(cell, size.tokens)
             longest = max(longest, len(words))
             count.update(words)
-        kept = sorted((-n, w) for w, n in count.items() if n >= self.min_count)[: self.limit]
-        self.vocabulary_, self.length_ = [w for _, w in kept], min(2 * longest, size.tokens)
+        words_ = sorted((-n, w) for w, n in count.items() if n >= self.min_count)[: self.limit]
+        self.vocabulary_, self.length_ = [w for _, w in words_], min(2 * longest, size.tokens)
         return self
 
     def encode(self, cell: Any) -> Tensor | None:
@@ -107,12 +107,12 @@ class Words(Text):
         words = split(cell, self.length_)
         if self._index[0] is not self.vocabulary_:
             self._index = (self.vocabulary_, {w: i + 1 for i, w in enumerate(self.vocabulary_)})
-        known = self._index[1]
-        return torch.tensor([known.get(w, UNKNOWN) for w in words]) if words else None
+        ids = self._index[1]
+        return torch.tensor([ids.get(w, UNKNOWN) for w in words]) if words else None
 
     def offsets(self, cell: Any, text: str) -> list[tuple[int, int]] | None:
         """The spans of its words; None where the lower case is longer, as of a few letters, so that places shift."""
-        read = cut(cell, CHARACTERS_A_TOKEN * self.length_)
+        read = truncate(cell, CHARACTERS_A_TOKEN * self.length_)
         lower = read.lower()
         return [m.span() for m in WORD.finditer(lower)][: self.length_] if len(lower) == len(read) else None
 
@@ -134,12 +134,12 @@ class Bytes(Text):
 
     def encode(self, cell: Any) -> Tensor | None:
         """Bytes (T,) int64, T <= length_; None for an empty text."""
-        text = cut(cell, self.length_)
+        text = truncate(cell, self.length_)
         return torch.tensor(list(text.encode()[: self.length_])) if text else None
 
     def offsets(self, cell: Any, text: str) -> list[tuple[int, int]]:
         """Each byte lies at its character."""
-        return [(i, i + 1) for i, c in enumerate(cut(cell, self.length_)) for _ in c.encode()][: self.length_]
+        return [(i, i + 1) for i, c in enumerate(truncate(cell, self.length_)) for _ in c.encode()][: self.length_]
 
 
 class Pieces(Text):
@@ -162,7 +162,7 @@ class Pieces(Text):
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Learn the pieces and the length."""
         library = tokenizers()
-        texts = [t for c in cells if (t := cut(c, CHARACTERS_A_TOKEN * size.tokens))]
+        texts = [t for c in cells if (t := truncate(c, CHARACTERS_A_TOKEN * size.tokens))]
         learner = library.Tokenizer(library.models.BPE())
         learner.normalizer = library.normalizers.Lowercase()
         learner.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -178,12 +178,12 @@ class Pieces(Text):
 
     def encode(self, cell: Any) -> Tensor | None:
         """Ids (T,) int64, T <= length_; None for an empty text."""
-        text = cut(cell, CHARACTERS_A_TOKEN * self.length_)
+        text = truncate(cell, CHARACTERS_A_TOKEN * self.length_)
         return torch.tensor(self._tokenizer().encode(text).ids[: self.length_]) if text else None
 
     def offsets(self, cell: Any, text: str) -> list[tuple[int, int]]:
         """As the tokenizer says."""
-        read = self._tokenizer().encode(cut(cell, CHARACTERS_A_TOKEN * self.length_))
+        read = self._tokenizer().encode(truncate(cell, CHARACTERS_A_TOKEN * self.length_))
         return [(int(i), int(j)) for i, j in read.offsets][: self.length_]
 
     def _tokenizer(self) -> Any:
@@ -192,7 +192,7 @@ class Pieces(Text):
         return self._loaded[1]
 
 
-def cut(cell: Any, characters: int) -> str:
+def truncate(cell: Any, characters: int) -> str:
     """The first `characters` of a cell as text, in Unicode's composed form (NFC); "" where it holds nothing.
 
     Cut before anything else, so that ten megabytes in a cell cost no more than a page.
@@ -211,7 +211,7 @@ def split(cell: Any, length: int) -> list[str]:
     >>> split("It's 3 o'clock.", 6)
     ['it', "'", 's', '3', 'o', "'"]
     """
-    return WORD.findall(cut(cell, CHARACTERS_A_TOKEN * length).lower())[:length]
+    return WORD.findall(truncate(cell, CHARACTERS_A_TOKEN * length).lower())[:length]
 
 
 def tokenizers() -> Any:

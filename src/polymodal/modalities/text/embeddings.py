@@ -74,9 +74,9 @@ class Averaged(Texts):
         index = {w: i for i, w in enumerate(self.vocabulary_)}
         x_nd = np.zeros((len(records), self.table_.shape[1]), dtype=np.float32)
         for row, text in zip(x_nd, texts(records), strict=True):
-            known = [index[w] for w in words(text) if w in index]
-            if known:
-                row[:] = self.weight_[known] @ self.table_[known] / len(known)
+            ids = [index[w] for w in words(text) if w in index]
+            if ids:
+                row[:] = self.weight_[ids] @ self.table_[ids] / len(ids)
         return x_nd
 
 
@@ -89,7 +89,7 @@ def first_direction(x_nd: NDArray[np.float32]) -> NDArray[np.float32]:
     return cast(NDArray[np.float32], (u_d * np.sign(u_d[np.abs(u_d).argmax()])).astype(np.float32))
 
 
-def checked(weighting: str) -> None:
+def check(weighting: str) -> None:
     """Raise an InputError for a weighting that is not known."""
     if weighting not in WEIGHTINGS:
         raise InputError(f"weighting is {weighting!r}: expected one of {', '.join(map(repr, WEIGHTINGS))}")
@@ -121,7 +121,7 @@ class SkipGram(Averaged):
 
     def learn(self, records: Sequence[Record | None]) -> Self:
         """Train the embeddings, then learn weights and the common direction."""
-        checked(self.weighting)
+        check(self.weighting)
         sentences = [words(t) for t in texts(records) if t]
         count = Counter(w for s in sentences for w in s)
         table = self._train(sentences) if any(n >= self.min_count for n in count.values()) else {}
@@ -165,12 +165,12 @@ class WordVectors(Averaged):
 
     def learn(self, records: Sequence[Record | None]) -> Self:
         """Read the file, then learn weights and the common direction."""
-        checked(self.weighting)
-        wanted = {w for t in texts(records) for w in words(t)}
-        table, dim = read_vectors(self.path, wanted, self.common, self.tolerate)
-        if wanted and not wanted & {name.lower() for name in table}:
+        check(self.weighting)
+        vocabulary = {w for t in texts(records) for w in words(t)}
+        table, dim = read_vectors(self.path, vocabulary, self.common, self.tolerate)
+        if vocabulary and not vocabulary & {name.lower() for name in table}:
             raise InputError(
-                f"none of the {len(wanted):,} distinct words of the column stands in {self.path}, so it says nothing "
+                f"none of the {len(vocabulary):,} distinct words of the column stands in {self.path}; it says nothing "
                 "of them; give vectors of the texts' language"
             )
         self._settle(table, dim, records)
@@ -178,33 +178,33 @@ class WordVectors(Averaged):
 
 
 def read_vectors(
-    path: str, wanted: set[str], common: int, tolerate: int = 0
+    path: str, vocabulary: set[str], common: int, tolerate: int = 0
 ) -> tuple[dict[str, NDArray[np.float32]], int]:
     """Vectors of the wanted words and of the first `common` words of a file, and their width; see `WordVectors`."""
     exact: dict[str, NDArray[np.float32]] = {}
     other: dict[str, NDArray[np.float32]] = {}
-    dim, broken, first = width_of(path), 0, ""
+    dim, bad, first = width_of(path), 0, ""
     for number, line in lines_of(path):
-        name, numbers = parted(line, dim)
+        name, numbers = split_line(line, dim)
         lower = name.lower()
-        if len(numbers) == dim and lower not in wanted and number > common:
+        if len(numbers) == dim and lower not in vocabulary and number > common:
             continue
-        vector = parsed(numbers)
+        vector = parse(numbers)
         if len(numbers) == dim and vector is not None and is_word(name):
             (exact if lower == name else other).setdefault(lower, vector)
             continue
-        broken += 1
+        bad += 1
         first = first or complaint(path, number, line, dim)
-        if broken > tolerate:
+        if bad > tolerate:
             raise InputError(f"{first}; mend or remove that line (in Python, WordVectors(tolerate=1) leaves it out)")
-    if broken:
-        warnings.warn(f"WordVectors: {broken} broken lines are left out; the first: {first}", stacklevel=4)
+    if bad:
+        warnings.warn(f"WordVectors: {bad} broken lines are left out; the first: {first}", stacklevel=4)
     return {**other, **exact}, dim
 
 
 def width_of(path: str) -> int:
     """How many numbers follow a word: as the header says, else as most of the first ten lines have."""
-    with opened(path) as file:
+    with open_text(path) as file:
         head = header(file.readline())
     if head is not None:
         return head
@@ -223,7 +223,7 @@ def header(line: bytes) -> int | None:
 
 def lines_of(path: str) -> Iterator[tuple[int, bytes]]:
     """Number, from 1, and content of each line that is neither empty nor the header; fields parted by one space."""
-    with opened(path) as file:
+    with open_text(path) as file:
         try:
             for number, raw in enumerate(file, 1):
                 line = raw.rstrip().replace(b"\t", b" ")
@@ -233,22 +233,22 @@ def lines_of(path: str) -> Iterator[tuple[int, bytes]]:
             raise InputError(f"{path} can't be read to its end: {e}; fetch or unpack it again") from e
 
 
-def opened(path: str) -> IO[bytes]:
+def open_text(path: str) -> IO[bytes]:
     """The file, unpacked if it is gzip."""
     if not path:
         raise InputError("WordVectors needs a file of word vectors: WordVectors(path='glove.6B.100d.txt')")
     try:
         with Path(path).open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        return cast(IO[bytes], gzip.open(path)) if packed else Path(path).open("rb")
+            is_gzip = file.read(2) == b"\x1f\x8b"
+        return cast(IO[bytes], gzip.open(path)) if is_gzip else Path(path).open("rb")
     except OSError as e:
         raise InputError(f"{path} can't be opened: {e.strerror}; expected a text file of word vectors") from e
 
 
-def parted(line: bytes, dim: int) -> tuple[str, list[bytes]]:
+def split_line(line: bytes, dim: int) -> tuple[str, list[bytes]]:
     """The word and its `dim` numbers, counted from the end, as a few files have words with spaces inside.
 
-    >>> parted(b". . 0.1 2", 2)
+    >>> split_line(b". . 0.1 2", 2)
     ('. .', [b'0.1', b'2'])
     """
     fields = line.rsplit(b" ", dim)
@@ -262,10 +262,10 @@ def is_word(name: str) -> bool:
     (True, True, False, False)
     """
     rest = name.split(" ")[1:]
-    return bool(name) and not (rest and parsed([r.encode() for r in rest]) is not None)
+    return bool(name) and not (rest and parse([r.encode() for r in rest]) is not None)
 
 
-def parsed(numbers: list[bytes]) -> NDArray[np.float32] | None:
+def parse(numbers: list[bytes]) -> NDArray[np.float32] | None:
     """Finite numbers, or None."""
     try:
         vector = np.array([float(n) for n in numbers], dtype=np.float32)
@@ -279,6 +279,6 @@ def complaint(path: str, number: int, line: bytes, dim: int) -> str:
     word, *rest = line.decode("utf-8", "replace").split(" ")
     if any(b < 9 for b in line):
         return f"{path}, line {number} is not text; expected word vectors as text, not in word2vec's binary format"
-    bad: Any = next((r for r in rest if parsed([r.encode()]) is None), None)
+    bad: Any = next((r for r in rest if parse([r.encode()]) is None), None)
     what = f"{len(rest)} numbers" if bad is None else f"{len(rest)} fields, of which {bad[:20]!r} is no finite number"
     return f"{path}, line {number}: {word[:40]!r} is followed by {what}; expected {dim} numbers"

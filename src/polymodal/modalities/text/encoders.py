@@ -117,13 +117,13 @@ class TextGRU(Reader):
         """(B, T) ids -> (B, T, dim)."""
         y_btd, mask = self.embedding(x)
         order_bt = (~mask).to(torch.uint8).argsort(dim=1, stable=True)  # real tokens first, in their order
-        y_btd = gathered(y_btd, order_bt)
+        y_btd = gather(y_btd, order_bt)
         time = torch.arange(mask.shape[1], device=mask.device)
         last_b1 = mask.sum(1, keepdim=True) - 1
         mirror_bt = torch.where(time <= last_b1, last_b1 - time, time)  # turns the real tokens round
-        back_btd = gathered(self.back(gathered(y_btd, mirror_bt)), mirror_bt)
+        back_btd = gather(self.back(gather(y_btd, mirror_bt)), mirror_bt)
         y_btd = torch.cat([self.ahead(y_btd), back_btd], dim=-1)
-        return Masked(zeroed(Masked(gathered(y_btd, order_bt.argsort(dim=1)), mask)), mask)
+        return Masked(zeroed(Masked(gather(y_btd, order_bt.argsort(dim=1)), mask)), mask)
 
 
 class Recurrence(nn.Module):
@@ -168,6 +168,6 @@ class TextTransformer(Reader):
         return Masked(zeroed(Masked(self.norm(y.values), mask)), mask)
 
 
-def gathered(x_btd: Tensor, index_bt: Tensor) -> Tensor:
+def gather(x_btd: Tensor, index_bt: Tensor) -> Tensor:
     """Tokens of each row in the order that the index gives."""
     return x_btd.gather(1, index_bt[..., None].expand_as(x_btd))

@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, 
 from sklearn.utils.validation import check_is_fitted
 
 from polymodal.modalities.extractor import Extractor, Record, dense
-from polymodal.modalities.text.codec import cut, split
+from polymodal.modalities.text.codec import split, truncate
 
 LONGEST = 100_000  # characters that are read of a cell
 
@@ -29,7 +29,7 @@ class Texts(Extractor):
 
     def read(self, cell: Any) -> Record | None:
         """The first LONGEST characters, in Unicode's composed form; None where there is nothing but spaces."""
-        text = cut(cell, LONGEST)
+        text = truncate(cell, LONGEST)
         return np.frombuffer(text.encode(), dtype=np.uint8) if text else None
 
 
@@ -73,13 +73,13 @@ class Counted(Texts):
 
     def _choose(self, records: Sequence[Record | None]) -> csr_matrix:
         """Learn the vocabulary; returns the counts of the training texts that are there (n, D)."""
-        found = [t for t in texts(records) if t]
+        sample = [t for t in texts(records) if t]
         counter = CountVectorizer(**self.cutting(), dtype=np.float32)
         try:
-            counts = counter.fit_transform(found)
+            counts = counter.fit_transform(sample)
         except ValueError:  # no text, or texts too short for one n-gram
             self.vocabulary_ = []
-            return csr_matrix((len(found), 0), dtype=np.float32)
+            return csr_matrix((len(sample), 0), dtype=np.float32)
         self.vocabulary_, counts = most_frequent(counter, counts, self.min_df, self.max_features)
         return counts
 
@@ -145,7 +145,7 @@ class Weighted(Counted):
 
     def vectors(self, records: Sequence[Record | None]) -> csr_matrix:
         """(N, D), rows of length 1, or 0 where nothing is known."""
-        return weighted(self._count(records), self.idf_)
+        return weigh(self._count(records), self.idf_)
 
 
 class Tfidf(Weighted):
@@ -198,7 +198,7 @@ class Hashed(Texts):
     def vectors(self, records: Sequence[Record | None]) -> csr_matrix:
         """(N, size), rows of length 1."""
         check_is_fitted(self, "idf_")
-        return weighted(self._hash(records), self.idf_, sublinear=False)
+        return weigh(self._hash(records), self.idf_, sublinear=False)
 
     def names(self) -> list[str]:
         """hash_0, hash_1 ..."""
@@ -222,7 +222,7 @@ def idf(counts: csr_matrix) -> NDArray[np.float32]:
     return np.asarray(np.log((1 + counts.shape[0]) / (1 + df)) + 1, dtype=np.float32)
 
 
-def weighted(counts: csr_matrix, weight: NDArray[np.float32], sublinear: bool = True) -> csr_matrix:
+def weigh(counts: csr_matrix, weight: NDArray[np.float32], sublinear: bool = True) -> csr_matrix:
     """TF-IDF of counts (N, D) under given idf (D,); see `Weighted`."""
     if 0 in counts.shape:
         return counts
@@ -281,7 +281,7 @@ def style(text: str) -> NDArray[np.float32]:
     letters = [ch for ch in text if ch.isalpha()]
     marks = sum(not ch.isalnum() and not ch.isspace() for ch in text)
     sentences = count_sentences(text)
-    shouted = sum(len(w) > 1 and w.isupper() for w in text.split())
+    capitals = sum(len(w) > 1 and w.isupper() for w in text.split())
     lengths = [len(w) for w in tokens]
     figures = [
         len(text),
@@ -294,7 +294,7 @@ def style(text: str) -> NDArray[np.float32]:
         share(sum(ch.isupper() for ch in letters), len(letters)),
         share(sum(ch.isdigit() for ch in text), len(text)),
         share(marks, len(text)),
-        share(shouted, len(tokens)),
+        share(capitals, len(tokens)),
         sum(ch in "?？" for ch in text),
         sum(ch in "!！" for ch in text),
         sum(ch in QUOTES for ch in text),
@@ -310,8 +310,8 @@ def count_sentences(text: str) -> int:
     >>> count_sentences("Well... is it? No"), count_sentences("?!")
     (3, 0)
     """
-    spaced = "".join("\n" if ch in ENDS else " " if ch == "\n" else ch for ch in text)
-    return sum(any(ch.isalnum() for ch in part) for part in spaced.split("\n"))
+    line = "".join("\n" if ch in ENDS else " " if ch == "\n" else ch for ch in text)
+    return sum(any(ch.isalnum() for ch in part) for part in line.split("\n"))
 
 
 def share(part: float, whole: float) -> float:

@@ -23,7 +23,7 @@ READ_AS = dict(LOOKALIKES)
 NEAR = {c: row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in KEYBOARD for i, c in enumerate(row)}
 
 
-def opened(cell: Any) -> str:
+def load(cell: Any) -> str:
     """The cell as text. Raises Unreadable for what holds none."""
     text = "" if missing(cell) else str(cell)
     if not text.strip():
@@ -56,13 +56,13 @@ def word_drops(text: str, severity: float, rng: np.random.Generator) -> str:
     """Each word is lost with probability `severity`, but never all; a Chinese or Japanese character is a word."""
     words = list(WORD.finditer(text))
     u = rng.random(len(words))
-    gone = (u < severity) & (u < u.max(initial=0))
-    kept, start = [], 0
-    for word, lost in zip(words, gone, strict=True):
-        if lost:
-            kept.append(text[start : word.start()])
+    drop = (u < severity) & (u < u.max(initial=0))
+    out, start = [], 0
+    for word, away in zip(words, drop, strict=True):
+        if away:
+            out.append(text[start : word.start()])
             start = word.end()
-    return _something("".join([*kept, text[start:]]), text)
+    return _something("".join([*out, text[start:]]), text)
 
 
 def ocr(text: str, severity: float, rng: np.random.Generator) -> str:
@@ -76,7 +76,7 @@ def _something(text: str, otherwise: str) -> str:
 
 
 NOISES = Noises(
-    opened,
+    load,
     {
         "typos": Noise((0, 0.02, 0.05, 0.1, 0.2, 0.4), "{:.0%} of the characters", plain(typos)),
         "drops": Noise((0, 0.1, 0.2, 0.4, 0.6, 0.8), "{:.0%} of the words", plain(word_drops)),

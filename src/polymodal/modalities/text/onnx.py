@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.errors import InputError
-from polymodal.modalities.pretrained.graph import Feeding, Given, located
+from polymodal.modalities.pretrained.graph import Feeding, GraphCodec, locate
 from polymodal.modalities.pretrained.source import LOCK
 from polymodal.modalities.text.hub import CHARACTERS
 
@@ -16,7 +16,7 @@ from polymodal.modalities.text.hub import CHARACTERS
 def ids(source: str, text: str, length: int) -> NDArray:
     """int64 (T,) ids of a text, by the tokenizer.json beside the file."""
     with LOCK:  # the length is a state of the tokenizer
-        tokenizer = tokens_of(str(located(source).parent / "tokenizer.json"))
+        tokenizer = tokens_of(str(locate(source).parent / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(length)
         return np.asarray(tokenizer.encode(text).ids, dtype=np.int64)
@@ -37,13 +37,13 @@ def tokens_of(path: str) -> Any:
         raise InputError(f"{path} can't be read as a tokenizer ({' '.join(str(e).split())[:120]})") from None
 
 
-def _prepared(cell: Any, given: Given) -> NDArray | None:
-    text = str(cell)[: CHARACTERS * given.tokens].strip()
-    return ids(given.source, text, given.tokens) if text else None
+def _prepare(cell: Any, graph: GraphCodec) -> NDArray | None:
+    text = str(cell)[: CHARACTERS * graph.tokens].strip()
+    return ids(graph.source, text, graph.tokens) if text else None
 
 
-def _blank(given: Given) -> NDArray:
-    return ids(given.source, "a", given.tokens)
+def _blank(graph: GraphCodec) -> NDArray:
+    return ids(graph.source, "a", graph.tokens)
 
 
-FEEDING = Feeding(("NT",), _prepared, _blank, ids=True)
+FEEDING = Feeding(("NT",), _prepare, _blank, ids=True)

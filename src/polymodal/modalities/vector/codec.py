@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
-from polymodal.modalities.arrays import SAMPLE, Array, Moments, array, readable, reduced, shapes
+from polymodal.modalities.arrays import SAMPLE, Array, Moments, array, readable, reduce, shapes
 from polymodal.modalities.base import Codec, Guess, pad
 from polymodal.modalities.extractor import Tokens, Vectorizer
 from polymodal.nn import Size
@@ -53,9 +53,9 @@ class Vectors(Codec):
         for x_td in readable(cells, self._array):
             by_width.setdefault(x_td.shape[1], Moments(x_td.shape[1])).add(x_td)
         # the commonest width; of two as common, the one met first
-        learned = max(by_width.values(), key=lambda m: m.cells, default=Moments(1))
-        self.width_, self.length_ = len(learned.mean), min(size.tokens, max(1, learned.longest))
-        center, scale = learned.center_and_scale()
+        moments = max(by_width.values(), key=lambda m: m.cells, default=Moments(1))
+        self.width_, self.length_ = len(moments.mean), min(size.tokens, max(1, moments.longest))
+        center, scale = moments.center_and_scale()
         self.center_, self.scale_ = center.tolist(), scale.tolist()
         return self
 
@@ -66,7 +66,7 @@ class Vectors(Codec):
             return None
         if x_td.shape[1] != self.width_:
             raise Unreadable(f"a vector of {x_td.shape[1]} numbers; expected {self.width_}, as in training")
-        x_td = (reduced(x_td, self.length_) - self.center_) / self.scale_
+        x_td = (reduce(x_td, self.length_) - self.center_) / self.scale_
         return torch.from_numpy(np.nan_to_num(x_td).clip(-BOUND, BOUND).astype(np.float32))
 
     def vectorizer(self) -> Vectorizer:

@@ -29,12 +29,12 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
     part_d = np.arange(len(x_d)) // size
     groups = [x_d[i : i + size] for i in range(0, len(x_d), size)]
 
-    def opened(view: str, codec: Codec, x: Masked) -> Open | None:
+    def open_view(view: str, codec: Codec, x: Masked) -> Open | None:
         if not isinstance(codec, Vectors):
             return None
         return Open(x, torch.from_numpy(part_d)[None].to(x.mask.device), torch.zeros((), device=x.mask.device))
 
-    def changed(away: NDArray[np.bool_]) -> Any:
+    def without(away: NDArray[np.bool_]) -> Any:
         return np.where(away[part_d], np.nan, x_d)
 
     starts = range(1, len(x_d) + 1, size)
@@ -43,7 +43,7 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
         for i, g in zip(starts, groups, strict=True)
     ]
     place = Columns(tuple(names), tuple(f"{g.mean():.4g}" for g in groups))
-    return Cut(place, len(groups), views(codecs, xs, opened, changed))
+    return Cut(place, len(groups), views(codecs, xs, open_view, without))
 
 
 SEGMENTS = Segments(32, parts)
