@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -64,10 +63,10 @@ def _cheap() -> Iterator[None]:
     """What costs much and tests nothing: forests and boosting have 16 trees, and no garbage is collected before each
     candidate, which takes half a second in a process that holds all tests."""
     from polymodal.experiment import candidates
-    from polymodal.learners.estimators import KINDS
+    from polymodal.learners.estimators import KINDS, Make
 
-    def small(make: Callable[[int], Any]) -> Callable[[int], Any]:
-        return lambda seed: make(seed).set_params(n_estimators=16)
+    def small(make: Make) -> Make:
+        return lambda seed, outputs: make(seed, outputs).set_params(n_estimators=16)
 
     trees = {k: KINDS[k] for k in ("forest", "boosted")}
     few = {k: x._replace(classifier=small(x.classifier), regressor=small(x.regressor)) for k, x in trees.items()}

@@ -58,7 +58,7 @@ def features(
     schema = Schema.infer(source, None, None, kinds, ignore)
     selection = _select(schema, select or {})
     if not selection:
-        kinds_with = ", ".join(k for k, m in MODALITIES.items() if m.extractors)
+        kinds_with = ", ".join(k for k, m in MODALITIES.items() if m.extractors and not m.columns)
         columns = ", ".join(f"{c.name} ({c.kind})" for c in schema.columns.values())
         raise InputError(
             f"{source.name} has no column of {kinds_with} to extract features from; it has: {columns}. Say "

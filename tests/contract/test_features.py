@@ -22,7 +22,7 @@ each = over("kind, name", ENTRIES)
 
 def text(g: np.random.Generator) -> list[Any]:
     words = ["a", "quiet", "film", "über", "not", "bad", "日本", "is", "it", "?", "\x00", "Very\nLOUD"]
-    return [" ".join(g.choice(words, int(n))) for n in g.integers(2, 14, 9)]
+    return [*(" ".join(g.choice(words, int(n))) for n in g.integers(2, 14, 9)), "Quiet film", "quiet film"]
 
 
 def image(g: np.random.Generator) -> list[Any]:
@@ -37,11 +37,19 @@ def series(g: np.random.Generator) -> list[Any]:
     return [g.normal(3, 5, (int(t), 3)) for t in g.integers(40, 150, 6)]
 
 
+def tabular(g: np.random.Generator) -> list[Any]:
+    return [
+        {"brand": b, "colours": c, "price": 3.5}
+        for b, c in zip(g.permutation(list("abcabd")), ["red / blue", "blue", "mauve"] * 2, strict=True)
+    ]
+
+
 CELLS: dict[str, Callable[[np.random.Generator], list[Any]]] = {
     "text": text,
     "image": image,
     "audio": audio,
     "series": series,
+    "tabular": tabular,
 }
 DAMAGED = {"image": b"not an image", "audio": b"not a recording", "series": "no;numbers;here"}
 

@@ -16,8 +16,7 @@ from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
 from polymodal.experiment import search as auto
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import Trial
-from polymodal.experiment.search import ValidationSet
+from polymodal.experiment.candidates import Judgement, Trial, ValidationSet
 from polymodal.output import Scores
 from polymodal.tasks import TASKS
 
@@ -39,11 +38,12 @@ def names(model):
 
 
 def test_auto_tries_both_paths_and_says_what_it_chose(found):
-    tried = names(found)
-    assert {"concat (features)", "photo alone (features)", "film", "concat", "photo alone"} <= set(tried)
-    assert (
-        found.report.to_json()["notes"][-1].startswith("chosen: ") and tried[0] in found.report.to_json()["notes"][-1]
-    )
+    tried, notes = names(found), found.report.notes
+    assert {"concat (features)", "photo alone (features)"} <= set(tried)
+    assert any("networks, step 1: film" in n for n in notes) and any("baselines: " in n for n in notes)
+    assert notes[-1].startswith("chosen: ") and tried[0] in notes[-1]
+    basis = found.report.comparison.basis, found.report.comparison.rows
+    assert basis == ("rows, out of fold", 200), "what all rows can judge is judged by all rows"
     assert found.report.to_json()["valid"]["metrics"]["accuracy"]["value"] > 0.8
 
 
@@ -109,21 +109,25 @@ def test_interrupted_and_resumed_it_keeps_what_was_fitted(table, tmp_path, monke
     monkeypatch.setattr(Library, "_fit", stops)
     with pytest.raises(KeyboardInterrupt):
         flat.fit(table, "kind", **settings)
-    done = {m for m, fold in calls[:-1] if fold == 3}
+    done = {m for m, fold in calls[:-1] if fold == 2}  # of three folds the last
     assert done and (tmp_path / "m/training/features.safetensors").exists()
     monkeypatch.setattr(Library, "_fit", lambda self, m, fold: calls.append((m, fold)) or fit(self, m, fold))
     calls.clear()
     model = flat.fit(table, "kind", resume=True, **settings)
-    assert not [1 for m, fold in calls if m in done and fold < 3]
+    assert not [1 for m, fold in calls if m in done and fold in (1, 2)]  # the first also calibrates
     whole = flat.fit(table, "kind", **{**settings, "out": None})
     assert [c["score"] for c in model.report.to_json()["comparison"]["candidates"]] == [
         c["score"] for c in whole.report.to_json()["comparison"]["candidates"]
     ]
 
 
-def test_preset_best_is_fitted_on_validation_rows_too(table):
-    model = flat.fit(table, "kind", ignore=IGNORE, fusion="features", preset="best", time_limit=40)
-    assert model.report.to_json()["refit"] is True
+@pytest.mark.parametrize("preset, given, refit", [("fast", False, True), ("fast", True, False), ("best", True, True)])
+def test_estimators_are_fitted_on_all_rows_in_the_end(table, preset, given, refit):
+    """Held-out rows are rows of the table; those that came apart are learned from only by the preset best."""
+    valid = {"valid": pd.read_csv(table).iloc[:40].assign(price=1.0)} if given else {}
+    model = flat.fit(table, "kind", ignore=[*IGNORE, "photo"], fusion="features", preset=preset, time_limit=40,
+                     cache=None, allow_overlap=True, **valid)  # fmt: skip
+    assert model.report.refit is refit
 
 
 def test_bad_options(table):
@@ -133,26 +137,49 @@ def test_bad_options(table):
         flat.fit(table, "kind", fusion="feature")
 
 
-def trial(name: str, family: str, right: list[bool]) -> Trial:
-    logits = Scores(torch.tensor([[0.0, 2.0 if r else -2.0] for r in right]))
-    return Trial(Result(name, family, logits, 0, 0, 1.0), logits, [name], lambda refit: None, [])
-
-
-@pytest.mark.parametrize("gap, simple, expected", [(1, True, "text alone"), (30, True, "gated"), (1, False, "gated")])
-def test_the_simpler_is_chosen_where_the_difference_is_noise(gap, simple, expected):
+def judge(n: int = 100) -> ValidationSet:
     task = TASKS["binary"]().fit(["a", "b"] * 50)
-    judge = ValidationSet(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
-    better = trial("gated", "fusion", [i >= 20 for i in range(100)])
+    return ValidationSet(task, Masked(torch.ones(n, dtype=torch.int64), torch.ones(n, dtype=torch.bool)), None)
+
+
+def trial(name: str, right: list[bool], everywhere: list[bool] | None = None, size: int = 1) -> Trial:
+    def logits(x: list[bool]) -> Scores:
+        return Scores(torch.tensor([[0.0, 2.0 if r else -2.0] for r in x]))
+
+    more = None if everywhere is None else Judgement(logits(everywhere), judge(len(everywhere)))
+    result = Result(name, "fusion", logits(right), size, 0, 1.0)
+    return Trial(result, logits(right), [name], lambda refit: None, [], everywhere=more)
+
+
+@pytest.mark.parametrize(
+    "gap, prefer, expected", [(1, "simple", "small"), (30, "simple", "large"), (1, "score", "large")]
+)
+def test_the_simpler_is_chosen_where_the_difference_is_noise_and_it_was_asked_for(gap, prefer, expected):
+    better = trial("large", [i >= 20 for i in range(100)], size=9)
     also = range(10, 20) if gap == 1 else ()  # right where the better one is wrong, so that the difference is noise
-    simpler = trial("text alone", "single", [i >= 20 + len(also) + gap or i in also for i in range(100)])
-    chosen, why = auto._choose([better, simpler], judge, simple)
+    simpler = trial("small", [i >= 20 + len(also) + gap or i in also for i in range(100)])
+    chosen, why = auto._choose([better, simpler], judge(), prefer)
     assert chosen.result.name == expected and expected in why
+
+
+@pytest.mark.parametrize("more, expected", [(1, "estimators"), (25, "network")])
+def test_a_network_is_chosen_before_estimators_where_it_is_better_by_more_than_noise(more, expected):
+    """On 100 validation rows, of which one of many networks is bound to like some."""
+    everywhere = [i >= 150 for i in range(500)]
+    estimators = trial("estimators", [i >= 30 for i in range(100)], everywhere)
+    lucky = [i >= 30 - more for i in range(100)] if more > 1 else [i not in range(5, 34) for i in range(100)]
+    assert auto._choose([estimators, trial("network", lucky)], judge(), "score")[0].result.name == expected
+
+
+def test_estimators_are_compared_by_all_rows_and_not_by_the_validation_rows():
+    lucky = trial("lucky", [True] * 20, [True] * 20 + [i % 2 == 0 for i in range(180)])
+    good = trial("good", [i < 15 for i in range(20)], [i % 4 > 0 for i in range(200)])
+    chosen, why = auto._choose([lucky, good], judge(20), "score")
+    assert chosen is good and "200 rows" in why
 
 
 def test_halving_spends_its_time_on_the_better_half():
     """A stand-in for training: each candidate's answers get better with every step, at its own pace."""
-    task = TASKS["binary"]().fit(["a", "b"] * 50)
-    judge = ValidationSet(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
     calls: list[tuple[str, int, float]] = []
 
     class Stub:
@@ -161,9 +188,9 @@ def test_halving_spends_its_time_on_the_better_half():
         def train(self, candidate, limit=None, step=0):
             calls.append((candidate.name, step, limit))
             n = {"a": 50, "b": 60, "c": 70, "d": 80}[candidate.name] + 5 * step
-            return trial(candidate.name, "fusion", [i < n for i in range(100)])._replace(finished=False)
+            return trial(candidate.name, [i < n for i in range(100)])._replace(finished=False)
 
-    got = auto.halve(Stub(), ["a", "b", "c", "d"], judge, Budget.of(100), [])
+    got = auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), [])
     assert [(n, s) for n, s, _ in calls] == [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("d", 1), ("c", 1)]
     assert calls[-1][2] > 1.5 * calls[0][2] and len(got) == 4
 
@@ -237,16 +264,6 @@ def test_baselines_have_as_long_as_the_fusion_that_comes_out_first():
                 winner += share / steps / alive
                 alive = -(-alive // 2)
             assert winner == pytest.approx((1 - share) / baselines)
-
-
-@pytest.mark.parametrize("gap, expected", [(1, "ensemble"), (30, "gated")])
-def test_not_simple_the_average_is_chosen_where_the_difference_is_noise(gap, expected):
-    task = TASKS["binary"]().fit(["a", "b"] * 50)
-    judge = ValidationSet(task, Masked(torch.ones(100, dtype=torch.int64), torch.ones(100, dtype=torch.bool)), None)
-    better = trial("gated", "fusion", [i >= 20 for i in range(100)])
-    also = range(10, 20) if gap == 1 else ()
-    average = trial("ensemble", "ensemble", [i >= 20 + len(also) + gap or i in also for i in range(100)])
-    assert auto._choose([better, average], judge, simple=False)[0].result.name == expected
 
 
 def test_one_group_with_labels_and_others_without(table):

@@ -35,7 +35,7 @@ def test_every_row_is_tested_once_by_candidates_that_never_saw_its_group(table, 
         return train(self, *args, **kwargs)
 
     def features(self, *args, **kwargs):
-        for by, held in self.library.splits[: self.library.folds]:
+        for by, held in self.library.splits[1 : self.library.whole]:
             seen.append(("features", set(map(int, by)), set(map(int, held))))
         return grow(self, *args, **kwargs)
 

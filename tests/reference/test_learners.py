@@ -5,13 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.learners import estimators
+from polymodal.learners.categories import Categories
 from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
+from polymodal.learners.estimators import TREES, WORDS
 from polymodal.learners.library import Library, Member
-from polymodal.learners.matrix import Block, Join, records
+from polymodal.learners.matrix import Block, Join, records, see
 from polymodal.learners.stacked import Stacked
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import pad
@@ -100,7 +103,7 @@ def test_categories_have_a_column_each_and_one_never_seen_has_none():
 
 def test_reduction_is_principal_components_of_training_rows():
     x = RNG.normal(size=(60, 8)) @ RNG.normal(size=(8, 8))
-    block = Block(Tokens(), reduce=3).learn(rows(x[:40]))
+    block = Block(Tokens(), components=3).learn(rows(x[:40]))
     z = (x - x[:40].mean(0)) / x[:40].std(0)
     _, _, v = np.linalg.svd(z[:40] - z[:40].mean(0), full_matrices=False)
     got, want = block.matrix(rows(x)) * block.length_, z.clip(-8, 8) @ v[:3].T
@@ -193,8 +196,9 @@ def library(task_name: str = "multiclass", n: int = 90, valid: int = 30, leak: b
     if leak:  # a feature that knows the labels of training rows alone
         x[:n, 3] = 5 * target.values[:n].numpy() + RNG.normal(0, 0.1, n)
     found = {"x": rows(x, (3, 100)), "z": rows(z, (4, 100))}
-    splits = [([i for i in range(n) if i % 3 != f], [i for i in range(n) if i % 3 == f]) for f in range(3)]
-    return Library(task, {"x": Tokens(), "z": Tokens()}, {"x": "x", "z": "z"}, found, target, splits, valid), found
+    splits = [(list(range(n)), list(range(n, n + valid)))]
+    splits += [([i for i in range(n) if i % 3 != f], [i for i in range(n) if i % 3 == f]) for f in range(3)]
+    return Library(task, {"x": Tokens(), "z": Tokens()}, {"x": "x", "z": "z"}, found, target, splits, range(n)), found
 
 
 def test_recipes_beat_each_modality_and_learners_answer_as_their_outcome():
@@ -256,7 +260,7 @@ def test_what_is_fitted_is_read_back_exactly_and_nothing_else_is(tmp_path):
     for name in ("hybrid", "late-stacking"):
         learner = made.learner(made.recipes()[name])
         learner.save_fitted(tmp_path / "f.skops")
-        again = Stacked(learner.task, learner.views, learner.members, learner.stacked)
+        again = Stacked(learner.task, learner.views, learner.members, learner.stacked, learner.below)
         again.load_fitted(tmp_path / "f.skops", [])
         assert torch.equal(again.infer(inputs).values, learner.infer(inputs).values)
     import skops.io as sio
@@ -290,12 +294,69 @@ def test_judged_by_validation_rows_an_outcome_is_of_weights_that_other_rows_chos
     assert torch.equal(before[held], after[held]) and not torch.equal(before[made.valid[:15]], after[made.valid[:15]])
 
 
+def test_an_outcome_is_of_weights_that_other_folds_chose():
+    """Weights that a row's own label has chosen would make its answer look better than it is."""
+    made, _ = library()
+    made.grow(["linear", "forest", "knn"], None)
+    held = torch.tensor(made.splits[1][1])
+    before = made.recipes()["hybrid"].outcome.clone()
+    made.target.values[held] = (made.target.values[held] + 1) % 3
+    after = made.recipes()["hybrid"].outcome
+    others = torch.tensor(made.splits[2][1])
+    assert torch.equal(before[held], after[held]) and not torch.equal(before[others], after[others])
+
+
+def test_members_of_the_second_layer_see_answers_to_rows_that_those_below_did_not_learn_from():
+    made, _ = library()
+    made.grow(["linear", "forest"], None)
+    top = next(m for m in made.answers if m.layer == 2)
+    assert {m.modalities for m in made.below} == {("x",), ("z",), ("x", "z")} and all(m.layer == 1 for m in made.below)
+    first, second = (made._matrix(Member(top.modalities, top.kind, k), 1) for k in (1, 2))
+    assert np.allclose(second[:, : first.shape[1]], first, equal_nan=True)
+    answers = made.answers[made.below[0]].clamp(-8, 8).numpy()
+    there = [i for i in range(120) if i not in (3, 4, 100)]
+    assert np.allclose(second[there, first.shape[1] : first.shape[1] + 3], answers[there], atol=1e-6)
+
+
+def test_trees_see_numbers_as_they_are_and_categories_by_the_labels_of_other_rows():
+    """Ten categories of one row each say nothing; were a row's own label among what is said, they would say it all."""
+    x = np.stack([RNG.normal(size=40), np.arange(40.0) % 20], axis=1).astype(np.float32)
+    x[3, 0], x[5, 1] = np.nan, np.nan
+    y = RNG.normal(size=(40, 1))
+    fields = Fields([0, 21]).learn(list(x))
+    block = see(fields, fields.vectors(list(x)), TREES, "identity", 0)
+    own = block.fit_matrix(list(x), fields.vectors(list(x)), y)
+    assert np.array_equal(own[:, 0], x[:, 0], equal_nan=True), "no scale, no mean, NaN where unknown"
+    assert np.isnan(own[5, 1]) and np.allclose(own[0, 1], 2 / 40), "how frequent a category is"
+    changed = y.copy()
+    changed[7] += 100.0
+    again = see(fields, fields.vectors(list(x)), TREES, "identity", 0)
+    assert again.fit_matrix(list(x), fields.vectors(list(x)), changed)[7, 2] == pytest.approx(own[7, 2], abs=1e-4)
+    later = again.matrix([np.array([0.0, 7.0], np.float32), np.array([0.0, 99.0], np.float32)])
+    assert later[0, 2] > later[1, 2] == pytest.approx(changed.mean(), abs=1e-3), "the mean where it is unknown"
+
+
+@pytest.mark.parametrize("task, outputs", [("multiclass", 3), ("multilabel", 2), ("regression", 1)])
+def test_categories_are_read_for_every_task(task, outputs):
+    codes = (np.arange(60.0) % 5)[:, None].astype(np.float32)
+    labels = {
+        "multiclass": np.arange(60) % 3,
+        "multilabel": np.arange(120).reshape(60, 2) // 3 % 2,
+        "regression": codes * 2,
+    }
+    link = {"multiclass": "softmax", "multilabel": "sigmoid", "regression": "identity"}[task]
+    y = labels[task].astype(float)
+    y[:4] = np.nan
+    categories = Categories(link)
+    assert categories.fit_transform(codes, y).shape == (60, 1 + outputs) == categories.transform(codes).shape
+
+
 def test_a_member_is_weighed_by_class():
     made, _ = library()
     assert made._weight is not None and np.ptp(made._weight) > 0
-    (weighted,) = made._fit(Member(("x",), "linear"), 0).estimators
+    (weighted,) = made._fit(Member(("x",), "linear"), 1).estimators
     made._weight = None
-    (plain,) = made._fit(Member(("x",), "linear"), 0).estimators
+    (plain,) = made._fit(Member(("x",), "linear"), 1).estimators
     assert not np.allclose(weighted.coef_, plain.coef_)
 
 
@@ -304,7 +365,7 @@ def test_blocks_learn_from_training_rows_of_the_fold_alone():
     made.grow(["linear"], None)
     train = made.splits[0][0]
     x = np.array([made.rows["x"][i][0] for i in train if made.rows["x"][i] is not None])
-    assert np.allclose(made._blocks["x", 256, 0].center_, x.mean(0), atol=1e-5)
+    assert np.allclose(made._blocks["x", WORDS, 0].center_, x.mean(0), atol=1e-5)
 
 
 def test_a_sparse_view_becomes_dense_where_few_components_are_wanted():
@@ -314,11 +375,11 @@ def test_a_sparse_view_becomes_dense_where_few_components_are_wanted():
         texts = [f"{words[i % 5]} {words[(i * 7) % 5]}" for i in range(n)]
         read = [Tfidf().read(t) for t in texts]
         for kind in estimators.KINDS:
-            reduce = estimators.KINDS[kind].reduce
-            x = Block(Tfidf(), reduce).learn(read).matrix(read)
+            sight = estimators.KINDS[kind].sight
+            x = Block(Tfidf(), sight.components, sight.sparse).learn(read).matrix(read)
             y = np.arange(n) % 2
             out = estimators.logits(estimators.fit(kind, "softmax", 2, x, y, None, 0), x)
-            assert isinstance(x, np.ndarray) and np.isfinite(out).all()
+            assert sparse.issparse(x) == sight.sparse and np.isfinite(out).all()
 
 
 def test_a_view_that_no_row_has_says_nothing():
@@ -332,7 +393,7 @@ def test_dropped_features_are_counted_by_view():
     task = TASKS["binary"]().fit(["a", "b"] * 15)
     target = task.collate([task.encode(y) for y in "ab" * 15])
     splits = [(list(range(20)), list(range(20, 30)))]
-    made = Library(task, {"v": Tokens()}, {"v": "v"}, {"v": rows(x)}, target, splits, 0)
+    made = Library(task, {"v": Tokens()}, {"v": "v"}, {"v": rows(x)}, target, splits, range(20, 30))
     made.grow(["linear"], None)
     made.learner(made.recipes()["v alone"])
     assert made.dropped() == {"v": 2}

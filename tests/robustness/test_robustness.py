@@ -253,7 +253,8 @@ def test_mismatch_is_a_derangement_of_those_that_have_it(model, shop, rows):
 def test_estimators_and_averages_are_measured_too(model, shop, folder):
     frame = pd.read_csv(shop)[["note", "price", "kind"]]
     frame["city"] = ["Oslo", "Rome", "Bern"] * 20
-    stacked = flat.fit(frame, "kind", fusion="features", preset="fast", time_limit=5, baselines=False)
+    frame.loc[::2, "note"] = None  # so that the table is needed
+    stacked = flat.fit(frame, "kind", fusion="features", preset="fast", time_limit=60, baselines=False)
     answer = robustness(stacked, frame, levels=2)
     assert {x.kind for x in answer.noise if x.modality == "table"} == {"gaussian", "swaps", "mismatch"}
     assert len(answer.subsets) == 3 and any(x.score.value != answer.clean.value for x in answer.noise)

@@ -187,6 +187,14 @@ def fit(
     baselines: Annotated[
         bool, typer.Option(help="Also train each modality alone, and concat, to compare with.", rich_help_panel=SEARCH)
     ] = True,
+    prefer: Annotated[
+        str,
+        typer.Option(
+            help="What a search chooses: score (the best on rows that it did not learn from) or simple (what reads "
+            "least within one standard error of the best).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "score",
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -209,7 +217,7 @@ def fit(
 
     out = folder_of(out, table, "model")
     request = config(
-        fusion=fusion, size=size, baselines=baselines, encoder=encoder, modality=modality, finetune=finetune,
+        fusion=fusion, size=size, baselines=baselines, prefer=prefer, encoder=encoder, modality=modality, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
         decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric,
         smoothing=smoothing, dropout=dropout, scheduled_sampling=scheduled_sampling, self_critical=self_critical,

@@ -22,14 +22,19 @@ class Candidate(NamedTuple):
     memory_mb: float | None = None  # peak of the process while it was trained
 
 
+VALIDATION, TEST, OUT_OF_FOLD = "validation rows", "test rows", "rows, out of fold"  # what rows are scored
+
+
 class Comparison(NamedTuple):
-    """Candidates on the same rows; the first is the model. `gains` are paired differences: positive is better."""
+    """Candidates on the same rows; the first is the model. `gains` are paired differences: positive is better. basis:
+    what the rows are."""
 
     metric: str
     rows: int
     candidates: list[Candidate]
     gains: dict[str, Interval]
     verdict: str
+    basis: str = VALIDATION
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
@@ -39,6 +44,7 @@ class Comparison(NamedTuple):
             "candidates": [{**c._asdict(), "score": c.score._asdict()} for c in self.candidates],
             "gains": {k: v._asdict() for k, v in self.gains.items()},
             "verdict": self.verdict,
+            "basis": self.basis,
         }
 
     @classmethod
@@ -50,6 +56,7 @@ class Comparison(NamedTuple):
             [Candidate(**{**c, "score": Interval(**c["score"])}) for c in form["candidates"]],
             {k: Interval(**v) for k, v in form["gains"].items()},
             form["verdict"],
+            form["basis"],
         )
 
 
@@ -65,7 +72,9 @@ class Result(NamedTuple):
     memory_mb: float | None = None
 
 
-def compare(task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None) -> Comparison:
+def compare(
+    task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None, basis: str = VALIDATION
+) -> Comparison:
     """Score each candidate, and test the first one's gain over the best single modality and over concat.
 
     Intervals are 95% bootstrap intervals over the rows, or over whole groups where `groups` is given; a gain is
@@ -93,7 +102,7 @@ def compare(task: Task, results: Sequence[Result], target: Masked, groups: Seque
     rows = int(target.present().sum())
     few = f"{many(rows, 'row')} {'is' if rows == 1 else 'are'} too few to tell candidates apart."
     text = verdict(results[0].name, metric.name, gains, rows) if rows >= FEW or not gains else few
-    return Comparison(metric.name, rows, candidates, gains, text)
+    return Comparison(metric.name, rows, candidates, gains, text, basis)
 
 
 FEW = 10  # rows: of fewer no bootstrap can say how sure a difference is

@@ -36,16 +36,54 @@ from polymodal.model import BATCH
 from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
 from polymodal.progress import progress
-from polymodal.tasks.base import Metric
+from polymodal.tasks.base import Metric, Task
 from polymodal.training.inference import predict
 from polymodal.training.loop import train
 from polymodal.training.settings import Settings
 
 
+class ValidationSet(NamedTuple):
+    """The labels of rows by which trials are compared, and their groups, if any."""
+
+    task: Task
+    target: Masked
+    groups: Sequence[Any] | None
+
+    def quality(self, trial: "Trial") -> tuple[float, float]:
+        """How good a trial is; see `ensemble.quality`."""
+        return quality(self.task, trial.judged, self.target)
+
+    def describe(self, trial: "Trial") -> str:
+        """The trial with its score."""
+        return Judgement(trial.judged, self).describe(trial)
+
+
+class Judgement(NamedTuple):
+    """Answers by which a trial can be judged, and the rows that they are to."""
+
+    output: Output
+    rows: ValidationSet
+
+    def quality(self) -> tuple[float, float]:
+        """How good the answers are; see `ensemble.quality`."""
+        return quality(self.rows.task, self.output, self.rows.target)
+
+    @property
+    def score(self) -> float:
+        """The task's metric."""
+        value = self.quality()[0]
+        return value if self.rows.task.metric.higher else -value
+
+    def describe(self, trial: "Trial") -> str:
+        """The trial's name with their score."""
+        return f"{trial.result.name} {self.score:.3f}"
+
+
 class Trial(NamedTuple):
     """A candidate that was trained. result: its answers to the validation rows, and what it cost.
 
-    judged: answers by which it can be compared with others: of parts that did not see the row, nor were chosen by it.
+    judged: answers to them by which it can be compared with others: of parts that did not see the row, nor were chosen
+    by it. everywhere: such answers to more rows, where there are any.
     learner: makes the learner; with True as its argument, one that is fitted on the validation rows too, where that can
     be. history: of networks, one dict an epoch.
     """
@@ -56,6 +94,7 @@ class Trial(NamedTuple):
     learner: Callable[[bool], Learner]
     history: list[dict[str, Any]]
     finished: bool = True  # False where a time limit ended the training
+    everywhere: Judgement | None = None
 
 
 class Networks:
@@ -167,18 +206,20 @@ def _best_stage(trials: Sequence[Trial], metric: Metric) -> Trial:
 
 
 class FeaturePath:
-    """Estimators on features, fitted fold by fold on training rows, and judged out of fold.
+    """Estimators on features, fitted fold by fold, and judged out of fold.
 
-    learn: the table of the training rows. most: folds, at most.
+    learn: the table of the training rows. given: whether the validation rows came apart from them; where they did not,
+    they are one of the folds, and all rows judge. held_groups: of the validation rows. most: folds, at most.
     """
 
     def __init__(
         self, problem: Problem, reading: Reading, learn: Table, rows: Rows, valid: Rows, *, seed: int,
-        folder: Path | None, quiet: bool, most: int = 5,
+        folder: Path | None, quiet: bool, given: bool, held_groups: Sequence[Any] | None = None, most: int = 5,
     ) -> None:  # fmt: skip
         task, extractors, views = problem.task, reading.extractors(), reading.preprocessor.views
         groups, strata = problem.groups(learn), task.strata(problem.cells(learn))
         self.quiet, self.valid = quiet, len(valid)
+        self.groups = None if groups is None or held_groups is None else [*groups, *held_groups]
         target = _join(rows.target(range(len(rows))), valid.target(range(len(valid))))
         views = {v: views[v] for v in extractors}
         records = {v: records_of(rows, v) + records_of(valid, v) for v in extractors}
@@ -188,10 +229,13 @@ class FeaturePath:
         if of is not None and len(set(own(of))) < 2:
             of = None  # a single group can't be parted from itself
         enough = 5 if len(at) < 5_000 else 3 if len(at) < 20_000 else 2  # many rows need few folds to be judged by
-        k = min(most, enough, len(at), *([len(set(own(of)))] if of is not None else []))
+        k = max(2, min(most, enough, len(at), *([len(set(own(of)))] if of is not None else [])) - (not given))
+        held = len(rows) + np.arange(len(valid))
+        more = [] if given else held.tolist()
         splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of, seed)
-        places = [(labelled[a].tolist(), labelled[b].tolist()) for a, b in splits]
-        self.library = Library(task, extractors, views, records, target, places, len(valid), seed)
+        places = [(np.arange(len(rows)).tolist(), held.tolist())]
+        places += [(labelled[a].tolist() + more, labelled[b].tolist()) for a, b in splits]
+        self.library = Library(task, extractors, views, records, target, places, at + more, seed)
         self.seconds = 0.0
         self.path = folder / "features.safetensors" if folder else None
         self.warning: str | None = None
@@ -225,20 +269,26 @@ class FeaturePath:
 
     def _trial(self, name: str, recipe: Recipe) -> Trial:
         output = Scores(recipe.outcome[self.library.valid])
+        at = self.library.judge
+        groups = None if self.groups is None else [self.groups[i] for i in at.tolist()]
+        rows = ValidationSet(self.library.task, self.library.target.take(at), groups)
         size = self.library.size(recipe)
         result = Result(f"{name} (features)", recipe.family, output, size, 0, self.seconds, self.memory_mb)
 
         def build(refit: bool) -> Learner:
             return self.library.learner(recipe, refit)
 
-        return Trial(result, output, recipe.modalities, build, [])
+        everywhere = Judgement(Scores(recipe.outcome[at]), rows)
+        return Trial(result, output, recipe.modalities, build, [], everywhere=everywhere)
 
     def _keep(self) -> None:
         if self.path is None or not self.library.answers:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
-        answers = {f"{m.kind}\t" + "\t".join(m.modalities): a.contiguous() for m, a in self.library.answers.items()}
+        answers = {
+            "\t".join([str(m.layer), m.kind, *m.modalities]): a.contiguous() for m, a in self.library.answers.items()
+        }
         save_file(answers, temporary, metadata={"seconds": str(self.seconds)})
         temporary.replace(self.path)
 
@@ -249,8 +299,8 @@ class FeaturePath:
         with safe_open(self.path, "pt") as f:
             before = float(f.metadata()["seconds"])
             for k in f.keys():  # not a dict
-                kind, *modalities = k.split("\t")
-                self.library.answers[Member(tuple(modalities), kind)] = f.get_tensor(k)
+                layer, kind, *modalities = k.split("\t")
+                self.library.answers[Member(tuple(modalities), kind, int(layer))] = f.get_tensor(k)
         return before
 
 

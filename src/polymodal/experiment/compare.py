@@ -244,7 +244,8 @@ class _Maker:
     def _path(self, fold: Fold, reading: Reading) -> FeaturePath:
         return FeaturePath(
             self.problem, reading, self.problem.table.take(fold.train), reading.rows.take(fold.train),
-            reading.rows.take(fold.test), seed=self.seed, folder=self._place(fold), quiet=True, most=self.preset.folds,
+            reading.rows.take(fold.test), seed=self.seed, folder=self._place(fold), quiet=True, given=True,
+            most=self.preset.folds,
         )  # fmt: skip
 
     def _by_features(self, fold: Fold, reading: Reading, budget: Budget) -> list[Part]:

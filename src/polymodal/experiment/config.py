@@ -26,15 +26,20 @@ class Columns(NamedTuple):
     finetune: Sequence[str] = ()
 
 
+SCORE, SIMPLE = PREFERENCES = ("score", "simple")
+
+
 class Search(NamedTuple):
     """What is tried. fusion: "auto" (networks with several fusions, and estimators on features), "features" (the
     estimators alone), or the name of a fusion; None for the default of the function. size: of networks, "tiny",
-    "small", "base" or "large". baselines: also train each modality alone, and concat, to compare with.
+    "small", "base" or "large". baselines: also train each modality alone, and concat, to compare with. prefer: what a
+    search chooses, "score" for the best or "simple" for what reads least within one standard error of it.
     """
 
     fusion: str | None = None
     size: str = "small"
     baselines: bool = True
+    prefer: str = SCORE
 
 
 class Training(NamedTuple):
@@ -125,7 +130,7 @@ def records(**options: Any) -> list[Record]:
     """The records of options that are given by their field names, such as those of the command line; None is not given.
 
     >>> records(fusion="gated", epochs=None, size="tiny")
-    [Search(fusion='gated', size='tiny', baselines=True)]
+    [Search(fusion='gated', size='tiny', baselines=True, prefer='score')]
     """
     out = []
     for kind in RECORDS:

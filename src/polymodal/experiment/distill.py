@@ -21,7 +21,7 @@ from polymodal.colearn.distill import TEACHER, Distilled
 from polymodal.data.preprocess import Rows
 from polymodal.data.table import Table, digest, unknown
 from polymodal.errors import InputError
-from polymodal.evaluate.compare import Result, compare
+from polymodal.evaluate.compare import TEST, Result, compare
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
@@ -261,7 +261,7 @@ def _test(prepared: Prepared, lesson: Lesson, students: Students, report: Report
     outputs = [outputs_of(student_of(t), rows) for t in students]
     results = [r._replace(output=x) for r, x in zip(students.results(), outputs, strict=True)]
     results.append(_beside(lesson.teacher, table, run))
-    comparison = compare(prepared.problem.task, results, rows.target(range(len(rows))), groups)
+    comparison = compare(prepared.problem.task, results, rows.target(range(len(rows))), groups, TEST)
     return TestScores(_scores(prepared, student_of(students.taught), report.calibration, rows, groups), comparison)
 
 

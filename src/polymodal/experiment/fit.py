@@ -10,12 +10,12 @@ from polymodal import fusion as fusions
 from polymodal import uncertainty
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.evaluate.compare import compare
+from polymodal.evaluate.compare import TEST, compare
 from polymodal.evaluate.starved import starved
 from polymodal.experiment import pretraining, runs
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
-from polymodal.experiment.config import Config, Record, Training
+from polymodal.experiment.candidates import Judgement, Trial, outputs_of, peak_memory_mb
+from polymodal.experiment.config import PREFERENCES, Config, Record, Training
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.pretraining import Pretrained
 from polymodal.experiment.problem import Problem, state
@@ -79,7 +79,7 @@ def fit(
     if search is not None and time_limit is None:
         budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
     trained = _train(prepared, request, settings, budget, folder, candidates, search)
-    report, learner = _report(prepared, trained, search is not None and search.refit)
+    report, learner = _report(prepared, trained, search is not None and (search.refit or not prepared.given))
     if test is not None:
         tables = problem.rows(Table.read(test))
         report = report._replace(test=_test(prepared, trained.outcome.trials, report, tables))
@@ -107,6 +107,8 @@ def _check(request: Config, preset: str, seed: int) -> Config:
     request = request._replace(search=request.search._replace(fusion=request.search.fusion or AUTO))
     if request.fusion not in SEARCHES:
         check_fusion(request.fusion)
+    if request.search.prefer not in PREFERENCES:
+        raise InputError(f"can't prefer {request.search.prefer!r}; it is one of {', '.join(PREFERENCES)}")
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; it is one of {', '.join(PRESETS)}")
     request.training.check(seed)
@@ -179,7 +181,7 @@ def _train(
         features = prepared.features(search.folds, settings.seed, place, run.quiet)
         outcome = find(
             search, prepared.validation, features, networks, Budget.of(budget.seconds()), valid_given=prepared.given,
-            baselines=request.search.baselines,
+            baselines=request.search.baselines, prefer=request.search.prefer,
         )  # fmt: skip
     else:
         assert networks is not None
@@ -195,10 +197,9 @@ def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, 
     problem, outcome, best = prepared.problem, trained.outcome, trained.outcome.chosen
     valid, warm, first = prepared.validation, prepared.warm_start, trained.pretrained
     results = outcome.results()
-    comparison = compare(problem.task, results, valid.target, valid.groups)
     alone = {
-        t.modalities[0]: c.score.value
-        for t, c in zip(outcome.trials[1:], comparison.candidates[1:], strict=True)
+        t.modalities[0]: Judgement(t.judged, valid).score
+        for t in outcome.trials[1:]
         if t.result.family == "single" and t.history
     }
     # before the validation rows are learned from, which would make it look surer than it is
@@ -218,7 +219,7 @@ def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, 
         valid_given=prepared.given,
         notes=notes,
         refit=refit,
-        comparison=comparison,
+        comparison=outcome.compare(valid),
         calibration=calibration,
         history=best.history,
         writing=problem.objective.options(),
@@ -236,7 +237,7 @@ def _test(prepared: Prepared, trials: Sequence[Trial], report: Report, table: Ta
     results = [t.result._replace(output=outputs_of(x, rows)) for t, x in zip(trials, learners, strict=True)]
     scorer = Scorer(prepared.reading.preprocessor.only(learners[0].reads), problem.task, report.calibration)
     results[0] = results[0]._replace(output=scorer.calibrated(results[0].output))
-    comparison = compare(problem.task, results, rows.target(range(len(rows))), groups)
+    comparison = compare(problem.task, results, rows.target(range(len(rows))), groups, TEST)
     return TestScores(scorer.score(rows, results[0].output, groups).to_json(), comparison)
 
 

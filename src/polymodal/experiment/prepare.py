@@ -12,10 +12,9 @@ from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Rows
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.experiment.candidates import FeaturePath, Networks
+from polymodal.experiment.candidates import FeaturePath, Networks, ValidationSet
 from polymodal.experiment.config import Run
 from polymodal.experiment.problem import Problem, Reading
-from polymodal.experiment.search import ValidationSet
 from polymodal.experiment.warm_start import Origin, WarmStart
 from polymodal.learners.base import TrainableLearner
 from polymodal.training.settings import Settings
@@ -69,7 +68,7 @@ class Prepared(NamedTuple):
         """The path of estimators on features. folds: at most."""
         return FeaturePath(
             self.problem, self.reading, self.table, self.rows, self.valid, seed=seed, folder=folder, quiet=quiet,
-            most=folds,
+            given=self.given, held_groups=self.validation.groups, most=folds,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`--fusion auto`: try both paths within a time limit, and choose by validation, the simpler where it is as good.
+"""`--fusion auto`: try both paths within a time limit, and choose by answers to rows that were not learned from.
 
 features: every kind of estimator, out of fold          }
 networks: fusions by successive halving                 }-> an average of what helps -> the choice, and why
@@ -7,22 +7,21 @@ baselines: each modality alone, and concat              }
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from polymodal.batch import Masked
-from polymodal.evaluate.compare import Result
+from polymodal.evaluate.compare import OUT_OF_FOLD, Comparison, Result, compare
 from polymodal.evaluate.intervals import difference
-from polymodal.evaluate.leaderboard import TIERS
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import FeaturePath, Networks, Trial, folds_of
+from polymodal.experiment.candidates import FeaturePath, Judgement, Networks, Trial, ValidationSet, folds_of
+from polymodal.experiment.config import SIMPLE
 from polymodal.learners.base import Learner
-from polymodal.learners.ensemble import Ensemble, blend, keep_largest, quality, select
+from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
 from polymodal.objectives.base import Candidate
-from polymodal.output import Scores, logits_of
-from polymodal.tasks.base import Task
+from polymodal.output import Output, Scores, logits_of
+from polymodal.view.text import many
 
 
 class Preset(NamedTuple):
@@ -35,8 +34,7 @@ class Preset(NamedTuple):
     kinds: list[str]
     folds: int
     seconds: tuple[float, float, float]
-    simple: bool  # prefer the simpler where the difference is noise, else the average of several
-    refit: bool  # fit what is chosen of the features path on the validation rows too
+    refit: bool  # fit what is chosen of the features path on validation rows that came apart, too
     longer: int = 1
 
     def limit(self, cells: int) -> float:
@@ -47,13 +45,12 @@ class Preset(NamedTuple):
 
 LINEAR = ["linear", "linear-weak", "linear-strong"]
 PRESETS = {
-    "fast": Preset(["late-mean"], ["linear", "linear-weak", "boosted"], 3, (30, 0.01, 600), True, False),
+    "fast": Preset(["late-mean"], ["linear", "linear-weak", "boosted"], 3, (30, 0.01, 600), False),
     "balanced": Preset(
         ["film", "late-mean", "gated", "product"],
         [*LINEAR, "kernel", "boosted", "forest"],
         5,
         (120, 0.02, 1200),
-        True,
         False,
     ),
     "best": Preset(
@@ -61,7 +58,6 @@ PRESETS = {
         [*LINEAR, "kernel", "boosted", "forest", "knn"],
         5,
         (300, 0.04, 3600),
-        False,
         True,
         3,
     ),
@@ -85,33 +81,26 @@ class Outcome(NamedTuple):
         return self.trials[0]
 
     def results(self) -> list[Result]:
-        """All trials with the answers that they are scored by: of one fusion all candidates had the same choice of
-        epochs."""
+        """All trials with the answers to the validation rows that they are scored by: of one fusion all candidates had
+        the same choice of epochs."""
         return [t.result._replace(output=t.judged) if self.searched else t.result for t in self.trials]
 
-
-class ValidationSet(NamedTuple):
-    """The labels of the validation rows, and their groups, if any."""
-
-    task: Task
-    target: Masked
-    groups: Sequence[Any] | None
-
-    def quality(self, trial: Trial) -> tuple[float, float]:
-        """How good a trial is; see `ensemble.quality`."""
-        return quality(self.task, trial.judged, self.target)
-
-    def describe(self, trial: Trial) -> str:
-        """The trial with its score."""
-        value = abs(self.quality(trial)[0])
-        return f"{trial.result.name} {value:.3f}"
+    def compare(self, valid: ValidationSet) -> Comparison:
+        """All trials on the validation rows; or, where what is chosen was judged by more, those that were as well."""
+        if self.chosen.everywhere is None:
+            return compare(valid.task, self.results(), valid.target, valid.groups)
+        more = [(t, t.everywhere) for t in self.trials if t.everywhere is not None]
+        results = [t.result._replace(output=x.output) for t, x in more]
+        rows = self.chosen.everywhere.rows
+        return compare(valid.task, results, rows.target, rows.groups, OUT_OF_FOLD)
 
 
 def search(
     preset: Preset, valid: ValidationSet, features: FeaturePath | None, networks: Networks | None, budget: Budget,
-    *, valid_given: bool, baselines: bool,
+    *, valid_given: bool, baselines: bool, prefer: str,
 ) -> Outcome:  # fmt: skip
-    """Try both paths within the budget, and choose. valid_given: validation rows came apart from training rows."""
+    """Try both paths within the budget, and choose. valid_given: validation rows came apart from training rows. prefer:
+    one of PREFERENCES."""
     trials: list[Trial] = []
     notes = [f"{budget.left:.0f} s to search in"]
     if features is not None:
@@ -120,23 +109,25 @@ def search(
             features.check(valid.groups)
         candidates = features.trials()
         trials += candidates
-        notes += _of_features(features, candidates, valid, whole)
+        notes += _of_features(features, candidates, whole)
     if networks is not None:
         trials += _of_networks(networks, preset.fusions, valid, budget, baselines, bool(trials), notes)
-    average = _average(trials, valid)
+    average = _average(_apart(trials, valid), valid)
     if average is not None:
         trials.append(average)
-    best, why = _choose(trials, valid, preset.simple)
+    best, why = _choose(trials, valid, prefer)
     return Outcome([best, *(t for t in trials if t is not best)], [*notes, why], searched=True)
 
 
-def _of_features(features: FeaturePath, trials: Sequence[Trial], valid: ValidationSet, whole: bool) -> list[str]:
+def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) -> list[str]:
     n = len(features.library.answers)
     notes = [f"features: {n} estimators, cross-validated in {features.seconds:.0f} s"]
     if not whole:
         notes[0] += "; time ran out before all were tried"
     if trials:
-        notes[0] += ": " + ", ".join(valid.describe(t) for t in trials)
+        rows = trials[0].everywhere.rows.target.present().sum() if trials[0].everywhere else 0
+        scores = ", ".join(t.everywhere.describe(t) for t in trials if t.everywhere)
+        notes[0] += f"; on {int(rows):,} rows that they did not see: {scores}"
     if left_out := features.library.dropped():
         examples = ", ".join(f"{n:,} of {view}" for view, n in left_out.items())
         notes.append(f"constant or doubled features, left out: {examples}")
@@ -221,6 +212,13 @@ def halve(
     return list(best.values())
 
 
+def _apart(trials: Sequence[Trial], valid: ValidationSet) -> list[Trial]:
+    """The networks, and the best of the estimators, whose own averages all rows have chosen already."""
+    solid = [t for t in trials if t.everywhere is not None]
+    best = max(solid, key=lambda t: (t.everywhere or Judgement(t.judged, valid)).quality(), default=None)
+    return [t for t in trials if t is best or t.everywhere is None]
+
+
 def _average(trials: Sequence[Trial], valid: ValidationSet) -> Trial | None:
     """The average of the trials that help each other; its logits are of weights that other validation rows chose."""
     if len(trials) < 2:
@@ -257,38 +255,51 @@ def _outcome(answers: Sequence[Tensor], valid: ValidationSet) -> Tensor:
     return out
 
 
-def _choose(trials: Sequence[Trial], valid: ValidationSet, simple: bool) -> tuple[Trial, str]:
-    """The simplest trial within one standard error of the best (Breiman et al. 1984); or, not `simple`, the average
-    within it, where there is one, else the best.
+def _choose(trials: Sequence[Trial], valid: ValidationSet, prefer: str) -> tuple[Trial, str]:
+    """The best trial, and why; or, where the simple is preferred, the simplest within one standard error of it.
 
-    Among equals features come before networks: their figures are borne out by the training rows, out of fold.
+    Estimators are compared by their out-of-fold answers to all rows. What has answers to the validation rows alone is
+    chosen before them only where it is better there by more than one standard error: of few rows, or of one group, the
+    best of many is often luck.
     """
-    best = max(trials, key=lambda t: (valid.quality(t)[0], not t.history, valid.quality(t)[1]))
-    if not simple:
-        average = next((t for t in trials if t.result.family == "ensemble"), best)
-        if average is best or not _within(best, average, valid):
-            return best, f"chosen: {valid.describe(best)}, the best on validation rows"
-        return average, (
-            f"chosen: {valid.describe(average)}, within one standard error of {valid.describe(best)}, the best of "
-            f"{len(trials)} on validation rows: an average leans less on that choice"
-        )
-    by_rank = sorted({TIERS[t.result.family] for t in trials})
-    for rank in by_rank:
-        trial = max((t for t in trials if TIERS[t.result.family] == rank), key=valid.quality)
-        if trial is best:
-            break
-        if _within(best, trial, valid):
-            return trial, (
-                f"chosen: {valid.describe(trial)}, within one standard error of {valid.describe(best)}, and "
-                f"{trial.result.name} is simpler"
-            )
-    if TIERS[best.result.family] == by_rank[0]:
-        return best, f"chosen: {valid.describe(best)}, the best, and nothing is simpler"
-    return best, f"chosen: {valid.describe(best)}, better than anything simpler by more than one standard error"
+    solid = [t for t in trials if t.everywhere is not None]
+    others = [t for t in trials if t.everywhere is None]
+    best, why = _best(solid, valid, prefer) if solid else _best(others, valid, prefer)
+    if not (solid and others):
+        return best, f"chosen: {why}"
+    rival = max(others, key=valid.quality)
+    gain, error = _gain(rival.judged, best.judged, valid)
+    rows = many(int(valid.target.present().sum()), "validation row")
+    if gain > error:
+        beaten = f"better than {valid.describe(best)} on {rows} by more than one standard error"
+        return rival, f"chosen: {valid.describe(rival)}, {beaten}"
+    return best, f"chosen: {why}; on {rows} {valid.describe(rival)} is not better by more than one standard error"
 
 
-def _within(best: Trial, trial: Trial, valid: ValidationSet) -> bool:
-    """Is the trial's score within one standard error of the best one's?"""
-    name = valid.task.metric.name
-    gain = difference(valid.task, best.judged, trial.judged, valid.target, name, valid.groups)
-    return abs(gain.value) <= (gain.high - gain.low) / (2 * 1.96)
+def _best(trials: Sequence[Trial], valid: ValidationSet, prefer: str) -> tuple[Trial, str]:
+    """The best of trials that the same rows judge, or the simplest within one standard error of it; and in words."""
+    views = {id(t): t.everywhere or Judgement(t.judged, valid) for t in trials}
+    best = max(trials, key=lambda t: (*views[id(t)].quality(), t.result.family == "ensemble"))
+    seen = views[id(best)]
+    basis = f"the best of {len(trials)} on {many(int(seen.rows.target.present().sum()), 'row')}"
+    if prefer == SIMPLE:
+        for trial in sorted(trials, key=_size):
+            if trial is best:
+                break
+            gain, error = _gain(seen.output, views[id(trial)].output, seen.rows)
+            if gain <= error:
+                text = f"{views[id(trial)].describe(trial)}, the simplest within one standard error of "
+                return trial, text + f"{seen.describe(best)}, {basis}"
+    return best, f"{seen.describe(best)}, {basis}"
+
+
+def _size(trial: Trial) -> tuple[int, int]:
+    """What makes a trial simple: few modalities, then few numbers."""
+    return len(trial.modalities), trial.result.parameters
+
+
+def _gain(better: Output, worse: Output, rows: ValidationSet) -> tuple[float, float]:
+    """By how much the first is better on these rows, by the task's metric, and the standard error of that."""
+    metric = rows.task.metric
+    gain = difference(rows.task, better, worse, rows.target, metric.name, rows.groups)
+    return gain.value if metric.higher else -gain.value, (gain.high - gain.low) / (2 * 1.96)

@@ -18,7 +18,7 @@ from polymodal.output import Output, Scores, logits_of
 from polymodal.tasks.base import Task
 
 Name = TypeVar("Name")
-ROUNDS = 25
+ROUNDS, PATIENCE = 25, 6
 SAMPLE = 4000  # rows that a selection is scored on
 
 
@@ -87,9 +87,9 @@ def select(
 ) -> list[float]:
     """Weights of sum 1 for members with these (N, C) logits on rows that they did not see, by greedy selection.
 
-    Beginning with the best member, the one whose addition (again, possibly) makes the average best is added, `rounds`
-    times, and the best average on the way is kept. Caruana, Niculescu-Mizil, Crew & Ksikes 2004. Best is by the task's
-    metric, and among equals by its loss.
+    Beginning with the best member, the one whose addition (again, possibly) makes the average best is added, at most
+    `rounds` times, until PATIENCE additions brought nothing; the best average on the way is kept. Caruana,
+    Niculescu-Mizil, Crew & Ksikes 2004. Best is by the task's metric, and among equals by its loss.
     """
     rows = torch.from_numpy(np.random.default_rng(0).permutation(np.flatnonzero(target.present().numpy()))[:SAMPLE])
     l_bkc = torch.stack([a[rows] for a in answers], dim=1)
@@ -104,6 +104,8 @@ def select(
         counts = tries[at]
         if best is None or scores[at] > best[0]:
             best = scores[at], counts
+        elif counts.sum() - best[1].sum() >= PATIENCE:
+            break
     assert best is not None
     return (best[1] / best[1].sum()).tolist()
 

@@ -1,9 +1,10 @@
-"""Estimators of the small-data path: scikit-learn's, and LightGBM where it is installed, behind one pair of functions.
+"""Estimators of the small-data path: scikit-learn's and LightGBM, behind one pair of functions.
 
 An estimator is fitted on a matrix and answers with logits, whatever the task: classes by one classifier, questions
 (labels, thresholds) by one classifier each, numbers by one regressor each.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,24 +12,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from polymodal.learners.matrix import Matrix
+from polymodal.learners.matrix import Matrix, Sight
 
 FLOOR = 1e-5  # no probability is taken to be smaller: a forest's 0 is not certainty
+
+
+Make = Callable[[int, int], Any]  # an estimator, by a seed and the number of classes
 
 
 class Kind(NamedTuple):
     """How an estimator is made, and what it wants to see."""
 
-    classifier: Callable[[int], Any]  # by a seed
-    regressor: Callable[[int], Any]
-    reduce: int | None  # principal components a view, at most
+    classifier: Make
+    regressor: Make
+    sight: Sight
     weighted: bool = True  # takes sample weights
+    stacks: bool = False  # worth fitting on the answers of others too
 
 
-def logistic(c: float) -> Callable[[int], Any]:
+def logistic(c: float) -> Make:
     """Logistic regression; its blocks have rows of unit length, so `c` means the same for every table."""
 
-    def make(seed: int) -> Any:
+    def make(seed: int, outputs: int) -> Any:
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(C=c, max_iter=300, tol=1e-3)
@@ -36,10 +41,10 @@ def logistic(c: float) -> Callable[[int], Any]:
     return make
 
 
-def ridge(alpha: float) -> Callable[[int], Any]:
+def ridge(alpha: float) -> Make:
     """Ridge regression."""
 
-    def make(seed: int) -> Any:
+    def make(seed: int, outputs: int) -> Any:
         from sklearn.linear_model import Ridge
 
         return Ridge(alpha=alpha)
@@ -47,25 +52,25 @@ def ridge(alpha: float) -> Callable[[int], Any]:
     return make
 
 
-def kernel(head: Callable[[int], Any]) -> Callable[[int], Any]:
+def kernel(head: Make) -> Make:
     """A linear estimator on a Gaussian kernel, exact up to 800 rows, beyond that by Nystroem's method.
 
     Williams & Seeger 2001.
     """
 
-    def make(seed: int) -> Any:
+    def make(seed: int, outputs: int) -> Any:
         from sklearn.kernel_approximation import Nystroem
         from sklearn.pipeline import make_pipeline
 
-        return make_pipeline(Nystroem(n_components=800, random_state=seed), head(seed))
+        return make_pipeline(Nystroem(n_components=800, random_state=seed), head(seed, outputs))
 
     return make
 
 
-def neighbours(name: str) -> Callable[[int], Any]:
+def neighbours(name: str) -> Make:
     """The 15 nearest rows, each weighed by 1 / distance."""
 
-    def make(seed: int) -> Any:
+    def make(seed: int, outputs: int) -> Any:
         from sklearn import neighbors
 
         return getattr(neighbors, name)(n_neighbors=15, weights="distance", algorithm="brute")
@@ -73,44 +78,43 @@ def neighbours(name: str) -> Callable[[int], Any]:
     return make
 
 
-def forest(name: str) -> Callable[[int], Any]:
-    """Extremely randomised trees. Geurts, Ernst & Wehenkel 2006."""
+def forest(name: str) -> Make:
+    """Extremely randomised trees, each split by the best of 40% of the columns. Geurts, Ernst & Wehenkel 2006."""
 
-    def make(seed: int) -> Any:
+    def make(seed: int, outputs: int) -> Any:
         from sklearn import ensemble
 
-        return getattr(ensemble, name)(n_estimators=200, min_samples_leaf=2, max_features="sqrt", random_state=seed)
-
-    return make
-
-
-def boosting(kind: str) -> Callable[[int], Any]:
-    """Gradient-boosted trees: LightGBM where it is installed, else scikit-learn's histogram kind."""
-
-    def make(seed: int) -> Any:
-        try:
-            import lightgbm
-        except ImportError:
-            from sklearn import ensemble
-
-            cls = getattr(ensemble, f"HistGradientBoosting{kind}")
-            return cls(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, early_stopping=False, random_state=seed)
-        settings = {"n_estimators": 100, "learning_rate": 0.1, "num_leaves": 15, "min_child_samples": 10}
-        return getattr(lightgbm, f"LGBM{kind}")(
-            **settings, colsample_bytree=0.5, subsample=0.8, subsample_freq=1, random_state=seed, n_jobs=1, verbose=-1
+        return getattr(ensemble, name)(
+            n_estimators=200, min_samples_leaf=2, max_features=0.4, random_state=seed, n_jobs=cores()
         )
 
     return make
 
 
+def boosting(kind: str) -> Make:
+    """Gradient-boosted trees, by LightGBM. Ke et al. 2017. Every round has a tree a class: of many, fewer rounds."""
+
+    def make(seed: int, outputs: int) -> Any:
+        import lightgbm
+
+        rounds = max(60, 300 // max(1, outputs // 2))
+        return getattr(lightgbm, f"LGBM{kind}")(
+            n_estimators=rounds, learning_rate=15 / rounds, num_leaves=31, min_child_samples=10, colsample_bytree=0.5,
+            subsample=0.8, subsample_freq=1, random_state=seed, n_jobs=1, verbose=-1,
+        )  # fmt: skip
+
+    return make
+
+
+WORDS, TREES = Sight(256, sparse=True), Sight(50, trees=True)
 KINDS: dict[str, Kind] = {
-    "linear": Kind(logistic(10.0), ridge(0.1), 256),
-    "linear-weak": Kind(logistic(1.0), ridge(1.0), 256),
-    "linear-strong": Kind(logistic(100.0), ridge(0.01), 256),
-    "kernel": Kind(kernel(logistic(30.0)), kernel(ridge(0.03)), 64),
-    "forest": Kind(forest("ExtraTreesClassifier"), forest("ExtraTreesRegressor"), 32),
-    "boosted": Kind(boosting("Classifier"), boosting("Regressor"), 32),
-    "knn": Kind(neighbours("KNeighborsClassifier"), neighbours("KNeighborsRegressor"), 32, weighted=False),
+    "linear": Kind(logistic(10.0), ridge(0.1), WORDS),
+    "linear-weak": Kind(logistic(1.0), ridge(1.0), WORDS),
+    "linear-strong": Kind(logistic(100.0), ridge(0.01), WORDS),
+    "kernel": Kind(kernel(logistic(30.0)), kernel(ridge(0.03)), Sight(64)),
+    "forest": Kind(forest("ExtraTreesClassifier"), forest("ExtraTreesRegressor"), TREES, stacks=True),
+    "boosted": Kind(boosting("Classifier"), boosting("Regressor"), TREES, stacks=True),
+    "knn": Kind(neighbours("KNeighborsClassifier"), neighbours("KNeighborsRegressor"), Sight(32), weighted=False),
 }
 
 
@@ -129,14 +133,14 @@ def fit(
     how = KINDS[kind]
     arguments = {} if weight is None or not how.weighted else {"sample_weight": weight}
     if link == "softmax":
-        return Fitted(link, outputs, [_fit_one(how.classifier(seed), x, y.astype(int), arguments)])
+        return Fitted(link, outputs, [_fit_one(how.classifier(seed, outputs), x, y.astype(int), arguments)])
     make = how.classifier if link == "sigmoid" else how.regressor
     columns = []
     for column in y.T:
         rows = np.flatnonzero(~np.isnan(column))
         answers = column[rows].astype(int) if link == "sigmoid" else column[rows]
         part = {k: v[rows] for k, v in arguments.items()}
-        columns.append(_fit_one(make(seed), x[rows], answers, part))
+        columns.append(_fit_one(make(seed, 1), x[rows], answers, part))
     return Fitted(link, outputs, columns)
 
 
@@ -156,6 +160,11 @@ def logits(estimator: Fitted, x: Matrix) -> NDArray[np.float32]:
     return np.asarray(out, dtype=np.float32)
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def count(estimator: Any) -> int:
     """How many numbers it learned: coefficients, thresholds and leaves; rows that it remembers."""
     if hasattr(estimator, "steps"):
@@ -168,8 +177,6 @@ def count(estimator: Any) -> int:
         return sum(int(tree.tree_.node_count) for tree in estimator.estimators_)
     if hasattr(estimator, "booster_"):
         return sum(int(tree["num_leaves"]) * 2 for tree in estimator.booster_.dump_model()["tree_info"])
-    if hasattr(estimator, "_predictors"):
-        return sum(len(p.nodes) for stage in estimator._predictors for p in stage)
     return int(np.size(getattr(estimator, "_fit_X", 1)))
 
 

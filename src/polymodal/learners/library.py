@@ -11,29 +11,31 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.learners import estimators
-from polymodal.learners.ensemble import blend, quality, select
+from polymodal.learners.ensemble import blend, keep_largest, quality, select
 from polymodal.learners.estimators import KINDS, Fitted
-from polymodal.learners.matrix import Block, Join, Matrix
-from polymodal.learners.stacked import Stacked, key, meta
+from polymodal.learners.matrix import Block, Join, Matrix, Raw, Sight, beside, see
+from polymodal.learners.stacked import Stacked, describe, key, meta
 from polymodal.modalities.extractor import Record, Vectorizer
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
+MOST = 12  # members that a weighted average is chosen from
 ROOM = 2**24  # numbers that an extractor may make of a view if they are to be kept: 64 MiB a fold
 
 
 class Member(NamedTuple):
-    """One kind of estimator on one set of modalities."""
+    """One kind of estimator on one set of modalities; of layer 2 it sees the answers of members of layer 1 too."""
 
     modalities: tuple[str, ...]
     kind: str
+    layer: int = 1
 
 
 class Recipe(NamedTuple):
     """How members are combined: by the weights of their answers, or, `stacked`, by a linear estimator on them.
 
     family: "single", "concat" (early fusion), "late" or "hybrid" (both). outcome: (N, outputs) logits of all rows, each
-    of members, weights and top that did not see the row.
+    of members, weights and top that did not see the row's label.
     """
 
     family: str
@@ -50,12 +52,12 @@ class Recipe(NamedTuple):
 class Library:
     """Members with their answers on rows that they did not see, from which learners are made.
 
-    extractors: by view. views: the modality of each. rows: the records of each view, the training rows first, then
-    `valid` more. splits: (training, held-out) places among the training rows, the same for all members.
-    Rows without a label are left out of all fitting.
+    extractors: by view. views: the modality of each. rows: the records of each view. splits: (training, held-out)
+    places among the rows, the same for all members; those that the first holds out are the validation rows. judge: the
+    places by whose out-of-fold answers it is decided how members are combined. Rows without a label are left out of all
+    fitting.
 
-    Recipes are judged by the training rows' out-of-fold answers; with `judge_by_valid`, by the validation rows, then
-    cross-fitted in `parts`, (chosen by, held-out) places among them.
+    With `judge_by_valid` the validation rows decide, cross-fitted in `parts`, (chosen by, held-out) places among them.
     """
 
     def __init__(
@@ -66,26 +68,30 @@ class Library:
         rows: Mapping[str, Sequence[Record | None]],
         target: Masked,
         splits: Sequence[tuple[Sequence[int], Sequence[int]]],
-        valid: int,
+        judge: Sequence[int],
         seed: int = 0,
     ) -> None:
         n = len(target.values)
         self.task, self.extractors, self.views, self.rows, self.target = task, extractors, dict(views), rows, target
-        self.train, self.valid = np.arange(n - valid), np.arange(n - valid, n)
-        # after the folds: the learner that validation rows judge, and the one that has seen every row
-        whole: list[tuple[Any, Any]] = [(self.train, self.valid), (np.arange(n), [])]
-        self.splits: list[tuple[Any, Any]] = [*splits, *whole]
-        self.folds, self.seed = len(splits), seed
+        self.splits: list[tuple[Any, Any]] = [
+            *splits,
+            (np.arange(n), []),
+        ]  # at last of members that have seen every row
+        self.train, self.valid = (np.asarray(x, dtype=int) for x in splits[0])
+        self.whole, self.seed = len(splits), seed
         self.modalities = list(dict.fromkeys(views.values()))
         self.answers: dict[Member, Tensor] = {}
-        self.judge = self.labelled(np.concatenate([np.asarray(h, dtype=int) for _, h in splits]))
-        self.cross = self.splits[: self.folds + 1]
-        self.by_valid = False
+        self.below: list[Member] = []  # whose answers members of layer 2 see
+        self.judge = self.labelled(judge)
+        inside = set(self.judge.tolist())
+        self.cross: list[tuple[Any, Any]] = [([i for i in a if int(i) in inside], b) for a, b in splits]
         self._read: dict[tuple[str, int], tuple[Vectorizer, Any]] = {}
-        self._blocks: dict[tuple[str, int | None, int], Block] = {}
-        self._parts: dict[tuple[str, int | None, int], Matrix] = {}
+        self._blocks: dict[tuple[str, Sight, int], Block | Raw] = {}
+        self._parts: dict[tuple[str, Sight, int], Matrix] = {}
         self._fitted: dict[tuple[Member, int], Fitted] = {}
         self._y = task.answers(target)
+        self._labels = self._y.astype(np.float64)
+        self._labels[~target.present().numpy()] = np.nan
         self._weight = task.row_weights(target)
         views_of = {m: [v for v, of in self.views.items() if of == m] for m in self.modalities}
         self._present = {
@@ -101,16 +107,19 @@ class Library:
         is always made whole.
         """
         sets: list[tuple[str, ...]] = [(m,) for m in sorted(self.modalities, key=self._weight_of)]  # the light first
-        sets += [tuple(self.modalities)] if len(self.modalities) > 1 else []
-        jobs = [Member(s, kind) for kind in kinds for s in sets]
+        several = [tuple(self.modalities)] if len(self.modalities) > 1 else []
+        jobs = [Member(s, kind) for kind in kinds for s in [*sets, *several]]
+        jobs += [Member(s, kind, 2) for kind in kinds if KINDS[kind].stacks for s in several]
         for i, job in enumerate(jobs):
-            tick(i / len(jobs), f"{job.kind} on {' + '.join(job.modalities)}")
+            tick(i / len(jobs), describe(job.kind, job.modalities, job.layer))
             if job in self.answers:
                 continue
-            reduce = KINDS[job.kind].reduce
-            self._parts = {at: x for at, x in self._parts.items() if at[1] == reduce}  # of 50,000 rows they are large
+            if job.layer == 2 and not self.below:
+                self.below = self._best_each()
+            sight = KINDS[job.kind].sight
+            self._parts = {at: x for at, x in self._parts.items() if at[1] == sight}  # of 50,000 rows they are large
             out = torch.zeros(len(self._y), self.task.outputs)
-            for fold in range(self.folds + 1):
+            for fold in range(self.whole):
                 if until is not None and self.answers and time.monotonic() > until:
                     return False
                 others = self.splits[fold][1]
@@ -122,7 +131,7 @@ class Library:
 
     def judge_by_valid(self, parts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
         """Let validation rows, and not out-of-fold answers, decide what is combined and how."""
-        self.judge, self.by_valid = self.labelled(self.valid), True
+        self.judge = self.labelled(self.valid)
         self.cross = [(self.valid[np.asarray(a)], self.valid[np.asarray(b)]) for a, b in parts]
 
     def recipes(self) -> dict[str, Recipe]:
@@ -134,9 +143,10 @@ class Library:
                 out[f"{x} alone"] = self._selected("single", members)
         if len(self.modalities) == 1:
             return out
-        if early := [m for m in self.answers if len(m.modalities) > 1]:
-            out["concat"] = self._selected("concat", early)
-        best = [max(members, key=self.quality) for members in alone.values() if members]
+        early = [m for m in self.answers if len(m.modalities) > 1]
+        if first := [m for m in early if m.layer == 1]:
+            out["concat"] = self._selected("concat", first)
+        best = [self._order(members)[0] for members in alone.values() if members]
         if len(best) > 1:
             equal = {m: 1 / len(best) for m in best}
             out["late-mean"] = Recipe("late", equal, False, self._blended(equal))
@@ -152,26 +162,40 @@ class Library:
 
     def learner(self, recipe: Recipe, refit: bool = False) -> Stacked:
         """The recipe with its members fitted on all training rows, or, refit, on the validation rows too."""
-        fold = self.folds + refit
-        weights = recipe.weights
-        form = [{"modalities": list(m.modalities), "kind": m.kind, "weight": w} for m, w in weights.items()]
-        out = Stacked(self.task, self.views, form, recipe.stacked)
+        fold = self.whole if refit else 0
+        under = self.below if any(m.layer == 2 for m in recipe.weights) else []
+        weights = {**dict.fromkeys(under, 0.0), **recipe.weights}
+        form = [{**m._asdict(), "modalities": list(m.modalities), "weight": w} for m, w in weights.items()]
+        out = Stacked(self.task, self.views, form, recipe.stacked, below=[list(weights).index(m) for m in under])
         for m in weights:
-            reduce = KINDS[m.kind].reduce
+            sight = KINDS[m.kind].sight
             out.fitted.append(self._fit(m, fold))
-            blocks = {v: self._blocks[v, reduce, fold] for v in self._views(m)}
-            out.joins[key(m.modalities, reduce)] = Join(blocks, {v: self.views[v] for v in blocks})
+            blocks = {v: self._blocks[v, sight, fold] for v in self._views(m)}
+            out.joins[key(m.modalities, sight)] = Join(blocks, {v: self.views[v] for v in blocks})
         if recipe.stacked:
-            out.top = self._top(self._meta(list(weights)), self.judge.numpy())
+            out.top = self._top(self._meta(list(recipe.weights)), self.judge.numpy())
         return out.eval()
 
     def _selected(self, family: str, members: Sequence[Member]) -> Recipe:
-        """The weighted average that the rows which judge like best."""
-        weights = self._weights(members, self.judge)
+        """The weighted average that the rows which judge like best, of the best members; its outcome is of weights that
+        other rows chose."""
+        members = self._order(members)[:MOST]
+        weights = keep_largest(self._weights(members, self.judge))
         outcome = self._blended(weights)
-        for by, others in self.cross if self.by_valid else ():
-            outcome[others] = self._blended(self._weights(members, self.labelled(by)))[others]
+        for by, others in self.cross if len(members) > 1 else ():
+            if len(others) and len(rows := self.labelled(by)):
+                outcome[others] = self._blended(self._weights(members, rows))[others]
         return Recipe(family, weights, False, outcome)
+
+    def _best_each(self) -> list[Member]:
+        """The best member of layer 1 of each set of modalities."""
+        first = self._order([m for m in self.answers if m.layer == 1])
+        sets = sorted({m.modalities for m in first})
+        return [next(m for m in first if m.modalities == s) for s in sets]
+
+    def _order(self, members: Sequence[Member]) -> list[Member]:
+        """The best first; among equals by name, so that it does not matter in which order they were fitted."""
+        return sorted(members, key=lambda m: (*(-q for q in self.quality(m)), m))
 
     def _weights(self, members: Sequence[Member], by: Tensor) -> dict[Member, float]:
         here = self._here(members)[by]
@@ -192,7 +216,7 @@ class Library:
         return out
 
     def _meta(self, members: Sequence[Member]) -> Matrix:
-        return meta([self.answers[m] for m in members], self._here(members))
+        return meta([self.answers[m] for m in members], self._here(members), self.task.link)
 
     def labelled(self, places: Any) -> Tensor:
         """Those of the places that have a label, in order."""
@@ -207,15 +231,15 @@ class Library:
 
     def dropped(self) -> dict[str, int]:
         """By view, how many features are left out, being constant or doubled in the training rows."""
-        counts = {v: b.dropped_ for (v, _, fold), b in self._blocks.items() if fold == self.folds}
-        return {v: n for v, n in counts.items() if n}
+        counts = {v: b.dropped_ for (v, _, fold), b in self._blocks.items() if fold == 0 and b.dropped_}
+        return counts
 
     def size(self, recipe: Recipe) -> int:
         """How many numbers its members hold; see `estimators.count`."""
-        return sum(estimators.count(e) for m in recipe.weights for e in self._fit(m, self.folds).estimators)
+        return sum(estimators.count(e) for m in recipe.weights for e in self._fit(m, 0).estimators)
 
     def _fit(self, member: Member, fold: int) -> Fitted:
-        if fold < self.folds:
+        if 0 < fold < self.whole:
             return self._fresh(member, fold)
         if (member, fold) not in self._fitted:
             self._fitted[member, fold] = self._fresh(member, fold)
@@ -245,20 +269,22 @@ class Library:
 
     def _matrix(self, member: Member, fold: int) -> Matrix:
         """(N, D) of all rows, by what was learned on the fold's training rows; blocks are shared among members."""
-        reduce = KINDS[member.kind].reduce
+        sight = KINDS[member.kind].sight
         blocks = {}
         for v in self._views(member):
-            at = v, reduce, fold
+            at = v, sight, fold
             if at not in self._parts:
                 train = self.splits[fold][0]
                 extractor, vectors = self._vectors(v, fold)
-                if at not in self._blocks:
-                    records = [self.rows[v][i] for i in train]
-                    self._blocks[at] = Block(extractor, reduce, self.seed).learn(records, vectors[train])
-                self._parts[at] = self._blocks[at].matrix(self.rows[v], vectors)
+                block = see(extractor, vectors, sight, self.task.link, self.seed)
+                own = block.fit_matrix([self.rows[v][i] for i in train], vectors[train], self._labels[train])
+                self._blocks[at], self._parts[at] = block, block.matrix(self.rows[v], vectors)
+                if not sparse.issparse(own):
+                    self._parts[at][train] = own
             blocks[v] = self._blocks[at]
         join = Join(blocks, {v: self.views[v] for v in blocks})
-        return join.joined([self._parts[v, reduce, fold] for v in blocks], self.rows)
+        x = join.joined([self._parts[v, sight, fold] for v in blocks], self.rows)
+        return x if member.layer == 1 else beside([x, self._meta(self.below)])
 
     def _vectors(self, view: str, fold: int) -> tuple[Vectorizer, Any]:
         """The view's extractor, fitted on the fold's training rows, and what it makes of all rows."""

@@ -5,10 +5,13 @@
 
 What is absent lies at the mean (0), and says so: a presence bit a modality, and a bit for each feature that is
 unknown in some rows where its modality is present (the pitch of a silent clip, an empty field).
+
+Trees see otherwise: numbers as they are, NaN where unknown, since a threshold needs no scale and a component of many
+columns has lost theirs; a category as what the labels of its training rows say, and how many there are.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +20,12 @@ from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, TruncatedSVD
 
 from polymodal.batch import Masked
+from polymodal.learners.categories import Categories
 from polymodal.modalities.extractor import Record, Vectorizer
 
 Matrix = Any  # (N, D) float32, dense or scipy.sparse.csr_matrix
 BOUND = 8.0  # standard deviations
+WIDE = 512  # numbers of a view that trees see as they are
 GAPS = 0.005  # a feature that is unknown in a larger share of the rows gets a bit of its own
 
 
@@ -64,16 +69,27 @@ def below(parts: Sequence[Matrix]) -> Matrix:
     return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
 
 
+class Sight(NamedTuple):
+    """What a kind of estimator sees of a view. components: principal ones, at most. sparse: counts stay as they are.
+    trees: so do numbers, of views of at most WIDE, and categories are read by the labels of their rows."""
+
+    components: int
+    sparse: bool = False
+    trees: bool = False
+
+
 class Block(BaseEstimator):
     """Records of one view -> (N, D), rows of unit length on average over the rows that have the view.
 
     Constant and doubled features are dropped (`dropped_` of them), the others standardised over the rows in which they
-    are known and clipped to 8 standard deviations. With `reduce`, at most so many principal components are left, dense.
-    Sparse features are not centred.
+    are known and clipped to 8 standard deviations. With `components`, at most so many principal components are left,
+    dense; with `sparse`, those of counts are not sought. Counts are not centred.
     """
 
-    def __init__(self, extractor: Vectorizer, reduce: int | None = None, seed: int = 0) -> None:
-        self.extractor, self.reduce, self.seed = extractor, reduce, seed
+    def __init__(
+        self, extractor: Vectorizer, components: int | None = None, sparse: bool = False, seed: int = 0
+    ) -> None:
+        self.extractor, self.components, self.sparse, self.seed = extractor, components, sparse, seed
 
     def learn(self, rows: Sequence[Record | None], vectors: Any = None) -> Self:
         """Fit the extractor, and what follows it, on the records of training rows.
@@ -88,8 +104,8 @@ class Block(BaseEstimator):
             self.dropped_ = x.shape[1] - len(self.keep_)
         else:
             self._learn_dense(x)
-        x = self._prepared(x)
-        k = 0 if self.reduce is None else min(self.reduce, x.shape[0] - 1)
+        x = self._prepare(x)
+        k = 0 if self._stays(x) else min(self.components or 0, x.shape[0] - 1)
         if x.shape[1] > k > 0:
             how = TruncatedSVD if sparse.issparse(x) else PCA
             self.projection_ = how(k, random_state=self.seed).fit(x)
@@ -101,7 +117,7 @@ class Block(BaseEstimator):
     def matrix(self, rows: Sequence[Record | None], vectors: Any = None) -> Matrix:
         """(N, D), 0 in rows without the view. vectors: what the extractor makes of the rows, where that is known."""
         there = here(rows)
-        x = self._prepared((self.extractor.vectors(rows) if vectors is None else vectors)[there])
+        x = self._prepare((self.extractor.vectors(rows) if vectors is None else vectors)[there])
         if self.projection_ is not None:
             x = self.projection_.transform(x) if x.shape[0] else np.zeros((0, self.projection_.n_components))
         x = x / self.length_
@@ -113,6 +129,10 @@ class Block(BaseEstimator):
         out = np.zeros((len(rows), x.shape[1]), dtype=np.float32)
         out[there] = x
         return out
+
+    def fit_matrix(self, rows: Sequence[Record | None], vectors: Any, y: Any) -> Matrix:
+        """Learn from training rows; their matrix."""
+        return self.learn(rows, vectors).matrix(rows, vectors)
 
     def _learn_dense(self, x: NDArray[np.float32]) -> None:
         x = np.where(np.isfinite(x), x, np.nan).astype(np.float64)
@@ -130,14 +150,54 @@ class Block(BaseEstimator):
         gaps = [i for i in np.flatnonzero((share > GAPS) & (share < 1 - GAPS))]
         self.gaps_ = np.array([gaps[i] for i in _first_of_each(finite[:, gaps])], dtype=int)
 
-    def _prepared(self, x: Matrix) -> Matrix:
+    def _prepare(self, x: Matrix) -> Matrix:
         if sparse.issparse(x):
             x = x[:, self.keep_]
-            return x.toarray() if self.reduce is not None and x.shape[1] <= self.reduce else x
+            return x.toarray() if not self._stays(x) and x.shape[1] <= (self.components or 0) else x
         finite = np.isfinite(x)
         z = (np.where(finite, x, 0)[:, self.keep_] - self.center_) / self.scale_
         z = np.where(finite[:, self.keep_], z, 0).clip(-BOUND, BOUND)
         return np.concatenate([z, ~finite[:, self.gaps_]], axis=1).astype(np.float32)
+
+    def _stays(self, x: Matrix) -> bool:
+        return self.sparse and sparse.issparse(x)
+
+
+class Raw(BaseEstimator):
+    """Records of one view -> (N, D) for trees: the extractor's fields, where it has any, else its vectors, as they are;
+    NaN where unknown, and `Categories` of the labels. link: of the task."""
+
+    def __init__(self, extractor: Vectorizer, link: str, seed: int = 0) -> None:
+        self.extractor, self.link, self.seed = extractor, link, seed
+        self.dropped_ = 0
+
+    def fit_matrix(self, rows: Sequence[Record | None], vectors: Any, y: Any) -> Matrix:
+        """Learn from training rows; their matrix, of categories by the labels of other rows. vectors: what the
+        extractor, fitted on these rows, makes of them. y: as `Task.answers` gives it, NaN where a row has no label."""
+        x, self.codes_ = self._numbers(rows, vectors)
+        self.categories_ = Categories(self.link, self.seed) if self.codes_ else None
+        return self._beside(x, self.categories_ and self.categories_.fit_transform(x[:, self.codes_], y))
+
+    def matrix(self, rows: Sequence[Record | None], vectors: Any = None) -> Matrix:
+        """(N, D), NaN in rows without the view."""
+        x, _ = self._numbers(rows, vectors)
+        return self._beside(x, self.categories_ and self.categories_.transform(x[:, self.codes_]))
+
+    def _numbers(self, rows: Sequence[Record | None], vectors: Any) -> tuple[NDArray[np.float32], list[int]]:
+        fields = self.extractor.fields(rows)
+        return ((self.extractor.vectors(rows) if vectors is None else vectors), []) if fields is None else fields
+
+    def _beside(self, x: NDArray[np.float32], more: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        x = np.where(np.isfinite(x), x, np.nan)
+        return x if more is None else np.concatenate([np.delete(x, self.codes_, axis=1), more], axis=1)
+
+
+def see(extractor: Vectorizer, vectors: Matrix, sight: Sight, link: str, seed: int) -> Block | Raw:
+    """How a kind of estimator reads a view of which the extractor makes these vectors; not yet learned."""
+    narrow = not sparse.issparse(vectors) and vectors.shape[1] <= WIDE
+    if sight.trees and (narrow or extractor.fields([]) is not None):
+        return Raw(extractor, link, seed)
+    return Block(extractor, sight.components, sight.sparse, seed)
 
 
 class Join(BaseEstimator):
@@ -146,7 +206,7 @@ class Join(BaseEstimator):
     blocks: by view. views: the modality of each.
     """
 
-    def __init__(self, blocks: dict[str, Block], views: dict[str, str]) -> None:
+    def __init__(self, blocks: dict[str, Block | Raw], views: dict[str, str]) -> None:
         self.blocks, self.views = blocks, views
 
     def learn(self, rows: Mapping[str, Sequence[Record | None]]) -> Self:

@@ -21,7 +21,7 @@ from polymodal.learners import estimators
 from polymodal.learners.base import Learner, Vectors
 from polymodal.learners.ensemble import blend
 from polymodal.learners.estimators import KINDS, Fitted
-from polymodal.learners.matrix import Block, Join, Matrix, beside, here, records, unit
+from polymodal.learners.matrix import Block, Join, Matrix, Raw, Sight, beside, here, records, unit
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
@@ -29,16 +29,19 @@ from polymodal.tasks.base import Task
 class Stacked(Learner):
     """Members, and how their answers are combined (Recipe). Answers renormalise over members that see something.
 
-    views: the modality that each input is a view of. members: [{"modalities", "kind", "weight"}]. stacked: whether a
-    linear estimator combines them (Wolpert 1992), else their weights do. What is fitted is kept beside the
-    specification, by `save_fitted`.
+    views: the modality that each input is a view of. members: [{"modalities", "kind", "layer", "weight"}]. below: the
+    places of members of layer 1 whose answers those of layer 2 see. stacked: whether a linear estimator combines them
+    (Wolpert 1992), else their weights do. What is fitted is kept beside the specification, by `save_fitted`.
     """
 
     embeds = "standardised features, and the answer"
 
-    def __init__(self, task: Task, views: dict[str, str], members: list[dict[str, Any]], stacked: bool = False) -> None:
+    def __init__(
+        self, task: Task, views: dict[str, str], members: list[dict[str, Any]], stacked: bool = False,
+        below: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.task, self.views, self.members, self.stacked = task, views, members, stacked
+        self.task, self.views, self.members, self.stacked, self.below = task, views, members, stacked, list(below)
         self.joins: dict[str, Join] = {}
         self.fitted: list[Fitted] = []
         self.top: Fitted | None = None
@@ -75,7 +78,7 @@ class Stacked(Learner):
     def embed(self, inputs: Mapping[str, Masked]) -> dict[str, Vectors]:
         """By modality the standardised features, and as "" the answer's probabilities; of numbers, which have no
         direction, all features side by side."""
-        blocks: dict[str, Block] = {}
+        blocks: dict[str, Block | Raw] = {}
         for join in self.joins.values():
             blocks = {**join.blocks, **blocks}
         parts: dict[str, list[Vectors]] = {}
@@ -95,17 +98,28 @@ class Stacked(Learner):
 
     def describe(self) -> list[str]:
         """Each estimator with its weight."""
-        parts = [f"  {m['weight']:.2f} {m['kind']} on {' + '.join(m['modalities'])}" for m in self.members]
+        parts = [
+            f"  {m['weight']:.2f} {describe(m['kind'], m['modalities'], m['layer'])}"
+            for m in self.members
+            if m["weight"]
+        ]
         return [f"{len(parts)} estimators, {'stacked' if self.stacked else 'averaged'}", *parts]
 
     def _answer(self, matrices: Mapping[str, Matrix], here: Mapping[str, Tensor]) -> Tensor:
-        keys = [key(m["modalities"], KINDS[m["kind"]].reduce) for m in self.members]
-        answers = [torch.from_numpy(estimators.logits(f, matrices[k])) for f, k in zip(self.fitted, keys, strict=True)]
+        keys = [key(m["modalities"], KINDS[m["kind"]].sight) for m in self.members]
         here_bk = torch.stack([here[k] for k in keys], dim=1)
+        answers: dict[int, Tensor] = {}
+        for i in sorted(range(len(keys)), key=lambda i: int(self.members[i]["layer"])):
+            x = matrices[keys[i]]
+            if self.members[i]["layer"] == 2:
+                x = beside([x, meta([answers[j] for j in self.below], here_bk[:, self.below], self.task.link)])
+            answers[i] = torch.from_numpy(estimators.logits(self.fitted[i], x))
+        at = [i for i, m in enumerate(self.members) if m["weight"]]
         if self.top is not None:
-            return torch.from_numpy(estimators.logits(self.top, meta(answers, here_bk)))
-        weights = torch.tensor([float(m["weight"]) for m in self.members])
-        return blend(torch.stack(answers, dim=1), weights, here_bk, self.task.link)
+            x = meta([answers[i] for i in at], here_bk[:, at], self.task.link)
+            return torch.from_numpy(estimators.logits(self.top, x))
+        weights = torch.tensor([float(self.members[i]["weight"]) for i in at])
+        return blend(torch.stack([answers[i] for i in at], dim=1), weights, here_bk[:, at], self.task.link)
 
     def save_fitted(self, path: Path) -> None:
         """Write what is fitted: JSON and arrays in one archive (skops), never pickle."""
@@ -127,14 +141,20 @@ class Stacked(Learner):
         self.top = None if state["top"] is None else Fitted(*state["top"])
 
 
-def key(modalities: Sequence[str], reduce: int | None) -> str:
+def key(modalities: Sequence[str], sight: Sight) -> str:
     """The name of the matrix that members of these modalities share."""
-    return f"{reduce} of {' + '.join(modalities)}"
+    return f"{' '.join(map(str, sight))} of {' + '.join(modalities)}"
 
 
-def meta(answers: Sequence[Tensor], here_bk: Tensor) -> NDArray[np.float32]:
+def describe(kind: str, modalities: Sequence[str], layer: int) -> str:
+    """A member in words: "boosted on photo + note, stacked"."""
+    return f"{kind} on {' + '.join(modalities)}{', stacked' * (layer == 2)}"
+
+
+def meta(answers: Sequence[Tensor], here_bk: Tensor, link: str) -> NDArray[np.float32]:
     """(N, K * C + K): the logits of each member, 0 where it sees nothing, and whether it sees anything."""
-    parts = [torch.where(h[:, None], a.clamp(-8, 8), 0) for a, h in zip(answers, here_bk.T, strict=True)]
+    most = np.inf if link == "identity" else 8.0
+    parts = [torch.where(h[:, None], a.clamp(-most, most), 0) for a, h in zip(answers, here_bk.T, strict=True)]
     return torch.cat([*parts, here_bk.float()], dim=1).numpy()
 
 
@@ -145,9 +165,10 @@ TRUSTED = (
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "polymodal.learners.matrix.Block",
+    "polymodal.learners.categories.Categories",
     "polymodal.learners.matrix.Join",
+    "polymodal.learners.matrix.Raw",
     "polymodal.modalities.extractor.Tokens",
     "polymodal.modalities.tabular.features.Fields",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 )

@@ -35,6 +35,10 @@ class Vectorizer(Protocol):
     def names(self) -> list[str]:
         """D names."""
 
+    def fields(self, records: Sequence[Record | None]) -> "tuple[NDArray[np.float32], list[int]] | None":
+        """What trees see in place of `vectors`: (N, F) quantities that each mean something alone, NaN where unknown,
+        and the places of those that are codes of categories. None where no column means anything alone."""
+
 
 class Extractor(TransformerMixin, BaseEstimator, ABC):
     """Cells of one column -> (N, D) numbers with names.
@@ -68,6 +72,10 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     @abstractmethod
     def names(self) -> list[str]:
         """D names that a person understands, with units: "f0_mean_hz"."""
+
+    def fields(self, records: Sequence[Record | None]) -> "tuple[NDArray[np.float32], list[int]] | None":
+        """None: no number means anything alone. See `Vectorizer`."""
+        return None
 
     def fit(self, X: Iterable[Any], y: Any = None) -> Self:
         """Learn from training cells."""
@@ -127,3 +135,6 @@ class Tokens(BaseEstimator):
     def names(self) -> list[str]:
         """Places in the vector."""
         return [str(i) for i in range(self.width_)]
+
+    def fields(self, rows: Sequence[Record | None]) -> None:
+        """None: no number means anything alone."""

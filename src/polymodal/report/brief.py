@@ -35,9 +35,8 @@ def fit_summary(model: Model, out: Path) -> list[Block]:
     if report.rows["unlabelled"] and report.distillation is None:  # a teacher answers for them, as its notes say
         notes.insert(0, f"{many(report.rows['unlabelled'], 'row')} without a label were left out of the loss")
     blocks: list[Block] = [Facts(facts), *unreadable(report.bad), *map(Words, notes)]
-    comparisons_ = {"validation rows": report.comparison, "test rows": report.test and report.test.comparison}
-    for of, c in comparisons_.items():
-        blocks += [candidates(c, of), Words(c.verdict)] if c is not None else []
+    for c in (report.comparison, report.test and report.test.comparison):
+        blocks += [candidates(c), Words(c.verdict)] if c is not None else []
     folder = shlex.quote(str(out))
     end = (
         f"{report.seconds:.0f} s, at most {report.peak_memory_mb:,.0f} MB. The model is in {out}; next:\n"
@@ -47,8 +46,8 @@ def fit_summary(model: Model, out: Path) -> list[Block]:
     return [*blocks, Words(""), Words(end)]
 
 
-def candidates(of: Comparison, rows: str, most: int | None = None) -> Table:
-    """A model, first, beside its rivals. rows: what they were scored on."""
+def candidates(of: Comparison, most: int | None = None) -> Table:
+    """A model, first, beside its rivals."""
     head = ["", of.metric, "95% interval", "parameters", "epochs", "seconds"]
     lines = [
         [short(c.name, NAME) + " (this model)" * (not i), digits(c.score.value), ends(c.score),
@@ -56,7 +55,7 @@ def candidates(of: Comparison, rows: str, most: int | None = None) -> Table:
         for i, c in enumerate(of.candidates[:most])
     ]  # fmt: skip
     strong = frozenset((0, k) for k in range(len(head)))
-    return Table(f"{of.metric} on {of.rows:,} {rows}", head, lines, strong=strong)
+    return Table(f"{of.metric} on {of.rows:,} {of.basis}", head, lines, strong=strong)
 
 
 def evaluation(answer: Evaluation) -> list[Block]:

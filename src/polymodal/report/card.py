@@ -82,13 +82,13 @@ def _how_well(study: Study) -> str:
     tests = comparisons(study)
     if not tests:
         return f"{here}; what it was compared with is not known."
-    of, c = tests[-1]
+    c = tests[-1]
     rivals = [x for x in c.candidates[1:] if x.score.value == x.score.value]
     best = sorted(rivals, key=lambda x: x.score.value, reverse=metric.higher)[:BESIDE]
     beside = [f"{short(x.name, 40)} {interval(x.score)}" for x in best]
     if not beside:
         return f"{here}; it was compared with nothing else."
-    return f"{here}; on {c.rows:,} {of} it had {interval(c.candidates[0].score)}, beside {', '.join(beside)}."
+    return f"{here}; on {c.rows:,} {c.basis} it had {interval(c.candidates[0].score)}, beside {', '.join(beside)}."
 
 
 def _cannot(study: Study, robustness: Robustness | str) -> str:

@@ -45,17 +45,16 @@ def _scores(study: Study) -> list[Block]:
     ]
 
 
-def comparisons(study: Study) -> list[tuple[str, Comparison]]:
+def comparisons(study: Study) -> list[Comparison]:
     """The comparisons with each modality alone and concat that the model keeps: of validation rows, of test rows."""
     report = study.model.report
-    rows_of = [("validation rows", report.comparison), ("test rows", report.test and report.test.comparison)]
-    return [(of, comparison) for of, comparison in rows_of if comparison is not None]
+    return [c for c in (report.comparison, report.test and report.test.comparison) if c is not None]
 
 
 def _comparison(study: Study) -> list[Block]:
     out: list[Block] = []
-    for i, (of, c) in enumerate(comparisons(study)):
-        table = brief.candidates(c, of, CANDIDATES)
+    for i, c in enumerate(comparisons(study)):
+        table = brief.candidates(c, CANDIDATES)
         names = zip(table.rows, c.candidates, strict=False)
         spans = [Span(row[0], x.score, not j, "D" if j else "o") for j, (row, x) in enumerate(names)]
         if study.score is not None and c.metric == study.scores.metric and not i:  # type: ignore[union-attr]

@@ -7,11 +7,14 @@ from polymodal.modalities.tabular.encoders import FTTransformer, TabularMLP
 from polymodal.modalities.tabular.noise import NOISES
 from polymodal.modalities.tabular.preview import fields
 from polymodal.modalities.tabular.segments import SEGMENTS
+from polymodal.modalities.tabular.words import CellWords
 
 TABULAR = Modality(
     kind="tabular",
     cells="numbers, categories, booleans and dates, all together one modality",
     codecs={"cells": Cells},
+    extractors={"words": CellWords},
+    default_extractors=["words"],
     encoders={"mlp": TabularMLP, "ft-transformer": FTTransformer},
     columns=tuple(READ),
     name="table",

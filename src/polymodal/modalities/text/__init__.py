@@ -4,7 +4,7 @@ from polymodal.modalities.record import Modality
 from polymodal.modalities.text.codec import Bytes, Pieces, Words
 from polymodal.modalities.text.embeddings import SkipGram, WordVectors
 from polymodal.modalities.text.encoders import TextBag, TextConv, TextGRU, TextTransformer
-from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, Statistics, Tfidf
+from polymodal.modalities.text.features import BagOfWords, Characters, Hashed, Statistics, Tfidf, Whole
 from polymodal.modalities.text.hub import HubText
 from polymodal.modalities.text.measure import MEASURE
 from polymodal.modalities.text.noise import NOISES
@@ -23,12 +23,13 @@ TEXT = Modality(
         "bag": BagOfWords,
         "tfidf": Tfidf,
         "characters": Characters,
+        "whole": Whole,
         "hashed": Hashed,
         "statistics": Statistics,
         "skipgram": SkipGram,
         "wordvectors": WordVectors,  # needs a path
     },
-    default_extractors=["tfidf", "characters"],
+    default_extractors=["tfidf", "characters", "whole"],
     identifies=lambda kind, cells: not any(" " in str(c) for c in cells[:SAMPLE]),
     legible=True,
     tells={"text": "words"},

@@ -6,6 +6,7 @@ Words are cut as the codecs of `modalities.text` cut them: lower case, each punc
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -175,6 +176,48 @@ class Characters(Weighted):
     def cutting(self) -> dict[str, Any]:
         """Runs of characters."""
         return {"analyzer": "char_wb", "ngram_range": tuple(self.ngrams)}
+
+
+class Whole(Texts):
+    """A text as a category: one column a text that several training rows hold, (N, D) ones and zeros, sparse.
+
+    Names come again, such as those of a make of car; sentences seldom do, and then there is no column.
+    """
+
+    places_: dict[str, int]
+
+    def __init__(self, limit: int = 10_000, longest: int = 200) -> None:
+        self.limit, self.longest = limit, longest
+
+    def read(self, cell: Any) -> Record | None:
+        """The text in lower case, without outer spaces; None where it is empty, or too long to be a name."""
+        text = truncate(cell, self.longest + 1).strip().lower()
+        return np.frombuffer(text.encode(), dtype=np.uint8) if text and len(text) <= self.longest else None
+
+    def learn(self, records: Sequence[Record | None]) -> Self:
+        """The texts that come again, at most `limit`, the commonest first."""
+        counts = Counter(t for t in texts(records) if t)
+        names = sorted((-n, t) for t, n in counts.items() if n > 1)[: self.limit]
+        self.places_ = {t: i for i, (_, t) in enumerate(names)}
+        return self
+
+    def vectors(self, records: Sequence[Record | None]) -> csr_matrix:
+        """(N, D)."""
+        check_is_fitted(self, "places_")
+        at = [self.places_.get(t, -1) for t in texts(records)]
+        rows = [i for i, place in enumerate(at) if place >= 0]
+        columns = [place for place in at if place >= 0]
+        shape = len(at), len(self.places_)
+        return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+
+    def fields(self, records: Sequence[Record | None]) -> tuple[NDArray[np.float32], list[int]]:
+        """(N, 1) the place of the text; NaN where it is none of those that come again."""
+        at = [self.places_.get(t, np.nan) for t in texts(records)]
+        return np.asarray(at, dtype=np.float32)[:, None], [0]
+
+    def names(self) -> list[str]:
+        """The texts: "text=royal enfield"."""
+        return [f"text={t}" for t in self.places_]
 
 
 class Hashed(Texts):
