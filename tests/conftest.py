@@ -66,7 +66,7 @@ def _cheap() -> Iterator[None]:
     from polymodal.learners.estimators import KINDS, Make
 
     def small(make: Make) -> Make:
-        return lambda seed, outputs: make(seed, outputs).set_params(n_estimators=16)
+        return lambda seed, outputs: make(seed, outputs).set_params(n_estimators=16, n_jobs=1)
 
     trees = {k: KINDS[k] for k in ("forest", "boosted")}
     few = {k: x._replace(classifier=small(x.classifier), regressor=small(x.regressor)) for k, x in trees.items()}

@@ -318,6 +318,25 @@ def test_members_of_the_second_layer_see_answers_to_rows_that_those_below_did_no
     assert np.allclose(second[there, first.shape[1] : first.shape[1] + 3], answers[there], atol=1e-6)
 
 
+def test_a_member_far_behind_on_the_first_fold_is_not_tried_on_the_others():
+    made, _ = library()
+    calls = []
+    made.grow(["linear", "forest"], None, hopeless=lambda best, answers, rows: calls.append(rows) or len(calls) == 1)
+    (job,) = made.behind
+    assert job.kind == "forest" and job not in made.answers and len(calls[0]) == 30
+    assert made.grow(["linear", "forest"], None) and job not in made.answers, "nor when it goes on"
+
+
+def test_a_library_that_goes_on_with_kept_answers_makes_the_same_learner():
+    made, found = library()
+    made.grow(["linear", "forest"], None)
+    again, _ = library()
+    again.target, again.rows, again.answers = made.target, made.rows, dict(reversed(made.answers.items()))
+    assert again.below == made.below
+    recipe = made.recipes()["hybrid"]
+    assert {m.layer for m in made.answers} == {1, 2} and again.recipes()["hybrid"].weights == recipe.weights
+
+
 def test_trees_see_numbers_as_they_are_and_categories_by_the_labels_of_other_rows():
     """Ten categories of one row each say nothing; were a row's own label among what is said, they would say it all."""
     x = np.stack([RNG.normal(size=40), np.arange(40.0) % 20], axis=1).astype(np.float32)

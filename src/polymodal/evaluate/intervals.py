@@ -93,11 +93,9 @@ def difference(
     (a, b), target, groups = _labelled([a, b], target, groups)
     n = a.rows
     one = np.ones((1, n))
-    value = task.scores(a, target, one)[metric] - task.scores(b, target, one)[metric]
-    parts = [
-        task.scores(a, target, w)[metric] - task.scores(b, target, w)[metric]
-        for w in weights(n, replicates, groups, seed)
-    ]
+    score = task.score if metric == task.metric.name else lambda x, y, w: task.scores(x, y, w)[metric]
+    value = score(a, target, one) - score(b, target, one)
+    parts = [score(a, target, w) - score(b, target, w) for w in weights(n, replicates, groups, seed)]
     return _interval(float(value[0]), parts)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.colearn.transfer import Start
@@ -25,7 +26,7 @@ from polymodal.data.preprocess import Rows, records_of
 from polymodal.data.splits import folds, own
 from polymodal.data.table import Table
 from polymodal.evaluate.compare import Result
-from polymodal.evaluate.intervals import intervals
+from polymodal.evaluate.intervals import difference, intervals
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.problem import Problem, Reading
 from polymodal.learners.base import Learner, TrainableLearner
@@ -40,6 +41,8 @@ from polymodal.tasks.base import Metric, Task
 from polymodal.training.inference import predict
 from polymodal.training.loop import train
 from polymodal.training.settings import Settings
+
+RACE = 3.0  # standard errors by which a member may be behind on one fold and still be tried on the others
 
 
 class ValidationSet(NamedTuple):
@@ -247,12 +250,21 @@ class FeaturePath:
         before = self._remember()
         try:
             with progress("features", 1.0, self.quiet) as tick, memory() as peak:
-                whole = self.library.grow(kinds, budget.deadline, tick)
+                whole = self.library.grow(kinds, budget.deadline, tick, self._is_hopeless)
                 self.memory_mb = peak()
         finally:
             self.seconds = before + time.monotonic() - began
             self._keep()
         return whole
+
+    def _is_hopeless(self, best: Tensor, answers: Tensor, rows: Tensor) -> bool:
+        """Worse by more than RACE standard errors."""
+        task = self.library.task
+        name, target = task.metric.name, self.library.target.take(rows)
+        groups = None if self.groups is None else [self.groups[i] for i in rows.tolist()]
+        gain = difference(task, Scores(best), Scores(answers), target, name, groups)
+        error = (gain.high - gain.low) / (2 * 1.96)
+        return (gain.value if task.metric.higher else -gain.value) > RACE * error > 0
 
     def check(self, groups: Sequence[Any] | None) -> None:
         """Where validation rows that came apart contradict the out-of-fold answers, let them decide, and warn.

@@ -15,10 +15,11 @@ from torch import Tensor
 from polymodal.evaluate.compare import OUT_OF_FOLD, Comparison, Result, compare
 from polymodal.evaluate.intervals import difference
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import FeaturePath, Judgement, Networks, Trial, ValidationSet, folds_of
+from polymodal.experiment.candidates import RACE, FeaturePath, Judgement, Networks, Trial, ValidationSet, folds_of
 from polymodal.experiment.config import SIMPLE
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
+from polymodal.learners.stacked import describe
 from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
 from polymodal.view.text import many
@@ -128,6 +129,9 @@ def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) ->
         rows = trials[0].everywhere.rows.target.present().sum() if trials[0].everywhere else 0
         scores = ", ".join(t.everywhere.describe(t) for t in trials if t.everywhere)
         notes[0] += f"; on {int(rows):,} rows that they did not see: {scores}"
+    if behind := features.library.behind:
+        names = "; ".join(describe(m.kind, m.modalities, m.layer) for m in behind)
+        notes.append(f"tried on the first fold alone, more than {RACE:.0f} standard errors behind there: {names}")
     if left_out := features.library.dropped():
         examples = ", ".join(f"{n:,} of {view}" for view, n in left_out.items())
         notes.append(f"constant or doubled features, left out: {examples}")

@@ -112,7 +112,7 @@ def select(
 
 def quality(task: Task, output: Output, target: Masked) -> tuple[float, float]:
     """The task's metric, greater being better and rounded to what is no noise, then minus the loss: to compare by."""
-    value = float(task.scores(output, target, np.ones((1, output.rows)))[task.metric.name][0])
+    value = float(task.score(output, target, np.ones((1, output.rows)))[0])
     value = value if task.metric.higher else -value
     return (-np.inf if np.isnan(value) else round(value, 4)), -float(task.loss(logits_of(output), target))
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,7 +82,7 @@ class Library:
         self.whole, self.seed = len(splits), seed
         self.modalities = list(dict.fromkeys(views.values()))
         self.answers: dict[Member, Tensor] = {}
-        self.below: list[Member] = []  # whose answers members of layer 2 see
+        self.behind: list[Member] = []  # too far behind after the first fold
         self.judge = self.labelled(judge)
         inside = set(self.judge.tolist())
         self.cross: list[tuple[Any, Any]] = [([i for i in a if int(i) in inside], b) for a, b in splits]
@@ -99,12 +100,18 @@ class Library:
         }
 
     def grow(
-        self, kinds: Sequence[str], until: float | None, tick: Callable[[float, str], object] = lambda share, what: None
+        self,
+        kinds: Sequence[str],
+        until: float | None,
+        tick: Callable[[float, str], object] = lambda share, what: None,
+        hopeless: Callable[[Tensor, Tensor, Tensor], bool] = lambda best, answers, rows: False,
     ) -> bool:
         """Fit members fold by fold, kind by kind, and keep their answers; False where time ran out.
 
         until: the time.monotonic() after which nothing further is begun; members that are whole are kept, and the first
-        is always made whole.
+        is always made whole. hopeless(best, answers, rows): whether a member with these answers to rows of the first
+        fold is so far behind the best one on its modalities that the other folds need not be tried; it is then one of
+        the `behind`.
         """
         sets: list[tuple[str, ...]] = [(m,) for m in sorted(self.modalities, key=self._weight_of)]  # the light first
         several = [tuple(self.modalities)] if len(self.modalities) > 1 else []
@@ -112,10 +119,8 @@ class Library:
         jobs += [Member(s, kind, 2) for kind in kinds if KINDS[kind].stacks for s in several]
         for i, job in enumerate(jobs):
             tick(i / len(jobs), describe(job.kind, job.modalities, job.layer))
-            if job in self.answers:
+            if job in self.answers or job in self.behind:
                 continue
-            if job.layer == 2 and not self.below:
-                self.below = self._best_each()
             sight = KINDS[job.kind].sight
             self._parts = {at: x for at, x in self._parts.items() if at[1] == sight}  # of 50,000 rows they are large
             out = torch.zeros(len(self._y), self.task.outputs)
@@ -126,8 +131,17 @@ class Library:
                 if len(others):
                     model = self._fit(job, fold)
                     out[others] = torch.from_numpy(estimators.logits(model, self._matrix(job, fold)[others]))
-            self.answers[job] = out
+                if fold == 0 and self._is_behind(job, out, hopeless):
+                    self.behind.append(job)
+                    break
+            else:
+                self.answers[job] = out
         return True
+
+    def _is_behind(self, job: Member, out: Tensor, hopeless: Callable[[Tensor, Tensor, Tensor], bool]) -> bool:
+        rivals = [m for m in self.answers if m.modalities == job.modalities and m.layer == job.layer]
+        rows = self.labelled(self.valid)
+        return bool(rivals) and len(rows) > 1 and hopeless(self.answers[self._order(rivals)[0]][rows], out[rows], rows)
 
     def judge_by_valid(self, parts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
         """Let validation rows, and not out-of-fold answers, decide what is combined and how."""
@@ -187,8 +201,9 @@ class Library:
                 outcome[others] = self._blended(self._weights(members, rows))[others]
         return Recipe(family, weights, False, outcome)
 
-    def _best_each(self) -> list[Member]:
-        """The best member of layer 1 of each set of modalities."""
+    @cached_property
+    def below(self) -> list[Member]:
+        """Whose answers members of layer 2 see: the best of layer 1 of each set of modalities."""
         first = self._order([m for m in self.answers if m.layer == 1])
         sets = sorted({m.modalities for m in first})
         return [next(m for m in first if m.modalities == s) for s in sets]

@@ -221,10 +221,8 @@ class Single(Labelled):
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) from the confusion matrix alone: the ranks that the other metrics need take far longer."""
-        if not bool(target.mask.all()):
-            return super().score(output, target, weights)
-        guess = numpy(self.classes(logits_of(output)))
-        table = metrics.confusion(numpy(target.values), guess, weights, len(self.labels_))
+        truth, guess = truth_and(target, self.classes(logits_of(output)))
+        table = metrics.confusion(truth, guess, weights[:, numpy(target.mask)], len(self.labels_))
         return metrics.of_confusion(table)[self.metric.name]
 
     def probabilities(self, logits: Tensor) -> Array:

@@ -5,6 +5,7 @@ from polymodal.modalities.record import Modality
 from polymodal.modalities.series.codec import Readings
 from polymodal.modalities.series.encoders import TCN, SeriesTransformer
 from polymodal.modalities.series.features import Canonical, Correlations, SeriesStatistics, Spectrum, Wavelets
+from polymodal.modalities.series.kernels import MiniRocket, Windows
 from polymodal.modalities.series.measure import MEASURE
 from polymodal.modalities.series.noise import NOISES
 from polymodal.modalities.series.onnx import FEEDING
@@ -23,10 +24,12 @@ SERIES = Modality(
         "wavelets": Wavelets,
         "canonical": Canonical,
         "correlations": Correlations,
+        "windows": Windows,
+        "rocket": MiniRocket,
         "heart": HeartRate,  # an ECG; better with its rate
         "electrodermal": Electrodermal,  # skin conductance; better with its rate
     },
-    default_extractors=["statistics", "spectrum"],
+    default_extractors=["statistics", "spectrum", "windows", "rocket"],
     suffixes=[ARRAY_FILE],
     recurs=True,
     measure=MEASURE,
