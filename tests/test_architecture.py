@@ -279,6 +279,15 @@ def test_nothing_is_pickled(path: Path) -> None:
             assert isinstance(node.value, ast.Constant) and node.value.value is False, f"line {node.value.lineno}"
 
 
+def test_what_a_package_says_that_it_gives_is_there() -> None:
+    for path in FILES:
+        names = path.relative_to(ROOT.parent).with_suffix("").parts
+        module = ".".join(names[:-1] if names[-1] == "__init__" else names)
+        if "__all__" in path.read_text(encoding="utf-8"):
+            found = importlib.import_module(module)
+            assert not [n for n in found.__all__ if not hasattr(found, n)], module
+
+
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
 

@@ -100,8 +100,8 @@ class Attention(nn.Module):
     def weights(self, query_bqd: Tensor, context: Masked) -> Tensor:
         """(B, Q, K) the shares of each query, the mean over heads."""
         k = self.kv(zeroed(context)).chunk(2, dim=-1)[0]
-        modules: Tensor = shares(self._split(self.q(query_bqd)), [self._split(k)], [context.mask[:, None, None]])[0]
-        return modules.mean(1)
+        a_bhqk: Tensor = shares(self._split(self.q(query_bqd)), [self._split(k)], [context.mask[:, None, None]])[0]
+        return a_bhqk.mean(1)
 
     def _split(self, x_btd: Tensor) -> Tensor:
         x_bhtd: Tensor = x_btd.unflatten(-1, (self.heads, -1)).transpose(1, 2)

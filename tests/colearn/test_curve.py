@@ -93,9 +93,9 @@ def test_a_share_knows_each_class_of_the_validation_rows(monkeypatch, group):
 def test_the_sentence_says_what_is_saved_or_that_nothing_is(monkeypatch):
     goal = stated(frame())
 
-    def said(*values, helped=None, all_of_them=0.8):
+    def said(*values, helped=None, all_of_them=0.8, gain=0.05):
         points = [
-            Point(k / 100, k, Interval(all_of_them, 0, 1), Interval(v, 0, 1), Interval(0, 0, 0))
+            Point(k / 100, k, Interval(all_of_them, 0, 1), Interval(v, 0, 1), Interval(gain, gain - 0.01, gain + 0.01))
             for k, v in zip((10, 50, 100), values, strict=True)
         ]
         return curves._curve(goal, Table.read(frame()), helped or Colearning(pretrain="masked"), points, 100)
@@ -103,6 +103,10 @@ def test_the_sentence_says_what_is_saved_or_that_nothing_is(monkeypatch):
     found = said(0.7, 0.9, 0.9)
     assert found.saved == pytest.approx(0.7) and "with 30: it saves 70% of the labels" in found.sentence
     assert "with 10 or fewer" in said(0.85, 0.9, 0.9).sentence
+    unsure = said(0.7, 0.9, 0.9, gain=0.005)
+    assert (
+        unsure.saved is None and "no gain of pretraining (masked) over training without it was shown" in unsure.sentence
+    )
     none = said(0.5, 0.6, 0.7)
     assert none.saved is None and "pretraining (masked) saves none: with no fraction of the labels" in none.sentence
 

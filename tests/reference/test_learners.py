@@ -328,7 +328,7 @@ def test_a_member_far_behind_on_the_first_fold_is_not_tried_on_the_others():
 
 
 def test_a_library_that_goes_on_with_kept_answers_makes_the_same_learner():
-    made, found = library()
+    made, _ = library()
     made.grow(["linear", "forest"], None)
     again, _ = library()
     again.target, again.rows, again.answers = made.target, made.rows, dict(reversed(made.answers.items()))

@@ -9,7 +9,7 @@ from polymodal.batch import Masked
 from polymodal.output import Scores
 from polymodal.tasks import MultiClass, MultiLabel, Ordinal, Regression
 from polymodal.uncertainty import calibrate
-from polymodal.uncertainty.temperature import RANGE, calibration_error, divide, temperature
+from polymodal.uncertainty.temperature import RANGE, calibration_error, search_temperature, temperature
 from uncertainty import fakes
 
 PROBABLE = ["binary", "multiclass", "ordinal", "multilabel"]
@@ -31,7 +31,7 @@ def test_a_known_temperature_is_found(name, scale):
 @pytest.mark.parametrize("name", PROBABLE)
 def test_over_confidence_is_mended_and_answers_stay(name):
     task, logits, target = drawn(name, 1500, 4.0)
-    t, losses, eces = divide(task, logits, target, None)
+    t, losses, eces = search_temperature(task, logits, target, None)
     assert losses["after"] < losses["before"] - 0.1 and eces["after"] < eces["before"] / 2
     assert losses["before"] == task.log_loss(logits, target) and eces["before"] == calibration_error(
         task, logits, target
@@ -46,8 +46,8 @@ def test_figures_after_are_of_the_other_half_and_halves_of_whole_groups():
     twice = torch.cat([logits, logits])
     doubled = Masked(target.values.repeat(2), target.mask.repeat(2))
     groups = [f"g{i % 60}" for i in range(120)]
-    of_groups = divide(task, twice, doubled, groups)[1]["after"]
-    of_rows = divide(task, twice, doubled, None)[1]["after"]
+    of_groups = search_temperature(task, twice, doubled, groups)[1]["after"]
+    of_rows = search_temperature(task, twice, doubled, None)[1]["after"]
     own = task.log_loss(twice / temperature(task, twice, doubled), doubled)
     assert of_groups != of_rows and of_groups > own
 
@@ -65,7 +65,7 @@ def test_it_stays_one_where_that_is_no_worse():
     kept = 0
     for seed in range(12):
         task, logits, target = drawn("multiclass", 30, 1.0, seed)
-        t, losses, _ = divide(task, logits, target, None)
+        t, losses, _ = search_temperature(task, logits, target, None)
         assert (t == 1.0) == (losses["after"] >= losses["before"])
         kept += t == 1.0
     assert 0 < kept < 12
@@ -75,14 +75,14 @@ def test_it_stays_one_where_that_is_no_worse():
 def test_logits_that_are_no_numbers_are_left_alone(bad):
     task, logits, target = drawn("multiclass", 30, 1.0)
     logits[3, 1] = bad
-    assert divide(task, logits, target, None) == (1.0, None, None)
+    assert search_temperature(task, logits, target, None) == (1.0, None, None)
 
 
 def test_numbers_have_no_temperature_and_one_row_no_halves():
     task, learner, rows = fakes.made("regression", 50)
     assert isinstance(task, Regression) and calibrate(learner, rows, {"a": "a", "b": "b"}).temperature == 1.0
     task, logits, target = drawn("multiclass", 1, 1.0)
-    assert divide(task, logits, target, None) == (1.0, None, None)
+    assert search_temperature(task, logits, target, None) == (1.0, None, None)
 
 
 def test_class_weights_are_no_part_of_the_loss():

@@ -155,8 +155,8 @@ def _check(out: Path | None, row: int | None) -> None:
 
 def _refuse(options: Mapping[str, Any]) -> None:
     """Options that a model which writes text has no use for."""
-    if set_ := [name for name, value in options.items() if value is not None]:
-        raise InputError(f"the model writes text, and its words are explained; leave out {', '.join(set_)}")
+    if unused := [name for name, value in options.items() if value is not None]:
+        raise InputError(f"the model writes text, and its words are explained; leave out {', '.join(unused)}")
 
 
 def _whole(

@@ -23,7 +23,7 @@ def features(
         list[str] | None,
         typer.Option(
             metavar="COLUMN=NAMES",
-            help="Features of a column, with commas between, of those that `polymodal modalities` lists; wordvectors:FILE reads vectors from a file.",
+            help="Features of a column, with commas between, of those that `polymodal modalities` lists; other columns have their defaults (--ignore leaves one out). wordvectors:FILE reads vectors from a file.",
         ),
     ] = None,
     modality: ModalityOpt = None,

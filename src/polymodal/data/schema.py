@@ -74,9 +74,12 @@ class Schema(NamedTuple):
         if not self.modalities():
             all_columns = (c for c in self.columns.values() if c.kind != "target")
             others = "; ".join(f"{c.name}: {c.kind} ({c.reason})" for c in all_columns)
+            goal = ", ".join(self.target)
+            if not others:
+                raise InputError(f"{name} has no column but {goal}; add columns to predict it from")
             raise InputError(
-                f"{name} has no column to predict {', '.join(self.target)} from. {others or 'It has no other column'}. "
-                "Say what a column holds with --modality COLUMN=KIND"
+                f"{name} has no column to predict {goal} from. {others}. Say what a column holds with "
+                "--modality COLUMN=KIND"
             )
 
     def modalities(self) -> dict[str, tuple[str, list[str]]]:

@@ -36,8 +36,8 @@ def make(name: str, dim: int, size: int, width: Size, dropout: float = 0.1) -> D
     """
     if name not in DECODERS:
         near = difflib.get_close_matches(name, DECODERS, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown decoder {name!r}; {hint}It is one of {', '.join(DECODERS)}")
+        hint = f"did you mean {near[0]!r}? It" if near else "it"
+        raise InputError(f"unknown decoder {name!r}; {hint} is one of {', '.join(DECODERS)}")
     return DECODERS[name](dim, size, width, dropout)
 
 

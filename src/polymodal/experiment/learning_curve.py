@@ -36,7 +36,7 @@ from polymodal.saving import json_text, put
 from polymodal.tasks.base import Task
 from polymodal.view import blocks, plot
 from polymodal.view.plot import Line, Plot
-from polymodal.view.text import interval
+from polymodal.view.text import interval, many
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 FEWEST = 4  # labels that a training needs
@@ -326,6 +326,12 @@ def _curve(problem: Problem, held_table: Table, colearning: Colearning, points: 
             f"{metric.name} is {whole:.3f} with all {labels:,} labels; --pretrain or --init-from show what they save"
         )
         return Curve(metric.name, metric.higher, labels, count, None, points, None, sentence)
+    if not any(p.gain is not None and p.gain.low > 0 for p in points):
+        sentence = (
+            f"no gain of {start} over training without it was shown with any fraction of the labels, on "
+            f"{many(count, 'row')}"
+        )
+        return Curve(metric.name, metric.higher, labels, count, start, points, None, sentence)
     at = labels_for([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
     if at is None:
         sentence = (

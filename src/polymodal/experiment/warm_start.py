@@ -61,7 +61,7 @@ class Origin:
         """A problem that is fitted on the training rows `learn`, with what the model knows of targets (its
         vocabulary), and what its learners begin with.
 
-        Raises InputError where there is nothing, or the model has learned from labels of the validation rows `held`.
+        Raises InputError where there is nothing, or the model has learned from labels of rows of `held_table`.
         """
         self._check_unseen(problem.table, held_table, problem.schema)
         objective = problem.objective.adopt(self.model.task, problem.cells(learn))

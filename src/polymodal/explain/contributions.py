@@ -102,18 +102,18 @@ def contributions(
             part = rows.take(range(s, min(s + size, len(rows))))
             game = _Game(model, part, players, present[s : s + size], size)
             parts.append(_play(game, at, orders, output))
-    values_ = _Values(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+    games_n = _Values(*(np.concatenate(x) for x in zip(*parts, strict=True)))
     names = model.task.quantities.names
     additive = np.full(len(rows), np.nan)
     if sample and len(players) > 1 and len(rows) >= FEW:
         rest = 1 + np.random.default_rng(seed).permutation(len(rows) - 1)[: sample - 1]
         those = sorted([0, *rest.tolist()])
-        additive[those] = additive_part(model, rows.take(those), values_.which[those])
-    shapley, error, alone, *pairs = (_among(x, at, len(players)) for x in values_[4:])
-    output_n, predicted = ([names[i] for i in x] for x in values_[:2])
+        additive[those] = additive_part(model, rows.take(those), games_n.which[those])
+    shapley, error, alone, *pairs = (_among(x, at, len(players)) for x in games_n[4:])
+    output_n, predicted = ([names[i] for i in x] for x in games_n[:2])
     n_orders = 0 if orders is None else len(orders.orders)
     return Contributions(
-        players, list(rows.numbers), output_n, predicted, values_.answer, values_.base, present, shapley, error, alone,
+        players, list(rows.numbers), output_n, predicted, games_n.answer, games_n.base, present, shapley, error, alone,
         pairs[0], pairs[1], additive, n_orders,
     )  # fmt: skip
 
@@ -239,5 +239,5 @@ def _play(game: _Game, at: Ints, orders: games.Orders | None, output: str | None
         v[:, len(coalitions) + 1],
         v[:, len(coalitions) + 2 :],
     )
-    values_ = games.exact(v_nu, p) if orders is None else games.estimate(v_nu, orders)
-    return _Values(which, predicted, answer, base, values_.shapley, values_.error, alone - base[:, None], *values_[2:])
+    shares = games.exact(v_nu, p) if orders is None else games.estimate(v_nu, orders)
+    return _Values(which, predicted, answer, base, shares.shapley, shares.error, alone - base[:, None], *shares[2:])

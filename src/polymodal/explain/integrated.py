@@ -96,8 +96,8 @@ def integrated(
     with evaluating(learner):
         entries = list(_entries(learner, inputs, cut))
 
-        def f(*inputs_: Tensor) -> Tensor:
-            return learner.task.evidence(_answer(learner, inputs, cut, entries, inputs_) / temperature, at)
+        def f(*values: Tensor) -> Tensor:
+            return learner.task.evidence(_answer(learner, inputs, cut, entries, values) / temperature, at)
 
         xs, blanks = tuple(e.values for e in entries), tuple(e.blank for e in entries)
         with torch.backends.cudnn.flags(enabled=False), torch.no_grad():  # its recurrent nets have no slopes in eval

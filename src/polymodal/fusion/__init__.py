@@ -126,9 +126,9 @@ def find(name: str) -> type[Fusion]:
         return FUSIONS[name]
     if ":" not in name:
         near = difflib.get_close_matches(name, FUSIONS, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0]!r}? It" if near else "it"
         raise InputError(
-            f"unknown fusion {name!r}; {hint}It is one of {', '.join(FUSIONS)}, or your own as package.module:Class"
+            f"unknown fusion {name!r}; {hint} is one of {', '.join(FUSIONS)}, or your own as package.module:Class"
         )
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())

@@ -175,8 +175,8 @@ def info_nce(x_bd: Tensor, y_bd: Tensor, here_b: Tensor, scale: Tensor) -> Pretr
     return PretrainingLoss(loss, right, here_b & (here_b.sum() > 1))
 
 
-def swap(here_b: Tensor, chance: bool) -> tuple[Tensor, Tensor]:
-    """(B,) whose modality each row gets, another's among the rows with here; and (B,) whether it got another's.
+def swap(here_b: Tensor, shuffle: bool) -> tuple[Tensor, Tensor]:
+    """(B,) whose modality each row gets, another's among the rows where `here_b`; and (B,) whether it got another's.
 
     The rows stand in a ring, and each takes that of the row a number of places on: one, or, with chance, any.
     """
@@ -184,7 +184,7 @@ def swap(here_b: Tensor, chance: bool) -> tuple[Tensor, Tensor]:
     ring = here_b.nonzero()[:, 0]
     if len(ring) < 2:
         return index, torch.zeros_like(here_b)
-    index[ring] = ring.roll(int(torch.randint(1, len(ring), ())) if chance else 1)
+    index[ring] = ring.roll(int(torch.randint(1, len(ring), ())) if shuffle else 1)
     return index, here_b
 
 

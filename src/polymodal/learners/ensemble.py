@@ -73,7 +73,7 @@ class Ensemble(Learner):
 def blend(l_bkc: Tensor, w_k: Tensor, here_bk: Tensor | None, link: str) -> Tensor:
     """(B, C) logits of the weighted average answer, over the members that see something in the row.
 
-    here: (B, K), None for everywhere. Weights are renormalised; where no member sees anything, all of them answer.
+    here_bk: (B, K), None for everywhere. Weights are renormalised; where no member sees anything, all of them answer.
     """
     w_bk = w_k.expand(l_bkc.shape[:2])
     if here_bk is not None:

@@ -75,12 +75,12 @@ def choose(
     names = [*modality.encoders, *(f"{c}+{e}" for c in modality.codecs for e in modality.encoders)]
     close = difflib.get_close_matches(name or "", names, 1)
     if modality.hub is None or close:
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = f"did you mean {close[0]!r}? It" if close else "it"
         also = (
             ", or the name or folder of a pretrained network, an .onnx file, or a polymodal model"
             if modality.hub
             else ""
         )
-        raise InputError(f"no encoder {name!r} for {kind}; {hint}It is one of: {', '.join(names)}{also}")
+        raise InputError(f"no encoder {name!r} for {kind}; {hint} is one of: {', '.join(names)}{also}")
     preparation = modality.hub(str(name))
     return (preparation, Hub) if finetune else (Frozen(preparation), Projection)

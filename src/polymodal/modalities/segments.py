@@ -81,14 +81,14 @@ class Closed:
     """A view that is made again of the changed cell. without: from (S,) hidden parts to the cell without them."""
 
     def __init__(self, codec: Codec, without: Callable[[NDArray[np.bool_]], Any], device: torch.device) -> None:
-        self.codec, self.changed, self.device = codec, without, device
+        self.codec, self.without, self.device = codec, without, device
         self.known: dict[bytes, Tensor | None] = {}
 
     def hidden(self, away: Away) -> Masked:
         """(P, ...) the view of each changed cell; what can't be read of one is absent. Each is made once."""
         new = {a.tobytes(): a for a in away if a.tobytes() not in self.known}
-        views_ = self.codec.encode_batch([self.changed(a) for a in new.values()]) if new else []
-        self.known |= {k: None if isinstance(v, Unreadable) else v for k, v in zip(new, views_, strict=True)}
+        records = self.codec.encode_batch([self.without(a) for a in new.values()]) if new else []
+        self.known |= {k: None if isinstance(v, Unreadable) else v for k, v in zip(new, records, strict=True)}
         return self.codec.collate([self.known[a.tobytes()] for a in away]).to(self.device)
 
     def there(self, parts: int) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from polymodal.objectives.writing import Writing
 from polymodal.tasks.base import Task
 from polymodal.tasks.generate import Generation
 
-__all__ = ["OBJECTIVES", "Objective", "Predict", "Pretrain", "Resolved", "Supervised", "Write", "of", "resolve"]
+__all__ = ["OBJECTIVES", "Choice", "Objective", "Predict", "Pretrain", "Supervised", "Write", "of", "resolve"]
 
 OBJECTIVES: dict[str, type[Predict] | type[Write]] = {"predict": Predict, "write": Write}
 
@@ -37,7 +37,8 @@ def resolve(
 
     Raises InputError for cells that can't be learned from, and for a config that means nothing to the objective.
     """
-    guess, why = (Generation(), "a decoder is asked for") if writing and task is None else _task(task, table, schema)
+    asks = writing is not None and writing.decoder is not None and task is None
+    guess, why = (Generation(), "a decoder is asked for") if asks else _task(task, table, schema)
     kind = OBJECTIVES[guess.objective]
     objective, rows, schema = kind.resolve(guess, isinstance(task, Task), table, schema, writing, colearning)
     if rows.rows < table.rows:

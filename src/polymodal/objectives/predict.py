@@ -36,7 +36,12 @@ class Predict(Supervised):
     ) -> tuple[Self, Table, Schema]:
         """The table as it is."""
         if writing is not None:
-            raise InputError(f"the task is {task.name}, which writes no text; leave out what is asked of a decoder")
+            changed = [f for f in writing._fields if getattr(writing, f) != writing._field_defaults[f]]
+            names = ", ".join(f.replace("_", "-") for f in changed)
+            raise InputError(
+                f"the task is {task.name}, which writes no text, and options of models that do were given: {names}; "
+                "leave them out, or ask for text with --task generate"
+            )
         return cls(task, colearning), table, schema
 
     @property

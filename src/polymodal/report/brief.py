@@ -31,6 +31,10 @@ def fit_summary(model: Model, out: Path) -> list[Block]:
         ("modalities", ", ".join(_modalities(model))),
         ("rows", rows),
     ]
+    left_out = [f"{short(c.name, NAME)} ({c.reason})" for c in schema.columns.values() if c.kind in ("ignored", "id")]
+    facts += [
+        ("left out", "; ".join(left_out[:PAIRS]) + f" and {len(left_out) - PAIRS} more" * (len(left_out) > PAIRS))
+    ] * bool(left_out)
     notes = list(report.notes)
     if report.rows["unlabelled"] and report.distillation is None:  # a teacher answers for them, as its notes say
         notes.insert(0, f"{many(report.rows['unlabelled'], 'row')} without a label were left out of the loss")

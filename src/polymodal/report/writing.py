@@ -87,24 +87,24 @@ def write(
     fields = read_card(None if card is None else Path(card))
     with progress("report", 6, quiet) as tick:
         tick(0, "rows")
-        study_ = study(model, table, rows, None if cache is None else Path(cache), seed)
-        near = None if train is None or study_.writes else training_rows(study_, train)
+        sample = study(model, table, rows, None if cache is None else Path(cache), seed)
+        near = None if train is None or sample.writes else training_rows(sample, train)
         tick(1, "data and result")
-        sections = [data(study_), results(study_)]
+        sections = [data(sample), results(sample)]
         tick(2, "robustness")
-        robustness = robustness_of(study_) if robust else NOT_MEASURED
-        sections.append(sturdy(study_, robustness))
+        robustness = robustness_of(sample) if robust else NOT_MEASURED
+        sections.append(sturdy(sample, robustness))
         tick(3, "contributions")
-        modalities = explanation_of(study_)
+        modalities = explanation_of(sample)
         sections.append(contributions(modalities))
         tick(4, "rows and their explanations")
-        sections.append(of_rows(study_, near))
-        sections += [training(study_), repeat(study_, command), model_card(study_, robustness, fields)]
+        sections.append(of_rows(sample, near))
+        sections += [training(sample), repeat(sample, command), model_card(sample, robustness, fields)]
         tick(5, "page")
-        lines = summary(study_, robustness)
-        html = page(study_, lines, sections).encode("utf-8", "replace")
+        lines = summary(sample, robustness)
+        html = page(sample, lines, sections).encode("utf-8", "replace")
     put(out, html)
-    return _report(out, len(html), sections, study_, lines, robustness, modalities)
+    return _report(out, len(html), sections, sample, lines, robustness, modalities)
 
 
 def _refuse(out: Path, overwrite: bool) -> None:

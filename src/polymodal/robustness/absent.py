@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 def subsets(count: int, seed: int = 0) -> list[tuple[bool, ...]]:
     """Which of `count` modalities are there: every non-empty subset, the largest first.
 
-    Of more than `EXACT` a sample of `SAMPLED`, drawn by `seed`: all, each left out, each alone, and others.
+    Of more than `EXACT` a sample of `SUBSETS`, drawn by `seed`: all, each left out, each alone, and others.
     """
     if count <= EXACT:
         sizes = range(count, 0, -1)

@@ -338,8 +338,8 @@ def real(texts: Iterable[str]) -> list[str]:
     every = list(texts)
     out = [t for t in map(space, every) if t]
     if not out:
-        why = f"all {len(every)} training texts are blank" if every else "there is no training text"
-        raise InputError(f"{why}, so there are no words to learn; name a target column that holds text")
+        reason = f"all {len(every)} training texts are blank" if every else "there is no training text"
+        raise InputError(f"{reason}, so there are no words to learn; name a target column that holds text")
     return out
 
 

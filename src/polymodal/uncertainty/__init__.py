@@ -32,7 +32,7 @@ from polymodal.learners.base import Learner
 from polymodal.output import logits_of
 from polymodal.tasks.base import Array, Task
 from polymodal.uncertainty.conformal import Pattern, pattern, pattern_names
-from polymodal.uncertainty.temperature import divide
+from polymodal.uncertainty.temperature import search_temperature
 
 ROWS, PATTERNS, ANSWERS = 2000, 31, 30_000  # at most so many rows and patterns, and rows times patterns
 ALL = 5  # modalities up to which every pattern is tried
@@ -64,7 +64,7 @@ class Calibration:
         return cls(**{**form, "patterns": [Pattern(**p) for p in form["patterns"]]})
 
     def limits(self, here_bm: NDArray[np.bool_], coverage: float) -> Array:
-        """(B,) the limit of each row's pattern; infinite where the pattern was not met. here: by `modalities`."""
+        """(B,) the limit of each row's pattern; infinite where the pattern was not met. here_bm: by `modalities`."""
         by_pattern = {frozenset(p.present): p.limit(coverage) for p in self.patterns}
         rows, place = np.unique(here_bm, axis=0, return_inverse=True)
         each = np.array([by_pattern.get(frozenset(pattern_names(self.modalities, row)), np.inf) for row in rows])
@@ -95,7 +95,9 @@ def calibrate(
     target = rows.target(range(len(rows)))
     outputs = answers(learner, rows, views, shown_patterns)
     grouped = groups is not None
-    t, losses, eces = divide(task, outputs[0], target, None if groups is None else [groups[i] for i in at.tolist()])
+    t, losses, eces = search_temperature(
+        task, outputs[0], target, None if groups is None else [groups[i] for i in at.tolist()]
+    )
     lists = []
     for present, logits in zip(shown_patterns, outputs, strict=True):
         fits = torch.from_numpy(here_bm[:, [m in present for m in modalities]].all(1))

@@ -18,7 +18,7 @@ RANGE = (0.05, 20.0)  # of a temperature
 BINS = 15  # of the expected calibration error
 
 
-def divide(
+def search_temperature(
     task: Task, logits: Tensor, target: Masked, groups: Sequence[Any] | None
 ) -> tuple[float, dict[str, float] | None, dict[str, float] | None]:
     """The temperature, and log loss and calibration error before and after.

@@ -114,8 +114,8 @@ def plain(text: str) -> str:
     """Without what XML can't hold and no font draws, such as control characters; those that would turn the order of
     what comes after them around are shown as marks.
     """
-    text_ = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
-    return text_.translate(MARKS)
+    clean = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Co") else c for c in text)
+    return clean.translate(MARKS)
 
 
 def truncate(text: str, longest: int = LONGEST) -> str:

@@ -192,10 +192,10 @@ def refine(power_tk: Array, lag_t: Array, size: int, window: int) -> tuple[Array
     r(l) = sum_k c_k |X[k]|^2 cos(2 pi k l / size) / r(0) / r_w(l) is evaluated at three places a quarter sample apart.
     """
     out, height = np.full(len(lag_t), np.nan), np.full(len(lag_t), np.nan)
-    places = np.flatnonzero(~np.isnan(lag_t))
-    if not len(places):
+    voiced_at = np.flatnonzero(~np.isnan(lag_t))
+    if not len(voiced_at):
         return out, height
-    power, lag = power_tk[places].copy(), lag_t[places]
+    power, lag = power_tk[voiced_at].copy(), lag_t[voiced_at]
     power[:, 1 : (size + 1) // 2] *= 2
     power /= power.sum(1, keepdims=True)
     turn = 2 * np.pi * np.arange(power.shape[1]) / size
@@ -204,8 +204,8 @@ def refine(power_tk: Array, lag_t: Array, size: int, window: int) -> tuple[Array
     ]
     bend = at[0] - 2 * at[1] + at[2]
     shift = np.where(bend < 0, 0.5 * (at[0] - at[2]) / np.where(bend < 0, bend, -1.0), 0.0).clip(-2.0, 2.0)
-    out[places] = lag + 0.25 * shift
-    height[places] = at[1] - 0.25 * (at[0] - at[2]) * shift
+    out[voiced_at] = lag + 0.25 * shift
+    height[voiced_at] = at[1] - 0.25 * (at[0] - at[2]) * shift
     return out, height
 
 
@@ -248,10 +248,10 @@ def marks(x_n: Array, lag_t: Array, centre: NDArray[np.int64]) -> Array:
     out = [at]
     while at < centre[-1]:
         lag = float(np.interp(at, centre, lag_t))
-        next_ = following(x_n, at, lag)
-        if next_ is None:
+        step = following(x_n, at, lag)
+        if step is None:
             break
-        at += next_
+        at += step
         out.append(at)
     return np.array(out)
 

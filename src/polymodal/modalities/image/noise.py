@@ -45,8 +45,8 @@ def jpeg(image: Image.Image, severity: float, rng: np.random.Generator) -> Image
     """Written as JPEG of quality `severity`, and read again."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=round(severity))
-    with Image.open(file) as image_:
-        return image_.convert("RGB")
+    with Image.open(file) as file_image:
+        return file_image.convert("RGB")
 
 
 def occlusion(image: Image.Image, severity: float, rng: np.random.Generator) -> Image.Image:

@@ -109,8 +109,8 @@ class Patches(nn.Module):
     def forward(self, x: Masked) -> Masked:
         """(B, T, C) -> (B, ceil(T / stride), dim)."""
         mean_b1c = masked_channel_mean(x)
-        centred_ = zeroed(Masked(zeroed(x) - mean_b1c, x.mask))
-        parts = torch.cat([centred_, steps(x), x.mask.to(centred_.dtype)], dim=2)
+        deviations = zeroed(Masked(zeroed(x) - mean_b1c, x.mask))
+        parts = torch.cat([deviations, steps(x), x.mask.to(deviations.dtype)], dim=2)
         mask = fold(x.mask.any(2), self.stride).any(2)
         y_btd = self.readings(fold(parts, self.stride).flatten(2))
         y_btd = y_btd + self.place(waves(mask).to(y_btd.dtype)) + self.level(self.drop(mean_b1c))
