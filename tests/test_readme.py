@@ -27,7 +27,7 @@ FAST = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's tables, smaller; blocks and commands run in this process, where torch is loaded already."""
     folder = tmp_path_factory.mktemp("readme")
-    make_table(folder / "demo", rows=120, unseen=24)
+    make_table(folder / "demo", rows=80, unseen=16)
     shapes.make_table(folder / "demo" / "shapes", rows=48, unseen=16)
     return folder
 
@@ -49,4 +49,4 @@ def test_commands(folder, run: Run, monkeypatch):
         words = shlex.split(command, comments=True)
         done = run(*words[1:], *FAST.get(" ".join(words[:2]), []))
         assert done.returncode == 0, (command, done.stderr[-2000:])
-    assert len((folder / "predictions.csv").read_text().splitlines()) == 25
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 17

@@ -355,7 +355,7 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
         InputError, match=r"unknown decoder 'transfomer'; did you mean 'transformer'\? It is one of gru, "
     ):
         make("transfomer", DIM, SIZE, SMALL)
-    with pytest.raises(InputError, match=r"unknown decoder 'x'; It is one of gru, gru-dot, transformer, prefix"):
+    with pytest.raises(InputError, match=r"unknown decoder 'x'; it is one of gru, gru-dot, transformer, prefix"):
         make("x", DIM, SIZE, SMALL)
 
 

@@ -327,10 +327,7 @@ def _curve(problem: Problem, held_table: Table, colearning: Colearning, points: 
         )
         return Curve(metric.name, metric.higher, labels, count, None, points, None, sentence)
     if not any(p.gain is not None and p.gain.low > 0 for p in points):
-        sentence = (
-            f"no gain of {start} over training without it was shown with any fraction of the labels, on "
-            f"{many(count, 'row')}"
-        )
+        sentence = f"no gain of {start} over training without it was shown on {many(count, 'row')}"
         return Curve(metric.name, metric.higher, labels, count, start, points, None, sentence)
     at = labels_for([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
     if at is None:

@@ -18,7 +18,7 @@ from polymodal.output import Output, Scores, logits_of
 from polymodal.tasks.base import Task
 
 Name = TypeVar("Name")
-ROUNDS, PATIENCE = 25, 6
+ROUNDS, PATIENCE = 25, 4
 SAMPLE = 4000  # rows that a selection is scored on
 
 

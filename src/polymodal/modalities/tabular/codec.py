@@ -6,6 +6,7 @@ Axes: b batch, f field (an encoded number or category; a date takes several).
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -23,6 +24,10 @@ from polymodal.modalities.tabular.columns import fields as count_fields
 from polymodal.modalities.tabular.features import Fields
 from polymodal.nn import Size
 from polymodal.ops import zeroed
+
+PARTS = re.compile(
+    r"\d\D+\d|\d{6}|[A-Za-z]{3}\D*\d{4}"
+)  # what every date has: two numbers, six digits, or a month and a year
 
 
 class Cells(Codec):
@@ -130,7 +135,7 @@ def column_kind(cells: Sequence[Any]) -> tuple[str, Guess]:
     numbers = list(read(number, cells))
     if len(numbers) >= 0.9 * n:
         return numeric_kind(numbers, n)
-    dates = [c for c in cells if not isinstance(c, str) or (any(x.isdigit() for x in c[:40]) and len(c) <= 40)]
+    dates = [c for c in cells if not isinstance(c, str) or (len(c) <= 40 and PARTS.search(c))]
     if len(dates) >= 0.9 * n and (days := len(list(read(moment, dates)))) >= 0.9 * n:
         return "date", Guess(0.95 * days / n, f"{share(days, n)} cells are dates")
     names = list(read(category, cells))
