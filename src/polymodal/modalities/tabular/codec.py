@@ -25,9 +25,8 @@ from polymodal.modalities.tabular.features import Fields
 from polymodal.nn import Size
 from polymodal.ops import zeroed
 
-PARTS = re.compile(
-    r"\d\D+\d|\d{6}|[A-Za-z]{3}\D*\d{4}"
-)  # what every date has: two numbers, six digits, or a month and a year
+# what every date has: two numbers, six digits in a row, or a month and a year
+PARTS = re.compile(r"\d\D+\d|\d{6}|[A-Za-z]{3}\D*\d{4}")
 
 
 class Cells(Codec):

@@ -26,11 +26,23 @@ FALSE = {"false", "no", "n", "f", "off"}
 # "none" or "NA" may be a category (no pet, Namibia), but never a number, a date or a boolean
 NOTHING = {"na", "n/a", "nan", "null", "none", "nat", "<na>", "-", "?"}
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 WHOLE = re.compile(r"[+-]?\d+\.0+")
 # A literal list, not a parser that guesses: such parsers fill what is not there from today's date, and warn
 NUMERIC_DATES = ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d/%m/%y", "%m/%d/%y"]
 NUMERIC_DATES += ["%d.%m.%y", "%Y-%m"]
-MONTH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%b %Y"]
+MONTH_NAMES = [
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%b %d %Y",
+    "%B %d %Y",
+    "%a, %d %b %Y",
+    "%b %Y",
+    "%B %Y",
+]
+MONTH_NAMES += ["%B %d %Y"]
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 
@@ -104,7 +116,12 @@ def moment(x: Any, state: State | None = None) -> datetime | None:
 
 
 def parse(text: str, day: str | None) -> datetime | None:
-    """The date in this format, with or without a time, or in ISO 8601 without one; None where it is none."""
+    """The date in this format, with or without a time, or in ISO 8601 without one; None where it is none.
+
+    >>> parse("September 1st 2010", "%B %d %Y")
+    datetime.datetime(2010, 9, 1, 0, 0)
+    """
+    text = ORDINAL.sub("", text)
     for time in ("",) if day is None else TIMES:
         try:
             y = datetime.fromisoformat(text) if day is None else datetime.strptime(text, day + time)
