@@ -174,7 +174,7 @@ def test_numbers_have_intervals(shop, run):
 def test_shares_that_can_not_be(shop, model, run, verb, option, share):
     done = run(verb, shop[0] / "model", shop[2], option, share)
     assert done.returncode == 2 and done.stdout == ""
-    assert f"{option} can't be {float(share)!r}; it must be a share between 0 and 1, such as 0.9" in done.stderr
+    assert f"{option} can't be {float(share)!r}; it must be a fraction between 0 and 1, such as 0.9" in done.stderr
 
 
 def test_a_model_without_calibration(shop, model, run):

@@ -31,7 +31,7 @@ CoverageOpt = Annotated[
     float | None,
     typer.Option(
         "--coverage",
-        metavar="SHARE",
+        metavar="FRACTION",
         help="Sets of labels, or intervals, that hold the truth of so many rows, such as 0.9, whatever is absent.",
         rich_help_panel=SURE,
     ),
@@ -40,7 +40,7 @@ AbstainOpt = Annotated[
     float | None,
     typer.Option(
         "--abstain",
-        metavar="SHARE",
+        metavar="P",
         help="Leave rows unanswered whose prediction is less probable than this, such as 0.8.",
         rich_help_panel=SURE,
     ),

@@ -150,7 +150,7 @@ def check(task: Task, calibration: Calibration | None, coverage: float | None, a
     """Raises InputError for a coverage or confidence that can't be, or that this model can't give."""
     for option, share in (("--coverage", coverage), ("--abstain", abstain)):
         if share is not None and not 0 < share < 1:
-            raise InputError(f"{option} can't be {share!r}; it must be a share between 0 and 1, such as 0.9")
+            raise InputError(f"{option} can't be {share!r}; it must be a fraction between 0 and 1, such as 0.9")
         if share is not None and "conformal" not in task.capabilities:
             raise InputError(f"the model writes text, and {option} is for labels and numbers; leave it out")
     if abstain is not None and "abstain" not in task.capabilities:
