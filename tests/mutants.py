@@ -457,6 +457,13 @@ MUTANTS = [
         LEARNERS,
     ),
     Mutant(
+        "rows that do not judge drop no member",
+        "learners/library.py",
+        "rows = self.labelled(np.intersect1d(self.valid, self.judge.numpy()))",
+        "rows = self.labelled(self.valid)",
+        LEARNERS + " -k drop_no_member",
+    ),
+    Mutant(
         "the second layer sees the answers of the first",
         "learners/library.py",
         "return x if member.layer == 1 else beside([x, self._meta(self.below)])",

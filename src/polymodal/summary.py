@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from polymodal.data.encode import Bad
-from polymodal.evaluate.compare import Comparison
+from polymodal.evaluate.compare import OUT_OF_FOLD, Comparison
 from polymodal.uncertainty import Calibration
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -56,6 +56,14 @@ class Report(NamedTuple):
     test: TestScores | None = None
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+
+    @property
+    def chosen_by(self) -> str:
+        """What the model was chosen by, in words."""
+        if self.comparison is not None and self.comparison.basis == OUT_OF_FOLD:
+            whole = ", and fitted on all rows in the end" if self.refit else ""
+            return f"answers out of fold to {self.comparison.rows:,} rows{whole}"
+        return f"{self.rows['valid']:,} validation rows ({'given' if self.valid_given else 'held out'})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""

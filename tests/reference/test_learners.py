@@ -188,7 +188,7 @@ def test_kept_weights_sum_to_one():
     assert keep_largest({"a": 0.985, "b": 0.015}) == {"a": 1.0}
 
 
-def library(task_name: str = "multiclass", n: int = 90, valid: int = 30, leak: bool = False):
+def library(task_name: str = "multiclass", n: int = 90, valid: int = 30, leak: bool = False, judges: int = 90):
     x, z = RNG.normal(size=(n + valid, 4)), RNG.normal(size=(n + valid, 4))
     labels = np.array(["abc"[i] for i in np.stack([x[:, 0] + z[:, 0], x[:, 1], z[:, 1]], 1).argmax(1)])
     task = TASKS[task_name]().fit(labels)
@@ -198,7 +198,9 @@ def library(task_name: str = "multiclass", n: int = 90, valid: int = 30, leak: b
     found = {"x": rows(x, (3, 100)), "z": rows(z, (4, 100))}
     splits = [(list(range(n)), list(range(n, n + valid)))]
     splits += [([i for i in range(n) if i % 3 != f], [i for i in range(n) if i % 3 == f]) for f in range(3)]
-    return Library(task, {"x": Tokens(), "z": Tokens()}, {"x": "x", "z": "z"}, found, target, splits, range(n)), found
+    return Library(
+        task, {"x": Tokens(), "z": Tokens()}, {"x": "x", "z": "z"}, found, target, splits, range(judges)
+    ), found
 
 
 def test_recipes_beat_each_modality_and_learners_answer_as_their_outcome():
@@ -319,12 +321,18 @@ def test_members_of_the_second_layer_see_answers_to_rows_that_those_below_did_no
 
 
 def test_a_member_far_behind_on_the_first_fold_is_not_tried_on_the_others():
-    made, _ = library()
+    made, _ = library(judges=120)
     calls = []
     made.grow(["linear", "forest"], None, hopeless=lambda best, answers, rows: calls.append(rows) or len(calls) == 1)
     (job,) = made.behind
     assert job.kind == "forest" and job not in made.answers and len(calls[0]) == 30
     assert made.grow(["linear", "forest"], None) and job not in made.answers, "nor when it goes on"
+
+
+def test_rows_that_do_not_judge_drop_no_member():
+    """They may be rows to test on, whose labels must decide nothing."""
+    made, _ = library()
+    assert made.grow(["linear", "forest"], None, hopeless=lambda best, answers, rows: True) and not made.behind
 
 
 def test_a_library_that_goes_on_with_kept_answers_makes_the_same_learner():

@@ -74,10 +74,7 @@ class Library:
     ) -> None:
         n = len(target.values)
         self.task, self.extractors, self.views, self.rows, self.target = task, extractors, dict(views), rows, target
-        self.splits: list[tuple[Any, Any]] = [
-            *splits,
-            (np.arange(n), []),
-        ]  # at last of members that have seen every row
+        self.splits: list[tuple[Any, Any]] = [*splits, (np.arange(n), [])]  # the last sees every row
         self.train, self.valid = (np.asarray(x, dtype=int) for x in splits[0])
         self.whole, self.seed = len(splits), seed
         self.modalities = list(dict.fromkeys(views.values()))
@@ -109,9 +106,9 @@ class Library:
         """Fit members fold by fold, kind by kind, and keep their answers; False where time ran out.
 
         until: the time.monotonic() after which nothing further is begun; members that are whole are kept, and the first
-        is always made whole. hopeless(best, answers, rows): whether a member with these answers to rows of the first
-        fold is so far behind the best one on its modalities that the other folds need not be tried; it is then one of
-        the `behind`.
+        is always made whole. hopeless(best, answers, rows): whether a member with these answers to judging rows of the
+        first fold is so far behind the best one on its modalities that the other folds need not be tried; it is then
+        one of the `behind`.
         """
         sets: list[tuple[str, ...]] = [(m,) for m in sorted(self.modalities, key=self._weight_of)]  # the light first
         several = [tuple(self.modalities)] if len(self.modalities) > 1 else []
@@ -140,7 +137,7 @@ class Library:
 
     def _is_behind(self, job: Member, out: Tensor, hopeless: Callable[[Tensor, Tensor, Tensor], bool]) -> bool:
         rivals = [m for m in self.answers if m.modalities == job.modalities and m.layer == job.layer]
-        rows = self.labelled(self.valid)
+        rows = self.labelled(np.intersect1d(self.valid, self.judge.numpy()))  # others may be rows to test on
         return bool(rivals) and len(rows) > 1 and hopeless(self.answers[self._order(rivals)[0]][rows], out[rows], rows)
 
     def judge_by_valid(self, parts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:

@@ -158,7 +158,7 @@ def _facts(study: Study, robustness: Robustness | str) -> dict[str, Sequence[str
     train = []
     if rows:
         train.append(f"{rows['train']:,} rows, of which {rows['unlabelled']:,} have no label; "
-                     f"{rows['valid']:,} validation rows chose the model.")  # fmt: skip
+                     f"the model was chosen by {report.chosen_by}.")  # fmt: skip
     if bad := report.bad:
         cells = "1 cell" if len(bad) == 1 else f"{len(bad):,} cells"
         train.append(f"{cells} could not be read when it was fitted, and counted as absent.")

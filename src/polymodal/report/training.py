@@ -24,10 +24,9 @@ def training(study: Study) -> Section:
     rows = report.rows
     blocks: list[Block] = []
     if rows:
-        source = "given" if report.valid_given else "held out"
         blocks.append(
             Words(f"It was trained on {rows['train']:,} rows, {rows['unlabelled']:,} of them without a label, "
-                  f"and chosen by {rows['valid']:,} validation rows ({source}).")
+                  f"and chosen by {report.chosen_by}.")
         )  # fmt: skip
     blocks += [Words(short(line, 400)) for line in report.notes]
     if report.seconds:
