@@ -284,7 +284,7 @@ def test_frozen_reports_what_it_cannot_read(folders: dict[str, Path], tmp_path: 
 
 def test_pooling_is_the_mean_of_real_tokens_and_as_the_folder_says(folders: dict[str, Path], tmp_path: Path) -> None:
     frozen = Frozen(HubText(str(folders["bert"]))).fit([], TINY)
-    net = source.network(frozen.source, "text").module
+    net = source.network(frozen.source, frozen.inner.tower).module
     ids = frozen.inner.encode("the cat sat")
     y = net(input_ids=ids[None], attention_mask=torch.ones(1, len(ids))).last_hidden_state[0]
     assert torch.allclose(frozen.encode("the cat sat")[0].float(), y.mean(0), atol=2e-3)
@@ -309,8 +309,8 @@ def test_reduced_averages_neighbours() -> None:
 def test_texts_are_bounded(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     codec = HubText(str(folders["bert"])).fit([], SIZES["base"])
     assert codec.length_ == 40  # the network's own limit
-    lengths, tokenizer = [], hub_text.processor(codec.source, "text")
-    monkeypatch.setattr(hub_text, "processor", lambda *a: lambda t, **k: lengths.append(len(t)) or tokenizer(t, **k))
+    lengths, tokenizer = [], hub_text.tokenizer_of(codec.source)
+    monkeypatch.setattr(hub_text, "tokenizer_of", lambda *a: lambda t, **k: lengths.append(len(t)) or tokenizer(t, **k))
     x = codec.encode("the cat " * 1_250_000)
     assert x is not None and len(x) == 40
     assert max(lengths) < 10_000, "the tokenizer is handed all ten megabytes"
@@ -346,7 +346,7 @@ def test_pickled_and_missing_weights_are_refused(folders: dict[str, Path], tmp_p
     HubText(str(folders["bert"])).save_source(tmp_path)
     with pytest.raises(InputError, match="has no safetensors weights; save it again"):
         Hub(str(tmp_path), DIM)
-    net = source.network(str(folders["bert"]), "text").module
+    net = source.network(str(folders["bert"]), hub_text.HubText.tower).module
     torch.save(net.state_dict(), tmp_path / "pytorch_model.bin")
     for make in (lambda: Hub(str(tmp_path), DIM), lambda: Frozen(HubText(str(tmp_path))).fit([], TINY)):
         with pytest.raises(InputError, match=r"only pytorch_model.bin, which may run code"):
@@ -368,11 +368,11 @@ def test_a_random_pooler_is_not_used(folders: dict[str, Path], tmp_path: Path) -
     from safetensors.torch import load_file, save_file
 
     Frozen(HubImage(str(folders["vit"]))).save_source(tmp_path)
-    assert source.network(str(tmp_path), "image").pooler
+    assert source.network(str(tmp_path), HubImage.tower).pooler
     source.cached.cache_clear()
     file = tmp_path / "model.safetensors"
     save_file({k: v for k, v in load_file(file).items() if "pooler" not in k}, file, metadata={"format": "pt"})
-    assert not source.network(str(tmp_path), "image").pooler
+    assert not source.network(str(tmp_path), HubImage.tower).pooler
     frozen = Frozen(HubImage(str(tmp_path))).fit([], TINY)
     first = frozen.encode(CELLS["image"][0])
     source.cached.cache_clear()
@@ -436,7 +436,7 @@ def test_loading_is_silent(folders: dict[str, Path], capfd: pytest.CaptureFixtur
 
 def test_padding_group_norm_would_be_seen(folders: dict[str, Path]) -> None:
     """The premise of running clips by length: this network's own answer changes with padding."""
-    net = source.network(str(folders["wav2vec2"]), "audio").module
+    net = source.network(str(folders["wav2vec2"]), HubAudio.tower).module
     x = torch.randn(1, 900)
     a, b = net(x).last_hidden_state, net(nn.functional.pad(x, (0, 900))).last_hidden_state
     assert (a - b[:, : a.shape[1]]).abs().max() > 1e-3

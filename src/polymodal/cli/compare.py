@@ -11,8 +11,10 @@ from polymodal.cli.experiment import (
     EncoderOpt,
     EpochsOpt,
     LabelTaskOpt,
+    OutOpt,
     OverwriteOpt,
     PresetOpt,
+    ResumeOpt,
     SeedOpt,
     SizeOpt,
     TimeLimitOpt,
@@ -60,17 +62,15 @@ def compare(
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
     seed: SeedOpt = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results (default: TABLE's name and -compare).")
-    ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with what is in --out; fusions may be added.")] = False,
+    out: OutOpt = None,
+    resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Compare each modality alone, concat, fusions and features on the same folds, and say what is more than chance.
 
-    Writes compare.html (with plots), compare.json, and a file a candidate and fold, so that nothing is done twice.
+    Writes compare.html (with plots), compare.json, and a file a candidate and fold: --resume may add fusions.
     Example:
 
         polymodal compare reviews.csv --target stars --group author --fusion gated,low-rank,features --time-limit 1h

@@ -1,19 +1,19 @@
 """`polymodal learning-curve`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
-    SEARCH,
     BatchSizeOpt,
     EncoderOpt,
     EpochsOpt,
     InitFromOpt,
     LabelTaskOpt,
     LrOpt,
+    OneFusionOpt,
+    OutOpt,
     OverwriteOpt,
     PretrainOpt,
     ResumeOpt,
@@ -21,6 +21,7 @@ from polymodal.cli.experiment import (
     SizeOpt,
     TimeLimitOpt,
     UnlabelledOpt,
+    ValidOpt,
     config,
     folder_of,
     resumable,
@@ -50,12 +51,8 @@ def learning_curve(
     fractions: Annotated[
         str, typer.Option(help="Fractions of the labelled training rows, with commas between.")
     ] = "0.05,0.1,0.25,0.5,1",
-    valid: Annotated[
-        str | None, typer.Option(help="Table to score on (default: a fifth of TABLE is held out).")
-    ] = None,
-    fusion: Annotated[
-        str, typer.Option(help="How modalities are joined, as for fit.", rich_help_panel=SEARCH)
-    ] = "gated",
+    valid: ValidOpt = None,
+    fusion: OneFusionOpt = "gated",
     size: SizeOpt = "small",
     encoder: EncoderOpt = None,
     modality: ModalityOpt = None,
@@ -67,9 +64,7 @@ def learning_curve(
     batch_size: BatchSizeOpt = None,
     lr: LrOpt = None,
     seed: SeedOpt = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results (default: TABLE's name and -curve).")
-    ] = None,
+    out: OutOpt = None,
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -77,7 +72,7 @@ def learning_curve(
 ) -> None:
     """Fit with a few of the labels, with more, and with all, and say how many a head start saves.
 
-    Writes curve.json, curve.csv and curve.png. Example:
+    Scores are of the validation rows. Writes curve.json, curve.csv and curve.png. Example:
 
         polymodal learning-curve reviews.csv --target stars --pretrain contrastive --out curve
     """

@@ -1,16 +1,17 @@
 """`polymodal distill`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
-    SEARCH,
+    SEED,
     BatchSizeOpt,
     EpochsOpt,
     LrOpt,
+    OneFusionOpt,
+    OutOpt,
     OverwriteOpt,
     ResumeOpt,
     SizeOpt,
@@ -31,9 +32,7 @@ def distill(
     keep: Annotated[
         str, typer.Option(metavar="COLUMNS", help="What the student reads, with commas between: photo,price.")
     ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the student (default: MODEL's name and -student).")
-    ] = None,
+    out: OutOpt = None,
     valid: ValidOpt = None,
     test: TestOpt = None,
     temperature: Annotated[
@@ -42,17 +41,13 @@ def distill(
     weight: Annotated[
         float, typer.Option(metavar="FRACTION", help="Weight of the teacher's loss, 0 to 1; the label's has the rest.")
     ] = 0.5,
-    fusion: Annotated[
-        str, typer.Option(help="How the student joins modalities, as for fit.", rich_help_panel=SEARCH)
-    ] = "gated",
+    fusion: OneFusionOpt = "gated",
     size: SizeOpt = "small",
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
     batch_size: BatchSizeOpt = None,
     lr: LrOpt = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides splits, weights and the order of rows (default: the teacher's).")
-    ] = None,
+    seed: Annotated[int | None, SEED] = None,
     custom_class: CustomClassOpt = None,
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
@@ -61,7 +56,8 @@ def distill(
 ) -> None:
     """Teach a model that reads fewer columns what MODEL knows from all of them, and say what that brings.
 
-    The same student is trained without the teacher too, on the same rows, and the difference has an interval. Example:
+    The same student is trained without the teacher too, on the same rows, and the difference has an interval.
+    The default of --seed is the teacher's. Example:
 
         polymodal distill model reviews.csv --keep review --out cheap
     """

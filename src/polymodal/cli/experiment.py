@@ -18,9 +18,15 @@ COLEARNING = "Co-learning (modalities that help each other, and what is learned 
 
 ValidOpt = Annotated[
     str | None,
-    typer.Option("--valid", help="Table to choose the best epoch by (default: a fifth of TABLE is held out)."),
+    typer.Option("--valid", help="Table to validate on, which chooses the epoch (default: a fifth of TABLE)."),
 ]
 TestOpt = Annotated[str | None, typer.Option("--test", help="Table to score once, at the end.")]
+OutOpt = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder to write (default: named after what is read).")
+]
+OneFusionOpt = Annotated[
+    str, typer.Option("--fusion", help="How a network joins modalities, as for fit.", rich_help_panel=SEARCH)
+]
 PresetOpt = Annotated[
     str, typer.Option("--preset", help="How hard a search tries: fast, balanced or best.", rich_help_panel=SEARCH)
 ]
@@ -54,7 +60,7 @@ TimeLimitOpt = Annotated[
     typer.Option(
         "--time-limit",
         metavar="TIME",
-        help="For everything, in equal shares where several are trained: 90s, 10m, 1h30m (default: none).",
+        help="For everything, in equal shares where several are trained: 90s, 10m, 1h30m (default: none, but for a search from the number of cells).",
         rich_help_panel=RUN,
     ),
 ]
@@ -76,9 +82,8 @@ BatchSizeOpt = Annotated[
 LrOpt = Annotated[
     float | None, typer.Option("--lr", help="Peak learning rate (default: 0.001).", rich_help_panel=TRAINING)
 ]
-SeedOpt = Annotated[
-    int, typer.Option("--seed", help="Decides splits, initial weights and the order of rows.", rich_help_panel=RUN)
-]
+SEED = typer.Option("--seed", help="Decides splits, initial weights and the order of rows.", rich_help_panel=RUN)
+SeedOpt = Annotated[int, SEED]
 InitFromOpt = Annotated[
     str | None,
     typer.Option(

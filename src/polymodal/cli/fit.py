@@ -1,6 +1,5 @@
 """`polymodal fit`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ from polymodal.cli.experiment import (
     FinetuneOpt,
     InitFromOpt,
     LrOpt,
+    OutOpt,
     OverwriteOpt,
     PresetOpt,
     PretrainOpt,
@@ -52,9 +52,7 @@ def fit(
     target: TargetOpt = None,
     valid: ValidOpt = None,
     test: TestOpt = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the model (default: TABLE's name and -model).")
-    ] = None,
+    out: OutOpt = None,
     fusion: Annotated[
         str | None,
         typer.Option(

@@ -8,7 +8,7 @@ from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval, difference, intervals
 from polymodal.output import Output
 from polymodal.tasks.base import Task
-from polymodal.view.text import digits, many
+from polymodal.view.text import digits, many, not_shown
 
 
 class Candidate(NamedTuple):
@@ -139,9 +139,8 @@ def sentence(
     if gain.high < 0 and clear:
         loss = Interval(-gain.value, -gain.high, -gain.low)
         return f"{name} is worse than {rival} by {gain_text(loss, metric)}{chance}"
-    return (
-        f"No difference between {name} and {rival} was shown on {many(rows, 'row')}: {gain_text(gain, metric)}{chance}"
-    )
+    none = not_shown(f"difference between {name} and {rival}", rows, "No")
+    return f"{none}: {gain_text(gain, metric)}{chance}"
 
 
 def gain_text(x: Interval, metric: str) -> str:

@@ -15,7 +15,7 @@ from polymodal.evaluate.emap import Cost
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
 from polymodal.evaluate.significance import LEVEL, PairedTest, Ranks, average_ranks, corrected_t, holm
-from polymodal.view.text import many
+from polymodal.view.text import not_shown
 
 CONCAT = "concat"  # a family: of networks, and of features
 TIERS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}  # by family, the simplest first
@@ -247,8 +247,8 @@ def interaction(x: Cost, metric: str) -> str:
         return f"Interaction between modalities gives {x.name} {size}: a sum of one function a modality can't do that."
     if x.gain.high < 0:
         return f"{x.name} is worse for the interaction that it learned, by {size}: a sum of parts is better."
-    rows = many(x.rows, "row")
-    return f"No gain of {x.name} by interaction between modalities was shown on {rows}: {size}."
+    none = not_shown(f"gain of {x.name} by interaction between modalities", x.rows, "No")
+    return f"{none}: {size}."
 
 
 def _plain(x: Any) -> Any:

@@ -36,7 +36,7 @@ from polymodal.saving import json_text, put
 from polymodal.tasks.base import Task
 from polymodal.view import blocks, plot
 from polymodal.view.plot import Line, Plot
-from polymodal.view.text import interval, many
+from polymodal.view.text import interval, not_shown
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 FEWEST = 4  # labels that a training needs
@@ -327,7 +327,7 @@ def _curve(problem: Problem, held_table: Table, colearning: Colearning, points: 
         )
         return Curve(metric.name, metric.higher, labels, count, None, points, None, sentence)
     if not any(p.gain is not None and p.gain.low > 0 for p in points):
-        sentence = f"no gain of {start} over training without it was shown on {many(count, 'row')}"
+        sentence = not_shown(f"gain of {start} over training without it", count)
         return Curve(metric.name, metric.higher, labels, count, start, points, None, sentence)
     at = labels_for([(p.labels, sign * p.helped.value) for p in points if p.helped], sign * whole)
     if at is None:

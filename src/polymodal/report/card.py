@@ -16,7 +16,7 @@ from polymodal.report.study import Study
 from polymodal.robustness import Robustness
 from polymodal.robustness.result import worst_noise, worst_subset
 from polymodal.view.blocks import Block, Heading, Section, Words
-from polymodal.view.text import interval, list_names, short
+from polymodal.view.text import interval, list_names, not_shown, short
 
 PARTS = {  # the card's headings, by the names that a file gives them
     "details": "Model details",
@@ -115,7 +115,7 @@ def _loses(robustness: Robustness | str) -> str:
     else:
         return "what it loses where a modality is absent or noisy could not be measured"
     change = f"{robustness.metric} is {interval(x.score)} instead of {robustness.clean.value:.3f}"
-    sure = "" if x.loss.low > 0 else ", which may be chance"
+    sure = "" if x.loss.low > 0 else f"; {not_shown('difference', robustness.rows)}"
     return f"it does worst {where}, where {change}{sure}"
 
 

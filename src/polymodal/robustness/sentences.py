@@ -6,7 +6,7 @@ from polymodal.evaluate.compare import FEW
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.noise import MISMATCH
 from polymodal.robustness.result import Absence, Noisy, Subset, worst_noise, worst_subset
-from polymodal.view.text import digits, ends, interval, list_names
+from polymodal.view.text import digits, interval, list_names, not_shown
 
 HOW = {"mcar": "completely at random", "mar": "at random, given {by}", "mnar": "not at random, by {by}"}
 HALF = 0.5  # the share that the sentence about absent cells names
@@ -77,4 +77,4 @@ class Words:
             return f"the loss is {interval(loss)}"
         if loss.high < 0:
             return f"that is a gain of {interval(Interval(-loss.value, -loss.high, -loss.low))}"
-        return f"that can't be told from clean: the loss of {digits(loss.value)} lies in {ends(loss)}, which holds 0"
+        return f"{not_shown('difference from clean', self.rows)}: the loss is {interval(loss)}"

@@ -98,6 +98,15 @@ def many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def not_shown(what: str, rows: int, no: str = "no") -> str:
+    """That an interval holds 0: the one wording for it, wherever something is compared. no: "No" begins a sentence.
+
+    >>> not_shown("gain of gated", 214)
+    'no gain of gated was shown on 214 rows'
+    """
+    return f"{no} {what} was shown on {many(rows, 'row')}"
+
+
 def list_names(names: Sequence[str]) -> str:
     """Names in a sentence.
 

@@ -14,7 +14,7 @@ from polymodal.batch import Masked
 from polymodal.modalities.audio.files import read
 from polymodal.modalities.base import pad, stack
 from polymodal.modalities.pretrained.codec import HubCodec
-from polymodal.modalities.pretrained.source import processor
+from polymodal.modalities.pretrained.source import Tower, processor
 from polymodal.nn import Size
 
 
@@ -26,6 +26,7 @@ class HubAudio(HubCodec):
     """
 
     kind: ClassVar[str] = "audio"
+    tower: ClassVar[Tower] = Tower("audio_model")
     takes_files: ClassVar[bool] = True
     costly: ClassVar[bool] = True
     whole: ClassVar[bool] = True
@@ -50,9 +51,14 @@ class HubAudio(HubCodec):
 
     @property
     def _rate(self) -> int:
-        return int(processor(self.source, "audio").sampling_rate)
+        return int(feature_extractor(self.source).sampling_rate)
 
     def _prepared(self, x_n: Any) -> Tensor:
-        extract = processor(self.source, "audio")
+        extract = feature_extractor(self.source)
         out = extract(x_n, sampling_rate=extract.sampling_rate, return_tensors="np")
         return torch.from_numpy(np.asarray(out[extract.model_input_names[0]][0], dtype=np.float32))
+
+
+def feature_extractor(source: str) -> Any:
+    """What prepares clips for the network, of transformers."""
+    return processor(source, "AutoFeatureExtractor")

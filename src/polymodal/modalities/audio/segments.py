@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from polymodal.batch import Masked
 from polymodal.modalities.audio.codec import HOP, LogMel
 from polymodal.modalities.audio.files import samples
-from polymodal.modalities.audio.hub import HubAudio
+from polymodal.modalities.audio.hub import HubAudio, feature_extractor
 from polymodal.modalities.audio.place import Seconds
 from polymodal.modalities.base import Codec
 from polymodal.modalities.places import Place, Sequence
 from polymodal.modalities.pretrained.hub import Frozen
-from polymodal.modalities.pretrained.source import processor
 from polymodal.modalities.segments import Codecs, Cut, Inputs, Open, Segments, views
 
 SECONDS = 3600.0  # of a cell that are looked at
@@ -38,7 +37,7 @@ def parts(codecs: Codecs, xs: Inputs, cell: Any, label: str, most: int) -> Cut:
 
     def open_view(view: str, codec: Codec, x: Masked) -> Open | None:
         if isinstance(codec, HubAudio) and not codec.shape_:
-            step = 1 / processor(codec.source, "audio").sampling_rate
+            step = 1 / feature_extractor(codec.source).sampling_rate
         elif isinstance(codec, LogMel):
             step = HOP
         else:
@@ -70,7 +69,7 @@ def place(codec: Codec, cell: Any, name: str, tokens: int) -> Place:
 def _step(codec: Codec, duration: float, tokens: int) -> float | None:
     """Seconds from one token to the next; None where a network's tokens are no sequence in time."""
     if isinstance(codec, HubAudio) and codec.shape_:  # a spectrogram of fixed length, silence after the clip's end
-        length = getattr(processor(codec.source, "audio"), "chunk_length", None)
+        length = getattr(feature_extractor(codec.source), "chunk_length", None)
         return None if length is None else float(length) / tokens
     if isinstance(codec, LogMel):
         frames = math.ceil(round(duration / HOP, 6))

@@ -15,7 +15,7 @@ from polymodal.batch import Masked
 from polymodal.modalities.base import stack
 from polymodal.modalities.image.files import picture
 from polymodal.modalities.pretrained.codec import HubCodec
-from polymodal.modalities.pretrained.source import processor
+from polymodal.modalities.pretrained.source import Tower, processor
 from polymodal.nn import Size
 
 
@@ -23,6 +23,7 @@ class HubImage(HubCodec):
     """Pixels as the network's own processor prepares them: float (3, height_, width_)."""
 
     kind: ClassVar[str] = "image"
+    tower: ClassVar[Tower] = Tower("vision_model", channels_last=True)
     takes_files: ClassVar[bool] = True
     costly: ClassVar[bool] = True
     whole: ClassVar[bool] = True
@@ -50,5 +51,5 @@ class HubImage(HubCodec):
         return stack(cells, torch.zeros(3, self.height_, self.width_))
 
     def _prepared(self, image: Image.Image) -> Tensor:
-        x: Tensor = processor(self.source, "image")(images=image, return_tensors="pt")["pixel_values"][0]
+        x: Tensor = processor(self.source, "AutoImageProcessor")(images=image, return_tensors="pt")["pixel_values"][0]
         return x.float()

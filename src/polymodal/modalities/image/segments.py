@@ -87,7 +87,7 @@ def _grid(codec: Codec, cell: Any, name: str, tokens: int) -> Grid | None:
 def _pooled_grid(codec: Frozen, cell: Any, name: str, tokens: int, side: tuple[int, int], box: Box) -> Grid | None:
     """The grid of a frozen network, of which neighbours may have been averaged: the network is asked once more."""
     with torch.no_grad():
-        outputs = look(network(codec.source, "image").module, codec.inner.collate([codec.inner.encode(cell)]))
+        outputs = look(network(codec.source, codec.inner.tower).module, codec.inner.collate([codec.inner.encode(cell)]))
     count = outputs.tokens.values.shape[1]
     if outputs.grid is not None:
         if count == tokens:

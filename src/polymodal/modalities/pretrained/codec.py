@@ -14,7 +14,7 @@ from polymodal.batch import Masked
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, Guess, pad
 from polymodal.modalities.extractor import Tokens, Vectorizer
-from polymodal.modalities.pretrained.source import copy, digest
+from polymodal.modalities.pretrained.source import Tower, copy, digest
 from polymodal.spec import spec
 
 BY_NAME = Guess(0.0, "a pretrained network is asked for by name")
@@ -62,6 +62,7 @@ class FrozenCodec(Codec):
 class HubCodec(Codec):
     """What prepares the cells of one kind for a network in `source`, as its own processor does it."""
 
+    tower: ClassVar[Tower]
     whole: ClassVar[bool] = False  # may an encoder-decoder read what it prepares, and write about it alone
 
     def __init__(self, source: str) -> None:

@@ -23,7 +23,7 @@ from polymodal.errors import Unreadable
 from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.pretrained.codec import FrozenCodec, HubCodec, key_for
 from polymodal.modalities.pretrained.network import BATCH, look, reduce, width
-from polymodal.modalities.pretrained.source import check_written, copy, digest, network, pooling
+from polymodal.modalities.pretrained.source import Tower, check_written, copy, digest, network, pooling
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.nn import Size
 from polymodal.ops import masked_mean, zeroed
@@ -54,7 +54,7 @@ class Frozen(FrozenCodec):
     def fit(self, cells: Iterable[Any], size: Size) -> Self:
         """Nothing is learned from the cells."""
         self.inner.fit(cells, size)
-        self.width_ = width(network(self.source, self.kind).module)
+        self.width_ = width(network(self.source, self.inner.tower).module)
         return self
 
     def encode_batch(self, cells: Sequence[Any]) -> list[Tensor | Unreadable | None]:
@@ -78,7 +78,7 @@ class Frozen(FrozenCodec):
 
     @torch.no_grad()
     def _run(self, x: Masked) -> list[Tensor]:
-        net = network(self.source, self.kind)
+        net = network(self.source, self.inner.tower)
         if x.values.ndim == 4:
             x = Masked(x.values.contiguous(memory_format=torch.channels_last), x.mask)
         outputs = look(net.module, x)
@@ -131,7 +131,8 @@ class Hub(Encoder):
     ) -> None:
         super().__init__()
         self.source, self.dim, self.dropout, self.kind, self.head = source, dim, dropout, kind, head
-        self.network = network(source, kind, fresh=True).module
+        self.tower = _tower(kind)
+        self.network = network(source, self.tower, fresh=True).module
         d = width(self.network)
         if any(True for _ in getattr(self.network, "pooler", nn.Identity()).parameters()):
             self.network.pooler = None  # type: ignore[assignment]  # not read, so it would never learn
@@ -146,7 +147,7 @@ class Hub(Encoder):
 
     def entrance(self) -> nn.Module | None:
         """The embedding of its ids, where it reads such."""
-        if self.kind not in ("text", ""):
+        if not self.tower.ids:
             return None
         table = self.network.get_input_embeddings()  # type: ignore[operator]
         return table if isinstance(table, nn.Embedding) else None
@@ -170,6 +171,13 @@ class Hub(Encoder):
         """Write what `source` needs to be this folder: config, and a note that weights are elsewhere."""
         copy(self.source, folder, weights=False)
         check_written(folder)
+
+
+def _tower(kind: str) -> Tower:
+    from polymodal.modalities import MODALITIES
+
+    hub = MODALITIES[kind].hub if kind else None
+    return Tower(ids=True) if hub is None else hub.tower
 
 
 def _one_network(a: str, b: str) -> bool:

@@ -91,6 +91,15 @@ def download(name: str) -> str:
     return str(check(Path(folder)))
 
 
+class Tower(NamedTuple):
+    """What a network is to cells of one kind: which part of it reads them, and how."""
+
+    name: str = ""  # of the part, in a network with several, as CLIP has them
+    channels_last: bool = False  # faster so
+    pooled: bool = True  # the pooled output of a network without such a part was trained
+    ids: bool = False  # it reads ids, so that its embedding of them comes first
+
+
 class Loaded(NamedTuple):
     """A network, and whether its own pooled output means something (was trained, for what we use it for)."""
 
@@ -98,32 +107,32 @@ class Loaded(NamedTuple):
     pooler: bool
 
 
-def network(source: str, kind: str, fresh: bool = False) -> Loaded:
+def network(source: str, tower: Tower, fresh: bool = False) -> Loaded:
     """The network in eval(); one shared, frozen instance unless it is `fresh`, to be trained."""
     with LOCK:
-        return load(resolve(source), kind) if fresh else cached(resolve(source), kind)
+        return load(resolve(source), tower) if fresh else cached(resolve(source), tower)
 
 
 @lru_cache(maxsize=3)
-def cached(folder: str, kind: str) -> Loaded:
+def cached(folder: str, tower: Tower) -> Loaded:
     """One frozen instance, whoever asks."""
-    net = load(folder, kind)
+    net = load(folder, tower)
     if not weights_of(Path(folder)):
         raise InputError(f"{folder!r} has no weights (model.safetensors)")
     module = net.module.requires_grad_(False)
-    return Loaded(channels_last(module) if kind == "image" else module, net.pooler)
+    return Loaded(channels_last(module) if tower.channels_last else module, net.pooler)
 
 
-def load(folder: str, kind: str) -> Loaded:
-    """The part of the network that reads this kind; its pooler need not be among the weights."""
+def load(folder: str, tower: Tower) -> Loaded:
+    """The part of the network that is asked for; its pooler need not be among the weights."""
     whole, missing = open_source(folder)
     if absent := [k for k in missing if "pooler" not in k]:
         raise InputError(
             f"the weights in {folder!r} lack {len(absent)} of the network's tensors (such as {absent[0]}): "
             "the file is incomplete or belongs to another architecture"
         )
-    part = tower(whole, kind)
-    return Loaded(part.eval(), not missing and (part is not whole or kind != "text"))
+    part = part_of(whole, tower)
+    return Loaded(part.eval(), not missing and (part is not whole or tower.pooled))
 
 
 class Opened(NamedTuple):
@@ -163,10 +172,9 @@ def open_source(source: str, architecture: str = "AutoModel") -> Opened:
     return Opened(module, sorted(info["missing_keys"]))
 
 
-def tower(whole: nn.Module, kind: str) -> nn.Module:
-    """The part of a network that reads this kind: a tower of CLIP and kin, the encoder of Whisper or T5."""
-    name = {"text": "text_model", "image": "vision_model", "audio": "audio_model"}.get(kind, "")
-    part: nn.Module | None = getattr(whole, name, None) if name else None
+def part_of(whole: nn.Module, tower: Tower) -> nn.Module:
+    """The part of a network that reads cells: a tower of CLIP and kin, the encoder of Whisper or T5."""
+    part: nn.Module | None = getattr(whole, tower.name, None) if tower.name else None
     if part is None and getattr(whole.config, "is_encoder_decoder", False):
         part = whole.get_encoder()  # type: ignore[operator]
     return whole if part is None else part
@@ -183,23 +191,22 @@ def config(source: str) -> Any:
     return form
 
 
-def processor(source: str, kind: str) -> Any:
-    """The network's tokenizer, image processor or feature extractor."""
+def processor(source: str, auto: str) -> Any:
+    """What prepares cells for the network, read with this class of transformers: "AutoImageProcessor" ..."""
     with LOCK:
-        return _processor(resolve(source), kind)
+        return _processor(resolve(source), auto)
 
 
 @lru_cache(maxsize=16)
-def _processor(folder: str, kind: str) -> Any:
-    name = {"text": "AutoTokenizer", "image": "AutoImageProcessor", "audio": "AutoFeatureExtractor"}[kind]
+def _processor(folder: str, auto: str) -> Any:
     with quiet(), explain_errors(folder):
-        auto = getattr(transformers(), name)
-        return auto.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        cls = getattr(transformers(), auto)
+        return cls.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def tokenizer(source: str) -> Any:
     """The tokenizer of a network that reads or writes text."""
-    return processor(source, "text")
+    return processor(source, "AutoTokenizer")
 
 
 def transformers() -> Any:

@@ -9,7 +9,8 @@ from torch import Tensor
 from polymodal.batch import Masked
 from polymodal.modalities.base import pad
 from polymodal.modalities.pretrained.codec import HubCodec
-from polymodal.modalities.pretrained.source import LOCK, config, processor
+from polymodal.modalities.pretrained.source import LOCK, Tower, config
+from polymodal.modalities.pretrained.source import tokenizer as tokenizer_of
 from polymodal.nn import Size
 
 CHARACTERS = 32  # read of a text for each token that is kept: so that a 10 MB cell costs no more than a page
@@ -22,6 +23,7 @@ class HubText(HubCodec):
     """
 
     kind: ClassVar[str] = "text"
+    tower: ClassVar[Tower] = Tower("text_model", pooled=False, ids=True)
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -37,7 +39,7 @@ class HubText(HubCodec):
         text = "" if cell is None else str(cell)[: CHARACTERS * self.length_].strip()
         if not text:
             return None
-        tokenizer = processor(self.source, "text")
+        tokenizer = tokenizer_of(self.source)
         with LOCK:  # the length is a state of the tokenizer
             ids = tokenizer(text, truncation=True, max_length=self.length_)["input_ids"]
         return torch.tensor(ids, dtype=torch.int64) if ids else None
@@ -45,7 +47,7 @@ class HubText(HubCodec):
     def offsets(self, cell: Any, text: str) -> list[tuple[int, int]] | None:
         """Where in `text`, the cell from its first character on, each token lies; None where that can't be told."""
         own = str(cell)[: CHARACTERS * self.length_].strip()
-        tokenizer = processor(self.source, "text")
+        tokenizer = tokenizer_of(self.source)
         if own not in text[: len(own)] or not tokenizer.is_fast:
             return None
         with LOCK:
@@ -59,6 +61,6 @@ class HubText(HubCodec):
 
 def longest(source: str) -> int:
     """Tokens of the longest text that the network was made for."""
-    limit = int(processor(source, "text").model_max_length)
+    limit = int(tokenizer_of(source).model_max_length)
     places = getattr(config(source), "max_position_embeddings", 512) or 512
     return min(limit, 512) if limit < 100_000 else max(2, min(places - 2, 512))

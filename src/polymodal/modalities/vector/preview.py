@@ -20,5 +20,5 @@ def lines(cell: Any) -> Series | None:
         return None
     x = np.asarray(raw, dtype=np.float64)
     x_t = x.reshape(-1) if x.ndim == 1 or len(x) == 1 else x.reshape(len(x), -1).mean(1)
-    words = many(x.size, "number") if x.ndim == 1 else f"{many(len(x), 'vector')} of {many(x[0].size, 'number')}"
+    words = many(x.size, "value") if x.ndim == 1 else f"{many(len(x), 'vector')} of {many(x[0].size, 'value')}"
     return Series(x_t[:, None], words + spread(x))
