@@ -1,6 +1,7 @@
 """Small real tables that tests make: files on disk, as a user has them."""
 
 import csv
+import gc
 import io
 import itertools
 import os
@@ -42,6 +43,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and three large libraries are no garbage: they need not be looked through again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

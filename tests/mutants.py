@@ -527,6 +527,13 @@ MUTANTS = [
         LEARNERS,
     ),
     Mutant(
+        "an average that grows leaves out what sees nothing",
+        "learners/ensemble.py",
+        "torch.where(self.here_kb[..., None], self.all_skbc, nothing)",
+        "self.all_skbc",
+        LEARNERS,
+    ),
+    Mutant(
         "an average is judged by weights of other rows",
         "experiment/search.py",
         "rows = torch.tensor(by)",

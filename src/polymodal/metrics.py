@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 Ints = NDArray[np.integer]
 BLOCK = 2**21  # bytes of one temporary: it stays in the processor's cache
+ORDERED = 2**14  # numbers of a block whose rows are put in another order
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -137,13 +138,13 @@ def roc_auc(positive: NDArray[np.bool_], score: Array, weights: Array) -> Array:
     below, upto = (np.searchsorted(score[no], score[yes], side) for side in ("left", "right"))
     ties = bool((below != upto).any())
 
-    def one(w: Array) -> tuple[float, float]:
-        sums, w_yes = running(w.take(no)), w.take(yes).astype(np.float64)
-        misses = sums.take(below)
-        hits = (misses + sums.take(upto)) / 2 if ties else misses
-        return float(w_yes @ hits), float(w_yes.sum() * sums[-1])
+    def some(w: Array) -> tuple[Array, Array]:
+        sums, w_yes = running(w.take(no, 1)), w.take(yes, 1).astype(np.float64)
+        misses = sums.take(below, 1)
+        hits = (misses + sums.take(upto, 1)) / 2 if ties else misses
+        return (w_yes * hits).sum(1), w_yes.sum(1) * sums[:, -1]
 
-    return each_row(one, weights)
+    return in_blocks(some, weights)
 
 
 def average_precision(positive: NDArray[np.bool_], score: Array, weights: Array) -> Array:
@@ -152,13 +153,13 @@ def average_precision(positive: NDArray[np.bool_], score: Array, weights: Array)
     yes = order[positive[order]]
     every_at, yes_at = (np.searchsorted(-score[rows], -score[yes], "right") for rows in (order, yes))
 
-    def one(w: Array) -> tuple[float, float]:
-        w_yes = w.take(yes).astype(np.float64)
-        every, true = running(w.take(order)).take(every_at), running(w_yes).take(yes_at)
+    def some(w: Array) -> tuple[Array, Array]:
+        w_yes = w.take(yes, 1).astype(np.float64)
+        every, true = running(w.take(order, 1)).take(every_at, 1), running(w_yes).take(yes_at, 1)
         # where no row scores so much, the positive itself weighs nothing
-        return float(w_yes @ (true / np.where(every > 0, every, 1))), float(w_yes.sum())
+        return (w_yes * (true / np.where(every > 0, every, 1))).sum(1), w_yes.sum(1)
 
-    return each_row(one, weights)
+    return in_blocks(some, weights)
 
 
 def r2(truth: Array, guess: Array, weights: Array) -> Array:
@@ -180,26 +181,26 @@ def spearman(x: Array, y: Array, weights: Array) -> Array:
     order = np.argsort(x, kind="stable")  # in this order the ranks of x need no search
     rank_x, rank_y = _ranker(x[order]), _ranker(y[order])
 
-    def one(w: Array) -> tuple[float, float]:
-        w = w.take(order)
+    def some(w: Array) -> tuple[Array, Array]:
+        w = w.take(order, 1)
         a, b = rank_x(w), rank_y(w)
         wa, wb = w * a, w * b
-        return float(wa @ b), float(np.sqrt(wa @ a) * np.sqrt(wb @ b))
+        return (wa * b).sum(1), np.sqrt((wa * a).sum(1)) * np.sqrt((wb * b).sum(1))
 
-    return each_row(one, weights).clip(-1, 1)
+    return in_blocks(some, weights).clip(-1, 1)
 
 
 def _ranker(x: Array) -> Callable[[Array], Array]:
-    """Weights (N,) -> twice the mean rank of each row less that of all rows, which is their total weight."""
+    """Weights (R, N) -> twice the mean rank of each row less that of all rows, which is their total weight."""
     order = np.argsort(x, kind="stable")
     place, ranks = np.argsort(order, kind="stable"), x[order]
     low, high = (np.searchsorted(ranks, ranks, side) for side in ("left", "right"))
     ties, ascending = bool((high - low != 1).any()), bool((order[1:] > order[:-1]).all())
 
     def rank(w: Array) -> Array:
-        sums = running(w if ascending else w.take(order))
-        twice = (sums.take(low) + sums.take(high) if ties else sums[:-1] + sums[1:]) - sums[-1]
-        out: Array = twice if ascending else twice.take(place)
+        sums = running(w if ascending else w.take(order, 1))
+        twice = (sums.take(low, 1) + sums.take(high, 1) if ties else sums[:, :-1] + sums[:, 1:]) - sums[:, -1:]
+        out: Array = twice if ascending else twice.take(place, 1)
         return out
 
     return rank
@@ -226,9 +227,9 @@ def variance(mean_: Array, mean_of_squares: Array) -> Array:
 
 
 def running(w: Array) -> NDArray[np.float64]:
-    """(N,) -> (N + 1,) running sums, from 0."""
-    out = np.zeros(len(w) + 1)
-    np.cumsum(w, out=out[1:])
+    """(R, N) -> (R, N + 1) running sums, from 0."""
+    out = np.zeros((len(w), w.shape[1] + 1))
+    np.cumsum(w, axis=1, out=out[:, 1:])
     return out
 
 
@@ -245,14 +246,12 @@ def nanmean(x: Array) -> Array:
     return ratio(np.where(is_number, x, 0.0).sum(1), is_number.sum(1))
 
 
-def each_row(f: Callable[[Array], tuple[float, float]], weights: Array) -> Array:
-    """Numerator over denominator, one weighting (N,) at a time.
-
-    Where rows must be put in the order of their scores, this is several times as fast as all weightings at
-    once: ``take`` from one row stays in the cache, and fancy indexing of a matrix does not.
-    """
-    parts = np.array([f(w) for w in weights]).reshape(-1, 2)
-    return ratio(parts[:, 0], parts[:, 1])
+def in_blocks(f: Callable[[Array], tuple[Array, Array]], weights: Array) -> Array:
+    """Numerators over denominators (r,) of blocks (r, N) of weightings, small enough that their rows can be put in the
+    order of scores inside the cache: one weighting at a time where there are many rows."""
+    step = max(1, ORDERED // max(1, weights.shape[1]))
+    parts = [f(weights[i : i + step]) for i in range(0, len(weights), step)]
+    return ratio(*(np.concatenate([np.zeros(0), *each]) for each in zip(*parts, strict=True))) if parts else np.zeros(0)
 
 
 def split(weights: Array) -> Iterator[NDArray[np.float64]]:

@@ -39,7 +39,7 @@ def test_same_seed_same_weights_other_seed_others(shop, tmp_path):
     assert same(a, b) and not same(a, c)
 
 
-RUN = ["--fusion", "gated", "--target", "kind", "--epochs", 25, "--batch-size", 8, "--size", "tiny", "--no-baselines"]
+RUN = ["--fusion", "gated", "--target", "kind", "--epochs", 8, "--batch-size", 8, "--size", "tiny", "--no-baselines"]
 CHECKPOINT = Path("training/0-gated.safetensors")
 
 
@@ -108,7 +108,7 @@ def test_an_interrupted_run_says_so_and_resumes_to_the_same_weights(table, whole
 
 
 def test_resume_refuses_another_run(table, killed):
-    settings = dict(fusion="gated", epochs=25, batch_size=8, size="tiny", baselines=False, out=killed)
+    settings = dict(fusion="gated", epochs=8, batch_size=8, size="tiny", baselines=False, out=killed)
     with pytest.raises(InputError, match=r"can't be resumed: .*seed .it was 0. changed .* --overwrite"):
         flat.fit(table, "kind", seed=7, resume=True, **settings)
     with pytest.raises(InputError, match=r"holds an unfinished run; add --resume"):

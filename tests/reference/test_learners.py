@@ -11,7 +11,7 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.learners import estimators
 from polymodal.learners.categories import Categories
-from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
+from polymodal.learners.ensemble import Average, Ensemble, blend, keep_largest, select
 from polymodal.learners.estimators import TREES, WORDS
 from polymodal.learners.library import Library, Member
 from polymodal.learners.matrix import Block, Join, records, see
@@ -168,6 +168,21 @@ def test_blend_leaves_out_what_sees_nothing_and_falls_back_on_all():
     p = l_bkc.softmax(-1)
     both = 0.25 * p[:, 0] + 0.75 * p[:, 1]
     assert torch.allclose(got, torch.stack([both[0], p[1, 0], both[2]]), atol=1e-6)
+
+
+@pytest.mark.parametrize("link", ["identity", "softmax", "sigmoid"])
+@pytest.mark.parametrize("absent", [False, True])
+def test_an_average_that_grows_is_the_blend_of_its_members(link, absent):
+    g = torch.Generator().manual_seed(0)
+    l_bkc = 8 * torch.randn(9, 4, 3, generator=g)
+    here_bk = torch.rand(9, 4, generator=g) < 0.4 if absent else None
+    average = Average(l_bkc, here_bk, link)
+    for k in (2, 0, 2, 3):
+        for one, l_bc in zip(torch.eye(4), average.tries(), strict=True):
+            w_k = (average.counts + one) / (average.counts.sum() + 1)
+            got, want = (x.softmax(-1) if link == "softmax" else x for x in (l_bc, blend(l_bkc, w_k, here_bk, link)))
+            torch.testing.assert_close(got.float(), want, atol=1e-5, rtol=1e-5)
+        average.add(k)
 
 
 def test_selection_finds_the_pair_that_is_right_together():

@@ -6,6 +6,7 @@ drawn together, since they are no independent evidence.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ def difference(
     (a, b), target, groups = _labelled([a, b], target, groups)
     n = a.rows
     one = np.ones((1, n))
-    score = task.score if metric == task.metric.name else lambda x, y, w: task.scores(x, y, w)[metric]
+    score = partial(task.score_by, metric)
     value = score(a, target, one) - score(b, target, one)
     parts = [score(a, target, w) - score(b, target, w) for w in weights(n, replicates, groups, seed)]
     return _interval(float(value[0]), parts)

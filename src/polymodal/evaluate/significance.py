@@ -92,7 +92,7 @@ def paired_bootstrap(
     pairs = [(a.take(keep), b.take(keep)) for a, b in zip(each_a, each_b, strict=True)]
 
     def gain(w: NDArray[np.floating]) -> NDArray[np.float64]:
-        each = [task.scores(a, target, w)[metric] - task.scores(b, target, w)[metric] for a, b in pairs]
+        each = [task.score_by(metric, a, target, w) - task.score_by(metric, b, target, w) for a, b in pairs]
         return np.asarray(np.mean(each, axis=0), dtype=np.float64)
 
     value = float(gain(np.ones((1, n)))[0])

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from polymodal.batch import Masked
 from polymodal.learners.base import Learner, Part
@@ -95,19 +96,58 @@ def select(
     l_bkc = torch.stack([a[rows] for a in answers], dim=1)
     here = here_bk[rows] if here_bk is not None else None
     target = target.take(rows)
-    counts = torch.zeros(len(answers))
+    average = Average(l_bkc, here, task.link)
     best: tuple[tuple[float, float], Tensor] | None = None
     for _ in range(rounds if len(answers) > 1 else 1):
-        tries = [counts + one for one in torch.eye(len(answers))]
-        scores = [quality(task, Scores(blend(l_bkc, w / w.sum(), here, task.link)), target) for w in tries]
-        at = max(range(len(tries)), key=lambda i: scores[i])
-        counts = tries[at]
+        scores = [quality(task, Scores(l_bc), target) for l_bc in average.tries()]
+        at = max(range(len(answers)), key=lambda i: scores[i])
+        average.add(at)
         if best is None or scores[at] > best[0]:
-            best = scores[at], counts
-        elif counts.sum() - best[1].sum() >= PATIENCE:
+            best = scores[at], average.counts.clone()
+        elif average.counts.sum() - best[1].sum() >= PATIENCE:
             break
     assert best is not None
     return (best[1] / best[1].sum()).tolist()
+
+
+class Average:
+    """What `blend` gives with `counts` as weights, for members that are added one at a time: a sum is kept.
+
+    s side: of a sigmoid both are averaged, so that either may be near 0.
+    """
+
+    def __init__(self, l_bkc: Tensor, here_bk: Tensor | None, link: str) -> None:
+        l_kbc = l_bkc.double().transpose(0, 1)
+        sides = [l_kbc]
+        if link == "softmax":
+            sides = [l_kbc.log_softmax(-1)]
+        elif link == "sigmoid":
+            sides = [logsigmoid(l_kbc), logsigmoid(-l_kbc)]
+        self.plain = link == "identity"
+        self.all_skbc = torch.stack(sides)
+        self.here_kb = torch.ones(l_kbc.shape[:2], dtype=torch.bool) if here_bk is None else here_bk.T
+        nothing = torch.tensor(0.0 if self.plain else -torch.inf, dtype=torch.float64)
+        self.seen_skbc = torch.where(self.here_kb[..., None], self.all_skbc, nothing)
+        self.all_sbc, self.sum_sbc = (nothing.expand(self.all_skbc[:, 0].shape) for _ in range(2))
+        self.counts = torch.zeros(l_bkc.shape[1])
+
+    def tries(self) -> Tensor:
+        """(K, B, C) logits of the average with one more of each member."""
+        plus = torch.add if self.plain else torch.logaddexp
+        sum_skbc, all_skbc = plus(self.sum_sbc[:, None], self.seen_skbc), plus(self.all_sbc[:, None], self.all_skbc)
+        n_kb = self.counts.double() @ self.here_kb.double() + self.here_kb
+        some_kb1 = (n_kb > 0)[..., None]
+        total_skbc = torch.where(some_kb1, sum_skbc, all_skbc)
+        if not self.plain:
+            return total_skbc[0] - total_skbc[1] if len(total_skbc) > 1 else total_skbc[0]
+        return total_skbc[0] / torch.where(some_kb1, n_kb[..., None], self.counts.sum().double() + 1)
+
+    def add(self, k: int) -> None:
+        """Take one more of the member."""
+        plus = torch.add if self.plain else torch.logaddexp
+        self.sum_sbc = plus(self.sum_sbc, self.seen_skbc[:, k])
+        self.all_sbc = plus(self.all_sbc, self.all_skbc[:, k])
+        self.counts[k] += 1
 
 
 def quality(task: Task, output: Output, target: Masked) -> tuple[float, float]:

@@ -173,6 +173,13 @@ class Task(ABC):
         """(R,) `metric` alone, for those who ask often."""
         return self.scores(output, target, weights)[self.metric.name]
 
+    def score_by(
+        self, metric: str, output: Output, target: Masked, weights: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """(R,) one metric by name."""
+        own = metric == self.metric.name
+        return self.score(output, target, weights) if own else self.scores(output, target, weights)[metric]
+
     def confusion(self, output: Output, target: Masked) -> tuple[list[Any], list[list[int]]] | None:
         """Labels, and counts of labelled rows by (true, predicted); None for a task without "confusion"."""
         return None
