@@ -36,6 +36,7 @@ FORMULAS, HEADS = "tests/reference/test_fusion_formulas.py", "tests/reference/te
 TASKS, METRICS = "tests/contract/test_tasks.py", "tests/reference/test_metrics.py"
 ABLE, INTERVALS = "tests/contract/test_capabilities.py", "tests/reference/test_intervals.py"
 LEARNERS, AUTO = "tests/reference/test_learners.py", "tests/end_to_end/test_auto.py"
+CHRONOLOGY = "tests/reference/test_chronology.py"
 COMPARE, SIGNIFICANCE = "tests/end_to_end/test_compare.py", "tests/reference/test_significance.py"
 SENTENCES, GENERATE = "tests/reference/test_sentences.py", "tests/contract/test_generate.py"
 TRANSLATOR, TRANSLATION = "tests/contract/test_translator.py", "tests/end_to_end/test_translation.py"
@@ -375,7 +376,7 @@ MUTANTS = [
     Mutant(
         "ties count half",
         "metrics.py",
-        "hits = (misses + sums.take(upto)) / 2 if ties else misses",
+        "hits = (misses + sums.take(upto, 1)) / 2 if ties else misses",
         "hits = misses",
         METRICS,
     ),
@@ -548,17 +549,52 @@ MUTANTS = [
         AUTO + " -k other_rows",
     ),
     Mutant(
+        "no row soon after a held-out stretch of time is learned from",
+        "data/chronology.py",
+        "order[end + self.gap :]",
+        "order[end:]",
+        CHRONOLOGY,
+    ),
+    Mutant(
+        "the latest rows validate",
+        "data/chronology.py",
+        "order[len(order) - max(1, round(fraction * len(order))) :]",
+        "order[: max(1, round(fraction * len(order)))]",
+        CHRONOLOGY,
+    ),
+    Mutant(
+        "a table of overlapping rows is parted by time",
+        "experiment/problem.py",
+        "if self.chronology is not None:\n            return self.chronology.folds",
+        "if False:\n            return self.chronology.folds",
+        CHRONOLOGY,
+    ),
+    Mutant(
+        "a series that never varies overlaps nothing",
+        "modalities/series/overlap.py",
+        "if np.nanmax(np.nanstd(rest, axis=0)) > 0 else None",
+        "",
+        CHRONOLOGY,
+    ),
+    Mutant(
+        "a linear estimator is fitted on each view by itself",
+        "learners/library.py",
+        "return [member.view] if member.view else",
+        "return",
+        LEARNERS,
+    ),
+    Mutant(
         "groups stay together in the inner folds",
         "experiment/candidates.py",
-        "groups, strata = problem.groups(learn), task",
-        "groups, strata = None, task",
+        "groups = problem.groups(learn)",
+        "groups = None",
         COMPARE + " -k group",
     ),
     Mutant(
         "groups stay together where a network's epoch is chosen",
         "experiment/compare.py",
-        "self.problem.task.strata(cells), of, self.seed",
-        "self.problem.task.strata(cells), None, self.seed",
+        "of, INNER, self.seed",
+        "None, INNER, self.seed",
         COMPARE + " -k group",
     ),
     Mutant(

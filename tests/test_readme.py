@@ -18,7 +18,7 @@ FAST = {
     "polymodal distill": ["--epochs", "2", "--size", "tiny"],
     "polymodal learning-curve": ["--epochs", "2", "--size", "tiny"],
     "polymodal robustness": ["--levels", "2"],
-    "polymodal report": ["--no-robustness"],
+    "polymodal report": ["--no-robustness", "--rows", "2"],
     "polymodal compare": ["--epochs", "2", "--size", "tiny", "--preset", "fast", "--folds", "2"],
 }
 

@@ -37,7 +37,7 @@ from polymodal.saving import json_text
 from polymodal.spec import build, objects, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
-VERSION = 5
+VERSION = 6
 MANIFEST = "manifest.json"
 
 

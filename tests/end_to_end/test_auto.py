@@ -72,10 +72,10 @@ def test_features_alone(table, tmp_path, target, task):
 
 
 def test_groups_stay_together_in_every_fold(table, monkeypatch):
-    from polymodal.experiment import candidates
+    from polymodal.data import splits
 
     seen = []
-    folds = candidates.folds
+    folds = splits.folds
 
     def watched(n, k, strata=None, groups=None, seed=0):
         out = folds(n, k, strata, groups, seed)
@@ -83,7 +83,7 @@ def test_groups_stay_together_in_every_fold(table, monkeypatch):
             seen.extend(({groups[i] for i in a}, {groups[i] for i in b}) for a, b in out)
         return out
 
-    monkeypatch.setattr(candidates, "folds", watched)
+    monkeypatch.setattr(splits, "folds", watched)
     flat.fit(table, "kind", group="seller", fusion="features", preset="fast", time_limit=30)
     assert seen and all(not a & b for a, b in seen)
 

@@ -86,7 +86,7 @@ def test_broken_manifest_is_refused(folder):
 def test_other_format_version_is_refused(folder, version, way):
     path = folder / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": version}))
-    with pytest.raises(InputError, match=rf"format version {version}, and this polymodal reads version 5; {way}"):
+    with pytest.raises(InputError, match=rf"format version {version}, and this polymodal reads version 6; {way}"):
         polymodal.load(folder)
 
 

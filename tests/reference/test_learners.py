@@ -239,6 +239,24 @@ def test_recipes_beat_each_modality_and_learners_answer_as_their_outcome():
         assert torch.allclose(got.softmax(1), recipe.outcome[made.valid].softmax(1), atol=0.05), name
 
 
+def test_a_good_view_among_wide_ones_has_a_linear_estimator_of_its_own():
+    """Of one modality, four numbers that tell the target, and 200 that tell nothing."""
+    x, noise = RNG.normal(size=(90, 4)), RNG.normal(size=(90, 200))
+    task = TASKS["regression"]().fit((y := x @ [1, -1, 2, 0.5] + RNG.normal(0, 0.5, 90)).tolist())
+    target = task.collate([task.encode(v) for v in y.tolist()])
+    found = {"x/few": rows(x, ()), "x/many": rows(noise, ())}
+    splits = [([i for i in range(90) if i % 3 != f], [i for i in range(90) if i % 3 == f]) for f in range(3)]
+    views = dict.fromkeys(found, "x")
+    made = Library(task, {v: Tokens() for v in found}, views, found, target, splits, range(90))
+    assert made.grow(["linear"], None)
+    by_view = {m.view: made.quality(m)[0] for m in made.answers}
+    assert set(by_view) == {"", *found} and by_view["x/few"] > 0.9 > by_view[""]
+    learner = made.learner(made.recipes()["x alone"])
+    assert "linear on x/few" in learner.describe()[1] and learner.reads == ["x/few"]
+    got = learner.infer({"x/few": masked(found["x/few"])}).values
+    assert float(torch.corrcoef(torch.stack([got[:, 0], target.values[:, 0]]))[0, 1]) > 0.95
+
+
 def test_members_never_see_the_rows_they_answer_for(monkeypatch):
     made, _ = library()
     seen = []

@@ -28,6 +28,8 @@ from polymodal.cli.options import (
     IgnoreOpt,
     JsonOpt,
     ModalityOpt,
+    OrderOpt,
+    SplitOpt,
     TableArg,
     TargetOpt,
     command_line,
@@ -58,6 +60,8 @@ def compare(
     modality: ModalityOpt = None,
     ignore: IgnoreOpt = None,
     group: GroupOpt = None,
+    split: SplitOpt = None,
+    order: OrderOpt = None,
     task: LabelTaskOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
@@ -89,7 +93,8 @@ def compare(
             folds=folds, repeats=repeats, preset=preset, group=group, ignore=ignore or (), task=task,
             time_limit=seconds(time_limit), seed=seed, out=out,
             config=config(
-                size=size, encoder=encoder, modality=modality, epochs=epochs, cache=cache, resume=resume,
+                size=size, encoder=encoder, modality=modality,
+                split=split, order=order, epochs=epochs, cache=cache, resume=resume,
                 overwrite=overwrite,
             ),
         )  # fmt: skip

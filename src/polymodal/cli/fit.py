@@ -38,6 +38,8 @@ from polymodal.cli.options import (
     IgnoreOpt,
     JsonOpt,
     ModalityOpt,
+    OrderOpt,
+    SplitOpt,
     TableArg,
     TargetOpt,
     print_json,
@@ -67,6 +69,8 @@ def fit(
     modality: ModalityOpt = None,
     ignore: IgnoreOpt = None,
     group: GroupOpt = None,
+    split: SplitOpt = None,
+    order: OrderOpt = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -215,7 +219,8 @@ def fit(
 
     out = folder_of(out, table, "model")
     request = config(
-        fusion=fusion, size=size, baselines=baselines, prefer=prefer, encoder=encoder, modality=modality, finetune=finetune,
+        fusion=fusion, size=size, baselines=baselines, prefer=prefer, encoder=encoder, modality=modality,
+        split=split, order=order, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
         decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric,
         smoothing=smoothing, dropout=dropout, scheduled_sampling=scheduled_sampling, self_critical=self_critical,

@@ -67,7 +67,22 @@ IgnoreOpt = Annotated[
     list[str] | None,
     typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; repeatable.", rich_help_panel=COLUMNS),
 ]
-
+SplitOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="HOW",
+        help="How rows are parted: random, or time, so that the latest validate (default: time where neighbouring rows hold the same readings, as windows of one series do).",
+        rich_help_panel=COLUMNS,
+    ),
+]
+OrderOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--order", metavar="COLUMN", help="Dates or numbers that order rows in time: --split time by them.",
+        rich_help_panel=COLUMNS,
+    ),
+]  # fmt: skip
 
 PrecisionOpt = Annotated[
     str, typer.Option("--precision", help="no (float32), bf16, or int8 (large linear maps as integers).")

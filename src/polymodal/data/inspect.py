@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.data import suspects
+from polymodal.data import chronology, suspects
 from polymodal.data.encode import Bad
 from polymodal.data.measure import Measurements, measure
 from polymodal.data.schema import Schema
@@ -32,7 +32,7 @@ class Inspection:
     rows lack just these, most frequent first. unreadable: every cell that can't be read.
     duplicates: how many rows repeat an earlier one, ids and ignored columns aside, and the pairs (the earlier
     row, the later one). target: one entry for each target column. groups: columns to split by.
-    warnings: of kind "leak", "id", "conflict" or "target".
+    warnings: of kind "leak", "id", "conflict", "order" or "target".
     """
 
     table: str
@@ -115,6 +115,7 @@ def inspect(
             *(w for task, form in goals for w in _leaks(table, schema, task, form["column"])),
             *_conflicts(schema, columns, goals),
             *suspects.ids(table, schema),
+            *_order(table, schema),
         ],
     )
 
@@ -172,6 +173,12 @@ def _leaks(table: Table, schema: Schema, task: Task | None, column: str) -> list
     columns: Callable[[Any], list[Any]] = task.labels_of if task.labels_ else task.numbers_of
     labels = [None if missing(c) else columns(c)[0] for c in table.cells(column)]
     return suspects.leaks(table, schema, column, labels, numeric=not task.labels_)
+
+
+def _order(table: Table, schema: Schema) -> list[Suspect]:
+    """Of rows in the order of time whose neighbours hold the same readings."""
+    found = chronology.find(table, schema, None, None) if schema.target else None
+    return [] if found is None else [Suspect("order", None, found.describe())]
 
 
 def _conflicts(

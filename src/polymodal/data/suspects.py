@@ -10,9 +10,8 @@ import numpy as np
 from polymodal.data.schema import Schema
 from polymodal.data.splits import folds
 from polymodal.data.table import Table
-from polymodal.errors import Unreadable
 from polymodal.modalities import MODALITIES, of_column
-from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, category, number
+from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, category, number_or_nan
 
 ENOUGH = 20  # labelled rows below which nothing is said of leaks
 ROWS = 20_000  # rows that are looked at for leaks
@@ -30,7 +29,7 @@ IDS = {"id", "ids", "uid", "uuid", "guid", "key", "identifier", "index", "idx", 
 
 
 class Suspect(NamedTuple):
-    """Something to look at before training. kind: "leak", "id" or "conflict"."""
+    """Something to look at before training. kind: "leak", "id", "conflict", "order" or "target"."""
 
     kind: str
     column: str | None
@@ -193,21 +192,13 @@ def _bins(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.
     """For each row the answer of a decision tree on this column alone, learned from the other folds."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    x = np.array([[_number(c)] for c in cells], dtype=np.float64)
+    x = np.array([[number_or_nan(c)] for c in cells], dtype=np.float64)
     x = np.where(np.isnan(x), -1e30, x.clip(-1e29, 1e29))
     guess = np.zeros(len(y), dtype=np.float64)
     for train, test in parts:
         tree = (DecisionTreeRegressor if numeric else DecisionTreeClassifier)(min_samples_leaf=2, random_state=0)
         guess[test] = tree.fit(x[train], y[train]).predict(x[test])
     return guess
-
-
-def _number(cell: Any) -> float:
-    try:
-        value = number(cell)
-    except Unreadable:
-        value = None
-    return np.nan if value is None else value
 
 
 def _information(cells: Sequence[Any], labels: Sequence[Any]) -> float:

@@ -220,7 +220,7 @@ class FeaturePath:
         folder: Path | None, quiet: bool, given: bool, held_groups: Sequence[Any] | None = None, most: int = 5,
     ) -> None:  # fmt: skip
         task, extractors, views = problem.task, reading.extractors(), reading.preprocessor.views
-        groups, strata = problem.groups(learn), task.strata(problem.cells(learn))
+        groups = problem.groups(learn)
         self.quiet, self.valid = quiet, len(valid)
         self.groups = None if groups is None or held_groups is None else [*groups, *held_groups]
         target = _join(rows.target(range(len(rows))), valid.target(range(len(valid))))
@@ -235,7 +235,7 @@ class FeaturePath:
         k = max(2, min(most, enough, len(at), *([len(set(own(of)))] if of is not None else [])) - (not given))
         held = len(rows) + np.arange(len(valid))
         more = [] if given else held.tolist()
-        splits = folds(len(at), k, None if strata is None else [strata[i] for i in at], of, seed)
+        splits = problem.folds(learn.take(at), of, k, seed)
         places = [(np.arange(len(rows)).tolist(), held.tolist())]
         places += [(labelled[a].tolist() + more, labelled[b].tolist()) for a, b in splits]
         self.library = Library(task, extractors, views, records, target, places, at + more, seed)
@@ -299,7 +299,8 @@ class FeaturePath:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
         answers = {
-            "\t".join([str(m.layer), m.kind, *m.modalities]): a.contiguous() for m, a in self.library.answers.items()
+            "\t".join([str(m.layer), m.kind, m.view, *m.modalities]): a.contiguous()
+            for m, a in self.library.answers.items()
         }
         save_file(answers, temporary, metadata={"seconds": str(self.seconds)})
         temporary.replace(self.path)
@@ -311,8 +312,8 @@ class FeaturePath:
         with safe_open(self.path, "pt") as f:
             before = float(f.metadata()["seconds"])
             for k in f.keys():  # not a dict
-                layer, kind, *modalities = k.split("\t")
-                self.library.answers[Member(tuple(modalities), kind, int(layer))] = f.get_tensor(k)
+                layer, kind, view, *modalities = k.split("\t")
+                self.library.answers[Member(tuple(modalities), kind, int(layer), view)] = f.get_tensor(k)
         return before
 
 

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from polymodal import fusion as fusions
 from polymodal.data.preprocess import Rows
-from polymodal.data.splits import folds as parted
-from polymodal.data.splits import holdout, own
+from polymodal.data.splits import own
 from polymodal.data.table import digest
 from polymodal.errors import InputError
 from polymodal.experiment import runs
@@ -260,10 +259,9 @@ class _Maker:
 
     def _inner(self, fold: Fold) -> tuple[list[int], list[int]]:
         """Places among the fold's training rows to fit a network on, and to choose its epoch by."""
-        cells = self.problem.cells(self.problem.table.take(fold.train))
         groups = self.problem.groups(self.problem.table)
         of = None if groups is None else [groups[i] for i in fold.train]
-        return holdout(len(fold.train), INNER, self.problem.task.strata(cells), of, self.seed)
+        return self.problem.hold_out(self.problem.table.take(fold.train), of, INNER, self.seed)
 
     def _place(self, fold: Fold) -> Path | None:
         if self.folder is None:
@@ -337,8 +335,9 @@ def _folds(problem: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
         need = f"{k} folds need as many groups" if n > 2 else "3 groups are needed, to train, to choose and to test"
         way = f"give --folds {n}" if n > 2 else "leave --group out"
         raise InputError(f"{need}, but {problem.schema.group!r} has {n}; {way}")
+    table = problem.table.take(labelled)
     for repeat in range(repeats):
-        for number, (train, test) in enumerate(parted(len(labelled), k, strata, of, seed + repeat)):
+        for number, (train, test) in enumerate(problem.folds(table, of, k, seed + repeat)):
             if strata is not None and not {strata[i] for i in test} & {strata[i] for i in train}:
                 raise InputError(
                     f"repeat {repeat + 1}, fold {number + 1}: no label of the rows to test is among those to train on; "

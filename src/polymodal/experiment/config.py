@@ -18,12 +18,15 @@ from polymodal.objectives.writing import Writing
 class Columns(NamedTuple):
     """How columns are read. kinds: by column, what to read it as ("text", "image", "number" ...). encoders: by column,
     the name of an encoder ("transformer", "bytes+gru"), or the name or folder of a pretrained network, which stays
-    frozen unless the column is in `finetune`.
+    frozen unless the column is in `finetune`. split: how rows are parted, "random" or "time"; by default by time where
+    neighbouring rows hold the same readings. order: the column that says when a row was, which asks for "time".
     """
 
     kinds: Mapping[str, str] = {}
     encoders: Mapping[str, str] = {}
     finetune: Sequence[str] = ()
+    split: str | None = None
+    order: str | None = None
 
 
 SCORE, SIMPLE = PREFERENCES = ("score", "simple")

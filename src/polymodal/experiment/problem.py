@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polymodal import objectives
+from polymodal.data import chronology, splits
+from polymodal.data.chronology import Chronology
 from polymodal.data.preprocess import Preprocessor, Rows, target_cells
 from polymodal.data.schema import Schema
-from polymodal.data.splits import holdout
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.experiment.config import Columns
@@ -29,6 +30,9 @@ from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.writing import Writing
 from polymodal.tasks.base import Task
 
+Parted = tuple[list[int], list[int]]
+HELD_OUT = 0.2  # of the rows with a label
+
 
 class Problem(NamedTuple):
     """A table with an objective. reason: why it is this objective's task."""
@@ -39,6 +43,7 @@ class Problem(NamedTuple):
     reason: str
     size: Size
     columns: Columns
+    chronology: Chronology | None = None  # where rows are parted by time
 
     @property
     def task(self) -> Task:
@@ -67,9 +72,25 @@ class Problem(NamedTuple):
         return _keep_rare_labels(self, train, valid)
 
     def groups(self, table: Table) -> list[Any] | None:
-        """Each row's group, where there is a group column and the table has it."""
+        """Each row's group, where there is a group column and the table has it; stretches of time, where that parts."""
+        time = self.chronology
+        if time is not None and (time.column is None or time.column in table.columns):
+            return list(time.blocks(table))
         group = self.schema.group
         return table.cells(group) if group is not None and group in table.columns else None
+
+    def folds(self, table: Table, groups: Sequence[Any] | None, k: int, seed: int) -> list[Parted]:
+        """k times places to train on and others to test on, of labelled rows: each is among the others once."""
+        if self.chronology is not None:
+            return self.chronology.folds(self.chronology.times(table), k)
+        return splits.folds(table.rows, k, self.task.strata(self.cells(table)), groups, seed)
+
+    def hold_out(self, table: Table, groups: Sequence[Any] | None, fraction: float, seed: int) -> Parted:
+        """Places of labelled rows to train on, and of about `fraction` of them, the latest where time parts them."""
+        if self.chronology is None:
+            return splits.holdout(table.rows, fraction, self.task.strata(self.cells(table)), groups, seed)
+        held = self.chronology.holdout(self.chronology.times(table), fraction)
+        return sorted({*range(table.rows)} - {*held}), held
 
     def parts(self) -> Parts:
         """Each modality's codec and encoder class, for networks."""
@@ -161,7 +182,13 @@ def state(
     _check_rows(table)
     choice = objectives.resolve(table, schema, task, writing, colearning or Colearning())
     _check_encoders(choice.schema, columns.encoders, columns.finetune)
-    return Problem(choice.table, choice.schema, choice.objective, choice.reason, choice.objective.size(size), columns)
+    found = None
+    if "search" in choice.objective.capabilities:
+        found = chronology.find(choice.table, choice.schema, columns.split, columns.order)
+    elif columns.order is not None or columns.split is not None:
+        raise InputError("--split and --order part rows of a label or a number by time; this target is text")
+    size_ = choice.objective.size(size)
+    return Problem(choice.table, choice.schema, choice.objective, choice.reason, size_, columns, found)
 
 
 def _unique(name: str, names: Mapping[str, Any]) -> str:
@@ -201,12 +228,8 @@ def _split(problem: Problem, seed: int) -> tuple[list[int], list[int]]:
             "training needs at least 4"
         )
     groups = problem.objective.groups(table, schema)
-    _, held_out = holdout(
-        len(labelled),
-        stratify=problem.task.strata([cells[i] for i in labelled]),
-        groups=[groups[i] for i in labelled] if groups else None,
-        seed=seed,
-    )
+    of = [groups[i] for i in labelled] if groups else None
+    _, held_out = problem.hold_out(table.take(labelled), of, HELD_OUT, seed)
     valid = {labelled[i] for i in held_out}
     return [i for i in range(table.rows) if i not in valid], sorted(valid)
 

@@ -130,7 +130,7 @@ def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) ->
         scores = ", ".join(t.everywhere.describe(t) for t in trials if t.everywhere)
         notes[0] += f"; on {int(rows):,} rows that they did not see: {scores}"
     if behind := features.library.behind:
-        names = "; ".join(describe(m.kind, m.modalities, m.layer) for m in behind)
+        names = "; ".join(describe(*m) for m in behind)
         notes.append(f"tried on the first fold alone, more than {RACE:.0f} standard errors behind there: {names}")
     if left_out := features.library.dropped():
         examples = ", ".join(f"{n:,} of {view}" for view, n in left_out.items())

@@ -28,6 +28,7 @@ class Kind(NamedTuple):
     sight: Sight
     weighted: bool = True  # takes sample weights
     stacks: bool = False  # worth fitting on the answers of others too
+    apart: bool = False  # worth fitting on each view of a modality by itself too
 
 
 def logistic(c: float) -> Make:
@@ -108,7 +109,7 @@ def boosting(kind: str) -> Make:
 
 WORDS, TREES = Sight(256, sparse=True), Sight(50, trees=True)
 KINDS: dict[str, Kind] = {
-    "linear": Kind(logistic(10.0), ridge(0.1), WORDS),
+    "linear": Kind(logistic(10.0), ridge(0.1), WORDS, apart=True),
     "linear-weak": Kind(logistic(1.0), ridge(1.0), WORDS),
     "linear-strong": Kind(logistic(100.0), ridge(0.01), WORDS),
     "kernel": Kind(kernel(logistic(30.0)), kernel(ridge(0.03)), Sight(64)),

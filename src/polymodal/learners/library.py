@@ -25,11 +25,13 @@ ROOM = 2**24  # numbers that an extractor may make of a view if they are to be k
 
 
 class Member(NamedTuple):
-    """One kind of estimator on one set of modalities; of layer 2 it sees the answers of members of layer 1 too."""
+    """One kind of estimator on one set of modalities, or on one `view` of a modality alone; of layer 2 it sees the
+    answers of members of layer 1 too."""
 
     modalities: tuple[str, ...]
     kind: str
     layer: int = 1
+    view: str = ""
 
 
 class Recipe(NamedTuple):
@@ -112,10 +114,13 @@ class Library:
         """
         sets: list[tuple[str, ...]] = [(m,) for m in sorted(self.modalities, key=self._weight_of)]  # the light first
         several = [tuple(self.modalities)] if len(self.modalities) > 1 else []
-        jobs = [Member(s, kind) for kind in kinds for s in [*sets, *several]]
+        jobs = []
+        for kind in kinds:
+            jobs += [Member(s, kind, view=v) for s in sets for v in self._apart(s, kind)]
+            jobs += [Member(s, kind) for s in [*sets, *several]]
         jobs += [Member(s, kind, 2) for kind in kinds if KINDS[kind].stacks for s in several]
         for i, job in enumerate(jobs):
-            tick(i / len(jobs), describe(job.kind, job.modalities, job.layer))
+            tick(i / len(jobs), describe(*job))
             if job in self.answers or job in self.behind:
                 continue
             sight = KINDS[job.kind].sight
@@ -182,7 +187,7 @@ class Library:
             sight = KINDS[m.kind].sight
             out.fitted.append(self._fit(m, fold))
             blocks = {v: self._blocks[v, sight, fold] for v in self._views(m)}
-            out.joins[key(m.modalities, sight)] = Join(blocks, {v: self.views[v] for v in blocks})
+            out.joins[key(m.modalities, sight, m.view)] = Join(blocks, {v: self.views[v] for v in blocks})
         if recipe.stacked:
             out.top = self._top(self._meta(list(recipe.weights)), self.judge.numpy())
         return out.eval()
@@ -277,7 +282,12 @@ class Library:
         return sum(r.nbytes for v in views for r in self.rows[v][:100] if r is not None)
 
     def _views(self, member: Member) -> list[str]:
-        return [v for v, m in self.views.items() if m in member.modalities]
+        return [member.view] if member.view else [v for v, m in self.views.items() if m in member.modalities]
+
+    def _apart(self, modalities: Sequence[str], kind: str) -> list[str]:
+        """Views that an estimator of this kind is fitted on each by itself: among all of them a good one may drown."""
+        views = [v for v, m in self.views.items() if m in modalities]
+        return views if KINDS[kind].apart and len(views) > 1 else []
 
     def _matrix(self, member: Member, fold: int) -> Matrix:
         """(N, D) of all rows, by what was learned on the fold's training rows; blocks are shared among members."""

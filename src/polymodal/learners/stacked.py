@@ -29,9 +29,10 @@ from polymodal.tasks.base import Task
 class Stacked(Learner):
     """Members, and how their answers are combined (Recipe). Answers renormalise over members that see something.
 
-    views: the modality that each input is a view of. members: [{"modalities", "kind", "layer", "weight"}]. below: the
-    places of members of layer 1 whose answers those of layer 2 see. stacked: whether a linear estimator combines them
-    (Wolpert 1992), else their weights do. What is fitted is kept beside the specification, by `save_fitted`.
+    views: the modality that each input is a view of. members: [{"modalities", "kind", "layer", "view", "weight"}].
+    below: the places of members of layer 1 whose answers those of layer 2 see. stacked: whether a linear estimator
+    combines them (Wolpert 1992), else their weights do. What is fitted is kept beside the specification, by
+    `save_fitted`.
     """
 
     embeds = "standardised features, and the answer"
@@ -48,9 +49,10 @@ class Stacked(Learner):
 
     @property
     def reads(self) -> Sequence[str]:
-        """The views of all modalities that a member reads."""
-        used = {m for member in self.members for m in member["modalities"]}
-        return [v for v, m in self.views.items() if m in used]
+        """The views that a member reads: one, or all of its modalities."""
+        alone = {m["view"] for m in self.members if m["view"]}
+        used = {x for m in self.members if not m["view"] for x in m["modalities"]}
+        return [v for v, m in self.views.items() if v in alone or m in used]
 
     @torch.no_grad()
     def infer(self, inputs: Mapping[str, Masked]) -> Scores:
@@ -99,14 +101,14 @@ class Stacked(Learner):
     def describe(self) -> list[str]:
         """Each estimator with its weight."""
         parts = [
-            f"  {m['weight']:.2f} {describe(m['kind'], m['modalities'], m['layer'])}"
+            f"  {m['weight']:.2f} {describe(*(m[k] for k in ('modalities', 'kind', 'layer', 'view')))}"
             for m in self.members
             if m["weight"]
         ]
         return [f"{len(parts)} estimators, {'stacked' if self.stacked else 'averaged'}", *parts]
 
     def _answer(self, matrices: Mapping[str, Matrix], here: Mapping[str, Tensor]) -> Tensor:
-        keys = [key(m["modalities"], KINDS[m["kind"]].sight) for m in self.members]
+        keys = [key(m["modalities"], KINDS[m["kind"]].sight, m["view"]) for m in self.members]
         here_bk = torch.stack([here[k] for k in keys], dim=1)
         answers: dict[int, Tensor] = {}
         for i in sorted(range(len(keys)), key=lambda i: int(self.members[i]["layer"])):
@@ -141,14 +143,14 @@ class Stacked(Learner):
         self.top = None if state["top"] is None else Fitted(*state["top"])
 
 
-def key(modalities: Sequence[str], sight: Sight) -> str:
-    """The name of the matrix that members of these modalities share."""
-    return f"{' '.join(map(str, sight))} of {' + '.join(modalities)}"
+def key(modalities: Sequence[str], sight: Sight, view: str = "") -> str:
+    """The name of the matrix that members of these modalities, or of one view, share."""
+    return f"{' '.join(map(str, sight))} of {view or ' + '.join(modalities)}"
 
 
-def describe(kind: str, modalities: Sequence[str], layer: int) -> str:
-    """A member in words: "boosted on photo + note, stacked"."""
-    return f"{kind} on {' + '.join(modalities)}{', stacked' * (layer == 2)}"
+def describe(modalities: Sequence[str], kind: str, layer: int = 1, view: str = "") -> str:
+    """A member in words: "boosted on photo + note, stacked", "linear on photo/color"."""
+    return f"{kind} on {view or ' + '.join(modalities)}{', stacked' * (layer == 2)}"
 
 
 def meta(answers: Sequence[Tensor], here_bk: Tensor, link: str) -> NDArray[np.float32]:

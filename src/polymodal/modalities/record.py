@@ -19,6 +19,13 @@ from polymodal.view.cell import Preview, Text
 SLOW = 16  # parts of a cell of which a pretrained network looks at every change
 
 
+class Shift(NamedTuple):
+    """How far one cell begins after another that it overlaps, and how long that one is, both in readings."""
+
+    by: int
+    length: int
+
+
 class Modality(NamedTuple):
     """All that anybody may ask about cells of one kind. Of each mapping the first entry is the default.
 
@@ -45,6 +52,7 @@ class Modality(NamedTuple):
     recurs: bool = False  # a cell that stands in several rows is one thing, seen several times
     tells: Mapping[str, str] = {}  # by the column's kind, how it could give a target away: "value", "order", "words"
     measure: Measure | None = None  # of one column
+    shift: Callable[[Any, Any], Shift | None] | None = None  # whether a cell begins later than another, and overlaps it
 
     noise: Noises | None = None  # what spoils its cells, for `robustness`
     segments: Segments = Segments(1, whole)  # what of a cell explanations hide

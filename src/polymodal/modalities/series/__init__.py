@@ -9,6 +9,7 @@ from polymodal.modalities.series.kernels import MiniRocket, Windows
 from polymodal.modalities.series.measure import MEASURE
 from polymodal.modalities.series.noise import NOISES
 from polymodal.modalities.series.onnx import FEEDING
+from polymodal.modalities.series.overlap import shift
 from polymodal.modalities.series.physiology import Electrodermal, HeartRate
 from polymodal.modalities.series.preview import lines
 from polymodal.modalities.series.segments import SEGMENTS
@@ -33,6 +34,7 @@ SERIES = Modality(
     suffixes=[ARRAY_FILE],
     recurs=True,
     measure=MEASURE,
+    shift=shift,
     noise=NOISES,
     onnx=FEEDING,
     segments=SEGMENTS,

@@ -69,6 +69,15 @@ def number(x: Any, state: State | None = None) -> float | None:
     return None if math.isnan(y) else y
 
 
+def number_or_nan(x: Any) -> float:
+    """The number; NaN where there is none, or something else."""
+    try:
+        value = number(x)
+    except Unreadable:
+        value = None
+    return math.nan if value is None else value
+
+
 def category(x: Any, state: State | None = None) -> str | None:
     """A name. 3, 3.0, "3" and "3.0" are one: a gap elsewhere in its column makes a reader write 3 as 3.0.
 

@@ -2,6 +2,7 @@
 
 from polymodal.modalities.arrays import ARRAY_FILE
 from polymodal.modalities.record import Modality
+from polymodal.modalities.series.overlap import shift
 from polymodal.modalities.vector.codec import Vectors
 from polymodal.modalities.vector.encoders import Projection
 from polymodal.modalities.vector.measure import MEASURE
@@ -17,6 +18,7 @@ VECTOR = Modality(
     encoders={"projection": Projection},
     suffixes=[ARRAY_FILE],
     measure=MEASURE,
+    shift=shift,  # a window of a series, written as one list
     noise=NOISES,
     onnx=FEEDING,
     segments=SEGMENTS,

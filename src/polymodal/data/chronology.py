@@ -1,0 +1,176 @@
+"""Rows in the order of time: what orders them, whether neighbours hold the same readings, and parts that respect both.
+
+A random part of such rows is no test: a row that is held out resembles the training rows before and after it, as no row
+of the future will.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table, resolve
+from polymodal.errors import InputError, Unreadable
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.tabular.columns import NUMBER, fit_moment, moment, number, number_or_nan
+from polymodal.view.text import many
+
+PAIRS = 24  # pairs of neighbours that are looked at
+MOST = 0.9  # of them, and more, must overlap
+BLOCKS = 30  # parts that intervals are made from, at most
+START = datetime(1970, 1, 1)
+RANDOM, TIME = SPLITS = ("random", "time")
+
+
+class Chronology(NamedTuple):
+    """How rows are put in order. column: whose values do; None for the order of the table, which is `down` or up. gap:
+    how many rows after one hold readings of it. reason: for a person.
+    """
+
+    column: str | None
+    gap: int
+    reason: str
+    down: bool = True
+
+    def describe(self) -> str:
+        """A sentence for a person."""
+        return f"rows are parted by time, {self.reason}: the latest validate (--split random parts them at random)"
+
+    def times(self, table: Table) -> list[float]:
+        """A number a row, ascending with time. Raises InputError for a cell that is no time."""
+        if self.column is None:
+            sign = 1 if self.down else -1
+            return [float(sign * table.row_number(i)) for i in range(table.rows)]
+        return times(table, self.column)
+
+    def blocks(self, table: Table) -> list[str]:
+        """A name a row, the same for those of one stretch of time: errors of neighbours are no independent evidence."""
+        when = self.times(table)
+        order = np.argsort(when, kind="stable")
+        count = min(BLOCKS, max(5, len(order) // max(1, self.gap)))
+        out = [""] * len(order)
+        for part in np.array_split(order, min(count, len(order))):
+            for i in part.tolist():
+                out[i] = f"from {when[part[0]]}"
+        return out
+
+    def holdout(self, when: Sequence[float], fraction: float) -> list[int]:
+        """The places of the latest rows."""
+        order = np.argsort(when, kind="stable")
+        return sorted(order[len(order) - max(1, round(fraction * len(order))) :].tolist())
+
+    def folds(self, when: Sequence[float], k: int) -> list[tuple[list[int], list[int]]]:
+        """k pairs of (training, held-out) places: stretches of time, and all rows but the `gap` ones after each.
+
+        Each row is held out once. Lopez de Prado 2018, chapter 7 (purged cross-validation).
+        """
+        order = np.argsort(when, kind="stable")
+        out = []
+        for part in np.array_split(np.arange(len(order)), k):
+            first, end = int(part[0]), int(part[-1]) + 1
+            rest = np.concatenate([order[:first], order[end + self.gap :]])
+            out.append((sorted(rest.tolist()), sorted(order[first:end].tolist())))
+        return out
+
+
+def find(table: Table, schema: Schema, split: str | None, order: str | None) -> Chronology | None:
+    """How the rows are to be parted: by time where that is asked for, or where neighbours overlap; else None.
+
+    split: "random", "time" or None to look. order: a column of times, which asks for "time". Raises InputError for what
+    does not go together.
+    """
+    if split not in (None, *SPLITS):
+        raise InputError(f"can't split by {split!r}; it is one of {', '.join(SPLITS)}")
+    if order is not None and split == RANDOM:
+        raise InputError("--order parts rows by time, and --split random at random; leave one out")
+    asked = split == TIME or order is not None
+    if asked and schema.group is not None:
+        raise InputError("rows are parted by --group or by time; leave one out")
+    if order in schema.target and order is not None:
+        raise InputError(f"{order!r} is the target; rows can't be ordered by it")
+    if split == RANDOM or (schema.group is not None and not asked):
+        return None
+    if order is not None:
+        when = np.argsort(times(table, order), kind="stable")
+        found = overlap(table.take(when.tolist()), schema)
+        return Chronology(order, 0 if found is None else found.gap, f"in the order of {order!r}")
+    found = overlap(table, schema)
+    return found if found is not None or not asked else Chronology(None, 0, "in the order of the table")
+
+
+def times(table: Table, column: str) -> list[float]:
+    """Numbers as they are, or seconds of dates. Raises InputError that names the first row which holds neither."""
+    cells = table.cells(column)
+    try:
+        values: list[float | None] = [number(c) for c in cells]
+    except Unreadable:
+        read = partial(moment, state=fit_moment(cells))
+        values = [None if (x := _time(read, c, table, column, i)) is None else (x - START).total_seconds()
+                  for i, c in enumerate(cells)]  # fmt: skip
+    if None in values:
+        empty = values.index(None)
+        raise InputError(
+            f"rows can't be ordered by {column!r}: {many(values.count(None), 'row')} of {table.name} "
+            f"{'has' if values.count(None) == 1 else 'have'} no time there (row {table.row_number(empty)} is the "
+            "first); fill them in, or leave the rows out"
+        )
+    return [x for x in values if x is not None]
+
+
+def _time(read: Callable[[Any], datetime | None], cell: Any, table: Table, column: str, row: int) -> datetime | None:
+    try:
+        return read(cell)
+    except Unreadable as e:
+        raise InputError(
+            f"rows can't be ordered by {column!r}: row {table.row_number(row)} of {table.name}: {e}, and no number; "
+            "expected dates such as 2024-05-31 14:00, or numbers"
+        ) from None
+
+
+def overlap(table: Table, schema: Schema) -> Chronology | None:
+    """The order of the table, where each row begins a little later (or earlier) than the one above; None elsewhere."""
+    if table.rows < 2 * PAIRS:
+        return None
+    first = np.linspace(0, table.rows - 2, PAIRS).astype(int).tolist()
+    for c in schema.columns.values():
+        modality = MODALITIES.get(c.kind)
+        if modality is not None and modality.shift is not None:
+            cells = [[_cell(table, c.name, i + more) for i in first] for more in (0, 1)]
+            for down, (a, b) in ((True, cells), (False, reversed(cells))):
+                shifts = [s for s in map(modality.shift, a, b) if s is not None]
+                if len(shifts) >= MOST * PAIRS:
+                    gap = max(s.length for s in shifts) // max(1, min(s.by for s in shifts))
+                    return _found(f"{c.name!r} holds readings of the row", down, gap)
+    return _lags(table, schema, first)
+
+
+def _cell(table: Table, column: str, row: int) -> Any:
+    return resolve(table.cells(column)[row], table.folder)
+
+
+def _lags(table: Table, schema: Schema, first: Sequence[int]) -> Chronology | None:
+    """Columns of numbers, or the target, whose values stand in another column of the next row."""
+    names = [c.name for c in schema.columns.values() if c.kind in (NUMBER, "target")]
+    read = {name: [number_or_nan(table.cells(name)[i + more]) for more in (0, 1) for i in first] for name in names}
+    x_cn = np.array([read[n] for n in names], dtype=np.float64).reshape(len(names), 2, len(first))
+    varied = np.array([len(np.unique(x[0])) > PAIRS / 2 and not _monotone(x[0]) for x in x_cn], dtype=bool)
+    x_cn = x_cn[varied]
+    for down, (now, after) in ((True, (0, 1)), (False, (1, 0))):
+        same = (x_cn[:, None, now] == x_cn[None, :, after]).mean(-1) >= MOST
+        np.fill_diagonal(same, False)
+        if same.any():
+            a, b = (np.array(names)[varied][i] for i in np.argwhere(same)[0])
+            return _found(f"{b!r} is {a!r} of the row", down, int(same.sum()))
+    return None
+
+
+def _found(what: str, down: bool, gap: int) -> Chronology:
+    return Chronology(None, gap, f"in the order of the table, since {what} {'above' if down else 'below'}", down)
+
+
+def _monotone(x: np.ndarray[Any, Any]) -> bool:
+    steps = np.diff(x)
+    return bool((steps >= 0).all() or (steps <= 0).all())

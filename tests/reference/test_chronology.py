@@ -1,0 +1,118 @@
+"""Rows in the order of time: found where neighbours overlap, and parted so that no held-out row has a near copy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import flat
+import polymodal
+from polymodal.data import chronology
+from polymodal.data.chronology import Chronology
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table
+from polymodal.errors import InputError
+
+LONG = 8
+
+
+def windows(rows: int = 120, step: int = 1, seed: int = 0) -> pd.DataFrame:
+    """Windows of one wandering series, and what comes next."""
+    g = np.random.default_rng(seed)
+    x = np.cumsum(g.normal(size=rows * step + LONG + 1))
+    starts = range(0, rows * step, step)
+    return pd.DataFrame(
+        {
+            "past": [x[i : i + LONG].tolist() for i in starts],
+            "day": [f"{1 + i % 28}.{1 + i // 28 % 12}.{2001 + i // 336}" for i in range(rows)],
+            "next": [x[i + LONG] for i in starts],
+        }
+    )
+
+
+def found(frame: pd.DataFrame, split: str | None = None, order: str | None = None, **more: str) -> Chronology | None:
+    table = Table.read(frame)
+    return chronology.find(table, Schema.infer(table, "next", **more), split, order)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_windows_of_one_series_are_found_whichever_way_they_run(step):
+    frame = windows(step=step)
+    up, down = found(frame), found(frame.iloc[::-1].reset_index(drop=True))
+    assert up is not None and down is not None and (up.down, down.down) == (True, False)
+    assert up.gap == LONG // step and "'past' holds readings of the row above" in up.reason
+    when = up.times(Table.read(frame))
+    assert down.times(Table.read(frame.iloc[::-1])) == [-t for t in when]
+
+
+def test_columns_of_earlier_values_are_found():
+    x = np.random.default_rng(0).normal(size=104)
+    lags = pd.DataFrame({f"lag_{k}": x[3 - k : 103 - k] for k in (1, 2, 3)} | {"next": x[3:103]})
+    up = found(lags)
+    assert up is not None and up.gap == 3 and "of the row above" in up.reason
+    counted = pd.DataFrame({"start": np.arange(100.0), "end": np.arange(1.0, 101), "next": x[:100]})
+    assert found(counted) is None, "what counts the rows is no reading"
+
+
+def test_other_rows_are_in_no_order():
+    frame = windows()
+    assert found(frame.sample(frac=1, random_state=0)) is None
+    assert found(frame.assign(past=[[i // 60] * LONG for i in range(120)])) is None, "readings that never vary"
+    assert found(frame, split="random") is None and found(frame, group="day") is None
+    assert found(frame.head(30)) is None, "too few to tell"
+
+
+def test_a_column_of_dates_orders_rows_wherever_they_stand():
+    frame = windows()
+    mixed = frame.sample(frac=1, random_state=1)
+    got = found(mixed, order="day")
+    assert got is not None and got.gap == LONG
+    assert np.argsort(got.times(Table.read(mixed))).tolist() == np.argsort(mixed.index).tolist()
+    asked = found(mixed.drop(columns="past"), split="time")
+    assert asked is not None and asked.gap == 0
+
+
+def test_what_can_not_order_rows():
+    frame = windows()
+    frame.loc[7, "day"] = "soon"
+    with pytest.raises(InputError, match="by 'day': row 8 of the table: 'soon' is not a date"):
+        found(frame, order="day")
+    frame.loc[[7, 9], "day"] = None
+    with pytest.raises(InputError, match=r"2 rows of the table have no time there \(row 8 is the first\)"):
+        found(frame, order="day")
+    for asked, message in (
+        ({"split": "weekly"}, "one of random, time"),
+        ({"split": "random", "order": "day"}, "leave one out"),
+        ({"split": "time", "group": "day"}, "leave one out"),
+        ({"order": "next"}, "is the target"),
+        ({"order": "date"}, "no column 'date'; it has: past, day, next"),
+    ):
+        with pytest.raises(InputError, match=message):
+            found(frame, **asked)
+
+
+def test_a_fold_is_a_stretch_of_time_and_no_row_soon_after_it_is_learned_from():
+    when = np.random.default_rng(0).permutation(50).astype(float)
+    parts = Chronology(None, 4, "").folds(when.tolist(), 5)
+    assert sorted(i for _, held in parts for i in held) == list(range(50))
+    for train, held in parts:
+        late, learned = sorted(when[held]), set(when[train])
+        assert late == list(range(int(late[0]), int(late[0]) + 10))
+        assert learned == set(range(50)) - set(late) - {late[-1] + k for k in range(1, 5)}
+    assert sorted(when[Chronology(None, 0, "").holdout(when.tolist(), 0.2)]) == list(range(40, 50))
+
+
+def test_inspect_says_so_too():
+    (warning,) = (w for w in polymodal.inspect(windows(), "next", quiet=True).warnings if w.kind == "order")
+    assert "'past' holds readings of the row above" in warning.message
+
+
+def test_fit_validates_on_the_latest_rows_and_says_so():
+    frame = windows()
+    model = flat.fit(frame, "next", fusion="features", preset="fast", ignore=["day"])
+    assert any("the latest validate (--split random" in note for note in model.report.notes)
+    later = model.report.plan["chronology"]
+    assert later["gap"] == LONG and model.report.comparison.rows == 120
+    other = flat.fit(frame, "next", fusion="features", preset="fast", ignore=["day"], split="random")
+    assert other.report.plan["chronology"] is None
+    easy, honest = (m.report.comparison.candidates[0].score.value for m in (other, model))
+    assert honest < easy, "a random part has near copies of what is held out"
