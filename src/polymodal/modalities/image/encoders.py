@@ -50,7 +50,7 @@ class ConvNet(Encoder):
 
     @classmethod
     def for_codec(cls, codec: Any, size: Size) -> Self:
-        """Halve until the shorter side has 7 to 13 positions: a coarser grid lost 1 % on digits."""
+        """Halve until the sides have 7 to 13 positions: a coarser grid lost 1 % on digits."""
         widths = doubling(size.dim, halvings(codec))
         return cls(size.dim, codec.mean_, codec.std_, widths, max(1, size.layers // 2))
 
@@ -132,7 +132,7 @@ class Residual(nn.Module):
         self.norm1, self.norm2 = ChannelNorm(channels), ChannelNorm(channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Dropout2d(dropout)  # whole channels: a number for each position takes as long as a convolution
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
@@ -141,8 +141,9 @@ class Residual(nn.Module):
 
 
 def halvings(codec: Pixels) -> int:
-    """How often the grid is halved until its shorter side is 7 to 13 positions."""
-    return max(1, int(math.log2(min(codec.height_, codec.width_) / 7)))
+    """How often the grid is halved until its sides have 7 to 13 positions, in the geometric mean: a wide picture then
+    costs no more than a square one of as many pixels."""
+    return max(1, int(math.log2(math.sqrt(codec.height_ * codec.width_) / 7)))
 
 
 def normalise(x: Masked, mean: list[float], std: list[float], dtype: torch.dtype) -> Tensor:
