@@ -87,7 +87,7 @@ def test_a_share_knows_each_class_of_the_validation_rows(monkeypatch, group):
     assert asked == [p.labels for p in found.points] and asked[0] < asked[1] < asked[2]
     assert [p.fraction for p in found.points] == [k / asked[2] for k in asked]
     if group is None:
-        assert asked[0] == 12
+        assert asked[0] == 12 and "fractions of fewer than 12 labels were raised to as many" in found.sentence
 
 
 def test_the_sentence_says_what_is_saved_or_that_nothing_is(monkeypatch):

@@ -36,7 +36,7 @@ from polymodal.saving import json_text, put
 from polymodal.tasks.base import Task
 from polymodal.view import blocks, plot
 from polymodal.view.plot import Line, Plot
-from polymodal.view.text import interval, not_shown
+from polymodal.view.text import interval, many, not_shown
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 FEWEST = 4  # labels that a training needs
@@ -137,7 +137,8 @@ def learning_curve(
     if colearning.init_from is not None:
         _check_unseen(colearning.init_from, problem)
     least = _least(problem, learn, held_table, order)
-    steps = sorted({max(least, math.ceil(round(f * len(order), 6))) for f in fractions})
+    asked = {math.ceil(round(f * len(order), 6)) for f in fractions}
+    steps = sorted({max(least, labels) for labels in asked})
     arms = [PLAIN, HELP] if colearning != Colearning() else [PLAIN]
     store = _Store(
         None if out is None else Path(out), request.run,
@@ -158,7 +159,9 @@ def learning_curve(
                 f"{arm}-{labels}", partial(_fit, problem, held_table, part, config_of_arm, seed, limit)
             )
         points.append(_point(problem, part, held_table, labels / len(order), labels, outputs))
-    return _curve(problem, held_table, colearning, points, len(order))
+    curve = _curve(problem, held_table, colearning, points, len(order))
+    raised = f"; fractions of fewer than {many(least, 'label')} were raised to as many" if min(asked) < least else ""
+    return curve._replace(sentence=curve.sentence + raised)
 
 
 def nested_order(problem: Problem, learn: Table, seed: int) -> list[int]:
