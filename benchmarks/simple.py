@@ -30,6 +30,7 @@ from polymodal.tasks.infer import guess
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", "../shared/data"))
 UTD = ("action", "trial", "inertial_samples", "kinect_frames", "id")
+CATEGORIES = 100  # that get a code
 STRENGTHS = np.logspace(-3, 4, 15)
 
 
@@ -146,8 +147,9 @@ def trees(split: Split) -> Any:
         if a.dtype.kind in "if":
             learn[c], held[c] = a, b
         elif a.map(lambda x: isinstance(x, str)).mean() > 0.3 and not Path(str(a.dropna().iloc[0])).is_file():
-            codes = {v: i for i, v in enumerate(a.dropna().unique())}
-            learn[c], held[c] = a.map(codes), b.map(codes)
+            if a.nunique() <= CATEGORIES:  # of more, codes would be the order of the table
+                codes = {v: i for i, v in enumerate(a.dropna().unique())}
+                learn[c], held[c] = a.map(codes), b.map(codes)
             grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), max_features=20_000)
             counts = grams.fit_transform(a.fillna(""))
             svd = TruncatedSVD(min(30, counts.shape[1] - 1), random_state=0).fit(counts)

@@ -584,6 +584,13 @@ MUTANTS = [
         LEARNERS,
     ),
     Mutant(
+        "networks far behind estimators are not trained further",
+        "experiment/search.py",
+        "return gain > RACE * error > 0",
+        "return False",
+        AUTO + " -k halving",
+    ),
+    Mutant(
         "groups stay together in the inner folds",
         "experiment/candidates.py",
         "groups = problem.groups(learn)",

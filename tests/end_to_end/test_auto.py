@@ -193,6 +193,14 @@ def test_halving_spends_its_time_on_the_better_half():
     got = auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), [])
     assert [(n, s) for n, s, _ in calls] == [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("d", 1), ("c", 1)]
     assert calls[-1][2] > 1.5 * calls[0][2] and len(got) == 4
+    calls.clear()
+    notes: list[str] = []
+    auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), notes, trial("estimators", [True] * 100))
+    assert len(calls) == 4 and "more than 3 standard errors behind estimators" in notes[-1]
+    auto.halve(
+        Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), [], trial("estimators", [i < 85 for i in range(100)])
+    )
+    assert len(calls) == 10, "5 of 100 rows are noise"
 
 
 def test_json_report(table, tmp_path, run):

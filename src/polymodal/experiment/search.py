@@ -64,6 +64,7 @@ PRESETS = {
     ),
 }
 LEAST = 40.0  # seconds a fusion that is tried: a step with less tells which learns fast, not which learns well
+FEW = 2_000  # training rows
 FEATURES = 0.35  # of the time, where networks are tried too
 
 
@@ -112,7 +113,8 @@ def search(
         trials += candidates
         notes += _of_features(features, candidates, whole)
     if networks is not None:
-        trials += _of_networks(networks, preset.fusions, valid, budget, baselines, bool(trials), notes)
+        other = max(trials, key=valid.quality, default=None)
+        trials += _of_networks(networks, preset.fusions, valid, budget, baselines, other, notes)
     average = _average(_apart(trials, valid), valid)
     if average is not None:
         trials.append(average)
@@ -139,12 +141,13 @@ def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) ->
 
 
 def _of_networks(
-    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, baselines: bool, some: bool,
-    notes: list[str],
+    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, baselines: bool,
+    other: Trial | None, notes: list[str],
 ) -> list[Trial]:  # fmt: skip
-    """Fusions by successive halving, then each modality alone and concat in as much time as the best fusion had."""
+    """Fusions by successive halving, then each modality alone and concat in as much time as the best fusion had. other:
+    the best of the estimators: of few rows, where even the best fusion is far behind it, neither is trained further."""
     every = list(networks.encoders)
-    if some and not budget.allows(1):
+    if other is not None and not budget.allows(1):
         notes.append("networks: no time was left for them")
         return []
     if len(every) == 1:
@@ -154,14 +157,15 @@ def _of_networks(
         notes.append(f"networks: no time for {', '.join(fusions[len(affordable) :])}")
     fusions = affordable
     fraction = halving_share(len(fusions), len(every) + 1) if baselines else 1.0
-    finalists = halve(networks, fusions, valid, budget.part(fraction), notes)
-    if not baselines:
-        return finalists
+    bar = other if len(networks.rows) < FEW else None  # on many rows networks come from behind
+    finalists = halve(networks, fusions, valid, budget.part(fraction), notes, bar)
     best = max(finalists, key=valid.quality)
+    if not baselines or _is_far_behind(best, bar, valid):
+        return finalists
     rivals = [Candidate(f"{m} alone", "concat", [m]) for m in every] + [Candidate("concat", "concat", every)]
     out = []
     for i, rival in enumerate(rivals):
-        if some and not budget.allows(0):
+        if other is not None and not budget.allows(0):
             notes.append(f"baselines: no time for {', '.join(r.name for r in rivals[i:])}")
             break
         limit = budget.seconds(1 / (len(rivals) - i))
@@ -186,9 +190,11 @@ def _steps(fusions: int) -> int:
 
 
 def halve(
-    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, notes: list[str]
-) -> list[Trial]:
-    """Successive halving: all train for a while, the better half goes on, until one is left or all are trained out.
+    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, notes: list[str],
+    other: Trial | None = None,
+) -> list[Trial]:  # fmt: skip
+    """Successive halving: all train for a while, the better half goes on, until one is left or all are trained out, or
+    the best is far behind the other.
 
     Every step has the same time, so that it doubles for each survivor. Jamieson & Talwalkar 2016.
     """
@@ -213,7 +219,17 @@ def halve(
         if going:
             notes.append(f"networks, step {step + 1}: " + ", ".join(valid.describe(best[f]) for f in alive))
         alive = sorted(alive, key=lambda f: valid.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
+        if _is_far_behind(best[alive[0]], other, valid):
+            notes.append(f"networks: more than {RACE:.0f} standard errors behind estimators, so not trained further")
+            break
     return list(best.values())
+
+
+def _is_far_behind(trial: Trial, other: Trial | None, valid: ValidationSet) -> bool:
+    if other is None:
+        return False
+    gain, error = _gain(other.judged, trial.judged, valid)
+    return gain > RACE * error > 0
 
 
 def _apart(trials: Sequence[Trial], valid: ValidationSet) -> list[Trial]:
