@@ -584,6 +584,13 @@ MUTANTS = [
         LEARNERS,
     ),
     Mutant(
+        "time is kept for fitting what is chosen on all rows",
+        "learners/library.py",
+        "begun + after > until",
+        "begun > until",
+        LEARNERS,
+    ),
+    Mutant(
         "networks far behind estimators are not trained further",
         "experiment/search.py",
         "return gain > RACE * error > 0",

@@ -1,6 +1,7 @@
 """`--fusion auto` and `features`: both paths in one search, saved and read like any other model."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,8 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(table):
-    return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=150)
+    with mock.patch.object(auto, "RACE", 1e3):  # six epochs are too few to come near the estimators
+        return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=150)
 
 
 def names(model):

@@ -1,6 +1,7 @@
 """The small-data path: matrices that know absence, estimators of every task, greedy selection, combination."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -457,3 +458,13 @@ def test_dropped_features_are_counted_by_view():
     made.grow(["linear"], None)
     made.learner(made.recipes()["v alone"])
     assert made.dropped() == {"v": 2}
+
+
+def test_time_is_kept_for_fitting_what_is_chosen_on_all_rows(monkeypatch):
+    made, _ = library()
+    until = time.monotonic() + 1000
+    assert made.grow(["linear"], until) and made.refit_seconds() > 0
+    assert made.refit_seconds() < 2 * sum(made._seconds.values())
+    monkeypatch.setattr(made, "refit_seconds", lambda: 2000.0)
+    assert not made.grow(["linear", "forest"], until, refit=True) and {m.kind for m in made.answers} == {"linear"}
+    assert made.grow(["linear", "forest"], until)

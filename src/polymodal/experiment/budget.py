@@ -35,6 +35,10 @@ class Budget(NamedTuple):
         """This fraction of what is left, but a second at least, to get somewhere; None where there is no limit."""
         return None if math.isinf(self.deadline) else max(1.0, fraction * self.left)
 
+    def less(self, seconds: float) -> "Budget":
+        """The same, with so many seconds kept for what comes after."""
+        return self._replace(deadline=self.deadline - seconds)
+
     def part(self, fraction: float) -> "Budget":
         """A budget of this fraction of what is left."""
         return Budget.of(self.seconds(fraction))

@@ -244,13 +244,14 @@ class FeaturePath:
         self.warning: str | None = None
         self.memory_mb: float | None = None
 
-    def grow(self, kinds: Sequence[str], budget: Budget) -> bool:
-        """Fit every kind of estimator; False where time ran out. What was fitted before an interruption is kept."""
+    def grow(self, kinds: Sequence[str], budget: Budget, refit: bool = False) -> bool:
+        """Fit every kind of estimator; False where time ran out. What was fitted before an interruption is kept. refit:
+        the budget is also for fitting what is chosen on all rows."""
         began = time.monotonic()
         before = self._remember()
         try:
             with progress("features", 1.0, self.quiet) as tick, memory() as peak:
-                whole = self.library.grow(kinds, budget.deadline, tick, self._is_hopeless)
+                whole = self.library.grow(kinds, budget.deadline, tick, self._is_hopeless, refit)
                 self.memory_mb = peak()
         finally:
             self.seconds = before + time.monotonic() - began

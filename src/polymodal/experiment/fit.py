@@ -32,7 +32,6 @@ from polymodal.training.settings import Settings
 
 AUTO, FEATURES = SEARCHES = "auto", "features"  # beside the names of fusions: both paths, or the small-data path alone
 PRETRAINING = 1 / 3  # of the time
-REFIT = 0.15  # of the time of a search, where what is chosen is fitted on all rows in the end
 
 
 def fit(
@@ -79,9 +78,8 @@ def fit(
         return earlier
     if search is not None and time_limit is None:
         budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
-    refit = search is not None and (search.refit or not prepared.given)
-    trained = _train(prepared, request, settings, budget, folder, candidates, search, 1 - REFIT * refit)
-    report, learner = _report(prepared, trained, refit)
+    trained = _train(prepared, request, settings, budget, folder, candidates, search)
+    report, learner = _report(prepared, trained, search is not None and (search.refit or not prepared.given))
     if test is not None:
         tables = problem.rows(Table.read(test))
         report = report._replace(test=_test(prepared, trained.outcome.trials, report, tables))
@@ -155,10 +153,10 @@ class Trained(NamedTuple):
 
 def _train(
     prepared: Prepared, request: Config, settings: Settings, budget: Budget, folder: Path | None,
-    candidates: Sequence[Candidate], search: Preset | None, fraction: float,
+    candidates: Sequence[Candidate], search: Preset | None,
 ) -> Trained:  # fmt: skip
-    """Pretrain where asked for, then search in this fraction of the time that is left, or train the candidates in equal
-    shares of the time, or it would not be fair."""
+    """Pretrain where asked for, then search, or train the candidates in equal shares of the time, or it would not be
+    fair."""
     place, run, colearning = folder and folder / "training", request.run, request.colearning
     networks = None if request.fusion == FEATURES else prepared.networks(settings, place, run.quiet)
     first = None
@@ -182,7 +180,7 @@ def _train(
             )
         features = prepared.features(search.folds, settings.seed, place, run.quiet)
         outcome = find(
-            search, prepared.validation, features, networks, Budget.of(budget.seconds(fraction)),
+            search, prepared.validation, features, networks, Budget.of(budget.seconds()),
             valid_given=prepared.given, baselines=request.search.baselines, prefer=request.search.prefer,
         )  # fmt: skip
     else:

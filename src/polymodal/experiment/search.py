@@ -106,7 +106,12 @@ def search(
     trials: list[Trial] = []
     notes = [f"{budget.left:.0f} s to search in"]
     if features is not None:
-        whole = features.grow(preset.kinds, budget.part(FEATURES if networks is not None else 1.0))
+        refit = preset.refit or not valid_given
+        if networks is None:
+            whole = features.grow(preset.kinds, budget, refit)
+        else:
+            whole = features.grow(preset.kinds, budget.part(FEATURES))
+            budget = budget.less(features.library.refit_seconds() if refit else 0.0)
         if valid_given:
             features.check(valid.groups)
         candidates = features.trials()

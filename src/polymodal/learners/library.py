@@ -82,6 +82,7 @@ class Library:
         self.modalities = list(dict.fromkeys(views.values()))
         self.answers: dict[Member, Tensor] = {}
         self.behind: list[Member] = []  # too far behind after the first fold
+        self._seconds: dict[Member, float] = {}  # of the slowest fold
         self.judge = self.labelled(judge)
         inside = set(self.judge.tolist())
         self.cross: list[tuple[Any, Any]] = [([i for i in a if int(i) in inside], b) for a, b in splits]
@@ -104,13 +105,14 @@ class Library:
         until: float | None,
         tick: Callable[[float, str], object] = lambda share, what: None,
         hopeless: Callable[[Tensor, Tensor, Tensor], bool] = lambda best, answers, rows: False,
+        refit: bool = False,
     ) -> bool:
         """Fit members fold by fold, kind by kind, and keep their answers; False where time ran out.
 
         until: the time.monotonic() after which nothing further is begun; members that are whole are kept, and the first
         is always made whole. hopeless(best, answers, rows): whether a member with these answers to judging rows of the
         first fold is so far behind the best one on its modalities that the other folds need not be tried; it is then
-        one of the `behind`.
+        one of the `behind`. refit: what is chosen has to be fitted on all rows before that time, too.
         """
         sets: list[tuple[str, ...]] = [(m,) for m in sorted(self.modalities, key=self._weight_of)]  # the light first
         several = [tuple(self.modalities)] if len(self.modalities) > 1 else []
@@ -126,19 +128,28 @@ class Library:
             sight = KINDS[job.kind].sight
             self._parts = {at: x for at, x in self._parts.items() if at[1] == sight}  # of 50,000 rows they are large
             out = torch.zeros(len(self._y), self.task.outputs)
+            after = self.refit_seconds() if refit else 0.0
             for fold in range(self.whole):
-                if until is not None and self.answers and time.monotonic() > until:
+                begun = time.monotonic()
+                if until is not None and self.answers and begun + after > until:
                     return False
                 others = self.splits[fold][1]
                 if len(others):
                     model = self._fit(job, fold)
                     out[others] = torch.from_numpy(estimators.logits(model, self._matrix(job, fold)[others]))
+                self._seconds[job] = max(self._seconds.get(job, 0.0), time.monotonic() - begun)
                 if fold == 0 and self._is_behind(job, out, hopeless):
                     self.behind.append(job)
                     break
             else:
                 self.answers[job] = out
         return True
+
+    def refit_seconds(self) -> float:
+        """What it takes to fit the best three members on all rows, and what those of layer 2 see, about."""
+        best = self._order(list(self.answers))[:3]
+        members = {*best, *(self.below if any(m.layer == 2 for m in best) else [])}
+        return sum(self._seconds.get(m, 0.0) for m in members) * self.whole / max(1, self.whole - 1)
 
     def _is_behind(self, job: Member, out: Tensor, hopeless: Callable[[Tensor, Tensor, Tensor], bool]) -> bool:
         rivals = [m for m in self.answers if m.modalities == job.modalities and m.layer == job.layer]
