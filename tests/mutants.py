@@ -551,15 +551,15 @@ MUTANTS = [
     Mutant(
         "no row soon after a held-out stretch of time is learned from",
         "data/chronology.py",
-        "order[end + self.gap :]",
+        "order[end + gap :]",
         "order[end:]",
         CHRONOLOGY,
     ),
     Mutant(
         "the latest rows validate",
         "data/chronology.py",
-        "order[len(order) - max(1, round(fraction * len(order))) :]",
-        "order[: max(1, round(fraction * len(order)))]",
+        "sorted(order[start:].tolist())",
+        "sorted(order[:start].tolist())",
         CHRONOLOGY,
     ),
     Mutant(
@@ -596,6 +596,13 @@ MUTANTS = [
         "return gain > RACE * error > 0",
         "return False",
         AUTO + " -k halving",
+    ),
+    Mutant(
+        "a view has a matrix of its own, though it is called as its modality",
+        "learners/stacked.py",
+        'f"view {view}" if view',
+        'f"{view}" if view',
+        LEARNERS,
     ),
     Mutant(
         "groups stay together in the inner folds",

@@ -251,7 +251,10 @@ def in_blocks(f: Callable[[Array], tuple[Array, Array]], weights: Array) -> Arra
     order of scores inside the cache: one weighting at a time where there are many rows."""
     step = max(1, ORDERED // max(1, weights.shape[1]))
     parts = [f(weights[i : i + step]) for i in range(0, len(weights), step)]
-    return ratio(*(np.concatenate([np.zeros(0), *each]) for each in zip(*parts, strict=True))) if parts else np.zeros(0)
+    if not parts:
+        return np.zeros(0)
+    above, below = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return ratio(above, below)
 
 
 def split(weights: Array) -> Iterator[NDArray[np.float64]]:

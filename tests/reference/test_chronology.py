@@ -74,10 +74,10 @@ def test_a_column_of_dates_orders_rows_wherever_they_stand():
 def test_what_can_not_order_rows():
     frame = windows()
     frame.loc[7, "day"] = "soon"
-    with pytest.raises(InputError, match="by 'day': row 8 of the table: 'soon' is not a date"):
+    with pytest.raises(InputError, match="by 'day': row 8 of the table: 'soon' is not a date; the others are dates"):
         found(frame, order="day")
     frame.loc[[7, 9], "day"] = None
-    with pytest.raises(InputError, match=r"2 rows of the table have no time there \(row 8 is the first\)"):
+    with pytest.raises(InputError, match="row 8 of the table has no time"):
         found(frame, order="day")
     for asked, message in (
         ({"split": "weekly"}, "one of random, time"),
@@ -88,6 +88,32 @@ def test_what_can_not_order_rows():
     ):
         with pytest.raises(InputError, match=message):
             found(frame, **asked)
+
+
+def test_numbers_order_rows_and_one_that_is_none_is_named():
+    frame = windows().assign(day=[str(i // 7) for i in range(120)])
+    got = found(frame, order="day")
+    held = got.holdout(got.times(Table.read(frame)), 0.2)
+    assert held == list(range(98, 120)), "rows of one time stay together"
+    assert [len(held) for _, held in got.folds(got.times(Table.read(frame)), 2)] == [63, 57]
+    frame.loc[3, "day"] = "inf"
+    with pytest.raises(InputError, match="row 4 of the table: 'inf' is not a finite number; the others are numbers"):
+        found(frame, order="day")
+    with pytest.raises(InputError, match="it is the same in all of them"):
+        found(frame.assign(day=1), order="day")
+
+
+def test_dates_are_read_in_one_way_in_every_part_of_a_table():
+    """Day first, as two of the dates alone can tell."""
+    dates = [f"{d:02}/{m:02}/2024" for m in range(1, 13) for d in (1, 5, 9)] + ["17/12/2024", "25/12/2024"]
+    frame = pd.DataFrame({"day": dates, "x": range(38), "next": range(38)})
+    got, part = found(frame, order="day"), Table.read(frame).take(range(36))
+    assert got.times(part) == sorted(got.times(part))
+
+
+def test_however_long_the_windows_something_is_left_to_learn_from():
+    parts = Chronology(None, 1000, "").folds(list(map(float, range(20))), 2)
+    assert [(len(train), len(held)) for train, held in parts] == [(5, 10), (10, 10)]
 
 
 def test_a_fold_is_a_stretch_of_time_and_no_row_soon_after_it_is_learned_from():

@@ -4,9 +4,10 @@ A random part of such rows is no test: a row that is held out resembles the trai
 of the future will.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,10 @@ from polymodal.data.table import Table, resolve
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.tabular.columns import NUMBER, fit_moment, moment, number, number_or_nan
-from polymodal.view.text import many
 
 PAIRS = 24  # pairs of neighbours that are looked at
 MOST = 0.9  # of them, and more, must overlap
+WIDE = 256  # columns of numbers that are compared with each other
 BLOCKS = 30  # parts that intervals are made from, at most
 START = datetime(1970, 1, 1)
 RANDOM, TIME = SPLITS = ("random", "time")
@@ -27,13 +28,14 @@ RANDOM, TIME = SPLITS = ("random", "time")
 
 class Chronology(NamedTuple):
     """How rows are put in order. column: whose values do; None for the order of the table, which is `down` or up. gap:
-    how many rows after one hold readings of it. reason: for a person.
+    how many rows after one hold readings of it. reason: for a person. formats: of the column's dates.
     """
 
     column: str | None
     gap: int
     reason: str
     down: bool = True
+    formats: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """A sentence for a person."""
@@ -44,7 +46,7 @@ class Chronology(NamedTuple):
         if self.column is None:
             sign = 1 if self.down else -1
             return [float(sign * table.row_number(i)) for i in range(table.rows)]
-        return times(table, self.column)
+        return _times(table, self.column, self.formats)
 
     def blocks(self, table: Table) -> list[str]:
         """A name a row, the same for those of one stretch of time: errors of neighbours are no independent evidence."""
@@ -52,28 +54,30 @@ class Chronology(NamedTuple):
         order = np.argsort(when, kind="stable")
         count = min(BLOCKS, max(5, len(order) // max(1, self.gap)))
         out = [""] * len(order)
-        for part in np.array_split(order, min(count, len(order))):
+        for k, part in enumerate(np.array_split(order, min(count, len(order)))):
             for i in part.tolist():
-                out[i] = f"from {when[part[0]]}"
+                out[i] = f"{k}: {when[part[0]]} to {when[part[-1]]}"
         return out
 
     def holdout(self, when: Sequence[float], fraction: float) -> list[int]:
-        """The places of the latest rows."""
+        """The places of the latest rows: about that fraction, and all of one time or none."""
         order = np.argsort(when, kind="stable")
-        return sorted(order[len(order) - max(1, round(fraction * len(order))) :].tolist())
+        (start,) = _cuts(np.asarray(when)[order], [(1 - fraction) * len(order)])
+        return sorted(order[start:].tolist())
 
     def folds(self, when: Sequence[float], k: int) -> list[tuple[list[int], list[int]]]:
-        """k pairs of (training, held-out) places: stretches of time, and all rows but the `gap` ones after each.
+        """k pairs of (training, held-out) places, or fewer of fewer times: stretches of time, and all other rows, but
+        for the `gap` ones after each, half a stretch at most.
 
         Each row is held out once. Lopez de Prado 2018, chapter 7 (purged cross-validation).
         """
         order = np.argsort(when, kind="stable")
-        out = []
-        for part in np.array_split(np.arange(len(order)), k):
-            first, end = int(part[0]), int(part[-1]) + 1
-            rest = np.concatenate([order[:first], order[end + self.gap :]])
-            out.append((sorted(rest.tolist()), sorted(order[first:end].tolist())))
-        return out
+        n, gap = len(order), min(self.gap, len(order) // (2 * k))
+        cuts = _cuts(np.asarray(when)[order], [n * i / k for i in range(1, k)])
+        return [
+            (sorted([*order[:first].tolist(), *order[end + gap :].tolist()]), sorted(order[first:end].tolist()))
+            for first, end in pairwise([0, *cuts, n])
+        ]
 
 
 def find(table: Table, schema: Schema, split: str | None, order: str | None) -> Chronology | None:
@@ -89,45 +93,47 @@ def find(table: Table, schema: Schema, split: str | None, order: str | None) -> 
     asked = split == TIME or order is not None
     if asked and schema.group is not None:
         raise InputError("rows are parted by --group or by time; leave one out")
-    if order in schema.target and order is not None:
+    if order is not None and order in schema.target:
         raise InputError(f"{order!r} is the target; rows can't be ordered by it")
     if split == RANDOM or (schema.group is not None and not asked):
         return None
     if order is not None:
-        when = np.argsort(times(table, order), kind="stable")
-        found = overlap(table.take(when.tolist()), schema)
-        return Chronology(order, 0 if found is None else found.gap, f"in the order of {order!r}")
+        formats = tuple(fit_moment(table.cells(order))["formats"])
+        when = np.array(_times(table, order, formats))
+        if len(np.unique(when)) < 2:
+            raise InputError(f"rows can't be ordered by {order!r}: it is the same in all of them")
+        found = overlap(table.take(np.argsort(when, kind="stable").tolist()), schema)
+        return Chronology(order, 0 if found is None else found.gap, f"in the order of {order!r}", formats=formats)
     found = overlap(table, schema)
     return found if found is not None or not asked else Chronology(None, 0, "in the order of the table")
 
 
-def times(table: Table, column: str) -> list[float]:
-    """Numbers as they are, or seconds of dates. Raises InputError that names the first row which holds neither."""
+def _cuts(ascending: np.ndarray[Any, Any], wanted: Sequence[float]) -> list[int]:
+    """The places next to those that are wanted at which the time changes, each once."""
+    changes = 1 + np.flatnonzero(np.diff(ascending))
+    if not len(changes):
+        raise InputError("rows can't be parted by time: all that have a label are of one time")
+    return sorted({int(changes[np.abs(changes - w).argmin()]) for w in wanted})
+
+
+def _times(table: Table, column: str, formats: Sequence[str]) -> list[float]:
+    """Numbers as they are, or seconds of dates, whichever most are. Raises InputError that names the first row which
+    holds neither, or nothing."""
     cells = table.cells(column)
-    try:
-        values: list[float | None] = [number(c) for c in cells]
-    except Unreadable:
-        read = partial(moment, state=fit_moment(cells))
-        values = [None if (x := _time(read, c, table, column, i)) is None else (x - START).total_seconds()
-                  for i, c in enumerate(cells)]  # fmt: skip
-    if None in values:
-        empty = values.index(None)
-        raise InputError(
-            f"rows can't be ordered by {column!r}: {many(values.count(None), 'row')} of {table.name} "
-            f"{'has' if values.count(None) == 1 else 'have'} no time there (row {table.row_number(empty)} is the "
-            "first); fill them in, or leave the rows out"
-        )
-    return [x for x in values if x is not None]
-
-
-def _time(read: Callable[[Any], datetime | None], cell: Any, table: Table, column: str, row: int) -> datetime | None:
-    try:
-        return read(cell)
-    except Unreadable as e:
-        raise InputError(
-            f"rows can't be ordered by {column!r}: row {table.row_number(row)} of {table.name}: {e}, and no number; "
-            "expected dates such as 2024-05-31 14:00, or numbers"
-        ) from None
+    there = [c for c in cells if c is not None]
+    dates = 2 * sum(math.isnan(number_or_nan(c)) for c in there) > len(there)
+    values = []
+    for i, cell in enumerate(cells):
+        where = f"rows can't be ordered by {column!r}: row {table.row_number(i)} of {table.name}"
+        try:
+            value = moment(cell, {"formats": formats}) if dates else number(cell)
+        except Unreadable as e:
+            ways = "dates such as 2024-05-31 14:00" if dates else "numbers"
+            raise InputError(f"{where}: {e}; the others are {ways}") from None
+        if value is None:
+            raise InputError(f"{where} has no time; fill it in, or leave such rows out")
+        values.append(value if isinstance(value, float) else (value - START).total_seconds())
+    return values
 
 
 def overlap(table: Table, schema: Schema) -> Chronology | None:
@@ -157,13 +163,16 @@ def _lags(table: Table, schema: Schema, first: Sequence[int]) -> Chronology | No
     read = {name: [number_or_nan(table.cells(name)[i + more]) for more in (0, 1) for i in first] for name in names}
     x_cn = np.array([read[n] for n in names], dtype=np.float64).reshape(len(names), 2, len(first))
     varied = np.array([len(np.unique(x[0])) > PAIRS / 2 and not _monotone(x[0]) for x in x_cn], dtype=bool)
-    x_cn = x_cn[varied]
+    at = np.flatnonzero(varied)[:WIDE]
     for down, (now, after) in ((True, (0, 1)), (False, (1, 0))):
-        same = (x_cn[:, None, now] == x_cn[None, :, after]).mean(-1) >= MOST
+        same = (x_cn[at][:, None, now] == x_cn[at][None, :, after]).mean(-1) >= MOST
         np.fill_diagonal(same, False)
         if same.any():
-            a, b = (np.array(names)[varied][i] for i in np.argwhere(same)[0])
-            return _found(f"{b!r} is {a!r} of the row", down, int(same.sum()))
+            a, b = (names[at[i]] for i in np.argwhere(same)[0])
+            chain, gap = same, 1
+            while (chain := chain @ same).any() and gap < len(at):
+                gap += 1
+            return _found(f"{b!r} is {a!r} of the row", down, gap)
     return None
 
 

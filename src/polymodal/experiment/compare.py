@@ -328,6 +328,11 @@ def _folds(problem: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
     labelled = [i for i, c in enumerate(cells) if problem.task.encode(c) is not None]
     if len(labelled) < 2 * k:
         raise InputError(f"only {len(labelled)} rows have a label, too few for {k} folds; give fewer with --folds")
+    if problem.chronology is not None and repeats > 1:
+        raise InputError(
+            "--repeats can't be above 1 where rows are parted by time, since all would be the same; leave it out, or "
+            "add --split random"
+        )
     strata = problem.task.strata([cells[i] for i in labelled])
     groups = problem.groups(problem.table)
     of = None if groups is None else [groups[i] for i in labelled]

@@ -238,7 +238,7 @@ def _keep_rare_labels(problem: Problem, train: list[int], valid: list[int]) -> t
     """The same parts, with held-out rows (and their groups) moved to training where a label of theirs is not there."""
     table = problem.table
     cells = problem.cells(table)
-    groups = problem.groups(table) or [None] * table.rows
+    groups = (None if problem.chronology else problem.groups(table)) or [None] * table.rows
     task = problem.fitted(table.take(train)).task
     rare = set()
     for i in valid:

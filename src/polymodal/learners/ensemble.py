@@ -128,7 +128,7 @@ class Average:
         self.here_kb = torch.ones(l_kbc.shape[:2], dtype=torch.bool) if here_bk is None else here_bk.T
         nothing = torch.tensor(0.0 if self.plain else -torch.inf, dtype=torch.float64)
         self.seen_skbc = torch.where(self.here_kb[..., None], self.all_skbc, nothing)
-        self.all_sbc, self.sum_sbc = (nothing.expand(self.all_skbc[:, 0].shape) for _ in range(2))
+        self.all_sbc = self.sum_sbc = nothing.expand(self.all_skbc[:, 0].shape)
         self.counts = torch.zeros(l_bkc.shape[1])
 
     def tries(self) -> Tensor:

@@ -145,12 +145,16 @@ class Stacked(Learner):
 
 def key(modalities: Sequence[str], sight: Sight, view: str = "") -> str:
     """The name of the matrix that members of these modalities, or of one view, share."""
-    return f"{' '.join(map(str, sight))} of {view or ' + '.join(modalities)}"
+    return f"{' '.join(map(str, sight))} of {_what(modalities, view)}"
 
 
 def describe(modalities: Sequence[str], kind: str, layer: int = 1, view: str = "") -> str:
-    """A member in words: "boosted on photo + note, stacked", "linear on photo/color"."""
-    return f"{kind} on {view or ' + '.join(modalities)}{', stacked' * (layer == 2)}"
+    """A member in words: "boosted on photo + note, stacked", "linear on view photo/color"."""
+    return f"{kind} on {_what(modalities, view)}{', stacked' * (layer == 2)}"
+
+
+def _what(modalities: Sequence[str], view: str) -> str:
+    return f"view {view}" if view else " + ".join(modalities)  # a view may be called as its modality
 
 
 def meta(answers: Sequence[Tensor], here_bk: Tensor, link: str) -> NDArray[np.float32]:
