@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 import polymodal
 from polymodal.experiment.config import Search
+from polymodal.extract import features as classical
 from polymodal.tasks.infer import guess
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", "../shared/data"))
@@ -176,7 +177,7 @@ def features(split: Split) -> Any:
 
 
 def _numbers(frame: pd.DataFrame, learn: pd.DataFrame) -> Any:
-    found = polymodal.features(frame, learn=learn).frame.select_dtypes(include="number")
+    found = classical(frame, learn=learn).frame.select_dtypes(include="number")
     return found.fillna(found.mean()).fillna(0.0).to_numpy(dtype=float)
 
 
