@@ -113,7 +113,7 @@ SETS: dict[str, Callable[[int], Split]] = {
     "babies": lambda seed: multabench("babies", seed),
     "bikewale": lambda seed: multabench("bikewale", seed),
     "utd_mhad": lambda seed: parts("utd_mhad", "label", "features", group="subject", ignore=UTD),
-    "mosi": lambda seed: parts("mosi", "label", "text", "features", group="video_id", ignore=("row", "segment")),
+    "mosi": lambda seed: parts("mosi", "label", "text", "features", group="video_id"),
     "av_digits": lambda seed: parts("av_digits", "digit", "features", group="speaker", ignore=("id",)),
     "skin": lambda seed: parts("skin", "dx", "trees", "features", ignore=("id",)),
     "stress": lambda seed: parts("stress", "label", "features", group="subject", ignore=("id", "start_s")),
