@@ -36,10 +36,9 @@ from polymodal.saving import json_text, put
 from polymodal.tasks.base import Task
 from polymodal.view import blocks, plot
 from polymodal.view.plot import Line, Plot
-from polymodal.view.text import interval, many, not_shown
+from polymodal.view.text import interval, not_shown
 
-FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
-FEWEST = 4  # labels that a training needs
+FRACTIONS, FEWEST = (0.05, 0.1, 0.25, 0.5, 1.0), 4  # of the labels; labels that a training needs
 PLAIN, HELP = "plain", "helped"
 
 
@@ -123,9 +122,8 @@ def learning_curve(
     colearning = request.colearning
     fractions = _check(fractions, request)
     request.training.check(seed)
-    problem = state(
-        table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns
-    )
+    size, columns = request.search.size, request.columns
+    problem = state(table, target, group=group, ignore=ignore, task=task, size=size, columns=columns)
     problem.objective.require(
         "compare", "a learning curve is of labels, and the target is texts; name another target column"
     )
@@ -137,8 +135,8 @@ def learning_curve(
     if colearning.init_from is not None:
         _check_unseen(colearning.init_from, problem)
     least = _least(problem, learn, held_table, order)
-    asked = {math.ceil(round(f * len(order), 6)) for f in fractions}
-    steps = sorted({max(least, labels) for labels in asked})
+    asked = [math.ceil(round(f * len(order), 6)) for f in fractions]
+    steps = sorted({max(least, n) for n in asked})
     arms = [PLAIN, HELP] if colearning != Colearning() else [PLAIN]
     store = _Store(
         None if out is None else Path(out), request.run,
@@ -160,7 +158,7 @@ def learning_curve(
             )
         points.append(_point(problem, part, held_table, labels / len(order), labels, outputs))
     curve = _curve(problem, held_table, colearning, points, len(order))
-    raised = f"; fractions of fewer than {many(least, 'label')} were raised to as many" if min(asked) < least else ""
+    raised = f"; fractions of fewer than {least:,} labels were raised to as many" * (min(asked) < least)
     return curve._replace(sentence=curve.sentence + raised)
 
 
