@@ -11,6 +11,7 @@ from polymodal.data.chronology import Chronology
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
 from polymodal.errors import InputError
+from polymodal.experiment.problem import state
 
 LONG = 8
 
@@ -132,10 +133,18 @@ def test_inspect_says_so_too():
     assert "'past' holds readings of the row above" in warning.message
 
 
+def test_folds_and_held_out_rows_of_such_a_table_are_stretches_of_it():
+    problem = state(windows(), "next", ignore=["day"])
+    for _, held in problem.folds(problem.table, None, 4, seed=0):
+        assert held == list(range(held[0], held[0] + 30))
+    assert problem.hold_out(problem.table, None, 0.25, seed=0)[1] == list(range(90, 120))
+    assert problem.split(0)[1] == list(range(96, 120))
+
+
 def test_fit_validates_on_the_latest_rows_and_says_so():
     frame = windows()
     model = flat.fit(frame, "next", fusion="features", preset="fast", ignore=["day"])
-    assert any("the latest validate (--split random" in note for note in model.report.notes)
+    assert any("the latest validate, where no others are given (--split random" in note for note in model.report.notes)
     later = model.report.plan["chronology"]
     assert later["gap"] == LONG and model.report.comparison.rows == 120
     other = flat.fit(frame, "next", fusion="features", preset="fast", ignore=["day"], split="random")

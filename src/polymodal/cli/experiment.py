@@ -60,7 +60,7 @@ TimeLimitOpt = Annotated[
     typer.Option(
         "--time-limit",
         metavar="TIME",
-        help="For everything, in equal shares where several are trained: 90s, 10m, 1h30m (default: none, but for a search from the number of cells).",
+        help="For everything, in equal shares where several are trained: 90s, 10m, 1h30m (default: none; of a search, by the number of cells).",
         rich_help_panel=RUN,
     ),
 ]

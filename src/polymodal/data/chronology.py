@@ -39,7 +39,8 @@ class Chronology(NamedTuple):
 
     def describe(self) -> str:
         """A sentence for a person."""
-        return f"rows are parted by time, {self.reason}: the latest validate (--split random parts them at random)"
+        latest = "the latest validate, where no others are given"
+        return f"rows are parted by time, {self.reason}; {latest} (--split random parts them at random)"
 
     def times(self, table: Table) -> list[float]:
         """A number a row, ascending with time. Raises InputError for a cell that is no time."""
