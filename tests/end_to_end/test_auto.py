@@ -289,3 +289,16 @@ def test_one_group_with_labels_and_others_without(table):
         model.report.to_json()["rows"]["unlabelled"] == 75
         and model.report.to_json()["valid"]["metrics"]["accuracy"]["value"] > 0.5
     )
+
+
+@pytest.mark.parametrize(
+    "task, labels, answers", [("regression", [1.0, 2, 3, 4], [4.0, 3, 2, 1]), ("ordinal", [1, 2, 3], [2.0, 0, -2])]
+)
+def test_a_note_has_the_score_as_the_metric_is_with_its_sign(task, labels, answers):
+    """R2 below 0 is worse than the mean; an error, of which less is better, is above 0."""
+    of = TASKS[task]().fit(labels)
+    rows = ValidationSet(of, of.collate([of.encode(y) for y in labels]), None)
+    logits = torch.tensor(answers)[:, None].expand(-1, of.outputs)
+    output = Scores((logits - of.center_[0]) / of.scale_[0] if task == "regression" else logits)
+    made = trial("backwards", [True])._replace(judged=output)
+    assert rows.describe(made) == {"regression": "backwards -3.000", "ordinal": "backwards 1.667"}[task]

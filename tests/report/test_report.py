@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,13 @@ from polymodal import InputError, report
 from polymodal.data.table import Table
 from polymodal.evaluate.compare import Comparison
 from polymodal.output import logits_of
-from polymodal.report import evidence, rows, writing
+from polymodal.report import brief, evidence, results, rows, writing
 from polymodal.report import study as sample
 from polymodal.report.card import PARTS
 from polymodal.report.data import lacking
 from polymodal.report.results import reliability
 from polymodal.view.blocks import Facts
+from polymodal.view.blocks import Table as Grid
 from report.conftest import NASTY, Written
 from report.test_page import read
 
@@ -300,3 +303,19 @@ def test_the_command_that_was_typed_is_the_one_to_repeat(things: Path, cells: Pa
     )
     told = report.write(model, things, tmp_path / "r.html", cache=cells, robust=False)
     assert "--ignore photo" in Path(told.path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("t", [1.0, 1.3])
+def test_nothing_is_said_of_a_temperature_that_is_not_used(t: float) -> None:
+    """Where it would make the other half worse it stays 1, and figures after it would be those of no model."""
+    scores = SimpleNamespace(
+        probabilities={"temperature": t, "log_loss": 0.7, "ece": 0.1}, confusion=None, selective=None, coverage=None
+    )
+    calibration = SimpleNamespace(rows=40, log_loss={"before": 0.5, "after": 0.6}, ece={"before": 0.2, "after": 0.3})
+    of: Any = SimpleNamespace(scores=scores, model=SimpleNamespace(calibration=calibration), labelled=range(30))
+    (grid,) = [b for b in results._reliability(of) if isinstance(b, Grid)]
+    lines = [row[0] for row in grid.rows]
+    whens = ["40 validation rows, before the temperature", "40 validation rows, after the temperature"]
+    assert lines == [*(whens if t != 1 else ["40 validation rows"]), "30 rows here"]
+    (facts,) = brief._certainty(scores)
+    assert ("temperature" in facts.items[0][1]) is (t != 1)

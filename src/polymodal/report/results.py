@@ -165,7 +165,7 @@ def _reliability(study: Study) -> list[Block]:
     grid = Table("How good the probabilities are; less is better", ["rows", "log loss", "calibration error"], lines)
     out: list[Block] = [Heading("Do the probabilities mean what they say?"), grid]
     t = study.scores.probabilities["temperature"]
-    scaling = f"Logits are divided by {t:.3g}, the temperature found on validation rows."
+    scaling = f"Logits are divided by {t:.3f}, the temperature found on validation rows."
     how = scaling if t != 1 else "No temperature is used."
     out.append(small(f"{how} The calibration error is the mean gap between confidence and the share that is right."))
     if bins:
@@ -185,8 +185,9 @@ def _before_and_after(study: Study) -> list[list[str]]:
     calibration, here = study.model.calibration, study.scores.probabilities
     lines = []
     if calibration is not None and calibration.log_loss is not None and calibration.ece is not None:
-        for when in ("before", "after"):
-            name = f"{calibration.rows:,} validation rows, {when} the temperature"
+        scaled = here["temperature"] != 1  # else there is nothing after it
+        for when in ("before", "after") if scaled else ("before",):
+            name = f"{calibration.rows:,} validation rows" + f", {when} the temperature" * scaled
             lines.append([name, f"{calibration.log_loss[when]:.3f}", f"{calibration.ece[when]:.3f}"])
     return [*lines, [f"{len(study.labelled):,} rows here", f"{here['log_loss']:.3f}", f"{here['ece']:.3f}"]]
 
