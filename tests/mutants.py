@@ -884,6 +884,13 @@ MUTANTS = [
         "0 <= self.min_length",
         "tests/reference/test_decoders.py -k longer",
     ),
+    Mutant(
+        "fit names what gives a target away",
+        "objectives/predict.py",
+        "for s in leaks(table, schema, self.task, t, QUICK)]",
+        "for s in []]",
+        "tests/end_to_end/test_inspect.py -k same_leaks",
+    ),
 ]
 
 

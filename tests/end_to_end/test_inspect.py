@@ -10,9 +10,13 @@ import pytest
 import soundfile
 from PIL import Image
 
+import flat
 from polymodal.data import suspects
 from polymodal.data.inspect import Inspection, inspect
 from polymodal.data.portray import portray
+from polymodal.data.schema import Schema
+from polymodal.data.table import Table
+from polymodal.tasks.infer import guess
 from polymodal.view.console import show
 
 WORDS = "lamp river stone cloud paper grass metal candle window garden".split()
@@ -307,3 +311,33 @@ def test_a_file_that_stands_in_many_rows_is_opened_once(tmp_path: Path, monkeypa
     monkeypatch.setitem(MODALITIES, "image", image._replace(measure=counted))
     look({"photo": [str(tmp_path / f"{'ab'[i % 2]}.png") for i in range(50)]})
     assert len(opened) == 2
+
+
+def test_numbers_kinds_and_answers_are_no_groups_and_numbers_called_an_id_are() -> None:
+    """ "page" is a part of PageCount, a dog's breed is no dog, and an index of pain is no name."""
+    cells = {
+        "PageCount": [10 + i % 30 for i in range(120)],
+        "dog": ["poodle", "collie", "beagle"] * 40,
+        "speaker": ["yes it was", "no"] * 60,
+        "pain_index": [1 + i % 5 for i in range(120)],
+        "userId": [100 + 7 * (i // 30) + i // 15 for i in range(120)],
+        "speaker_no": [f"s{i // 20}" for i in range(120)],
+        "y": ["a", "b"] * 60,
+    }
+    assert [g.column for g in look(cells, "y").groups] == ["userId", "speaker_no"]
+
+
+def test_fit_names_the_same_leaks_as_inspect() -> None:
+    cells = leaky(80)
+    expected = [w.message for w in look(cells, "label").warnings if w.kind == "leak"]
+    model = flat.fit(cells, "label", fusion="concat", size="tiny", epochs=1, baselines=False, cache=None)
+    assert len(expected) == 3 and [n for n in model.report.notes if "away" in n] == expected
+
+
+def test_leaks_of_each_of_several_targets_are_named() -> None:
+    y = np.random.default_rng(0).normal(0, 1, (400, 2))
+    table = Table.read({"a": y[:, 0].tolist(), "b": y[:, 1].tolist(), "twice b": (2 * y[:, 1]).tolist()})
+    schema = Schema.infer(table, ["a", "b"])
+    task, _ = guess([{"a": a, "b": b} for a, b in y.tolist()], ["a", "b"])
+    task.fit([{"a": a, "b": b} for a, b in y.tolist()])
+    assert [[s.column for s in suspects.leaks(table, schema, task, t)] for t in "ab"] == [[], ["twice b"]]

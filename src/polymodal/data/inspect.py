@@ -1,7 +1,7 @@
 """A table, looked at before training: what it holds, what is missing, and what would mislead."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,7 @@ def inspect(
         groups=suspects.groups(table, schema, patterns.content),
         warnings=[
             *(Suspect("target", form["column"], form["reason"]) for task, form in goals if task is None),
-            *(w for task, form in goals for w in _leaks(table, schema, task, form["column"])),
+            *(w for task, form in goals if task for w in suspects.leaks(table, schema, task, form["column"])),
             *_conflicts(schema, columns, goals),
             *suspects.ids(table, schema),
             *_order(table, schema),
@@ -164,15 +164,6 @@ def _target(table: Table, column: str) -> tuple[Task | None, dict[str, Any]]:
     order = sorted(zip(labels, counts, strict=True), key=lambda pair: -pair[1])
     classes = [{"label": label, "rows": n} for label, n in order[:CLASSES]]
     return task, out | {"distinct": len(labels), "classes": classes}
-
-
-def _leaks(table: Table, schema: Schema, task: Task | None, column: str) -> list[Suspect]:
-    """Of a target with one label or number a row."""
-    if task is None or not task.capabilities & {"confusion", "residuals"}:
-        return []
-    columns: Callable[[Any], list[Any]] = task.labels_of if task.labels_ else task.numbers_of
-    labels = [None if missing(c) else columns(c)[0] for c in table.cells(column)]
-    return suspects.leaks(table, schema, column, labels, numeric=not task.labels_)
 
 
 def _order(table: Table, schema: Schema) -> list[Suspect]:

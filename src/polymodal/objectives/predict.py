@@ -8,9 +8,10 @@ import numpy as np
 
 from polymodal.data.preprocess import Rows
 from polymodal.data.schema import Schema
+from polymodal.data.suspects import QUICK, leaks
 from polymodal.data.table import Table
 from polymodal.errors import InputError
-from polymodal.learners.base import TrainableLearner
+from polymodal.learners.base import Learner, TrainableLearner
 from polymodal.modalities.base import Encoder
 from polymodal.nn import Size
 from polymodal.objectives.base import Answers, Candidate, Supervised, Validation
@@ -79,6 +80,10 @@ class Predict(Supervised):
         others = [Candidate(f"{m} alone", PLAIN, [m]) for m in every]
         others += [] if fusion == PLAIN else [Candidate(PLAIN, PLAIN, every)]
         return [first, *(others if baselines and several else [])]
+
+    def notes(self, table: Table, schema: Schema, learner: Learner, rows: Rows) -> list[str]:
+        """Columns that give a target away."""
+        return [s.message for t in schema.target for s in leaks(table, schema, self.task, t, QUICK)]
 
     def build(
         self, join: str, modalities: Mapping[str, str], encoders: Callable[[], Mapping[str, Encoder]], size: Size
