@@ -891,6 +891,13 @@ MUTANTS = [
         "for s in []]",
         "tests/end_to_end/test_inspect.py -k same_leaks",
     ),
+    Mutant(
+        "two pictures with one frame are two",
+        "data/table.py",
+        "return hashlib.blake2b(x.tobytes(), digest_size=16).digest()",
+        "return str(x).encode()",
+        "tests/end_to_end/test_schema.py -k whichever_axis",
+    ),
 ]
 
 

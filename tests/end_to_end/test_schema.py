@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
+from polymodal.data.inspect import inspect
 from polymodal.data.schema import Schema
-from polymodal.data.table import Table
-from polymodal.errors import InputError
+from polymodal.data.table import Table, resolve
+from polymodal.errors import InputError, Unreadable
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.files import ELSEWHERE
+from polymodal.nn import SIZES
 
 N = 60
 WORDS = "lamp river stone cloud paper grass metal candle window garden".split()
@@ -181,3 +187,60 @@ def test_names_that_only_end_like_an_identifier_are_kept() -> None:
 def test_a_cell_of_an_unknown_home_folder_is_text() -> None:
     rows = [{"a": f"~nobody/at all, {i}", "y": str(i % 2)} for i in range(20)]
     assert Schema.infer(Table.read(rows), "y").columns["a"].kind == "text"
+
+
+def picture(i: int, channels: int = 3) -> np.ndarray:
+    """(32, 32, channels), black but for one place in the middle."""
+    x = np.zeros((32, 32, channels), dtype=np.uint8)
+    x[10:20, 10:20] = 7 * i
+    return x
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [picture(i) for i in range(30)],
+        [picture(i).transpose(2, 0, 1) for i in range(30)],
+        [picture(i).transpose(2, 0, 1) / np.float32(255) for i in range(30)],
+        [torch.from_numpy(picture(i, 1)).permute(2, 0, 1) for i in range(30)],
+        [Image.fromarray(picture(i)) for i in range(30)],
+        [Image.fromarray(picture(i)[..., 0]) for i in range(30)],
+    ],
+    ids=["HWC", "CHW", "float CHW", "tensor", "PIL", "PIL grey"],
+)
+def test_pictures_in_a_frame_are_pictures_whichever_axis_is_first(cells: list[Any]) -> None:
+    """Black corners, by which numpy tells arrays as text, don't make them all one."""
+    table = Table.read(pd.DataFrame({"x": pd.Series(cells, dtype=object), "y": [0, 1] * 15}))
+    assert kinds(Schema.infer(table, "y"))["x"] == "image"
+    seen = MODALITIES["image"].codec().fit(table.cells("x"), SIZES["tiny"]).encode(table.cells("x")[9])
+    assert seen is not None and seen.shape[0] == 3 and int(seen.max()) == 63
+
+
+def test_series_of_several_axes_stay_series() -> None:
+    g = np.random.default_rng(0)
+    cells = {"wide": [g.random((3, 6, 500)) for _ in range(20)], "flat": [g.random((40, 6)) for _ in range(20)]}
+    assert set(kinds(Schema.infer(Table.read(cells))).values()) == {"series"}
+
+
+@pytest.mark.parametrize(
+    "form", [["a{}.png", "b{}.png"], "a{}.jpg; b{}.jpg", '["a{}.wav", "b{}.wav"]', "pictures"], ids=str
+)
+def test_a_column_of_lists_of_files_is_left_out_and_says_so(form: Any) -> None:
+    texts = [[t.format(i) for t in form] if isinstance(form, list) else form.format(i, i) for i in range(30)]
+    cells = texts if form != "pictures" else [[Image.fromarray(picture(i))] * 2 for i in range(30)]
+    column = Schema.infer(Table.read({"x": cells, "y": [0, 1] * 15}), "y").columns["x"]
+    assert column.kind == "ignored"
+    assert column.reason.startswith("30 of 30 cells hold several files, and one is read: give each file a row or")
+
+
+def test_nothing_is_downloaded_and_that_is_said(tmp_path: Path) -> None:
+    names = [f"https://example.com/{i}.png?w=64" for i in range(12)]
+    table = Table.read({"x": names, "y": [0, 1] * 6})
+    column = Schema.infer(table, "y").columns["x"]
+    assert column.kind == "ignored" and "nothing is downloaded: fetch the files, and name them" in column.reason
+    (bad, *_) = inspect(table, "y", kinds={"x": "image"}, quiet=True).unreadable
+    assert bad.reason == f"{names[0]} {ELSEWHERE}" and "nothing is downloaded" in bad.reason
+    with pytest.raises(Unreadable, match=r"s3://b/1\.npy lies elsewhere"):
+        MODALITIES["series"].codec().encode(resolve("s3://b/1.npy", tmp_path))
+    with pytest.raises(InputError, match=r"the table https://example\.com/t\.csv lies elsewhere, and nothing is down"):
+        Table.read("https://example.com/t.csv")

@@ -71,7 +71,7 @@ def test_every_form_of_a_cell_reads_the_same(form: str, tmp_path: Path) -> None:
         ("x.csv", "1,2\n1,2,3\n", "x.csv can't be read as a table of numbers"),
         ("x.npy", "no", "x.npy can't be read"),
         ("x.parquet", "no", "x.parquet is a .parquet file; expected .npy"),
-        ("absent.csv", None, "absent.csv can't be read"),
+        ("absent.csv", None, "absent.csv does not exist"),
     ],
 )
 def test_what_is_unreadable_says_what_was_seen(name: str, content: str | None, says: str, tmp_path: Path) -> None:

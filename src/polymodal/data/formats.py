@@ -15,6 +15,7 @@ from polymodal.data.readers import (
     read_tsv,
 )
 from polymodal.errors import InputError
+from polymodal.modalities.files import ELSEWHERE, address, is_address
 
 READERS: dict[str, Callable[[Path, int | None], Iterator[Part]]] = {
     ".csv": read_csv,
@@ -71,6 +72,8 @@ def suffix(path: Path) -> str:
 
 def check(path: Path) -> None:
     """Raises InputError for a path that is no file, or an empty one; offers close names in that folder."""
+    if is_address(path):
+        raise InputError(f"the table {address(path)} {ELSEWHERE}")
     try:
         there, folder, size = path.exists(), path.is_dir(), path.stat().st_size if path.is_file() else 0
     except (OSError, ValueError) as e:  # a name too long, no permission, a NUL in the name

@@ -6,13 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from polymodal.data.table import Table, resolve, unknown
+import numpy as np
+
+from polymodal.data.table import Table, content, resolve, unknown
 from polymodal.errors import InputError
 from polymodal.modalities import MODALITIES, NOT_YET, column_kinds, of_column
+from polymodal.modalities.files import is_address
 from polymodal.modalities.tabular.columns import CATEGORY, whole
 
 SAMPLE = 200  # cells that a guess is made from
+PATH = 1024  # characters of a path
 ROLES = ("id", "target", "group", "ignored")  # of columns that nothing is learned from
 ID_NAMES = ("id", "uuid", "guid", "index", "idx", "key", "row", "identifier", "uid")
 
@@ -137,17 +142,16 @@ def _guess(table: Table, name: str) -> Column:
     every = [c for c in table.cells(name) if c is not None]
     if not every:
         return Column(name, "ignored", 1.0, f"all {table.rows:,} cells are empty")
-    texts = [str(c) for c in every]
-    distinct = len(set(texts))
+    distinct = len(set(map(content, every)))
     if distinct == 1 and len(every) == table.rows > 1:  # with gaps, being there may tell something
-        return Column(name, "ignored", 1.0, f"all {len(every):,} cells are the same: {texts[0][:40]!r}")
+        return Column(name, "ignored", 1.0, f"all {len(every):,} cells are the same: {str(every[0])[:40]!r}")
     # drawn, not every n-th: tables are often in an order with a period
     places = sorted(random.Random(0).sample(range(len(every)), min(SAMPLE, len(every))))
-    sample = [_path(every[i], table.folder) for i in places]
-    for unread, share in Counter(_not_yet(c) for c in sample if isinstance(c, Path)).items():
-        if unread and share > len(sample) / 2:
-            absent = f"{share} of {len(sample)} cells are {unread} files, which are not read yet"
-            return Column(name, "ignored", 0.9, absent)
+    raw = [every[i] for i in places]
+    for unread, share in Counter(map(_unread, raw)).items():
+        if unread and share > len(raw) / 2:
+            return Column(name, "ignored", 0.9, f"{share} of {len(raw)} cells {unread}")
+    sample = [_path(c, table.folder) for c in raw]
     guesses = [(m.guess(sample), bool(m.columns)) for m in MODALITIES.values()]
     kind, guess = max(guesses, key=lambda g: (g[0][1].confidence, g[1]))[0]  # of two as sure, the plain one
     if why := _identifies(name, kind, every, distinct):
@@ -164,10 +168,10 @@ def _guess(table: Table, name: str) -> Column:
 
 def _path(cell: Any, folder: Path) -> Any:
     """A text cell as a path where it names a file, or ends like a media file."""
-    if not isinstance(cell, str) or len(cell) > 1024 or "\n" in cell or "\0" in cell or cell.startswith("["):
+    if not isinstance(cell, str) or len(cell) > PATH or "\n" in cell or "\0" in cell or cell.startswith("["):
         return cell
     path = resolve(cell, folder)
-    if any(path.suffix.lower() in m.suffixes for m in MODALITIES.values()) or _not_yet(path):
+    if _is_media(path):
         return path
     try:
         return path if path.suffix and path.is_file() else cell
@@ -175,9 +179,35 @@ def _path(cell: Any, folder: Path) -> Any:
         return cell
 
 
-def _not_yet(path: Path) -> str | None:
-    """The kind of a file that is known by the end of its name, and not read yet."""
-    return next((k for k, suffixes in NOT_YET.items() if path.suffix.lower() in suffixes), None)
+def _is_media(path: Path) -> bool:
+    return any(path.suffix.lower() in s for s in (*(m.suffixes for m in MODALITIES.values()), *NOT_YET.values()))
+
+
+def _unread(cell: Any) -> str | None:
+    """What a cell is, known by its form, that nothing reads; None for any other."""
+    if is_address(cell):
+        far = "are addresses of files, and nothing is downloaded: fetch the files, and name them by their paths"
+        return far if _is_media(Path(urlsplit(str(cell).strip()).path)) else None
+    if _are_files(_parts(cell)):
+        return "hold several files, and one is read: give each file a row or a column of its own"
+    suffix = Path(cell).suffix.lower() if isinstance(cell, str) and len(cell) <= PATH else ""
+    return next((f"are {k} files, which are not read yet" for k, known in NOT_YET.items() if suffix in known), None)
+
+
+def _parts(cell: Any) -> list[Any]:
+    """What a cell is a list of; of text, what commas and the like part."""
+    if not isinstance(cell, str):
+        return list(cell) if isinstance(cell, list | tuple | np.ndarray) else []
+    return [p for x in re.split(r"[;|,\n]", cell.strip("[] \n")) if (p := x.strip(" \n'\""))]
+
+
+def _are_files(parts: Sequence[Any]) -> bool:
+    """Whether these are several paths of media files, or the files themselves, such as pictures."""
+    if len(parts) < 2 or any(isinstance(p, int | float | np.ndarray) for p in parts[:2]):
+        return False
+    if all(isinstance(p, str | Path) for p in parts):
+        return all(len(str(p)) <= PATH and _is_media(Path(p)) for p in parts)
+    return any(m.codec.accepts(parts[:2]).confidence == 1 for m in MODALITIES.values() if m.suffixes)
 
 
 def _identifies(name: str, kind: str, cells: Sequence[Any], distinct: int) -> str | None:

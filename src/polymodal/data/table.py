@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import numpy as np
 from polymodal.data import formats, readers
 from polymodal.errors import InputError
 from polymodal.modalities.base import missing
+from polymodal.modalities.files import is_address
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +122,8 @@ def resolve(cell: Any, folder: Path) -> Any:
     """
     if not isinstance(cell, str | Path) or (isinstance(cell, str) and cell.lstrip().startswith("[")):
         return cell  # "[0.1, 0.2]" is a list of numbers
+    if is_address(cell):
+        return Path(cell)  # of no folder here
     path = folder / expand(Path(cell.strip() if isinstance(cell, str) else cell))
     if isinstance(cell, str) and "\\" in cell and os.sep == "/" and not is_file(path):
         other = folder / cell.strip().replace("\\", "/")  # the table was written on Windows
@@ -233,8 +237,16 @@ def digest(table: Table) -> str:
     for column in table.columns:
         out.update(column.encode())
         for cell in table.cells(column):
-            # as text an array is cut short, and an object has an address
-            array = isinstance(cell, np.ndarray) and cell.dtype != object
-            out.update(cell.tobytes() if array else str(cell).encode("utf-8", "surrogatepass"))
+            out.update(content(cell))
             out.update(b"\x00")
     return out.hexdigest()
+
+
+def content(cell: Any) -> bytes:
+    """What a cell holds, equal for equal ones: as text an array is cut short, and a picture is an address."""
+    if hasattr(cell, "__array__") or hasattr(cell, "__array_interface__"):
+        with suppress(Exception):  # a damaged picture, a tensor that is no array
+            x = np.asarray(cell)
+            if x.dtype != object:
+                return hashlib.blake2b(x.tobytes(), digest_size=16).digest()
+    return str(cell).encode("utf-8", "surrogatepass")

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from polymodal.errors import Unreadable
+from polymodal.modalities import files
 from polymodal.modalities.base import missing
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -54,7 +55,7 @@ def array(cell: Any) -> Array | None:
         if isinstance(cell, Path):
             if cell.suffix.lower() != ARRAY_FILE:
                 raise Unreadable(f"{cell.name} is a {cell.suffix or 'nameless'} file; expected .npy")
-            cell = np.load(cell, allow_pickle=False)
+            cell = np.load(files.readable(cell), allow_pickle=False)
         elif isinstance(cell, str):
             cell = json.loads(cell)
         elif isinstance(cell, Tensor):

@@ -1,5 +1,6 @@
 """Cells as files, whatever they hold; a failure is an Unreadable."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,30 @@ from typing import Any
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import Guess
 
+ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|hf):/", re.IGNORECASE)
+ELSEWHERE = "lies elsewhere, and nothing is downloaded: fetch it, and name the file by its path"
+
 # --- any file -----------------------------------------------------------------------------------------
+
+
+def is_address(cell: Any) -> bool:
+    """Whether a path or a text is the address of something that lies elsewhere, such as https://..."""
+    return isinstance(cell, str | Path) and ADDRESS.match(str(cell).strip()) is not None
+
+
+def address(path: Path) -> str:
+    """The address as it was written: a path has lost one of its slashes.
+
+    >>> address(Path("https://example.com/1.png"))
+    'https://example.com/1.png'
+    """
+    return re.sub(r":/+", "://", path.as_posix(), count=1)
 
 
 def readable(path: Path) -> Path:
     """The path, if it is a file that holds something; else Unreadable says what it is."""
+    if is_address(path):
+        raise Unreadable(f"{address(path)} {ELSEWHERE}")
     try:
         if not path.exists():
             raise Unreadable(f"{path} does not exist")
@@ -21,6 +41,8 @@ def readable(path: Path) -> Path:
             raise Unreadable(f"{path} is a folder, expected a file")
         if path.stat().st_size == 0:
             raise Unreadable(f"{path} is empty (0 bytes)")
+    except Unreadable:
+        raise
     except OSError as e:  # a name too long, a loop of links, no permission
         raise Unreadable(f"{path} can't be read: {reason(e)}") from e
     except ValueError as e:  # a NUL in the name

@@ -29,7 +29,7 @@ SMALLEST, FLATTEST = 8, 8.0  # the column's size: no side below, no aspect ratio
 class Pixels(Codec):
     """Images of one size: uint8 (3, height_, width_), RGB, resized with antialiasing, nothing cropped.
 
-    A cell is a path, a PIL image, the bytes of a file, or an array (H, W) or (H, W, C) with C of 1 to 4. The
+    A cell is a path, a PIL image, the bytes of a file, or an array (H, W), (H, W, C) or (C, H, W) with C of 1 to 4. The
     camera's rotation is undone, transparency is laid on white, 16 and 32 bit greys are scaled to 8.
 
     fit: `height_`, `width_` have the median aspect ratio, an area of at most size.side ** 2, and are never

@@ -17,6 +17,7 @@ from polymodal.modalities.files import name_of, readable, reason, silence
 
 PICTURES = frozenset(".jpg .jpeg .jpe .jfif .png .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .avif .jp2 .ico".split())
 FORMATS = "JPEG PNG GIF BMP DIB WEBP TIFF PPM AVIF JPEG2000 ICO TGA PCX".split()  # none that runs a program
+SHORTEST, LONGEST = 8, 8  # side of a picture with its channels first, and how many times the other may be as long
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap height and width
 
 
@@ -77,7 +78,8 @@ def formats() -> tuple[str, ...]:
 
 
 def from_array(x: NDArray) -> Image.Image:
-    """(H, W), or (H, W, C) with C of 1 to 4: grey, grey + alpha, RGB, RGBA."""
+    """(H, W), (H, W, C) or (C, H, W) with C of 1 to 4: grey, grey + alpha, RGB, RGBA."""
+    x = np.moveaxis(x, 0, 2) if channels_first(x.shape) else x
     if x.ndim == 3 and x.shape[2] == 1:
         x = x[..., 0]
     if (
@@ -86,8 +88,20 @@ def from_array(x: NDArray) -> Image.Image:
         or (x.ndim == 3 and x.shape[2] not in (2, 3, 4))
         or x.dtype.kind not in "biuf"
     ):
-        raise Unreadable(f"an array {x.shape} of {x.dtype} is not an image: expected (H, W) or (H, W, 1 to 4) numbers")
+        raise Unreadable(f"an array {x.shape} of {x.dtype} is not an image: expected (H, W), (H, W, C) or (C, H, W)")
     return Image.fromarray(eight_bit(x))
+
+
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """(C, H, W), as torch keeps pictures: only where no channels are last, and both sides are those of a picture.
+
+    >>> channels_first((3, 20, 24)), channels_first((20, 24, 3)), channels_first((3, 6, 500))
+    (True, False, False)
+    """
+    if len(shape) != 3 or shape[0] not in (1, 2, 3, 4) or shape[2] in (1, 2, 3, 4):
+        return False
+    low, high = sorted(shape[1:])
+    return SHORTEST <= low and high <= LONGEST * low
 
 
 def eight_bit(x: NDArray) -> NDArray[np.uint8]:
@@ -143,7 +157,7 @@ def shape(cell: Any) -> tuple[int, int] | None:
 
 
 def opens(cell: Any) -> bool:
-    """Whether the cell opens as an image; a bare array only if it can't be a series: uint8, or three axes."""
+    """Whether the cell opens as an image; a bare array only if it can't be a series: uint8, or channels."""
     if hasattr(cell, "__array__") and not isinstance(cell, Image.Image):
         x = np.asarray(cell)
         if x.ndim < 2 or (x.ndim == 2 and x.dtype != np.uint8):

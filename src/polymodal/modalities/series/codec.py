@@ -16,6 +16,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.errors import Unreadable
+from polymodal.modalities import files
 from polymodal.modalities.arrays import SAMPLE, Array, Moments, array, readable, reduce, shapes
 from polymodal.modalities.base import Codec, Guess, pad
 from polymodal.nn import Size
@@ -103,6 +104,7 @@ def table(path: Path) -> Array | None:
     """The numbers of a .csv or .tsv file (T, C), without its header and its columns of words."""
     import pandas as pd
 
+    files.readable(path)
     try:
         text = path.read_text(encoding="utf-8-sig").strip("\n\r ")
         if not text:
