@@ -898,6 +898,13 @@ MUTANTS = [
         "return str(x).encode()",
         "tests/end_to_end/test_schema.py -k whichever_axis",
     ),
+    Mutant(
+        "ordered categories keep their order",
+        "modalities/tabular/columns.py",
+        "return float(levels.index(str(category(x))))",
+        "return float(sorted(levels).index(str(category(x))))",
+        "tests/end_to_end/test_schema.py -k number_by_its_place",
+    ),
 ]
 
 

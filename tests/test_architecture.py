@@ -17,7 +17,7 @@ from cases import over
 ROOT = Path(polymodal.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [  # a module may import its own package, and what stands in a line above its own
-    "errors batch progress output",
+    "errors batch progress output levels",
     "saving ops view",
     "nn metrics",
     "sentences",

@@ -12,6 +12,8 @@ import soundfile
 import torch
 from PIL import Image
 
+import flat
+from polymodal import tasks
 from polymodal.data.inspect import inspect
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, resolve
@@ -244,3 +246,40 @@ def test_nothing_is_downloaded_and_that_is_said(tmp_path: Path) -> None:
         MODALITIES["series"].codec().encode(resolve("s3://b/1.npy", tmp_path))
     with pytest.raises(InputError, match=r"the table https://example\.com/t\.csv lies elsewhere, and nothing is down"):
         Table.read("https://example.com/t.csv")
+
+
+def sizes(n: int, seed: int = 0) -> pd.DataFrame:
+    """size, an ordered category whose names are in no order of the alphabet, and what it costs."""
+    g = np.random.default_rng(seed)
+    at = g.integers(0, 3, n)
+    size = pd.Categorical.from_codes(at, ["small", "middle", "large"], ordered=True)
+    grade = pd.Categorical.from_codes((at + (g.random(n) < 0.1)).clip(max=3), [1, 2, 3, 4], ordered=True)
+    return pd.DataFrame({"size": size, "grade": grade, "price": at * 10 + g.normal(0, 1, n)})
+
+
+def test_an_ordered_category_is_a_number_by_its_place(tmp_path: Path) -> None:
+    frame = sizes(60)
+    frame.loc[3, "size"] = None
+    frame.to_parquet(tmp_path / "t.parquet")
+    for table in (Table.read(frame), Table.read(tmp_path / "t.parquet"), Table.read(Table.read(frame).frame())):
+        column = Schema.infer(table, "price").columns["size"]
+        assert (column.kind, column.reason) == ("number", "an ordered category: small < middle < large")
+        codec = MODALITIES["tabular"].codec(columns={"size": column.kind})
+        codec.fit([{"size": c} for c in table.cells("size")], SIZES["tiny"])
+        small, middle, large = (float(codec.encode({"size": c})[0]) for c in ("small", "middle", "large"))
+        assert small < middle < large  # of plain text, as a CSV has it
+        assert codec.unreadable({"size": "huge"}) == {"size": "'huge' is not one of small, middle, large"}
+        assert table.cells("size")[3] is None
+
+
+def test_an_ordered_target_is_ordinal_in_its_order() -> None:
+    frame = sizes(120)
+    guess, why = tasks.guess(Table.read(frame).cells("size"), ["size"])
+    assert guess.name == "ordinal" and why == "an ordered category, 'small', 'middle', 'large'"
+    assert guess.fit(Table.read(frame).cells("size")).labels_ == ["small", "middle", "large"]
+    model = flat.fit(frame, "grade", fusion="concat", size="tiny", epochs=1, baselines=False, cache=None)
+    assert model.report.task == "ordinal" and list(model.task.labels_) == [1, 2, 3, 4]
+    assert set(model.predict(frame)["prediction"]) <= {1, 2, 3, 4}
+    assert tasks.by_name("ordinal", Table.read(frame).cells("size")).order == ["small", "middle", "large"]
+    two = Table.read(frame[frame["size"] != "large"]).cells("size")
+    assert tasks.guess(two, ["size"])[0].name == "binary"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from polymodal.errors import InputError
+from polymodal.levels import Level
 
 Part = dict[str, list[Any]]
 # what pandas.read_csv takes for a missing value
@@ -304,6 +305,10 @@ def arrow_part(batch: Any) -> Part:
 
     def cells(column: Any) -> list[Any]:
         kind, is_a = column.type, arrow.types
+        if is_a.is_dictionary(kind) and kind.ordered:
+            each = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+            levels = Level.each(each.dictionary.to_pylist())
+            return [None if i is None else levels[i] for i in each.indices.to_pylist()]
         if (is_a.is_list(kind) or is_a.is_large_list(kind) or is_a.is_fixed_size_list(kind)) and (
             is_a.is_integer(kind.value_type) or is_a.is_floating(kind.value_type)
         ):

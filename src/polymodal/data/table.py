@@ -17,6 +17,7 @@ import numpy as np
 
 from polymodal.data import formats, readers
 from polymodal.errors import InputError
+from polymodal.levels import Level, order_of
 from polymodal.modalities.base import missing
 from polymodal.modalities.files import is_address
 
@@ -170,7 +171,7 @@ def _columns(source: Any, name: str) -> readers.Part:
             return {c.name: c.to_list() for c in frame.get_columns()}
     if hasattr(source, "iloc") and getattr(source, "ndim", 0) == 2:  # pandas, or a class made from its
         names = readers.unique([str(c) for c in source.columns], name)
-        return {c: source.iloc[:, i].tolist() for i, c in enumerate(names)}
+        return {c: _series(source.iloc[:, i]) for i, c in enumerate(names)}
     if package == "pyarrow" and hasattr(source, "schema"):
         readers.unique([str(c) for c in source.schema.names], name)
         return readers.arrow_part(source)
@@ -182,6 +183,14 @@ def _columns(source: Any, name: str) -> readers.Part:
         f"a {type(source).__name__} is not a table; give a path, a pandas or polars DataFrame, a list of dicts "
         "or a dict of columns"
     )
+
+
+def _series(column: Any) -> list[Any]:
+    """The cells of a pandas column; of an ordered category they are levels."""
+    if not getattr(column.dtype, "ordered", False):
+        return column.tolist()  # type: ignore[no-any-return]
+    levels = Level.each(column.cat.categories.tolist())
+    return [levels[i] if i >= 0 else None for i in column.cat.codes]
 
 
 def _by_column(source: Mapping[Any, Any], name: str) -> readers.Part:
@@ -216,7 +225,7 @@ def _cell(x: Any) -> Any:
     (0.5, None, None)
     """
     if isinstance(x, str):
-        return str(x) if x and not x.isspace() else None
+        return (x if order_of([x]) else str(x)) if x and not x.isspace() else None
     if missing(x):
         return None
     if isinstance(x, dict) and x.keys() == {"bytes", "path"}:  # how Hugging Face keeps a picture or a recording

@@ -67,4 +67,4 @@ def _task(task: str | Task | None, table: Table, schema: Schema) -> tuple[Task, 
                 f"name one of them, or leave --task out: together they are {guess.name}"
             )
         return guess, f"set by you; {why}"
-    return tasks.TASKS[task](), "set by you"
+    return tasks.by_name(task, cells), "set by you"

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from polymodal.errors import InputError
+from polymodal.levels import order_of
 from polymodal.tasks.base import Task
 from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.generate import Generation, references
 from polymodal.tasks.labels import count, is_json_list, key, label_text, list_text, missing, number, plain, several
 from polymodal.tasks.multilabel import MultiLabel
+from polymodal.tasks.ordinal import Ordinal
 from polymodal.tasks.regress import Regression
 from polymodal.tasks.vocabulary import NO_SPACES
 
@@ -34,6 +36,8 @@ def guess(cells: Sequence[Any], columns: Sequence[str] = ()) -> tuple[Task, str]
     share and that is no sentence.
     """
     present = [c for c in cells if not missing(c)]
+    if (order := order_of(present)) and len(set(present)) > 2:
+        return Ordinal(order), f"an ordered category, {list_text(order)}"
     if present and (why := _text_kind(present)):
         return Generation(), why
     if len(columns) > 1 or (present and all(isinstance(c, Mapping) for c in present)):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.errors import InputError
+from polymodal.levels import value_of
 
 
 def missing(cell: Any) -> bool:
@@ -27,6 +28,7 @@ def missing(cell: Any) -> bool:
 
 def plain(cell: Any) -> Any:
     """The label as JSON can hold it: a str without spaces around it, a bool, an int, or a finite float."""
+    cell = value_of(cell)
     if isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, str):

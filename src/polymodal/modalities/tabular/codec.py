@@ -17,6 +17,7 @@ from torch import Tensor
 
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
+from polymodal.levels import order_of
 from polymodal.modalities.base import Codec, Guess, missing, stack
 from polymodal.modalities.extractor import Vectorizer
 from polymodal.modalities.tabular.columns import FALSE, FIT, READ, TRUE, category, cell_text, code, moment, number, read
@@ -34,7 +35,8 @@ class Cells(Codec):
 
     columns: the kind of each column, one of "number", "category", "boolean", "date". What fit learns of each
     is in `columns_`, by name:
-    - number: asinh((x - median) / (IQR / 1.349)); the deviation stands in for an IQR of 0.
+    - number: asinh((x - median) / (IQR / 1.349)); the deviation stands in for an IQR of 0. x of an ordered category
+      is its place, from 0.
     - category: its place in the vocabulary, from 1; 0 for one that training never held.
     - boolean: 1 or -1.
     - date: years since the median date, as a number; then sine and cosine of its place in the year, in the
@@ -129,6 +131,8 @@ def column_kind(cells: Sequence[Any]) -> tuple[str, Guess]:
     odd = sum(isinstance(c, Path | list | tuple | set | Mapping | np.ndarray | Tensor | bytes) for c in cells)
     if odd > 0.1 * n:
         return "category", Guess(0.0, f"{odd} of {n} cells hold more than one value")
+    if order := order_of(cells):
+        return "number", Guess(1.0, f"an ordered category: {' < '.join(map(str, order))[:100]}")
     if all(str(c)[:10].strip().lower() in TRUE | FALSE for c in cells):
         return "boolean", Guess(0.95, f"all {n} cells are words of yes or no")
     numbers = list(read(number, cells))

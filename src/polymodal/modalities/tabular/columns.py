@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.errors import Unreadable
+from polymodal.levels import order_of
 from polymodal.modalities.base import missing
 
 State = dict[str, Any]
@@ -47,14 +48,18 @@ TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 
 def number(x: Any, state: State | None = None) -> float | None:
-    """A finite number. Text may hold a sign of currency or percent, and commas between thousands.
+    """A finite number; of an ordered category, its place. Text may hold a sign of currency or percent, and commas
+    between thousands.
 
     >>> number("$1,250.50")
     1250.5
     """
     if missing(x):
         return None
+    levels = names_of(order_of([x])) if state is None else state.get("levels")
     try:
+        if levels is not None:
+            return float(levels.index(str(category(x))))
         if isinstance(x, str):
             text = x[:100].strip().strip("$€£¥%").strip()
             if text.lower() in NOTHING:
@@ -63,10 +68,16 @@ def number(x: Any, state: State | None = None) -> float | None:
         else:
             y = float(x)
     except (TypeError, ValueError, OverflowError):
-        raise Unreadable(f"{cell_text(x)} is not a number") from None
+        what = "a number" if levels is None else f"one of {', '.join(levels)}"
+        raise Unreadable(f"{cell_text(x)} is not {what}") from None
     if math.isinf(y):
         raise Unreadable(f"{cell_text(x)} is not a finite number")
     return None if math.isnan(y) else y
+
+
+def names_of(order: Sequence[Any] | None) -> list[str] | None:
+    """The names of ordered categories, as cells of later tables hold them; None for None."""
+    return None if order is None else [str(category(v)) for v in order]
 
 
 def number_or_nan(x: Any) -> float:
@@ -141,8 +152,10 @@ def parse(text: str, day: str | None) -> datetime | None:
 
 
 def fit_number(values: Sequence[Any]) -> State:
-    """Median, and the interquartile range in units of a normal deviation."""
-    return centre_and_scale(np.array(list(read(number, values)), dtype=np.float64))
+    """Median, and the interquartile range in units of a normal deviation; the names of ordered categories."""
+    levels = names_of(order_of(x for x in values if not missing(x)))
+    state = {} if levels is None else {"levels": levels}
+    return state | centre_and_scale(np.array(list(read(lambda x: number(x, state), values)), dtype=np.float64))
 
 
 def centre_and_scale(x: np.ndarray[Any, np.dtype[np.float64]]) -> State:
