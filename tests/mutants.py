@@ -905,6 +905,13 @@ MUTANTS = [
         "return float(sorted(levels).index(str(category(x))))",
         "tests/end_to_end/test_schema.py -k number_by_its_place",
     ),
+    Mutant(
+        "of a report one page is in sight",
+        "report/writing.py",
+        "s._replace(folded=s.key not in OPEN)",
+        "s._replace(folded=False)",
+        "tests/report/test_page.py -k in_sight",
+    ),
 ]
 
 

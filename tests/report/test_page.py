@@ -16,7 +16,7 @@ from polymodal.view.text import plain as text_of
 from report.conftest import NASTY, Written
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
-SECTIONS = ["data", "result", "robustness", "contributions", "rows", "training", "repeat", "card"]
+SECTIONS = ["result", "details", "robustness", "contributions", "rows", "data", "training", "repeat", "card"]
 Tag = tuple[str, dict[str, str | None]]
 
 
@@ -164,3 +164,13 @@ def test_without_matplotlib_the_tables_stay(
     report.write(model, things, path, robust=False, rows=2, cache=cells)
     html = path.read_text(encoding="utf-8")
     assert 'class="plot"' not in html.replace("figure.plot", "") and "pip install" in html and "Rows by" in html
+
+
+def test_what_is_in_sight_is_one_page(written: Written) -> None:
+    """The summary, a plot and bars; tables, and all other sections, are shown when they are asked for."""
+    depth, in_sight = 0, []
+    for tag in re.findall(r"<(/?details|table|svg|h2|li class)[ >]", written.html.partition("<main")[2]):
+        depth += {"details": 1, "/details": -1}.get(tag, 0)
+        in_sight += [tag] if not depth else []
+    assert in_sight.count("h2") == 1 and "table" not in in_sight
+    assert 1 <= in_sight.count("svg") <= 2

@@ -2,7 +2,7 @@
 
 >>> from polymodal import report
 >>> report.write(polymodal.load("model"), "test.csv", "report.html").sections       # doctest: +SKIP
-['data', 'result', 'robustness', 'contributions', 'rows', 'training', 'repeat', 'card']
+['result', 'details', 'robustness', 'contributions', 'rows', 'data', 'training', 'repeat', 'card']
 """
 
 from polymodal.report.writing import Report, write

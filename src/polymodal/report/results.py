@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from polymodal.evaluate.compare import FEW, Comparison
+from polymodal.explain.overall import Overall
+from polymodal.explain.pages import sizes
 from polymodal.output import logits_of
 from polymodal.report import brief
 from polymodal.report.study import COVERAGE, NAME, Study
@@ -22,12 +24,21 @@ from polymodal.view.text import interval, number, short
 CANDIDATES, CLASSES, PAIRS, BINS = 24, 12, 20, 10
 
 
-def results(study: Study) -> Section:
-    """How well the model answers these rows, and how it did beside others where it was fitted."""
+def results(study: Study, modalities: Overall | str) -> Section:
+    """What fits on one screen: how well the model answers these rows, beside others where it was fitted, and from which
+    modality. modalities: what each adds, or why that is not known."""
     blocks = [*_scores(study), *_comparison(study)]
-    if study.scores is not None:
-        blocks += [*_confusion(study), *_residuals(study), *_reliability(study), *_coverage(study)]
+    if not isinstance(modalities, str):
+        blocks += [Heading("Which modality the answers come from"), sizes(modalities)[0]]
     return Section("result", "Result", blocks)
+
+
+def details(study: Study) -> Section:
+    """How good the answers are, label by label, and how sure."""
+    if study.scores is None:
+        return Section("details", "Result in detail", [Words("Without labels there is none.")])
+    parts = (_confusion, _residuals, _reliability, _coverage)
+    return Section("details", "Result in detail", [b for part in parts for b in part(study)])
 
 
 def _scores(study: Study) -> list[Block]:
@@ -40,7 +51,7 @@ def _scores(study: Study) -> list[Block]:
     few = f" {rows} row{'s' * (rows != 1)} are too few for an interval that means much." if rows < FEW else ""
     return [
         Words(f"On {study.of}, {rows:,} of which have a label, {scores.metric} is {interval(score)}.{few}"),
-        brief.metrics(scores.metrics, f"Metrics with 95% bootstrap intervals{by}"),
+        brief.metrics(scores.metrics, f"Metrics with 95% bootstrap intervals{by}")._replace(folded=True),
         *(small(note) for note in scores.notes),
     ]
 
@@ -79,9 +90,10 @@ def _confusion(study: Study) -> list[Block]:
         head = ["true label \\ predicted", *names]
         rows = [[n, *(f"{x:,}" for x in line)] for n, line in zip(names, table, strict=True)]
         out.append(Table("Rows by true label (down) and predicted one (across)", head, rows, shades=share.tolist()))
+        return out
     wrong = [(int(table[i, j]), i, j) for i, j in zip(*np.nonzero(table), strict=True) if i != j]
     pairs = sorted(wrong, key=lambda w: -w[0])[:PAIRS]
-    if pairs and len(labels) > 2:
+    if pairs:
         rows = [[short(labels[i], 40), short(labels[j], 40), f"{n:,}", f"{share[i, j]:.0%}"] for n, i, j in pairs]
         head = ["true label", "taken for", "rows", "share of the label"]
         out.append(Table("What is confused most often", head, rows, frozenset([1])))

@@ -129,7 +129,7 @@ def contributions(overall: Overall | str) -> Section:
         Words(f"Of {overall.rows:,} rows: Shapley values say how much each modality adds to {overall.unit}, from real "
               "absence: a modality that is left out is as absent as an empty cell. They add up to the answer, less "
               "what the model says of a row that has nothing."),
-        *sizes(overall),
+        *sizes(overall)[1:],  # its bars are in the result
     ]  # fmt: skip
     for heading, more in (
         ("What modalities bring together", pairs(overall)),

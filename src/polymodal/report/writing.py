@@ -12,7 +12,7 @@ from polymodal.progress import progress
 from polymodal.report.card import model_card, read_card, summary
 from polymodal.report.data import data
 from polymodal.report.evidence import training_rows
-from polymodal.report.results import results
+from polymodal.report.results import details, results
 from polymodal.report.rows import rows as of_rows
 from polymodal.report.study import Study, study
 from polymodal.report.sturdy import contributions, explanation_of, robustness_of, sturdy
@@ -89,17 +89,15 @@ def write(
         tick(0, "rows")
         sample = study(model, table, rows, None if cache is None else Path(cache), seed)
         near = None if train is None or sample.writes else training_rows(sample, train)
-        tick(1, "data and result")
-        sections = [data(sample), results(sample)]
+        tick(1, "contributions")
+        modalities = explanation_of(sample)
+        sections = [results(sample, modalities), details(sample)]
         tick(2, "robustness")
         robustness = robustness_of(sample) if robust else NOT_MEASURED
-        sections.append(sturdy(sample, robustness))
-        tick(3, "contributions")
-        modalities = explanation_of(sample)
-        sections.append(contributions(modalities))
+        sections += [sturdy(sample, robustness), contributions(modalities)]
         tick(4, "rows and their explanations")
-        sections.append(of_rows(sample, near))
-        sections += [training(sample), repeat(sample, command), model_card(sample, robustness, fields)]
+        sections += [of_rows(sample, near), data(sample), training(sample), repeat(sample, command)]
+        sections.append(model_card(sample, robustness, fields))
         tick(5, "page")
         lines = summary(sample, robustness)
         html = page(sample, lines, sections).encode("utf-8", "replace")

@@ -31,7 +31,7 @@ class Words(NamedTuple):
 class Table(NamedTuple):
     """A table; the first column names its rows. words: which other columns hold words. strong: places (row, column) of
     cells that stand out. shades: how much of a tint each cell after the first gets, 0 to 1. folded: shown when asked
-    for; None: only where a plot right before it says the same."""
+    for; None: only where a plot or bars right before it say the same."""
 
     caption: str
     head: Sequence[str]
