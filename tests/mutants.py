@@ -912,6 +912,34 @@ MUTANTS = [
         "s._replace(folded=False)",
         "tests/report/test_page.py -k in_sight",
     ),
+    Mutant(
+        "a range that falls is none",
+        "modalities/tabular/ways.py",
+        "return (low + high) / 2 if low <= high else None",
+        "return (low + high) / 2",
+        "tests/reference/test_tabular.py -k several_ways",
+    ),
+    Mutant(
+        "units of one dimension add up",
+        "modalities/tabular/ways.py",
+        "total, end = total + float(",
+        "total, end = float(",
+        "tests/reference/test_tabular.py -k way_of_their_column",
+    ),
+    Mutant(
+        "a later table is read in the way of training",
+        "modalities/tabular/columns.py",
+        "if levels is None and (way := way_of(values, HALF)):",
+        "if levels is None and (way := way_of(values, 2)):",
+        "tests/end_to_end/test_schema.py -k later_tables",
+    ),
+    Mutant(
+        "check digits are checked",
+        "modalities/tabular/codes.py",
+        "for i, d in enumerate(x)) % 11 == 0",
+        "for i, d in enumerate(x)) % 1 == 0",
+        "tests/reference/test_tabular.py -k check_digits",
+    ),
 ]
 
 

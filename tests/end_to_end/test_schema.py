@@ -283,3 +283,41 @@ def test_an_ordered_target_is_ordinal_in_its_order() -> None:
     assert tasks.by_name("ordinal", Table.read(frame).cells("size")).order == ["small", "middle", "large"]
     two = Table.read(frame[frame["size"] != "large"]).cells("size")
     assert tasks.guess(two, ["size"])[0].name == "binary"
+
+
+def ean(i: int) -> str:
+    digits = f"40063813{i:04}"
+    return digits + str(-sum(int(d) * (1, 3)[k % 2] for k, d in enumerate(digits)) % 10)
+
+
+def test_numbers_that_count_nothing_are_names() -> None:
+    r = random.Random(0)
+    towns = [f"{r.randint(0, 30_000):05}" for _ in range(40)]
+    cells = {
+        "barcode": [int(ean(i % 50)) for i in range(90)],
+        "number": [str(r.randint(10**12, 10**13)) for i in range(90)],  # no check digit
+        "zipCode": [10_000 + 37 * (i % 30) for i in range(90)],
+        "town": [r.choice(towns) for _ in range(90)],
+        "phone": [f"+47 555 {i:05}" for i in range(90)],
+        "price": [10_000 + 37 * (i % 30) for i in range(90)],
+    }
+    schema = Schema.infer(Table.read(cells))
+    expected = {"barcode": "id", "number": "number", "zipCode": "category", "town": "category", "phone": "id"}
+    assert kinds(schema) == {**expected, "price": "number"}
+    assert "check digit, such as an ISBN" in schema.columns["barcode"].reason
+    assert "named 'zip'" in schema.columns["zipCode"].reason
+    assert "begin with 0" in schema.columns["town"].reason
+
+
+def test_a_model_reads_later_tables_in_the_way_of_its_training_rows() -> None:
+    """What is not written so is missing, and reported, with the row."""
+    g = np.random.default_rng(0)
+    x = g.integers(1, 40, 200)
+    frame = pd.DataFrame({"weight": [f"{v // 16} lb {v % 16} oz" for v in x], "y": x + g.normal(0, 0.1, 200)})
+    model = flat.fit(frame, "y", fusion="features", preset="fast", time_limit=5, cache=None)
+    assert model.evaluate(frame).metrics["r2"].value > 0.95
+    later = pd.DataFrame({"weight": ["1.5 lb", "24 oz", "heavy"], "y": [24.0, 24.0, 24.0]})
+    same, also, _ = model.predict(later)["prediction"]
+    assert same == pytest.approx(also)
+    (bad,) = model.evaluate(later).bad
+    assert (bad.row, bad.column) == (3, "weight") and "'heavy' is not a number" in bad.reason

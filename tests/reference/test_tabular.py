@@ -15,6 +15,8 @@ from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities.tabular.codec import Cells, column_kind
+from polymodal.modalities.tabular.codes import has_check_digit
+from polymodal.modalities.tabular.columns import fit_number, number
 from polymodal.modalities.tabular.encoders import FTTransformer, TabularMLP
 from polymodal.nn import SIZES
 
@@ -308,3 +310,59 @@ def test_it_learns_what_no_linear_model_can(encoder: Any) -> None:
         optimizer.step()
     right = head(net.eval()(x.take(new)).values.mean(1)).argmax(1) == label[new]
     assert right.float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["1 lb. 5 oz.", "12 oz", "3 lb"], [0.5953, 0.3402, 1.3608]),
+        (['52"', "4 ft 2 in", "6'"], [1.3208, 1.27, 1.8288]),
+        (["5 kg", "300 g", "1,200 g"], [5, 0.3, 1.2]),
+        (["1.5 mi", "3 km", "20 m"], [2414.016, 3000, 20]),
+        (["3h 20m", "45m", "1 hr, 5 mins and 3 s"], [12000, 2700, 3903]),
+        (["12 pcs", "1 pc", "-3 pcs"], [12, 1, -3]),
+        (["1.234,56", "12,5", "3.000", "€ 0,5"], [1234.56, 12.5, 3000, 0.5]),
+        (["10-20", "5 to 7", "65+", "<18", "8"], [15, 6, 65, 18, 8]),
+    ],
+    ids=["mass", "length", "kilograms", "distance", "time", "pieces", "comma", "ranges"],
+)
+def test_numbers_are_read_in_the_way_of_their_column(cells: list[str], values: list[float]) -> None:
+    """Units by their definitions: a pound is 0.45359237 kg, a foot 0.3048 m."""
+    kind, guess = column_kind(cells)
+    assert kind == "number" and guess.confidence > 0.95, "surer than a text could be"
+    state = fit_number([*cells, None, "n/a"])
+    assert [number(c, state) for c in cells] == pytest.approx(values, abs=1e-4)
+    assert number("n/a", state) is None
+    with pytest.raises(Unreadable, match="'a few' is not a number"):
+        number("a few", state)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["3-2", "1-4", "2-2", "4-0"], ["01-12", "02-13"], ["A1", "B2"], ["12 Main St", "14 Oak St"], ["5 kg", "3 pcs"],
+     ["10 red", "20 blue"]],
+    ids=str,
+)  # fmt: skip
+def test_what_is_written_in_several_ways_or_in_none_is_no_number(cells: list[str]) -> None:
+    assert column_kind(cells)[0] == "category"
+
+
+def test_plain_numbers_are_read_plainly_whatever_else_they_could_be() -> None:
+    assert "way" not in fit_number(["1,234", "2,345", "12"])  # thousands
+    assert "way" not in fit_number([1.5, "2", None])
+    assert fit_number(["1", "2", "3", "4-6"])["way"] == "ranges"  # reads more of them
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("9780306406157", True), ("978-0-306-40615-7", True), ("9780306406158", False),  # ISBN-13
+        ("0306406152", True), ("080442957X", True), ("0306406153", False),  # ISBN-10
+        ("4006381333931", True), ("036000291452", True), ("96385074", True),  # EAN-13, UPC, EAN-8
+        ("4539 1488 0343 6467", True), ("4539148803436468", False),  # Luhn
+        ("1234567", False), ("94110", False), ("a9780306406157", False),
+    ],
+)  # fmt: skip
+def test_check_digits(text: str, valid: bool) -> None:
+    """Examples of the standards: ISO 2108, GS1 General Specifications, ISO/IEC 7812."""
+    assert has_check_digit(text) is valid

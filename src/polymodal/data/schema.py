@@ -13,8 +13,10 @@ import numpy as np
 from polymodal.data.table import Table, content, resolve, unknown
 from polymodal.errors import InputError
 from polymodal.modalities import MODALITIES, NOT_YET, column_kinds, of_column
+from polymodal.modalities.base import Guess
 from polymodal.modalities.files import is_address
-from polymodal.modalities.tabular.columns import CATEGORY, whole
+from polymodal.modalities.tabular.codes import count_nothing, have_check_digits
+from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, whole
 
 SAMPLE = 200  # cells that a guess is made from
 PATH = 1024  # characters of a path
@@ -156,6 +158,8 @@ def _guess(table: Table, name: str) -> Column:
     kind, guess = max(guesses, key=lambda g: (g[0][1].confidence, g[1]))[0]  # of two as sure, the plain one
     if why := _identifies(name, kind, every, distinct):
         return Column(name, "id", 0.9, why)
+    if kind == NUMBER and (why := count_nothing(words(name), every)):
+        kind, guess = CATEGORY, Guess(0.8, f"{distinct:,} codes in {len(every):,} cells: {why}")
     if kind == CATEGORY and distinct > 0.9 * len(every) and len(every) >= 20:
         return Column(
             name,
@@ -215,8 +219,9 @@ def _identifies(name: str, kind: str, cells: Sequence[Any], distinct: int) -> st
     modality = of_column(kind)
     if len(cells) < 10 or modality is None or not modality.identifies(kind, cells):
         return None
-    words = re.findall(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*", name)  # item_id, videoId, ID; not "paid"
-    hint = any(w.lower() in ID_NAMES for w in words)
+    if have_check_digits(cells):
+        return "nearly all cells are numbers with a check digit, such as an ISBN, an EAN or a card's"
+    hint = any(w in ID_NAMES for w in words(name))
     if hint and distinct >= 0.1 * len(cells):
         return f"named like an identifier, and {distinct:,} of {len(cells):,} cells are distinct"
     if distinct == len(cells) and all(map(whole, cells)):
@@ -224,3 +229,12 @@ def _identifies(name: str, kind: str, cells: Sequence[Any], distinct: int) -> st
         if numbers[-1] - numbers[0] == len(cells) - 1:
             return "whole numbers that count the rows"
     return None
+
+
+def words(name: str) -> list[str]:
+    """The words of a column's name.
+
+    >>> words("item_id"), words("videoId"), words("ID"), words("Unnamed: 0")
+    (['item', 'id'], ['video', 'id'], ['id'], ['unnamed'])
+    """
+    return [w.lower() for w in re.findall(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*", name)]

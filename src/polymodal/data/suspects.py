@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polymodal.data.schema import Column, Schema
+from polymodal.data.schema import Column, Schema, words
 from polymodal.data.splits import folds
 from polymodal.data.table import Table
 from polymodal.modalities import MODALITIES, of_column
-from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, category, number_or_nan
+from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, category, fit_number, number_or_nan
 from polymodal.tasks.base import Task
 from polymodal.tasks.labels import missing
 
@@ -227,7 +227,8 @@ def _bins(cells: Sequence[Any], y: np.ndarray, parts: Any, numeric: bool) -> np.
     """For each row the answer of a decision tree on this column alone, learned from the other folds."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    x = np.array([[number_or_nan(c)] for c in cells], dtype=np.float64)
+    state = fit_number(cells)
+    x = np.array([[number_or_nan(c, state)] for c in cells], dtype=np.float64)
     x = np.where(np.isnan(x), -1e30, x.clip(-1e29, 1e29))
     guess = np.zeros(len(y), dtype=np.float64)
     for train, test in parts:
@@ -275,12 +276,3 @@ def names_rows(name: str, cells: Sequence[Any]) -> str:
     single = sum(len(t) <= 100 and not re.search(r"\s", t) for t in texts)
     by_code = sum(re.search(r"[\d_@/]", t) is not None and not re.fullmatch(r"[-+.\de]+", t) for t in texts)
     return every if single >= 0.95 * len(texts) and (by_name or by_code >= 0.5 * len(texts)) else ""
-
-
-def words(name: str) -> list[str]:
-    """The words of a column's name.
-
-    >>> words("videoId"), words("Unnamed: 0")
-    (['video', 'id'], ['unnamed'])
-    """
-    return [w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]

@@ -20,7 +20,19 @@ from polymodal.errors import InputError, Unreadable
 from polymodal.levels import order_of
 from polymodal.modalities.base import Codec, Guess, missing, stack
 from polymodal.modalities.extractor import Vectorizer
-from polymodal.modalities.tabular.columns import FALSE, FIT, READ, TRUE, category, cell_text, code, moment, number, read
+from polymodal.modalities.tabular.columns import (
+    FALSE,
+    FIT,
+    READ,
+    TRUE,
+    category,
+    cell_text,
+    code,
+    moment,
+    number,
+    read,
+    way_of,
+)
 from polymodal.modalities.tabular.columns import fields as count_fields
 from polymodal.modalities.tabular.features import Fields
 from polymodal.nn import Size
@@ -36,7 +48,7 @@ class Cells(Codec):
     columns: the kind of each column, one of "number", "category", "boolean", "date". What fit learns of each
     is in `columns_`, by name:
     - number: asinh((x - median) / (IQR / 1.349)); the deviation stands in for an IQR of 0. x of an ordered category
-      is its place, from 0.
+      is its place, from 0; texts are read in the way that `ways` finds.
     - category: its place in the vocabulary, from 1; 0 for one that training never held.
     - boolean: 1 or -1.
     - date: years since the median date, as a number; then sine and cosine of its place in the year, in the
@@ -141,6 +153,8 @@ def column_kind(cells: Sequence[Any]) -> tuple[str, Guess]:
     dates = [c for c in cells if not isinstance(c, str) or (len(c) <= 40 and PARTS.search(c))]
     if len(dates) >= 0.9 * n and (days := len(list(read(moment, dates)))) >= 0.9 * n:
         return "date", Guess(0.95 * days / n, f"{share(days, n)} cells are dates")
+    if way := way_of(cells):
+        return "number", Guess(0.97, f"the cells are numbers, written as {way}")
     names = list(read(category, cells))
     distinct = len(set(names))
     reason = f"{distinct} distinct values in {n} cells"

@@ -16,11 +16,13 @@ import numpy as np
 from polymodal.errors import Unreadable
 from polymodal.levels import order_of
 from polymodal.modalities.base import missing
+from polymodal.modalities.tabular import ways
 
 State = dict[str, Any]
 NUMBER, CATEGORY, BOOLEAN, DATE = "number", "category", "boolean", "date"  # kinds of column
 
 CATEGORIES = 1_000  # of a column with more, the rarest are unknown: they have too few rows to learn from
+HALF = 0.5  # of a column of numbers, so that the cells which a guess was not made from change nothing
 BOUND = 10.0  # after asinh: eleven thousand deviations from the median
 TRUE = {"true", "yes", "y", "t", "on"}
 FALSE = {"false", "no", "n", "f", "off"}
@@ -49,7 +51,7 @@ TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 def number(x: Any, state: State | None = None) -> float | None:
     """A finite number; of an ordered category, its place. Text may hold a sign of currency or percent, and commas
-    between thousands.
+    between thousands, or be written in the way of its column.
 
     >>> number("$1,250.50")
     1250.5
@@ -58,12 +60,14 @@ def number(x: Any, state: State | None = None) -> float | None:
         return None
     levels = names_of(order_of([x])) if state is None else state.get("levels")
     try:
-        if levels is not None:
+        if levels is not None and not isinstance(x, float):
             return float(levels.index(str(category(x))))
         if isinstance(x, str):
-            text = x[:100].strip().strip("$€£¥%").strip()
+            text = bare(x)
             if text.lower() in NOTHING:
                 return None
+            if (way := (state or {}).get("way")) and (z := ways.reader(way)(text)) is not None:
+                return z
             y = float("_" if "_" in text else text.replace(",", "") if THOUSANDS.fullmatch(text) else text)
         else:
             y = float(x)
@@ -75,15 +79,26 @@ def number(x: Any, state: State | None = None) -> float | None:
     return None if math.isnan(y) else y
 
 
+def bare(text: str) -> str:
+    """A number as text, without a sign of currency or percent."""
+    return text[:100].strip().strip("$€£¥%").strip()
+
+
+def way_of(values: Sequence[Any], enough: float = ways.ENOUGH) -> str | None:
+    """How the texts among these values write numbers, where that is not plain; see `ways.find`."""
+    texts = [t for x in values if isinstance(x, str) and (t := bare(x)) and t.lower() not in NOTHING]
+    return ways.find(texts, lambda t: not math.isnan(number_or_nan(t)), enough)
+
+
 def names_of(order: Sequence[Any] | None) -> list[str] | None:
     """The names of ordered categories, as cells of later tables hold them; None for None."""
     return None if order is None else [str(category(v)) for v in order]
 
 
-def number_or_nan(x: Any) -> float:
+def number_or_nan(x: Any, state: State | None = None) -> float:
     """The number; NaN where there is none, or something else."""
     try:
-        value = number(x)
+        value = number(x, state)
     except Unreadable:
         value = None
     return math.nan if value is None else value
@@ -152,9 +167,12 @@ def parse(text: str, day: str | None) -> datetime | None:
 
 
 def fit_number(values: Sequence[Any]) -> State:
-    """Median, and the interquartile range in units of a normal deviation; the names of ordered categories."""
+    """Median, and the interquartile range in units of a normal deviation; the names of ordered categories, or the way
+    in which numbers are written."""
     levels = names_of(order_of(x for x in values if not missing(x)))
-    state = {} if levels is None else {"levels": levels}
+    state: State = {} if levels is None else {"levels": levels}
+    if levels is None and (way := way_of(values, HALF)):
+        state = {"way": way}
     return state | centre_and_scale(np.array(list(read(lambda x: number(x, state), values)), dtype=np.float64))
 
 

@@ -1,5 +1,6 @@
 """The words of a row's categories: a brand, a list of colours, a short name say more than that they differ."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,14 +9,16 @@ import numpy as np
 from polymodal.errors import Unreadable
 from polymodal.modalities.base import missing
 from polymodal.modalities.extractor import Record
-from polymodal.modalities.tabular.columns import cell_text, number
+from polymodal.modalities.tabular import ways
+from polymodal.modalities.tabular.columns import cell_text, number_or_nan
 from polymodal.modalities.text.features import Tfidf
 
 LONGEST = 1_000  # characters of a cell
 
 
 class CellWords(Tfidf):
-    """TF-IDF of the words, and of pairs of words, in all cells of a row that are no numbers; see `Tfidf`.
+    """TF-IDF of the words, and of pairs of words, in all cells of a row that are no numbers, nor quantities or
+    ranges; see `Tfidf`.
 
     {"brand": "Lambs & Ivy", "colours": "mauve / cream", "pieces": 4} --> lambs, ivy, mauve, cream ...
     """
@@ -34,8 +37,4 @@ class CellWords(Tfidf):
 
 
 def _numeric(text: str) -> bool:
-    try:
-        number(text)
-    except Unreadable:
-        return False
-    return True
+    return not math.isnan(number_or_nan(text)) or ways.is_known(text)
