@@ -940,6 +940,13 @@ MUTANTS = [
         "for i, d in enumerate(x)) % 1 == 0",
         "tests/reference/test_tabular.py -k check_digits",
     ),
+    Mutant(
+        "commas alone make no list",
+        "modalities/tabular/lists.py",
+        "and 2 * len(counts) <= len(set(map(tuple, each)))",
+        "and len(set(map(tuple, each))) > 0",
+        "tests/reference/test_tabular.py -k only_has_commas",
+    ),
 ]
 
 

@@ -268,6 +268,7 @@ def test_an_ordered_category_is_a_number_by_its_place(tmp_path: Path) -> None:
         codec.fit([{"size": c} for c in table.cells("size")], SIZES["tiny"])
         small, middle, large = (float(codec.encode({"size": c})[0]) for c in ("small", "middle", "large"))
         assert small < middle < large  # of plain text, as a CSV has it
+        assert middle < float(codec.encode({"size": 1.5})[0]) < large  # a place that noise has shifted
         assert codec.unreadable({"size": "huge"}) == {"size": "'huge' is not one of small, middle, large"}
         assert table.cells("size")[3] is None
 
@@ -321,3 +322,11 @@ def test_a_model_reads_later_tables_in_the_way_of_its_training_rows() -> None:
     assert same == pytest.approx(also)
     (bad,) = model.evaluate(later).bad
     assert (bad.row, bad.column) == (3, "weight") and "'heavy' is not a number" in bad.reason
+
+
+def test_lists_that_all_differ_are_no_ids() -> None:
+    r = random.Random(0)
+    cells = {"tags": [";".join(r.sample("abcdefghij", 5)) for _ in range(100)], "y": [0, 1] * 50}
+    assert len(set(cells["tags"])) > 90
+    found = inspect(Table.read(cells), "y", quiet=True)
+    assert found.schema.columns["tags"].kind == "category" and not found.warnings

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
+from polymodal.modalities.tabular import lists
 from polymodal.modalities.tabular.codec import Cells, column_kind
 from polymodal.modalities.tabular.codes import has_check_digit
 from polymodal.modalities.tabular.columns import fit_number, number
@@ -366,3 +368,41 @@ def test_plain_numbers_are_read_plainly_whatever_else_they_could_be() -> None:
 def test_check_digits(text: str, valid: bool) -> None:
     """Examples of the standards: ISO 2108, GS1 General Specifications, ISO/IEC 7812."""
     assert has_check_digit(text) is valid
+
+
+COLOURS = "red green blue grey".split()
+
+
+def lists_of_colours(n: int, separator: str) -> list[str]:
+    """Each of the 15 lists of some of four colours, in turn."""
+    return [separator.join(c for k, c in enumerate(COLOURS) if (1 + i % 15) >> k & 1) for i in range(n)]
+
+
+@pytest.mark.parametrize("form", [", ", "/", ";", "json", "list"])
+def test_a_list_of_categories_has_a_field_an_item(form: str) -> None:
+    cells: list[Any] = lists_of_colours(60, form if len(form) < 3 else ",")
+    cells = [x.split(",") if form == "list" else json.dumps(x.split(",")) if form == "json" else x for x in cells]
+    kind, guess = column_kind(cells)
+    assert (kind, guess.confidence) == ("category", 0.97) and "lists of 4 items" in guess.reason
+    codec = one("category", cells)
+    items = codec.columns_["x"]["items"]
+    assert sorted(items) == sorted(COLOURS) and codec.fields == [16, 0, 0, 0, 0] and codec.field_columns == ["x"] * 5
+    for cell in cells[:15]:
+        text = str(cell)
+        assert code(codec, cell)[0] > 0 and code(codec, cell)[1:] == [float(c in text) for c in items]
+    assert code(codec, "red")[1 + items.index("red")] == 1 and sum(code(codec, "pink")) == 0
+    assert all(math.isnan(v) for v in code(codec, None))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["Oslo, Norway", "Bergen, Norway", "Paris, France"] * 20,  # no more lists than items
+        [f"Smith, John {i}" for i in range(60)],  # items of one cell
+        ["a quiet film, with a long end", "a loud film, with a long end", "a quiet film, with a short end"] * 20,
+        lists_of_colours(8, ","),
+    ],
+    ids=["pairs", "names", "sentences", "few"],
+)
+def test_what_only_has_commas_is_no_list(cells: list[str]) -> None:
+    assert lists.find(cells) is None and "items" not in one("category", cells).columns_["x"]

@@ -19,6 +19,7 @@ from polymodal.modalities.tabular.codes import count_nothing, have_check_digits
 from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, whole
 
 SAMPLE = 200  # cells that a guess is made from
+LISTS = 0.9  # how sure it is at least that cells are lists, of which most may differ
 PATH = 1024  # characters of a path
 ROLES = ("id", "target", "group", "ignored")  # of columns that nothing is learned from
 ID_NAMES = ("id", "uuid", "guid", "index", "idx", "key", "row", "identifier", "uid")
@@ -160,7 +161,7 @@ def _guess(table: Table, name: str) -> Column:
         return Column(name, "id", 0.9, why)
     if kind == NUMBER and (why := count_nothing(words(name), every)):
         kind, guess = CATEGORY, Guess(0.8, f"{distinct:,} codes in {len(every):,} cells: {why}")
-    if kind == CATEGORY and distinct > 0.9 * len(every) and len(every) >= 20:
+    if kind == CATEGORY and distinct > 0.9 * len(every) and len(every) >= 20 and guess.confidence < LISTS:
         return Column(
             name,
             "id",

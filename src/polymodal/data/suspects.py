@@ -11,7 +11,7 @@ from polymodal.data.schema import Column, Schema, words
 from polymodal.data.splits import folds
 from polymodal.data.table import Table
 from polymodal.modalities import MODALITIES, of_column
-from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, category, fit_number, number_or_nan
+from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, category, fit_category, fit_number, number_or_nan
 from polymodal.tasks.base import Task
 from polymodal.tasks.labels import missing
 
@@ -129,7 +129,7 @@ def ids(table: Table, schema: Schema) -> list[Suspect]:
         if modality is None or not modality.legible or len(there) < 3:
             continue
         why = names_rows(c.name, table.cells(c.name))
-        if not why and c.kind == CATEGORY and len(there) > ENOUGH:
+        if not why and c.kind == CATEGORY and len(there) > ENOUGH and "items" not in fit_category(there):
             distinct = len(set(map(str, there)))
             why = f"{distinct} of {len(there)} values are distinct" if distinct > 0.5 * len(there) else ""
         if why:

@@ -20,6 +20,7 @@ from polymodal.errors import InputError, Unreadable
 from polymodal.levels import order_of
 from polymodal.modalities.base import Codec, Guess, missing, stack
 from polymodal.modalities.extractor import Vectorizer
+from polymodal.modalities.tabular import lists
 from polymodal.modalities.tabular.columns import (
     FALSE,
     FIT,
@@ -49,7 +50,8 @@ class Cells(Codec):
     is in `columns_`, by name:
     - number: asinh((x - median) / (IQR / 1.349)); the deviation stands in for an IQR of 0. x of an ordered category
       is its place, from 0; texts are read in the way that `ways` finds.
-    - category: its place in the vocabulary, from 1; 0 for one that training never held.
+    - category: its place in the vocabulary, from 1; 0 for one that training never held. Of lists, then a field an
+      item: 1 where it is in the list, else 0.
     - boolean: 1 or -1.
     - date: years since the median date, as a number; then sine and cosine of its place in the year, in the
       week, and, where a training cell holds a time of day, in the day.
@@ -121,8 +123,12 @@ class Cells(Codec):
     @property
     def fields(self) -> list[int]:
         """For each field 0 where it is a number, else how many categories, the unknown one included."""
-        states = (self.columns_[c] for c in self.field_columns)
-        return [len(s["places"]) + 1 if "places" in s else 0 for s in states]
+        out = []
+        for c, kind in self.columns.items():
+            state = self.columns_[c]
+            first = len(state["places"]) + 1 if "places" in state else 0
+            out += [first, *[0] * (count_fields(kind, state) - 1)]
+        return out
 
     @property
     def field_columns(self) -> list[str]:
@@ -140,6 +146,8 @@ def column_kind(cells: Sequence[Any]) -> tuple[str, Guess]:
     n = len(cells)
     if n == 0:
         return "category", Guess(0.0, "every cell is empty")
+    if match := lists.find(cells):
+        return "category", Guess(0.97, f"lists of {len(match.items)} items, such as {match.items[0]!r}")
     odd = sum(isinstance(c, Path | list | tuple | set | Mapping | np.ndarray | Tensor | bytes) for c in cells)
     if odd > 0.1 * n:
         return "category", Guess(0.0, f"{odd} of {n} cells hold more than one value")

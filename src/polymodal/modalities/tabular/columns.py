@@ -16,7 +16,7 @@ import numpy as np
 from polymodal.errors import Unreadable
 from polymodal.levels import order_of
 from polymodal.modalities.base import missing
-from polymodal.modalities.tabular import ways
+from polymodal.modalities.tabular import lists, ways
 
 State = dict[str, Any]
 NUMBER, CATEGORY, BOOLEAN, DATE = "number", "category", "boolean", "date"  # kinds of column
@@ -193,10 +193,11 @@ def centre_and_scale(x: np.ndarray[Any, np.dtype[np.float64]]) -> State:
 
 
 def fit_category(values: Sequence[Any]) -> State:
-    """The vocabulary: each category's place, from 1, the commonest first."""
+    """The vocabulary: each category's place, from 1, the commonest first; of lists also their items, see `lists`."""
+    match = lists.find(values)
     count = Counter(read(category, values))
     words = [w for _, w in sorted((-n, w) for w, n in count.items())[:CATEGORIES]]
-    return {"places": {w: i + 1 for i, w in enumerate(words)}}
+    return {"places": {w: i + 1 for i, w in enumerate(words)}} | (match._asdict() if match else {})
 
 
 def fit_boolean(values: Sequence[Any]) -> State:
@@ -276,12 +277,15 @@ def code(kind: str, x: Any, state: State) -> list[float]:
         return code_moment(y, state)
     if kind == BOOLEAN:
         return [1.0 if y else -1.0]
-    return [float(state["places"].get(y, 0))]
+    there = lists.parts(x, state["separator"]) if "items" in state else []
+    return [float(state["places"].get(y, 0)), *(float(item in there) for item in state.get("items", ()))]
 
 
 def fields(kind: str, state: State) -> int:
     """How many fields a value takes."""
-    return (7 if state["clock"] else 5) if kind == DATE else 1
+    if kind == DATE:
+        return 7 if state["clock"] else 5
+    return 1 + len(state.get("items", ()))
 
 
 def cell_text(x: Any) -> str:
