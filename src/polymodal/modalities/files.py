@@ -34,6 +34,8 @@ def readable(path: Path) -> Path:
     """The path, if it is a file that holds something; else Unreadable says what it is."""
     if is_address(path):
         raise Unreadable(f"{address(path)} {ELSEWHERE}")
+    if "\0" in str(path):
+        raise Unreadable(f"{str(path)!r} is not a path: it holds a NUL")
     try:
         if not path.exists():
             raise Unreadable(f"{path} does not exist")
@@ -41,12 +43,8 @@ def readable(path: Path) -> Path:
             raise Unreadable(f"{path} is a folder, expected a file")
         if path.stat().st_size == 0:
             raise Unreadable(f"{path} is empty (0 bytes)")
-    except Unreadable:
-        raise
     except OSError as e:  # a name too long, a loop of links, no permission
         raise Unreadable(f"{path} can't be read: {reason(e)}") from e
-    except ValueError as e:  # a NUL in the name
-        raise Unreadable(f"{str(path)!r} is not a path: {e}") from e
     return path
 
 
