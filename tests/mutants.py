@@ -619,6 +619,13 @@ MUTANTS = [
         COMPARE + " -k group",
     ),
     Mutant(
+        "persistence knows no row of its own time",
+        "evaluate/baselines.py",
+        'side="left")',
+        'side="right")',
+        "tests/reference/test_baselines.py",
+    ),
+    Mutant(
         "answers stand beside their rows",
         "experiment/ranking.py",
         "torch.tensor([place[row] for row in fold.test])] = parts[i].logits",

@@ -138,7 +138,7 @@ def test_a_cyclic_model_needs_its_source_alone(shop, tmp_path):
     model = fit(shop, **{**TINY, "baselines": True}, colearning=Colearning(cyclic="note"), out=tmp_path / "m")
     assert isinstance(load(tmp_path / "m").learner.head, Cyclic) and model.modalities == ["note"]
     names = [c["name"] for c in model.report.to_json()["comparison"]["candidates"]]
-    assert names == ["cyclic from note", "photo alone", "note alone", "table alone", "concat"]
+    assert names == ["cyclic from note", "photo alone", "note alone", "table alone", "concat", "majority (baseline)"]
     assert len(model.predict(pd.read_csv(shop)[["note"]])) == 40
 
 

@@ -1,6 +1,7 @@
 """`--fusion auto` and `features`: both paths in one search, saved and read like any other model."""
 
 import json
+from itertools import pairwise
 from unittest import mock
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_its_model_answers_the_same_when_it_is_read_back(found, table, tmp_path)
 def test_features_alone(table, tmp_path, target, task):
     more = [] if target == "kind" else ["kind"]
     model = flat.fit(table, target, ignore=[*IGNORE, *more], fusion="features", preset="fast", time_limit=40)
-    assert model.task.name == task and all(n.endswith("(features)") for n in names(model) if n != "ensemble")
+    assert model.task.name == task and all(
+        n.endswith(("(features)", "(baseline)")) for n in names(model) if n != "ensemble"
+    )
     folder = model.save(tmp_path / "m")
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".joblib", ".pt")]
     answer = polymodal.load(folder).evaluate(table)
@@ -88,6 +91,21 @@ def test_groups_stay_together_in_every_fold(table, monkeypatch):
     monkeypatch.setattr(splits, "folds", watched)
     flat.fit(table, "kind", group="seller", fusion="features", preset="fast", time_limit=30)
     assert seen and all(not a & b for a, b in seen)
+
+
+def test_baselines_stand_beside_the_model_and_persistence_where_time_parts_rows():
+    x = np.random.default_rng(0).normal(size=100).cumsum()
+    rows = [{"x": float(a), "z": float(i % 7), "y": float(b)} for i, (a, b) in enumerate(pairwise(x))]
+    model = flat.fit(rows, "y", split="time", test=rows[:50], fusion="features", preset="fast", time_limit=20)
+    every, tested = model.report.comparison, model.report.test.comparison
+    for found, y, cut in ((every, x[1:], 79), (tested, x[1:51], 50)):
+        score = {c.name: c.score.value for c in found.candidates}
+        before = np.roll(y, 1)
+        before[[0, cut % len(y)]] = x[1:80].mean()  # of training rows; those that are held out begin anew
+        r2 = 1 - ((y - before) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+        assert score["persistence (baseline)"] == pytest.approx(r2, abs=1e-5) and score["mean (baseline)"] < 0
+        assert "mean (baseline) by" in found.verdict and "persistence (baseline)" in found.verdict
+    assert "persistence (baseline)" not in names(flat.fit(rows, "y", split="random", fusion="features", preset="fast"))
 
 
 def test_a_time_limit_too_short_gives_the_best_single_one_and_says_so(table):

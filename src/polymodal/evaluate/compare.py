@@ -1,4 +1,4 @@
-"""What fusion brought: a model beside each modality alone and plain concatenation, on the same rows."""
+"""What fusion brought: a model beside each modality alone, plain concatenation and baselines, on the same rows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ class Candidate(NamedTuple):
 
 
 VALIDATION, TEST, OUT_OF_FOLD = "validation rows", "test rows", "rows, out of fold"  # what rows are scored
+CONSTANT, PERSISTENCE = BASELINES = ("constant", "persistence")  # families that read nothing: see `baselines`
 
 
 class Comparison(NamedTuple):
@@ -64,7 +65,7 @@ class Result(NamedTuple):
     """A candidate's answers to the rows that all candidates are scored on."""
 
     name: str
-    family: str  # "single" (one modality), "concat", "late", "fusion", "hybrid" or "ensemble"
+    family: str  # "single" (one modality), "concat", "late", "fusion", "hybrid", "ensemble", or one of BASELINES
     output: Output
     parameters: int
     epochs: int
@@ -75,7 +76,7 @@ class Result(NamedTuple):
 def compare(
     task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None, basis: str = VALIDATION
 ) -> Comparison:
-    """Score each candidate, and test the first one's gain over the best single modality and over concat.
+    """Score each candidate, and test the first one's gain over the best single modality, concat and the baselines.
 
     Intervals are 95% bootstrap intervals over the rows, or over whole groups where `groups` is given; a gain is
     noise when its interval holds 0.
@@ -88,7 +89,7 @@ def compare(
         for score in (intervals(task, r.output, target, groups)[metric.name],)
     ]
     rivals: dict[str, Result] = {}
-    for family in ("single", "concat"):  # the best of each
+    for family in ("single", "concat", *BASELINES):  # the best of each
         candidates_of = [
             (sign * c.score.value, i) for i, c in enumerate(candidates) if i and results[i].family == family
         ]

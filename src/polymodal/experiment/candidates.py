@@ -46,11 +46,12 @@ RACE = 3.0  # standard errors by which a member may be behind on one fold and st
 
 
 class ValidationSet(NamedTuple):
-    """The labels of rows by which trials are compared, and their groups, if any."""
+    """The labels of rows by which trials are compared, their groups, if any, and the answers of baselines."""
 
     task: Task
     target: Masked
     groups: Sequence[Any] | None
+    baselines: Sequence[Result] = ()
 
     def quality(self, trial: "Trial") -> tuple[float, float]:
         """How good a trial is; see `ensemble.quality`."""
@@ -212,16 +213,18 @@ class FeaturePath:
     """Estimators on features, fitted fold by fold, and judged out of fold.
 
     learn: the table of the training rows. given: whether the validation rows came apart from them; where they did not,
-    they are one of the folds, and all rows judge. held_groups: of the validation rows. most: folds, at most.
+    they are one of the folds, and all rows judge. held_groups: of the validation rows. most: folds, at most. baselines:
+    their answers to the training and then the validation rows.
     """
 
     def __init__(
         self, problem: Problem, reading: Reading, learn: Table, rows: Rows, valid: Rows, *, seed: int,
         folder: Path | None, quiet: bool, given: bool, held_groups: Sequence[Any] | None = None, most: int = 5,
+        baselines: Sequence[Result] = (),
     ) -> None:  # fmt: skip
         task, extractors, views = problem.task, reading.extractors(), reading.preprocessor.views
         groups = problem.groups(learn)
-        self.quiet, self.valid = quiet, len(valid)
+        self.quiet, self.valid, self.baselines = quiet, len(valid), baselines
         self.groups = None if groups is None or held_groups is None else [*groups, *held_groups]
         target = _join(rows.target(range(len(rows))), valid.target(range(len(valid))))
         views = {v: views[v] for v in extractors}
@@ -284,7 +287,8 @@ class FeaturePath:
         output = Scores(recipe.outcome[self.library.valid])
         at = self.library.judge
         groups = None if self.groups is None else [self.groups[i] for i in at.tolist()]
-        rows = ValidationSet(self.library.task, self.library.target.take(at), groups)
+        baselines = [b._replace(output=b.output.take(at)) for b in self.baselines]
+        rows = ValidationSet(self.library.task, self.library.target.take(at), groups, baselines)
         size = self.library.size(recipe)
         result = Result(f"{name} (features)", recipe.family, output, size, 0, self.seconds, self.memory_mb)
 

@@ -238,7 +238,9 @@ def _test(prepared: Prepared, trials: Sequence[Trial], report: Report, table: Ta
     results = [t.result._replace(output=outputs_of(x, rows)) for t, x in zip(trials, learners, strict=True)]
     scorer = Scorer(prepared.reading.preprocessor.only(learners[0].reads), problem.task, report.calibration)
     results[0] = results[0]._replace(output=scorer.calibrated(results[0].output))
-    comparison = compare(problem.task, results, rows.target(range(len(rows))), groups, TEST)
+    target = rows.target(range(len(rows)))
+    results += problem.baselines(prepared.rows.target(range(len(prepared.rows))), table, target)
+    comparison = compare(problem.task, results, target, groups, TEST)
     return TestScores(scorer.score(rows, results[0].output, groups).to_json(), comparison)
 
 

@@ -12,11 +12,13 @@ from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Rows
 from polymodal.data.table import Table
 from polymodal.errors import InputError
+from polymodal.evaluate.compare import Result
 from polymodal.experiment.candidates import FeaturePath, Networks, ValidationSet
 from polymodal.experiment.config import Run
 from polymodal.experiment.problem import Problem, Reading
 from polymodal.experiment.warm_start import Origin, WarmStart
 from polymodal.learners.base import TrainableLearner
+from polymodal.output import cat
 from polymodal.training.settings import Settings
 
 
@@ -39,7 +41,8 @@ class Prepared(NamedTuple):
     def validation(self) -> ValidationSet:
         """The labels and groups of the validation rows."""
         target = self.valid.target(range(len(self.valid)))
-        return ValidationSet(self.problem.task, target, self.problem.groups(self.held_table))
+        _, baselines = self._baselines()
+        return ValidationSet(self.problem.task, target, self.problem.groups(self.held_table), baselines)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,10 +69,17 @@ class Prepared(NamedTuple):
 
     def features(self, folds: int, seed: int, folder: Path | None, quiet: bool) -> FeaturePath:
         """The path of estimators on features. folds: at most."""
+        both = [a._replace(output=cat([a.output, b.output])) for a, b in zip(*self._baselines(), strict=False)]
         return FeaturePath(
             self.problem, self.reading, self.table, self.rows, self.valid, seed=seed, folder=folder, quiet=quiet,
-            given=self.given, held_groups=self.validation.groups, most=folds,
+            given=self.given, held_groups=self.validation.groups, most=folds, baselines=both,
         )  # fmt: skip
+
+    def _baselines(self) -> tuple[list[Result], list[Result]]:
+        """Those of the training rows, as they answer these and the validation rows."""
+        learned, held = (rows.target(range(len(rows))) for rows in (self.rows, self.valid))
+        of = self.problem.baselines
+        return of(learned, self.table, learned), of(learned, self.held_table, held)
 
 
 def prepare(

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polymodal import objectives
+from polymodal.batch import Masked
 from polymodal.data import chronology, splits
 from polymodal.data.chronology import Chronology
 from polymodal.data.preprocess import Preprocessor, Rows, target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
+from polymodal.evaluate.baselines import baselines
+from polymodal.evaluate.compare import Result
 from polymodal.experiment.config import Columns
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
@@ -73,11 +76,26 @@ class Problem(NamedTuple):
 
     def groups(self, table: Table) -> list[Any] | None:
         """Each row's group, where there is a group column and the table has it; stretches of time, where that parts."""
-        time = self.chronology
-        if time is not None and (time.column is None or time.column in table.columns):
+        time = self._time(table)
+        if time is not None:
             return list(time.blocks(table))
         group = self.schema.group
         return table.cells(group) if group is not None and group in table.columns else None
+
+    def baselines(self, learned: Masked, table: Table, target: Masked) -> list[Result]:
+        """The answers of baselines to the rows of a table, whose labels are `target`; none where the target is text.
+
+        learned: labels of the training rows. Persistence is there where time parts the rows, and the table has it.
+        """
+        if "compare" not in self.objective.capabilities:
+            return []
+        time = self._time(table)
+        return baselines(self.task, learned, target, None if time is None else time.times(table))
+
+    def _time(self, table: Table) -> Chronology | None:
+        """What parts the rows by time, where the table has it."""
+        time = self.chronology
+        return time if time is not None and (time.column is None or time.column in table.columns) else None
 
     def folds(self, table: Table, groups: Sequence[Any] | None, k: int, seed: int) -> list[Parted]:
         """k times places to train on and others to test on, of labelled rows: each is among the others once."""

@@ -90,11 +90,11 @@ class Outcome(NamedTuple):
     def compare(self, valid: ValidationSet) -> Comparison:
         """All trials on the validation rows; or, where what is chosen was judged by more, those that were as well."""
         if self.chosen.everywhere is None:
-            return compare(valid.task, self.results(), valid.target, valid.groups)
+            return compare(valid.task, [*self.results(), *valid.baselines], valid.target, valid.groups)
         more = [(t, t.everywhere) for t in self.trials if t.everywhere is not None]
         results = [t.result._replace(output=x.output) for t, x in more]
         rows = self.chosen.everywhere.rows
-        return compare(valid.task, results, rows.target, rows.groups, OUT_OF_FOLD)
+        return compare(valid.task, [*results, *rows.baselines], rows.target, rows.groups, OUT_OF_FOLD)
 
 
 def search(
