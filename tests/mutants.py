@@ -613,10 +613,24 @@ MUTANTS = [
     ),
     Mutant(
         "groups stay together where a network's epoch is chosen",
-        "experiment/compare.py",
+        "experiment/parts.py",
         "of, INNER, self.seed",
         "None, INNER, self.seed",
         COMPARE + " -k group",
+    ),
+    Mutant(
+        "who is far behind is run on no further fold",
+        "experiment/race.py",
+        "return any(self.behind(name) is None for name in self.names[job])",
+        "return True",
+        "tests/reference/test_race.py",
+    ),
+    Mutant(
+        "a network that time ended is in no table",
+        "experiment/parts.py",
+        "if trial.finished:",
+        "if True:",
+        COMPARE + " -k too_short",
     ),
     Mutant(
         "persistence knows no row of its own time",

@@ -74,6 +74,9 @@ def compare(
 ) -> None:
     """Compare each modality alone, concat, fusions and features on the same folds, and say what is more than chance.
 
+    Baselines that read nothing stand beside them. What is three standard errors behind after a fold is dropped; where
+    --time-limit is short, what can't be finished on all folds is not begun, and named.
+
     Writes compare.html (with plots), compare.json, and a file a candidate and fold: --resume may add fusions.
     Example:
 

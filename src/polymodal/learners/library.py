@@ -1,7 +1,7 @@
 """How the small-data path is trained: members answer out of fold, and recipes say how they are combined."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -82,6 +82,7 @@ class Library:
         self.modalities = list(dict.fromkeys(views.values()))
         self.answers: dict[Member, Tensor] = {}
         self.behind: list[Member] = []  # too far behind after the first fold
+        self.among: Collection[Member] | None = None  # those that are tried; None for all
         self._seconds: dict[Member, float] = {}  # of the slowest fold
         self.judge = self.labelled(judge)
         inside = set(self.judge.tolist())
@@ -123,7 +124,7 @@ class Library:
         jobs += [Member(s, kind, 2) for kind in kinds if KINDS[kind].stacks for s in several]
         for i, job in enumerate(jobs):
             tick(i / len(jobs), describe(*job))
-            if job in self.answers or job in self.behind:
+            if job in self.tried or (self.among is not None and job not in self.among):
                 continue
             sight = KINDS[job.kind].sight
             self._parts = {at: x for at, x in self._parts.items() if at[1] == sight}  # of 50,000 rows they are large
@@ -144,6 +145,11 @@ class Library:
             else:
                 self.answers[job] = out
         return True
+
+    @property
+    def tried(self) -> list[Member]:
+        """Members that are whole, and those that fell too far behind to be."""
+        return [*self.answers, *self.behind]
 
     def refit_seconds(self) -> float:
         """What it takes to fit the best three members on all rows, and what those of layer 2 see, about."""
