@@ -91,7 +91,7 @@ class Race:
         again = max(map(self._expected, going), default=0.0)
         free = self.budget.left - SPARE * (again + sum(self._missing(job) * self._expected(job) for job in going))
         for job in self.jobs:
-            if not self.seconds[job]:
+            if not self.seconds[job] and (job not in self.too_long or not going):  # these are tried again last
                 each = free / len(self.folds) * (SHARE if job == FEATURES and len(self.jobs) > 1 else 1.0)
                 least = self._expected(job) * (SPARE if job in self.too_long else 1.0)
                 if each > 0 and each >= least:
