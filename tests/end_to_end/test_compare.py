@@ -235,3 +235,19 @@ def test_labels_of_fewer_rows_than_folds_are_named():
     rows = [{"v": [float(i), float(i % 7)], "y": "rare" if i in (3, 30) else "ab"[i % 2]} for i in range(60)]
     leaderboard = standing(run(rows, "y", fusion=["features"], folds=3, preset="fast", kinds={"v": "vector"}))
     assert "Labels with fewer rows than there are folds" in leaderboard.verdict and "rare (2)" in leaderboard.verdict
+
+
+def test_baselines_are_of_the_training_rows_of_each_fold_and_of_the_row_before():
+    y = np.random.default_rng(0).normal(size=60).cumsum()
+    rows = [{"x": float(i % 7), "z": float((i * i) % 11), "y": float(v)} for i, v in enumerate(y)]
+    found = run(rows, "y", split="time", fusion=["features"], folds=2, preset="fast")
+    answers = {n: {i: p.logits[:, 0].double() for i, p in parts.items()} for n, parts in found.parts.items()}
+    task = found.problem.task
+    for i, fold in enumerate(found.folds):
+        mean = (y[fold.train].mean() - task.center_[0]) / task.scale_[0]
+        before = [mean if row == 0 else (y[row - 1] - task.center_[0]) / task.scale_[0] for row in fold.test]
+        assert answers["mean (baseline)"][i].tolist() == pytest.approx([mean] * len(fold.test), abs=1e-5)
+        assert answers["persistence (baseline)"][i].tolist() == pytest.approx(before, abs=1e-5)
+    leaderboard = standing(found)
+    assert leaderboard.entries[0].name == "persistence (baseline)" != leaderboard.use
+    assert "is worse than persistence (baseline)" in leaderboard.verdict
