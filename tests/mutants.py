@@ -41,9 +41,17 @@ COMPARE, SIGNIFICANCE = "tests/end_to_end/test_compare.py", "tests/reference/tes
 SENTENCES, GENERATE = "tests/reference/test_sentences.py", "tests/contract/test_generate.py"
 TRANSLATOR, TRANSLATION = "tests/contract/test_translator.py", "tests/end_to_end/test_translation.py"
 SEARCH, CTC_TESTS = "tests/reference/test_search.py", "tests/reference/test_ctc.py"
+TARGET = "tests/end_to_end/test_target.py"
 INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
+    Mutant(
+        "the metric that is asked for chooses",
+        "objectives/__init__.py",
+        "objective.task = target.of(objective.task)",
+        "target.of(objective.task)",
+        f"{TARGET} -k chooses_estimators",
+    ),
     Mutant(
         "mask with where, not with *",
         "ops.py",

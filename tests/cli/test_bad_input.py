@@ -56,7 +56,8 @@ def test_no_such_things(tmp_path, run: Run, process: Run):
     refused(run(*fit, "-t", "kind", "--encoder", "note"), "COLUMN=VALUE")
     refused(run(*fit, "-t", "kind", "--finetune", "note"), "--encoder note=")
     refused(run(*fit, "-t", "kind", "--time-limit", "soon"), "soon", "10m")
-    for option, value in (("--dropout", "0.2"), ("--metric", "accuracy"), ("--max-words", "9")):
+    refused(run(*fit, "-t", "kind", "--metric", "f2"), "binary has no metric 'f2'", "one of accuracy, .*roc_auc")
+    for option, value in (("--dropout", "0.2"), ("--max-words", "9")):
         refused(run(*fit, "-t", "kind", option, value), "the task is binary", option.strip("-"), "leave them out")
     for more, said in (
         ({"target": "kynd"}, r"'kynd'.*kind"),

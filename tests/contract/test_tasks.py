@@ -157,6 +157,36 @@ def test_the_loss_leads_to_the_labels(case: str) -> None:
 
 
 @EVERY
+def test_a_metric_that_is_asked_for_is_the_one_of_models(case: str) -> None:
+    task, _, target = fitted(case)
+    x = Scores(logits_of(task, len(target.mask)).float())
+    counts = np.random.default_rng(0).integers(1, 3, (3, len(target.mask))).astype(float)
+    every = task.scores(x, target, counts)
+    assert sorted(task.measures) == sorted(every) and task.measure is None
+    perfect = task.scores(Scores(best_logits(task, target)), target, counts)
+    for name in task.measures:
+        other = build(json.loads(json.dumps(spec(task.by(name)))), CLASSES)
+        assert other.metric.name == name and other.metric.higher == bool(perfect[name][0] > every[name][0])
+        np.testing.assert_allclose(other.score(x, target, counts), every[name], rtol=1e-5, err_msg=name)
+    assert task.measure is None, "the task itself stays as it was"
+
+
+def best_logits(task: Task, target: Masked) -> torch.Tensor:
+    """Logits that say what is true."""
+    y = torch.as_tensor(task.answers(target)).nan_to_num()
+    if task.link == "softmax":
+        return 20.0 * torch.nn.functional.one_hot(y.long(), task.outputs)
+    return y.float() if task.link == "identity" else 40.0 * (y.float() - 0.5)
+
+
+def test_a_metric_of_another_task_is_refused() -> None:
+    with pytest.raises(InputError, match=r"binary has no metric 'auc'; did you mean 'roc_auc'\? It is one of accuracy"):
+        Binary().by("auc")
+    with pytest.raises(InputError, match="regression has no metric 'accuracy'; it is one of mae, rmse, r2"):
+        Regression().by("accuracy")
+
+
+@EVERY
 def test_spec_makes_the_same_task(case: str) -> None:
     task, cells, target = fitted(case)
     form = json.loads(json.dumps(spec(task)))

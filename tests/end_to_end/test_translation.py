@@ -201,7 +201,7 @@ def test_a_vocabulary_that_is_cut_short_is_told(fitted, tmp_path):
         ({"writing": Writing(decoder="ctc")}, "a CTC head transcribes a recording or a series"),
         ({"writing": Writing(vocabulary="letters")}, "vocabulary can't be 'letters'; it must be one of words, bpe"),
         ({"writing": Writing(smoothing=1.0)}, "smoothing can't be 1.0"),
-        ({"writing": Writing(metric="bleu")}, "can't be chosen by 'bleu'"),
+        ({"metric": "bleu"}, "the task generate has no metric 'bleu'; did you mean 'bleu_4'"),
         (
             {"writing": Writing(finetune_decoder=True)},
             "--finetune-decoder needs a pretrained language model as the decoder, and transformer is",

@@ -11,6 +11,7 @@ from polymodal.cli.experiment import (
     EncoderOpt,
     EpochsOpt,
     LabelTaskOpt,
+    MetricOpt,
     OutOpt,
     OverwriteOpt,
     PresetOpt,
@@ -63,6 +64,7 @@ def compare(
     split: SplitOpt = None,
     order: OrderOpt = None,
     task: LabelTaskOpt = None,
+    metric: MetricOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
     seed: SeedOpt = 0,
@@ -94,7 +96,7 @@ def compare(
             time_limit=seconds(time_limit), seed=seed, out=out,
             config=config(
                 size=size, encoder=encoder, modality=modality,
-                split=split, order=order, epochs=epochs, cache=cache, resume=resume,
+                split=split, order=order, metric=metric, epochs=epochs, cache=cache, resume=resume,
                 overwrite=overwrite,
             ),
         )  # fmt: skip

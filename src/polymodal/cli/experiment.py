@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polymodal.experiment.config import Record
 
 SEARCH, TRAINING, RUN = "Search (what is tried)", "Training (of networks)", "Run (time, files and repetition)"
+TARGET = "Target (how it is learned and judged)"
 COLEARNING = "Co-learning (modalities that help each other, and what is learned before)"
 
 ValidOpt = Annotated[
@@ -54,6 +55,15 @@ FinetuneOpt = Annotated[
 ]
 LabelTaskOpt = Annotated[
     str | None, typer.Option("--task", help="binary, multiclass, multilabel, ordinal or regression.")
+]
+MetricOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Metric of early stopping, search and report, one of the task's: accuracy, balanced_accuracy, macro_f1, roc_auc, log_loss ...; r2, mae, rmse, spearman ...; cider_d, rouge_l, wer ... (default: by the task).",
+        rich_help_panel=TARGET,
+    ),
 ]
 TimeLimitOpt = Annotated[
     str | None,

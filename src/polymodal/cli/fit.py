@@ -15,6 +15,7 @@ from polymodal.cli.experiment import (
     FinetuneOpt,
     InitFromOpt,
     LrOpt,
+    MetricOpt,
     OutOpt,
     OverwriteOpt,
     PresetOpt,
@@ -77,6 +78,7 @@ def fit(
             help="binary, multiclass, multilabel, ordinal, regression or generate (default: from the target's cells)."
         ),
     ] = None,
+    metric: MetricOpt = None,
     decoder: Annotated[
         str | None,
         typer.Option(
@@ -96,13 +98,6 @@ def fit(
         int | None,
         typer.Option(
             help="Longest text, in words, that is learned and written; longer references are cut (default: 64).",
-            rich_help_panel=WRITES,
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="Metric of early stopping: cider_d, bleu_4, meteor_exact_stem, rouge_l, chrf, exact_match, wer or cer (default: cider_d; wer for transcripts).",
             rich_help_panel=WRITES,
         ),
     ] = None,

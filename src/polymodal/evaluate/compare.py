@@ -106,7 +106,10 @@ def compare(
 
 
 FEW = 10  # rows: of fewer no bootstrap can say how sure a difference is
-UNITS = {"accuracy": 100, "macro_f1": 100, "average_precision": 100, "r2": 100, "quadratic_kappa": 100}
+UNITS = dict.fromkeys(
+    "accuracy balanced_accuracy macro_f1 micro_f1 weighted_f1 f1 average_precision roc_auc r2 quadratic_kappa".split(),
+    100,
+)
 
 
 def verdict(name: str, metric: str, gains: Mapping[str, Interval], rows: int) -> str:

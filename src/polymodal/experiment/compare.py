@@ -31,6 +31,7 @@ from polymodal.experiment.problem import Problem, Reading, state
 from polymodal.experiment.search import PRESETS
 from polymodal.learners.base import Learner
 from polymodal.objectives.base import Candidate
+from polymodal.objectives.target import Target
 from polymodal.output import logits_of
 from polymodal.progress import progress
 from polymodal.tasks.base import Task
@@ -102,19 +103,20 @@ def run(
     fusion: names; "all" for every fusion, "features" for the small-data path; none for those that `preset` tries.
     time_limit: seconds, shared alike by all candidates of all folds. out: folder that keeps what is finished, a file a
     candidate and fold; with `Run(resume=True)`, what is there is not done again, and further fusions may be added.
-    config: records of `Columns`, `Search` (its size), `Training` (its epochs) and `Run`; the rest is as in
+    config: records of `Columns`, `Target`, `Search` (its size), `Training` (its epochs) and `Run`; the rest is as in
     `polymodal.fit`. Raises InputError for input that can't be used.
     """
     budget = Budget.of(time_limit)
-    request = Config.of(config, "compare", (Columns, Search, Training, RunConfig))
+    request = Config.of(config, "compare", (Columns, Target, Search, Training, RunConfig))
     names = _names(fusion, preset)
     request.training.check(seed)
     for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise InputError(f"--{option} {value} can't be; it is at least {least}")
     problem = state(
-        table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns
-    )
+        table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns,
+        how=request.target,
+    )  # fmt: skip
     problem.objective.require(
         "compare",
         f"compare tries fusions, which join modalities for a label, but {', '.join(problem.schema.target)} is text; "
@@ -126,6 +128,7 @@ def run(
     plan = {
         "table": digest(problem.table), "target": problem.schema.target, "group": group, "folds": folds,
         "repeats": repeats, "size": request.search.size, "preset": preset, "task": problem.task.name,
+        "metric": problem.task.metric.name,
         "encoders": dict(columns.encoders), "finetune": list(columns.finetune),
         "columns": {c.name: c.kind for c in problem.schema.columns.values()},
         "epochs": request.training.epochs, "seed": seed,

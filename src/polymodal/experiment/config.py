@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 from polymodal.data.cache import default_folder
 from polymodal.errors import InputError
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.objectives.writing import Writing
 
 
@@ -92,8 +93,8 @@ class Run(NamedTuple):
         return default_folder() if self.cache is None else Path(self.cache)
 
 
-Record = Columns | Search | Training | Run | Writing | Colearning
-RECORDS: tuple[type[Record], ...] = (Columns, Search, Training, Run, Writing, Colearning)
+Record = Columns | Search | Training | Run | Writing | Colearning | Target
+RECORDS: tuple[type[Record], ...] = (Columns, Search, Training, Run, Writing, Colearning, Target)
 
 
 class Config(NamedTuple):
@@ -105,6 +106,7 @@ class Config(NamedTuple):
     run: Run = Run()
     writing: Writing | None = None
     colearning: Colearning = Colearning()
+    target: Target = Target()
 
     @property
     def fusion(self) -> str:

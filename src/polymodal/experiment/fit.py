@@ -56,7 +56,7 @@ def fit(
     out: folder for checkpoints and the model. ignore: columns that are left out. task: by default what the target's
     cells ask for. time_limit: seconds, for everything; of a search, by the number of rows unless given. preset: how
     hard a search tries, "fast", "balanced" or "best". seed: decides splits, weights and the order of rows.
-    config: what else is asked, records of `Columns`, `Search`, `Training`, `Run`, `Writing` and `Colearning`.
+    config: what else is asked, records of `Columns`, `Target`, `Search`, `Training`, `Run`, `Writing` and `Colearning`.
 
     Raises InputError for input that can't be used, saying what was seen and the way out.
     """
@@ -123,7 +123,7 @@ def _problem(
     """The problem, and the model that its networks begin with."""
     resolve = partial(
         state, Table.read(table), target, group=group, ignore=ignore, task=task, size=request.search.size,
-        columns=request.columns, colearning=request.colearning,
+        columns=request.columns, colearning=request.colearning, how=request.target,
     )  # fmt: skip
     origin = Origin(request.colearning.init_from) if request.colearning.init_from is not None else None
     problem = resolve(writing=request.writing)

@@ -27,6 +27,7 @@ from polymodal.nn import SIZES, Size
 from polymodal.objectives import Supervised
 from polymodal.objectives.base import Parts
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.objectives.writing import Writing
 from polymodal.tasks.base import Task
 
@@ -171,8 +172,12 @@ def state(
     columns: Columns | None = None,
     writing: Writing | None = None,
     colearning: Colearning | None = None,
+    how: Target | None = None,
 ) -> Problem:
-    """Infer the schema and the objective. Raises InputError for what can't be learned from or is not there."""
+    """Infer the schema and the objective. how: the target is learned and judged.
+
+    Raises InputError for what can't be learned from or is not there.
+    """
     columns = columns or Columns()
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; it is one of {', '.join(SIZES)}")
@@ -180,7 +185,7 @@ def state(
     schema = Schema.infer(table, target, group, columns.kinds, ignore)
     schema.check(table.name)
     _check_rows(table)
-    choice = objectives.resolve(table, schema, task, writing, colearning or Colearning())
+    choice = objectives.resolve(table, schema, task, writing, colearning or Colearning(), how or Target())
     _check_encoders(choice.schema, columns.encoders, columns.finetune)
     found = None
     if "search" in choice.objective.capabilities:

@@ -54,6 +54,7 @@ def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, co
         "encoders": {m: encoder.__name__ for m, encoder in reading.encoders.items()},
         "codecs": {m: codec.fingerprint() for m, codec in reading.preprocessor.codecs.items()},
         "task": problem.task.name,
+        "metric": problem.task.metric.name,
         "writing": problem.objective.options(),
         "fusion": search.fusion,
         "preset": preset,

@@ -8,6 +8,8 @@ for it: nobody outside this package asks what class a task has.
 Axes: b or n row, c class or label, k quantity of an answer, r row of weights.
 """
 
+import copy
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Self
@@ -22,6 +24,7 @@ from polymodal.output import Output
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+LOWER_IS_BETTER = frozenset({"mae", "rmse", "log_loss", "hamming_loss", "wer", "cer"})
 Capability = Literal[
     "calibrate",  # `probabilities` and what follows from them: a temperature, log loss, Brier score, reliability
     "abstain",  # `confidence`: rows may be left unanswered
@@ -106,6 +109,7 @@ class Task(ABC):
     labels_: Sequence[Any] = ()  # that an answer is made of, and how many training rows have each
     counts_: Sequence[int] = ()
     columns: Sequence[str] | None = None  # names of several targets; None: there is one
+    measure: str | None = None  # the metric that was asked for, one of `measures`
 
     @abstractmethod
     def fit(self, cells: Iterable[Any]) -> Self:
@@ -161,8 +165,31 @@ class Task(ABC):
 
     @property
     @abstractmethod
+    def measures(self) -> Sequence[str]:
+        """Names of the metrics that models can be chosen by: those of `scores` but for `whole`."""
+
+    @property
+    @abstractmethod
+    def usual_measure(self) -> str:
+        """The one that they are chosen by where none is asked for."""
+
+    @property
     def metric(self) -> Metric:
-        """The metric of early stopping and of comparisons: one of those of `scores`."""
+        """The metric of early stopping and of comparisons."""
+        name = self.usual_measure if self.measure is None else self.measure
+        return Metric(name, name.partition("[")[0] not in LOWER_IS_BETTER)
+
+    def by(self, measure: str) -> Self:
+        """A copy whose models are chosen by this metric. Raises InputError for one that the task does not have."""
+        if measure not in self.measures:
+            near = difflib.get_close_matches(measure, self.measures, 1)
+            hint = f"did you mean {near[0]!r}? It" if near else "it"
+            raise InputError(
+                f"the task {self.name} has no metric {measure!r}; {hint} is one of {', '.join(self.measures)}"
+            )
+        out = copy.deepcopy(self)
+        out.measure = measure
+        return out
 
     @abstractmethod
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:

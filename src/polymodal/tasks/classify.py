@@ -25,7 +25,6 @@ from polymodal.tasks.base import (
     Bools,
     Capability,
     Extreme,
-    Metric,
     Quantities,
     Quantity,
     Region,
@@ -34,6 +33,8 @@ from polymodal.tasks.base import (
 from polymodal.tasks.labels import count, key, label_text, list_text, missing, plain
 from polymodal.tasks.regions import LabelSets, against_each, take
 
+OF_DECISIONS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+OF_TWO = ("f1", "average_precision")  # of the second of two labels
 SKEW = 3.0  # above this ratio of the largest class to the smallest, accuracy says little
 
 
@@ -175,7 +176,7 @@ class Single(Labelled):
     link = "softmax"
 
     @abstractmethod
-    def __init__(self, balance: float = 0.5) -> None:
+    def __init__(self, balance: float = 0.5, measure: str | None = None) -> None:
         """Each task of this kind says its own."""
 
     @property
@@ -207,12 +208,16 @@ class Single(Labelled):
         return decode_labels(self.labels_, self.classes(logits), logits.double().softmax(1))
 
     @property
-    def metric(self) -> Metric:
+    def measures(self) -> Sequence[str]:
+        """See `metrics.of_classes`."""
+        return [*OF_DECISIONS, "roc_auc", "log_loss"]
+
+    @property
+    def usual_measure(self) -> str:
         """Accuracy where the classes are of like size; macro F1 where one is over 3 times as large as
         another.
         """
-        skew = max(self.counts_) > SKEW * min(self.counts_)
-        return Metric("macro_f1" if skew else "accuracy", higher=True)
+        return "macro_f1" if max(self.counts_) > SKEW * min(self.counts_) else "accuracy"
 
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
@@ -220,10 +225,12 @@ class Single(Labelled):
         return metrics.of_classes(truth, p, weights[:, numpy(target.mask)])
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(R,) from the confusion matrix alone: the ranks that the other metrics need take far longer."""
+        """(R,) the metric alone: of decisions, the ranks that other metrics need take far longer."""
+        name, weights = self.metric.name, weights[:, numpy(target.mask)]
+        if (score := metrics.OF_CLASSES.get(name)) is not None:
+            return score(*truth_and(target, logits_of(output).double().softmax(1)), weights)
         truth, guess = truth_and(target, self.classes(logits_of(output)))
-        table = metrics.confusion(truth, guess, weights[:, numpy(target.mask)], len(self.labels_))
-        return metrics.of_confusion(table)[self.metric.name]
+        return metrics.of_confusion(metrics.confusion(truth, guess, weights, len(self.labels_)))[name]
 
     def probabilities(self, logits: Tensor) -> Array:
         """(B, C) the softmax."""
@@ -253,8 +260,13 @@ class Binary(Single):
 
     name = "binary"
 
-    def __init__(self, balance: float = 0.5) -> None:
-        self.balance = balance
+    def __init__(self, balance: float = 0.5, measure: str | None = None) -> None:
+        self.balance, self.measure = balance, measure
+
+    @property
+    def measures(self) -> Sequence[str]:
+        """Also those of the second label."""
+        return [*super().measures, *OF_TWO]
 
     def _check(self, labels: list[Any], counts: list[int]) -> None:
         super()._check(labels, counts)
@@ -270,8 +282,8 @@ class MultiClass(Single):
 
     name = "multiclass"
 
-    def __init__(self, balance: float = 0.5) -> None:
-        self.balance = balance
+    def __init__(self, balance: float = 0.5, measure: str | None = None) -> None:
+        self.balance, self.measure = balance, measure
 
 
 def labelled_mean(loss_b: Tensor, mask_b: Tensor) -> Tensor:

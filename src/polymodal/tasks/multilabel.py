@@ -13,7 +13,7 @@ from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
-from polymodal.tasks.base import Array, Bools, Extreme, Metric, Quantities
+from polymodal.tasks.base import Array, Bools, Extreme, Quantities
 from polymodal.tasks.classify import Classes, binary_log_loss, labelled_mean, numpy, truth_and
 from polymodal.tasks.labels import count, key, list_text, missing, separator_of, several
 
@@ -29,8 +29,8 @@ class MultiLabel(Classes):
     name = "multilabel"
     link = "sigmoid"
 
-    def __init__(self, balance: float = 0.5, separator: str | None = None) -> None:
-        self.balance, self.separator = balance, separator
+    def __init__(self, balance: float = 0.5, separator: str | None = None, measure: str | None = None) -> None:
+        self.balance, self.separator, self.measure = balance, separator, measure
         self.labels_, self.counts_ = [], []
         self.rows_: int = 0
         self.separator_: str | None = separator
@@ -101,11 +101,16 @@ class MultiLabel(Classes):
         return metrics.of_label_sets(truth > 0.5, score, weights[:, numpy(target.mask)])
 
     @property
-    def metric(self) -> Metric:
+    def measures(self) -> Sequence[str]:
+        """See `metrics.of_label_sets`."""
+        return ["accuracy", "micro_f1", "macro_f1", "hamming_loss", "average_precision", "roc_auc"]
+
+    @property
+    def usual_measure(self) -> str:
         """Average precision, the mean over labels: it moves before any probability crosses one half, unlike
         F1.
         """
-        return Metric("average_precision", higher=True)
+        return "average_precision"
 
     def probabilities(self, logits: Tensor) -> Array:
         """(B, K) that each label is there."""
