@@ -46,6 +46,27 @@ INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
     Mutant(
+        "a row of weight two is two rows, in the loss",
+        "tasks/classify.py",
+        "    if target.weight is not None:\n        loss_b = loss_b",
+        "    if False:\n        loss_b = loss_b",
+        f"{TASKS} -k weight_two",
+    ),
+    Mutant(
+        "a row of weight two is two rows, in scores",
+        "tasks/classify.py",
+        "return counts if target.weight is None else counts * numpy(target.weight)",
+        "return counts",
+        f"{TASKS} -k weight_two",
+    ),
+    Mutant(
+        "weights have mean one over training rows",
+        "experiment/problem.py",
+        "if rows.weights is None else float(",
+        "if True else float(",
+        f"{TARGET} -k other_units",
+    ),
+    Mutant(
         "the metric that is asked for chooses",
         "objectives/__init__.py",
         "objective.task = target.of(objective.task)",

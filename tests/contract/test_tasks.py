@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cases import over
-from polymodal.batch import Masked
+from polymodal.batch import Masked, Weighted
 from polymodal.errors import InputError
 from polymodal.output import Scores
 from polymodal.spec import build, spec, table
@@ -107,6 +107,24 @@ def test_the_loss_is_a_mean_over_labelled_rows(case: str) -> None:
     x = logits_of(task, len(target.mask))
     twice = Masked(torch.cat([target.values] * 2), torch.cat([target.mask] * 2))
     torch.testing.assert_close(task.loss(torch.cat([x, x]), twice), task.loss(x, target))
+
+
+@EVERY
+def test_a_row_of_weight_two_is_two_rows_and_one_of_weight_zero_none(case: str) -> None:
+    task, _, target = fitted(case)
+    n = len(target.mask)
+    x, weight = logits_of(task, n), torch.tensor([0.0, 1.0, 2.0, 1.0] * n)[:n]
+    at = torch.repeat_interleave(torch.arange(n), weight.long())
+    given, twice = Weighted(*target, weight), target.take(at)
+    cells = target.mask.sum() / twice.mask.sum()
+    torch.testing.assert_close(task.loss(x, given), task.loss(x[at], twice) / cells, check_dtype=False)
+    counts = np.random.default_rng(0).integers(1, 3, (3, n)).astype(float)
+    for scores in (task.scores, lambda *a: {task.metric.name: task.score(*a)}):
+        for name, value in scores(Scores(x), given, counts).items():
+            want = scores(Scores(x[at]), twice, counts[:, at.numpy()])[name]
+            np.testing.assert_allclose(value, want, rtol=1e-6, err_msg=name)
+    plain, own = task.row_weights(target), task.row_weights(given)
+    assert own is not None and own == pytest.approx(weight.numpy() * (1 if plain is None else plain))
 
 
 @EVERY

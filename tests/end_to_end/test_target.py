@@ -1,10 +1,12 @@
-"""How a target is learned and judged, as users ask for it: the metric."""
+"""How a target is learned and judged, as users ask for it: the metric, weights of rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import flat
 from polymodal import InputError, load
+from polymodal.experiment.ranking import standing
 
 NET = dict(fusion="concat", size="tiny", baselines=False, epochs=3)
 FEATURES = dict(fusion="features", preset="fast")
@@ -49,6 +51,73 @@ def test_a_run_is_not_resumed_by_another_metric(tmp_path):
     assert fit(metric="roc_auc", out=tmp_path / "m", resume=True, **NET).task.measure == "roc_auc"
 
 
-def test_the_same_metric_compares():
-    found = flat.run(rows(), "kind", ignore=["size"], fusion=["features"], folds=2, preset="fast", metric="roc_auc")
-    assert found.problem.task.metric.name == found.settings["metric"] == "roc_auc"
+def test_the_same_options_compare():
+    how = dict(ignore=["size"], fusion=["features"], folds=2, preset="fast", metric="roc_auc", weight="w")
+    found = flat.run(contradicted(), "kind", **how)
+    assert (found.settings["metric"], found.settings["weight"]) == ("roc_auc", "w")
+    assert standing(found).metric == "roc_auc"
+
+
+# --- weights ------------------------------------------------------------------------------------------
+
+
+def contradicted(n: int = 160, weight: float = 0.0) -> list[dict]:
+    """Of two rows one has the wrong label and number, and this weight."""
+    g = np.random.default_rng(0)
+    x, wrong = g.normal(size=n), np.arange(n) % 2 == 1
+    return [
+        {"x": float(a), "z": float(b), "kind": "up" if (a > 0) != w else "down", "size": float(-a if w else a),
+         "w": weight if w else 3.0}
+        for a, b, w in zip(x, g.normal(size=n), wrong, strict=True)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [{**NET, "epochs": 12, "lr": 0.01}, FEATURES], ids=["network", "features"])
+@pytest.mark.parametrize(("target", "metric"), [("kind", "accuracy"), ("size", "r2")])
+def test_rows_of_weight_zero_are_neither_learned_from_nor_scored(how, target, metric, tmp_path):
+    table, ignore = contradicted(), [{"kind": "size", "size": "kind"}[target]]
+    model = flat.fit(table, target, ignore=ignore, weight="w", **how)
+    assert "w" not in {c for _, columns in model.preprocessor.schema.modalities().values() for c in columns}
+    assert model.report.valid["weight"] == "w" and model.report.valid["metrics"][metric]["value"] > 0.8
+    again = load(model.save(tmp_path / "m"))
+    plain = [{k: v for k, v in row.items() if k != "w"} for row in table]
+    weighted, alike = again.evaluate(table), again.evaluate(plain)
+    assert weighted.weight == "w" and weighted.metrics[metric].value > 0.8
+    assert alike.weight is None and alike.metrics[metric].value < 0.6
+    pd.testing.assert_frame_equal(again.predict(plain), again.predict(table))
+
+
+def test_weights_in_other_units_make_the_same_model():
+    table = contradicted(weight=1.0)
+    models = [
+        flat.fit([{**row, "w": row["w"] * unit} for row in table], "kind", ignore=["size"], weight="w", **how)
+        for how in (NET, FEATURES)
+        for unit in (1.0, 1000.0)
+    ]
+    p = [m.predict(table)["probability[up]"].to_numpy() for m in models]
+    assert p[0] == pytest.approx(p[1], abs=1e-4) and p[2] == pytest.approx(p[3], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"w": [1, -2]}, r"row 2, column 'w': -2 is no weight; a weight is a number from 0"),
+        ({"w": [1, None]}, r"row 2, column 'w': the cell is empty; a weight"),
+        ({"w": ["much", 1]}, r"row 1, column 'w': 'much' is no weight"),
+        ({"w": [0, 0]}, r"all \d+ training rows have the weight 0 in 'w'"),
+        ({"v": [1, 2]}, r"has no column 'w'"),
+    ],
+)
+def test_a_weight_that_is_none_is_refused(cells, said):
+    frame = pd.DataFrame({"x": np.sin(range(40)), "y": ["a", "b"] * 20, **{k: v * 20 for k, v in cells.items()}})
+    with pytest.raises(InputError, match=said):
+        flat.fit(frame, "y", weight="w", **NET)
+
+
+def test_weights_are_of_labels_and_numbers_in_a_column_of_their_own():
+    with pytest.raises(InputError, match="'kind' says how much rows count; it can't be something else too"):
+        flat.fit(rows(), "kind", weight="kind", **NET)
+    with pytest.raises(InputError, match="--weight weighs rows of a label or a number; this target is text"):
+        flat.fit(contradicted(), "kind", weight="w", task="generate", **NET)
+    with pytest.raises(InputError, match="has no column 'w', which weighs rows"):
+        flat.fit(contradicted(), "kind", weight="w", valid=rows(40), ignore=["size"], **NET)

@@ -19,6 +19,7 @@ from polymodal.cli.experiment import (
     SeedOpt,
     SizeOpt,
     TimeLimitOpt,
+    WeightOpt,
     config,
     folder_of,
     resumable,
@@ -65,6 +66,7 @@ def compare(
     order: OrderOpt = None,
     task: LabelTaskOpt = None,
     metric: MetricOpt = None,
+    weight: WeightOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
     seed: SeedOpt = 0,
@@ -96,7 +98,7 @@ def compare(
             time_limit=seconds(time_limit), seed=seed, out=out,
             config=config(
                 size=size, encoder=encoder, modality=modality,
-                split=split, order=order, metric=metric, epochs=epochs, cache=cache, resume=resume,
+                split=split, order=order, metric=metric, weight=weight, epochs=epochs, cache=cache, resume=resume,
                 overwrite=overwrite,
             ),
         )  # fmt: skip

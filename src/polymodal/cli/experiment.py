@@ -65,6 +65,15 @@ MetricOpt = Annotated[
         rich_help_panel=TARGET,
     ),
 ]
+WeightOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--weight",
+        metavar="COLUMN",
+        help="Column of sample weights, numbers from 0: how much each row counts in losses and scores; it is no input.",
+        rich_help_panel=TARGET,
+    ),
+]
 TimeLimitOpt = Annotated[
     str | None,
     typer.Option(

@@ -27,6 +27,7 @@ from polymodal.cli.experiment import (
     TimeLimitOpt,
     UnlabelledOpt,
     ValidOpt,
+    WeightOpt,
     config,
     folder_of,
     resumable,
@@ -79,6 +80,7 @@ def fit(
         ),
     ] = None,
     metric: MetricOpt = None,
+    weight: WeightOpt = None,
     decoder: Annotated[
         str | None,
         typer.Option(
@@ -217,7 +219,7 @@ def fit(
         fusion=fusion, size=size, baselines=baselines, prefer=prefer, encoder=encoder, modality=modality,
         split=split, order=order, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
-        decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric,
+        decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric, weight=weight,
         smoothing=smoothing, dropout=dropout, scheduled_sampling=scheduled_sampling, self_critical=self_critical,
         finetune_decoder=finetune_decoder or None, language=language,
         decoding=None if beams is None else Decoding(beams=beams),

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polymodal.batch import Masked
+from polymodal.batch import Masked, Weighted
 from polymodal.colearn.transfer import Start
 from polymodal.data.preprocess import Rows, records_of
 from polymodal.data.splits import folds, own
@@ -381,7 +381,8 @@ def folds_of(n: int, k: int, groups: Sequence[Any] | None) -> list[tuple[list[in
 
 
 def _join(a: Masked, b: Masked) -> Masked:
-    return Masked(torch.cat([a.values, b.values]), torch.cat([a.mask, b.mask]))
+    both = torch.cat([a.values, b.values]), torch.cat([a.mask, b.mask])
+    return Masked(*both) if a.weight is None or b.weight is None else Weighted(*both, torch.cat([a.weight, b.weight]))
 
 
 def plain(name: str) -> str:

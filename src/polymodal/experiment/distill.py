@@ -46,7 +46,7 @@ class TeacherRows(Rows):
     """Rows whose batches hold a teacher's logits too, as the target `TEACHER`; each row counts, labelled or not."""
 
     def __init__(self, rows: Rows, logits: Tensor) -> None:
-        super().__init__(rows.inputs, rows.codecs, rows.labels, rows.task, rows.numbers, rows.bad)
+        super().__init__(rows.inputs, rows.codecs, rows.labels, rows.task, rows.numbers, rows.bad, rows.weights)
         self.logits = logits
 
     def batch(self, rows: Sequence[int]) -> Batch:

@@ -89,6 +89,11 @@ def prepare(
     table = problem.table.take(train_at)
     problem = problem.fitted(table) if refit else problem
     held_table = problem.rows(Table.read(valid)) if held_out else problem.table.take(valid_at)
+    weight = problem.schema.weight
+    if weight is not None and weight not in held_table.columns:
+        raise InputError(
+            f"{held_table.name} has no column {weight!r}, which weighs rows: add it, or leave --weight out"
+        )
     warm_start = None
     if origin is not None:
         problem, warm_start = origin.begin(problem, table, held_table)

@@ -145,11 +145,18 @@ class Problem(NamedTuple):
         prep = Preprocessor(self.schema, codecs, views)
         encode = partial(prep.encode, task=self.task, cache=cache, need_target=True, quiet=quiet)
         rows = encode(self.table, fitting=True)
-        return Reading(prep, {m: e for m, (_, e) in parts.items()}, rows, encode)
+        unit = 1.0 if rows.weights is None else float(rows.weights[list(train)].double().mean())
+        if unit == 0:
+            raise InputError(f"all {len(train):,} training rows have the weight 0 in {self.schema.weight!r}")
+        encoders = {m: e for m, (_, e) in parts.items()}
+        return Reading(prep, encoders, rows.in_units(unit), lambda t: encode(t).in_units(unit))
 
 
 class Reading(NamedTuple):
-    """An encoded table. encoders: the class of each modality's encoder. encode: reads other tables the same way."""
+    """An encoded table. encoders: the class of each modality's encoder. encode: reads other tables the same way.
+
+    Weights have mean 1 over the training rows.
+    """
 
     preprocessor: Preprocessor
     encoders: dict[str, type[Encoder]]
@@ -182,10 +189,13 @@ def state(
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; it is one of {', '.join(SIZES)}")
     table = Table.read(table)
-    schema = Schema.infer(table, target, group, columns.kinds, ignore)
+    how = how or Target()
+    schema = Schema.infer(table, target, group, columns.kinds, ignore, how.weight)
     schema.check(table.name)
     _check_rows(table)
-    choice = objectives.resolve(table, schema, task, writing, colearning or Colearning(), how or Target())
+    choice = objectives.resolve(table, schema, task, writing, colearning or Colearning(), how)
+    if how.weight is not None:
+        choice.objective.require("weigh", "--weight weighs rows of a label or a number; this target is text")
     _check_encoders(choice.schema, columns.encoders, columns.finetune)
     found = None
     if "search" in choice.objective.capabilities:

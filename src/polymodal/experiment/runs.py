@@ -49,6 +49,7 @@ def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, co
         "validation rows": digest(prepared.held_table),
         "target": problem.schema.target,
         "group": problem.schema.group,
+        "weight": problem.schema.weight,
         "chronology": problem.chronology and {**problem.chronology._asdict(), "formats": [*problem.chronology.formats]},
         "columns": {c.name: c.kind for c in problem.schema.columns.values()},
         "encoders": {m: encoder.__name__ for m, encoder in reading.encoders.items()},

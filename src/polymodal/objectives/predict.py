@@ -46,9 +46,10 @@ class Predict(Supervised):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of the task; fusions and features are searched and compared, a teacher's logits can be learned from."""
+        """Those of the task; fusions and features are searched and compared, a teacher's logits can be learned from,
+        rows may have weights."""
         alone = self.colearning.cyclic is not None
-        return self.task.capabilities | {"compare", "distill"} | (set() if alone else {"search"})
+        return self.task.capabilities | {"compare", "distill", "weigh"} | (set() if alone else {"search"})
 
     def fitted(self, cells: Sequence[Any]) -> Self:
         """With a copy of the task that has learned from the cells."""

@@ -152,7 +152,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, target: Masked) -> Tensor:
-        """Scalar mean loss over labelled rows; 0, with a gradient of 0, where none is labelled."""
+        """Scalar mean over labelled rows of weight times loss; 0, with a gradient of 0, where none is labelled."""
 
     @abstractmethod
     def answers(self, target: Masked) -> NDArray[Any]:
@@ -161,7 +161,7 @@ class Task(ABC):
 
     def row_weights(self, target: Masked) -> NDArray[Any] | None:
         """(B,) how much each row counts for such a learner; None: all alike."""
-        return None
+        return None if target.weight is None else np.asarray(target.weight.cpu())
 
     @property
     @abstractmethod
@@ -193,8 +193,8 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
-        """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values are (R,),
-        NaN where a metric is undefined. Rows without a label are left out."""
+        """Each metric under each row of `weights` (R, N), counts of bootstrap samples or ones, times rows' own weights.
+        Values are (R,), NaN where a metric is undefined. Rows without a label are left out."""
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) `metric` alone, for those who ask often."""

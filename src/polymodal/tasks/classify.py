@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.ops import widen
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import (
     Array,
@@ -188,7 +189,7 @@ class Single(Labelled):
         """Mean over labelled rows of weight * cross-entropy."""
         y_b = torch.where(target.mask, target.values, 0)
         loss_b = cross_entropy(logits, y_b, reduction="none") * self.row_weight(y_b, logits)
-        return labelled_mean(loss_b, target.mask)
+        return labelled_mean(loss_b, target)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B,) positions in `labels_`."""
@@ -196,7 +197,8 @@ class Single(Labelled):
 
     def row_weights(self, target: Masked) -> NDArray[Any]:
         """(B,) those of the loss."""
-        return numpy(self.row_weight(target.values, torch.zeros(1)))
+        own = 1 if target.weight is None else numpy(target.weight)
+        return numpy(self.row_weight(target.values, torch.zeros(1))) * own
 
     def classes(self, logits: Tensor) -> Tensor:
         """The greatest logit."""
@@ -222,11 +224,11 @@ class Single(Labelled):
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
         truth, p = truth_and(target, logits_of(output).double().softmax(1))
-        return metrics.of_classes(truth, p, weights[:, numpy(target.mask)])
+        return metrics.of_classes(truth, p, weighted(weights, target)[:, numpy(target.mask)])
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) the metric alone: of decisions, the ranks that other metrics need take far longer."""
-        name, weights = self.metric.name, weights[:, numpy(target.mask)]
+        name, weights = self.metric.name, weighted(weights, target)[:, numpy(target.mask)]
         if (score := metrics.OF_CLASSES.get(name)) is not None:
             return score(*truth_and(target, logits_of(output).double().softmax(1)), weights)
         truth, guess = truth_and(target, self.classes(logits_of(output)))
@@ -286,9 +288,16 @@ class MultiClass(Single):
         self.balance, self.measure = balance, measure
 
 
-def labelled_mean(loss_b: Tensor, mask_b: Tensor) -> Tensor:
-    """Mean over the True rows; 0, with a gradient of 0, where there is none."""
-    return torch.where(mask_b, loss_b, 0).sum() / mask_b.sum().clamp(min=1)
+def labelled_mean(loss_b: Tensor, target: Masked) -> Tensor:
+    """Mean over the True rows or cells of weight times loss; 0, with a gradient of 0, where there is none."""
+    if target.weight is not None:
+        loss_b = loss_b * widen(target.weight.to(loss_b.dtype), loss_b.ndim)
+    return torch.where(target.mask, loss_b, 0).sum() / target.mask.sum().clamp(min=1)
+
+
+def weighted(counts: NDArray[np.floating], target: Masked) -> NDArray[np.floating]:
+    """(R, N) counts of rows, times the rows' own weights."""
+    return counts if target.weight is None else counts * numpy(target.weight)
 
 
 def binary_log_loss(logits: Tensor, y: Tensor, smoothing: float) -> float:

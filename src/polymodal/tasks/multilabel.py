@@ -14,7 +14,7 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Bools, Extreme, Quantities
-from polymodal.tasks.classify import Classes, binary_log_loss, labelled_mean, numpy, truth_and
+from polymodal.tasks.classify import Classes, binary_log_loss, labelled_mean, numpy, truth_and, weighted
 from polymodal.tasks.labels import count, key, list_text, missing, separator_of, several
 
 
@@ -82,7 +82,7 @@ class MultiLabel(Classes):
         counts = logits.new_tensor(self.counts_)
         weight = ((self.rows_ - counts).clamp(min=1) / counts) ** self.balance
         loss_bk = binary_cross_entropy_with_logits(logits, y_bk, pos_weight=weight, reduction="none")
-        return labelled_mean(loss_bk.mean(1), target.mask)
+        return labelled_mean(loss_bk.mean(1), target)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B, K) ones for the labels that the row has."""
@@ -98,7 +98,7 @@ class MultiLabel(Classes):
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_label_sets`."""
         truth, score = truth_and(target, logits_of(output).double())
-        return metrics.of_label_sets(truth > 0.5, score, weights[:, numpy(target.mask)])
+        return metrics.of_label_sets(truth > 0.5, score, weighted(weights, target)[:, numpy(target.mask)])
 
     @property
     def measures(self) -> Sequence[str]:

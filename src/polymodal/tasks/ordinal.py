@@ -14,7 +14,15 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Quantities, Quantity
-from polymodal.tasks.classify import Labelled, binary_log_loss, decode_labels, labelled_mean, numpy, truth_and
+from polymodal.tasks.classify import (
+    Labelled,
+    binary_log_loss,
+    decode_labels,
+    labelled_mean,
+    numpy,
+    truth_and,
+    weighted,
+)
 from polymodal.tasks.labels import key, list_text, number, plain
 from polymodal.tasks.regions import worse_tail
 
@@ -65,7 +73,7 @@ class Ordinal(Labelled):
         y_b = torch.where(target.mask, target.values, 0)
         above_bk = y_b[:, None] > torch.arange(self.outputs, device=y_b.device)
         loss_bk = binary_cross_entropy_with_logits(logits, above_bk.to(logits.dtype), reduction="none")
-        return labelled_mean(loss_bk.mean(1) * self.row_weight(y_b, logits), target.mask)
+        return labelled_mean(loss_bk.mean(1) * self.row_weight(y_b, logits), target)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B, K - 1): is it more than the k-th?"""
@@ -83,7 +91,7 @@ class Ordinal(Labelled):
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_ranks`."""
         truth, guess = truth_and(target, self.classes(logits_of(output)))
-        return metrics.of_ranks(truth, guess, weights[:, numpy(target.mask)], len(self.labels_))
+        return metrics.of_ranks(truth, guess, weighted(weights, target)[:, numpy(target.mask)], len(self.labels_))
 
     @property
     def measures(self) -> Sequence[str]:

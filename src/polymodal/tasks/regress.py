@@ -15,7 +15,7 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import Array, Capability, Extreme, Quantities, Quantity, Region, Task
-from polymodal.tasks.classify import labelled_mean, numpy
+from polymodal.tasks.classify import labelled_mean, numpy, weighted
 from polymodal.tasks.labels import label_text, missing, number
 from polymodal.tasks.regions import Intervals
 
@@ -97,7 +97,7 @@ class Regression(Task):
             loss_bk = (logits - y_bk) ** 2 / 2
         else:
             loss_bk = huber_loss(logits, y_bk, reduction="none", delta=self.delta)
-        return labelled_mean(loss_bk, mask_bk)
+        return labelled_mean(loss_bk, target.under(mask_bk))
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B, K) numbers in standard units, NaN where missing."""
@@ -123,6 +123,7 @@ class Regression(Task):
         `metrics.of_numbers`.
         """
         truth, guess = self._in_units(numpy(target.values)), self._in_units(numpy(logits_of(output)))
+        weights = weighted(weights, target)
         mask = numpy(target.mask).reshape(len(truth), -1) & np.ones((1, self.outputs), dtype=bool)
         each = [metrics.of_numbers(truth[m, k], guess[m, k], weights[:, m]) for k, m in enumerate(mask.T)]
         out = {name: np.mean([s[name] for s in each], axis=0) for name in each[0]}
@@ -153,7 +154,7 @@ class Regression(Task):
         if self.columns is not None or not bool(target.mask.all()):
             return super().score(output, target, weights)
         truth, guess = (self._in_units(numpy(x.double()))[:, 0] for x in (target.values, logits_of(output)))
-        return metrics.OF_NUMBERS[self.metric.name](truth, guess, weights)
+        return metrics.OF_NUMBERS[self.metric.name](truth, guess, weighted(weights, target))
 
     def numbers_of(self, cell: Any) -> list[float]:
         """Of each target."""
