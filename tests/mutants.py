@@ -46,6 +46,20 @@ INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
     Mutant(
+        "balanced labels weigh alike in all",
+        "tasks/classify.py",
+        '"balanced": 1.0',
+        '"balanced": 0.0',
+        f"{TARGET} -k 'found_more_often and features'",
+    ),
+    Mutant(
+        "each label has weights of its own",
+        "learners/estimators.py",
+        "v[:, k]",
+        "v[:, 0]",
+        f"{LEARNERS} -k weights_of_its_own",
+    ),
+    Mutant(
         "a row of weight two is two rows, in the loss",
         "tasks/classify.py",
         "    if target.weight is not None:\n        loss_b = loss_b",

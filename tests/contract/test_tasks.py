@@ -124,7 +124,7 @@ def test_a_row_of_weight_two_is_two_rows_and_one_of_weight_zero_none(case: str) 
             want = scores(Scores(x[at]), twice, counts[:, at.numpy()])[name]
             np.testing.assert_allclose(value, want, rtol=1e-6, err_msg=name)
     plain, own = task.row_weights(target), task.row_weights(given)
-    assert own is not None and own == pytest.approx(weight.numpy() * (1 if plain is None else plain))
+    assert own is not None and own == pytest.approx((weight.numpy().T * (1 if plain is None else plain.T)).T)
 
 
 @EVERY
@@ -337,6 +337,22 @@ def test_balance(balance: float) -> None:
     assert task.loss(torch.zeros(10, 2), target).item() == pytest.approx(math.log(2))
     a, b = (task.loss(torch.zeros(1, 2), target.take(torch.tensor([i]))).item() for i in (0, 9))
     assert b / a == pytest.approx(4**balance)
+
+
+@over("of", [MultiClass, Ordinal, MultiLabel])
+def test_labels_weigh_as_they_are_said_to(of: type[Task]) -> None:
+    cells = ["1"] * 8 + ["2"] * 4
+    task = of().weighing({2: 5.0}).fit(cells)
+    target = task.collate([task.encode(c) for c in cells])
+    weights = task.row_weights(target)
+    assert weights is not None and weights.mean(0) == pytest.approx(1)
+    if of is MultiLabel:  # by label, what a row that has it weighs beside one that has not
+        assert weights[-1] / weights[0] == pytest.approx([1, 5])
+    else:
+        assert weights[-1] / weights[0] == pytest.approx(5)
+        x = torch.zeros(1, task.outputs)
+        a, b = (task.loss(x, target.take(torch.tensor([i]))).item() for i in (0, -1))
+        assert b / a == pytest.approx(5)
 
 
 def test_the_metric_of_skewed_classes_is_macro_f1() -> None:

@@ -1,4 +1,4 @@
-"""How a target is learned and judged, as users ask for it: the metric, weights of rows."""
+"""How a target is learned and judged, as users ask for it: the metric, weights of rows and of labels."""
 
 import numpy as np
 import pandas as pd
@@ -121,3 +121,28 @@ def test_weights_are_of_labels_and_numbers_in_a_column_of_their_own():
         flat.fit(contradicted(), "kind", weight="w", task="generate", **NET)
     with pytest.raises(InputError, match="has no column 'w', which weighs rows"):
         flat.fit(contradicted(), "kind", weight="w", valid=rows(40), ignore=["size"], **NET)
+
+
+# --- weights of classes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{**NET, "epochs": 15, "lr": 0.01}, FEATURES], ids=["network", "features"])
+def test_balanced_classes_are_found_more_often(how):
+    table, found = rows(600, seed=1), []
+    for weights in ("none", "balanced"):
+        model = flat.fit(rows(), "kind", ignore=["size", "z"], class_weight=weights, metric="balanced_accuracy", **how)
+        found.append(model.evaluate(table).metrics["balanced_accuracy"].value)
+    assert found[1] > found[0] + 0.1
+
+
+def test_weights_of_labels_that_can_not_be_are_refused():
+    with pytest.raises(InputError, match="class weights can't be 'equal'; they are one of balanced, none"):
+        fit(class_weight="equal", **NET)
+    with pytest.raises(InputError, match="the weight of the label 'rare' can't be -1; it is a number from 0"):
+        fit(class_weight={"rare": -1}, **NET)
+    with pytest.raises(
+        InputError, match="name the label 'rair', which no training row has; the labels are 'rare', 'us"
+    ):
+        fit(class_weight={"rair": 2}, **NET)
+    with pytest.raises(InputError, match="--class-weight weighs labels, and the task regression has none"):
+        fit("size", class_weight="balanced", **NET)

@@ -472,3 +472,13 @@ def test_time_is_kept_for_fitting_what_is_chosen_on_all_rows(monkeypatch):
     monkeypatch.setattr(made, "refit_seconds", lambda: 2000.0)
     assert not made.grow(["linear", "forest"], until, refit=True) and {m.kind for m in made.answers} == {"linear"}
     assert made.grow(["linear", "forest"], until)
+
+
+def test_each_label_has_weights_of_its_own() -> None:
+    g = np.random.default_rng(0)
+    x, y = g.normal(size=(60, 3)).astype(np.float32), (g.random((60, 2)) > 0.6).astype(np.float32)
+    weight = g.random((60, 2)) + 0.1
+    both = estimators.fit("linear", "sigmoid", 2, x, y, weight, 0)
+    for k in range(2):
+        one = estimators.fit("linear", "sigmoid", 1, x, y[:, [k]], weight[:, k], 0)
+        np.testing.assert_array_equal(one.estimators[0].coef_, both.estimators[k].coef_)

@@ -8,6 +8,7 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
     SEARCH,
+    ClassWeightOpt,
     EncoderOpt,
     EpochsOpt,
     LabelTaskOpt,
@@ -67,6 +68,7 @@ def compare(
     task: LabelTaskOpt = None,
     metric: MetricOpt = None,
     weight: WeightOpt = None,
+    class_weight: ClassWeightOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
     seed: SeedOpt = 0,
@@ -98,7 +100,7 @@ def compare(
             time_limit=seconds(time_limit), seed=seed, out=out,
             config=config(
                 size=size, encoder=encoder, modality=modality,
-                split=split, order=order, metric=metric, weight=weight, epochs=epochs, cache=cache, resume=resume,
+                split=split, order=order, metric=metric, weight=weight, class_weight=class_weight, epochs=epochs, cache=cache, resume=resume,
                 overwrite=overwrite,
             ),
         )  # fmt: skip

@@ -74,6 +74,15 @@ WeightOpt = Annotated[
         rich_help_panel=TARGET,
     ),
 ]
+ClassWeightOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--class-weight",
+        metavar="NAME",
+        help="How much rows of each label count in losses: balanced (all labels alike) or none (all rows alike) (default: between the two).",
+        rich_help_panel=TARGET,
+    ),
+]
 TimeLimitOpt = Annotated[
     str | None,
     typer.Option(

@@ -10,6 +10,7 @@ from polymodal.cli.experiment import (
     SEARCH,
     TRAINING,
     BatchSizeOpt,
+    ClassWeightOpt,
     EncoderOpt,
     EpochsOpt,
     FinetuneOpt,
@@ -81,6 +82,7 @@ def fit(
     ] = None,
     metric: MetricOpt = None,
     weight: WeightOpt = None,
+    class_weight: ClassWeightOpt = None,
     decoder: Annotated[
         str | None,
         typer.Option(
@@ -219,7 +221,7 @@ def fit(
         fusion=fusion, size=size, baselines=baselines, prefer=prefer, encoder=encoder, modality=modality,
         split=split, order=order, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
-        decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric, weight=weight,
+        decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric, weight=weight, class_weight=class_weight,
         smoothing=smoothing, dropout=dropout, scheduled_sampling=scheduled_sampling, self_critical=self_critical,
         finetune_decoder=finetune_decoder or None, language=language,
         decoding=None if beams is None else Decoding(beams=beams),

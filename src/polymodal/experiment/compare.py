@@ -128,7 +128,7 @@ def run(
     plan = {
         "table": digest(problem.table), "target": problem.schema.target, "group": group, "folds": folds,
         "repeats": repeats, "size": request.search.size, "preset": preset, "task": problem.task.name,
-        "metric": problem.task.metric.name, "weight": problem.schema.weight,
+        **request.target._asdict(),
         "encoders": dict(columns.encoders), "finetune": list(columns.finetune),
         "columns": {c.name: c.kind for c in problem.schema.columns.values()},
         "epochs": request.training.epochs, "seed": seed,

@@ -33,6 +33,7 @@ from polymodal.learners.base import Learner
 from polymodal.model import Model, load
 from polymodal.objectives.base import Candidate
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.output import Scores
 from polymodal.scoring import Scorer
 from polymodal.summary import Report, TestScores
@@ -108,7 +109,7 @@ def distill(
         runs.prepare(folder, request.run)
     prepared = prepare(lesson.problem, valid, request.run, seed=seed, refit=False)
     settings = Settings.for_rows(len(prepared.rows), **request.training._asdict(), seed=seed)
-    plan = runs.plan(prepared, settings, request.search, "", Colearning())
+    plan = runs.plan(prepared, settings, request.search, "", Colearning(), Target())
     plan |= {"teacher": digest_of(teacher), "weight": weight, "temperature": temperature}
     if folder is not None and (model_before := runs.remember(folder, plan, request.run.resume)):
         return model_before

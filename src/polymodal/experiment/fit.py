@@ -73,7 +73,7 @@ def fit(
         origin=origin, test=test,
     )  # fmt: skip
     settings = _settings(prepared, request.training, seed, 1 if search is None else search.longer)
-    plan = runs.plan(prepared, settings, request.search, preset, request.colearning)
+    plan = runs.plan(prepared, settings, request.search, preset, request.colearning, request.target)
     if folder is not None and (earlier := runs.remember(folder, plan, request.run.resume)):
         return earlier
     if search is not None and time_limit is None:

@@ -13,6 +13,7 @@ from polymodal.experiment.config import Run, Search
 from polymodal.experiment.prepare import Prepared
 from polymodal.model import Model, load
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.saving import json_text
 from polymodal.training.settings import Settings
 
@@ -41,7 +42,9 @@ def check_place(folder: Path) -> None:
         raise InputError(f"--out {folder} {why}; name a folder")
 
 
-def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, colearning: Colearning) -> dict[str, Any]:
+def plan(
+    prepared: Prepared, settings: Settings, search: Search, preset: str, colearning: Colearning, target: Target
+) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes."""
     problem, reading = prepared.problem, prepared.reading
     return {
@@ -49,13 +52,12 @@ def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, co
         "validation rows": digest(prepared.held_table),
         "target": problem.schema.target,
         "group": problem.schema.group,
-        "weight": problem.schema.weight,
         "chronology": problem.chronology and {**problem.chronology._asdict(), "formats": [*problem.chronology.formats]},
         "columns": {c.name: c.kind for c in problem.schema.columns.values()},
         "encoders": {m: encoder.__name__ for m, encoder in reading.encoders.items()},
         "codecs": {m: codec.fingerprint() for m, codec in reading.preprocessor.codecs.items()},
         "task": problem.task.name,
-        "metric": problem.task.metric.name,
+        **target._asdict(),
         "writing": problem.objective.options(),
         "fusion": search.fusion,
         "preset": preset,

@@ -130,17 +130,18 @@ class Fitted(NamedTuple):
 def fit(
     kind: str, link: str, outputs: int, x: Matrix, y: NDArray[Any], weight: NDArray[Any] | None, seed: int
 ) -> Fitted:
-    """Fit one kind of estimator. x: (N, D). y: as `Task.answers` gives it. weight: (N,), or None for equal ones."""
+    """Fit one kind of estimator. x: (N, D). y: as `Task.answers` gives it. weight: (N,), or of several columns of y
+    (N, outputs); None for equal ones."""
     how = KINDS[kind]
     arguments = {} if weight is None or not how.weighted else {"sample_weight": weight}
     if link == "softmax":
         return Fitted(link, outputs, [_fit_one(how.classifier(seed, outputs), x, y.astype(int), arguments)])
     make = how.classifier if link == "sigmoid" else how.regressor
     columns = []
-    for column in y.T:
+    for k, column in enumerate(y.T):
         rows = np.flatnonzero(~np.isnan(column))
         answers = column[rows].astype(int) if link == "sigmoid" else column[rows]
-        part = {k: v[rows] for k, v in arguments.items()}
+        part = {name: (v if v.ndim == 1 else v[:, k])[rows] for name, v in arguments.items()}
         columns.append(_fit_one(make(seed, 1), x[rows], answers, part))
     return Fitted(link, outputs, columns)
 

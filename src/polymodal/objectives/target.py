@@ -1,6 +1,7 @@
 """What is asked of a target, whatever learns it."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from polymodal.tasks.base import Task
 
@@ -10,12 +11,15 @@ class Target(NamedTuple):
 
     metric: by which epochs, estimators and the weights of averages are chosen, and which reports name first: one of the
     task's own (`Task.measures`), by default its usual one. weight: a column of numbers from 0, how much each row counts
-    in losses and scores.
+    in losses and scores. class_weight: how much labels count in losses, "balanced" (each as much as any other, in all),
+    "none" (rows alike), or a mapping of labels to numbers from 0; by default between the two, see `tasks.classify`.
     """
 
     metric: str | None = None
     weight: str | None = None
+    class_weight: str | Mapping[Any, float] | None = None
 
     def of(self, task: Task) -> Task:
         """The task as it is asked for. Raises InputError for what it does not have."""
-        return task if self.metric is None else task.by(self.metric)
+        task = task if self.metric is None else task.by(self.metric)
+        return task if self.class_weight is None else task.weighing(self.class_weight)

@@ -160,7 +160,7 @@ class Task(ABC):
         (B, outputs) zeros and ones for sigmoid, numbers for identity, NaN where one is missing."""
 
     def row_weights(self, target: Masked) -> NDArray[Any] | None:
-        """(B,) how much each row counts for such a learner; None: all alike."""
+        """(B,) how much each row counts for such a learner, or (B, outputs) for each question; None: all alike."""
         return None if target.weight is None else np.asarray(target.weight.cpu())
 
     @property
@@ -190,6 +190,10 @@ class Task(ABC):
         out = copy.deepcopy(self)
         out.measure = measure
         return out
+
+    def weighing(self, classes: str | Mapping[Any, float]) -> Self:
+        """A copy in whose loss labels weigh as "balanced" or "none" says, or by label. Raises InputError for others."""
+        raise InputError(f"--class-weight weighs labels, and the task {self.name} has none; leave it out")
 
     @abstractmethod
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:

@@ -2,11 +2,13 @@
 
 n labelled row, c class. Imbalance: a row of class c weighs n_c ** -balance in the loss, normalised so that
 the mean weight over the training rows is 1. balance = 0 leaves the classes as they are, 1 gives each the same
-total weight, and the default 0.5 lies between: rare classes are heard without drowning the common ones.
+total weight, and the default 0.5 lies between: rare classes are heard without drowning the common ones. A mapping
+of labels to weights, from 0, says it outright; a label that is not in it weighs 1.
 """
 
+import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -31,11 +33,12 @@ from polymodal.tasks.base import (
     Region,
     Task,
 )
-from polymodal.tasks.labels import count, key, label_text, list_text, missing, plain
+from polymodal.tasks.labels import count, key, label_text, list_text, missing, number, plain
 from polymodal.tasks.regions import LabelSets, against_each, take
 
 OF_DECISIONS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 OF_TWO = ("f1", "average_precision")  # of the second of two labels
+BALANCES = {"balanced": 1.0, "none": 0.0}
 SKEW = 3.0  # above this ratio of the largest class to the smallest, accuracy says little
 
 
@@ -43,9 +46,31 @@ class Classes(Task):
     """A task of which a row has labels out of `labels_`; `counts_` says how many training rows have each."""
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"calibrate", "abstain", "conformal", "explain_parts"})
-    balance: float
+    balance: float | Mapping[str, float]
     labels_: list[Any]
     counts_: list[int]
+
+    def weighing(self, classes: str | Mapping[Any, float]) -> Self:
+        """balance = 1 or 0, or the mapping."""
+        out = copy.deepcopy(self)
+        if isinstance(classes, Mapping):
+            out.balance = {key(plain(label)): _weight(label, w) for label, w in classes.items()}
+        elif classes in BALANCES:
+            out.balance = BALANCES[classes]
+        else:
+            raise InputError(f"class weights can't be {classes!r}; they are one of {', '.join(BALANCES)}")
+        return out
+
+    def label_weights(self, balance: Callable[[float], Tensor], like: Tensor) -> Tensor:
+        """(C,) of each label: as it was given, or by the exponent. Raises InputError for a label that is not there."""
+        if not isinstance(self.balance, Mapping):
+            return balance(self.balance)
+        if strange := [label for label in self.balance if label not in self._index]:
+            raise InputError(
+                f"class weights name the label {label_text(strange[0])}, which no training row has; the labels are "
+                f"{list_text(self.labels_)}"
+            )
+        return like.new_tensor([self.balance.get(key(label), 1.0) for label in self.labels_])
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -167,8 +192,13 @@ class Labelled(Classes):
     def row_weight(self, target_b: Tensor, like: Tensor) -> Tensor:
         """(B,) n_c ** -balance of each row's class, normalised to mean 1 over the training rows."""
         counts = like.new_tensor(self.counts_)
-        w_c = counts.clamp(min=1) ** -self.balance
-        return (w_c * counts.sum() / (w_c * counts).sum())[target_b]
+        w_c = self.label_weights(lambda balance: counts.clamp(min=1) ** -balance, like)
+        return (w_c * counts.sum() / (w_c * counts).sum().clamp(min=1e-9))[target_b]
+
+    def row_weights(self, target: Masked) -> NDArray[Any]:
+        """(B,) those of the loss."""
+        own = 1 if target.weight is None else numpy(target.weight)
+        return numpy(self.row_weight(target.values, torch.zeros(1))) * own
 
 
 class Single(Labelled):
@@ -177,7 +207,7 @@ class Single(Labelled):
     link = "softmax"
 
     @abstractmethod
-    def __init__(self, balance: float = 0.5, measure: str | None = None) -> None:
+    def __init__(self, balance: float | Mapping[str, float] = 0.5, measure: str | None = None) -> None:
         """Each task of this kind says its own."""
 
     @property
@@ -194,11 +224,6 @@ class Single(Labelled):
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B,) positions in `labels_`."""
         return numpy(target.values)
-
-    def row_weights(self, target: Masked) -> NDArray[Any]:
-        """(B,) those of the loss."""
-        own = 1 if target.weight is None else numpy(target.weight)
-        return numpy(self.row_weight(target.values, torch.zeros(1))) * own
 
     def classes(self, logits: Tensor) -> Tensor:
         """The greatest logit."""
@@ -262,7 +287,7 @@ class Binary(Single):
 
     name = "binary"
 
-    def __init__(self, balance: float = 0.5, measure: str | None = None) -> None:
+    def __init__(self, balance: float | Mapping[str, float] = 0.5, measure: str | None = None) -> None:
         self.balance, self.measure = balance, measure
 
     @property
@@ -284,8 +309,16 @@ class MultiClass(Single):
 
     name = "multiclass"
 
-    def __init__(self, balance: float = 0.5, measure: str | None = None) -> None:
+    def __init__(self, balance: float | Mapping[str, float] = 0.5, measure: str | None = None) -> None:
         self.balance, self.measure = balance, measure
+
+
+def _weight(label: Any, weight: Any) -> float:
+    """The weight of a label. Raises InputError for what is no number from 0."""
+    value = number(weight)
+    if value is None or value < 0:
+        raise InputError(f"the weight of the label {label_text(label)} can't be {weight!r}; it is a number from 0")
+    return value
 
 
 def labelled_mean(loss_b: Tensor, target: Masked) -> Tensor:

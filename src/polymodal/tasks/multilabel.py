@@ -23,13 +23,15 @@ class MultiLabel(Classes):
 
     A cell is a list, a JSON list as text, or text with a separator: the first of ``|``, ``;`` and ``,`` that
     the training cells hold, or the one given. An empty list is a label (none of them); an empty cell is a
-    missing one. In the loss a positive of label c weighs (negatives / positives) ** balance.
+    missing one. In the loss a positive of label c weighs (negatives / positives) ** balance, or what a mapping says.
     """
 
     name = "multilabel"
     link = "sigmoid"
 
-    def __init__(self, balance: float = 0.5, separator: str | None = None, measure: str | None = None) -> None:
+    def __init__(
+        self, balance: float | Mapping[str, float] = 0.5, separator: str | None = None, measure: str | None = None
+    ) -> None:
         self.balance, self.separator, self.measure = balance, separator, measure
         self.labels_, self.counts_ = [], []
         self.rows_: int = 0
@@ -79,14 +81,25 @@ class MultiLabel(Classes):
     def loss(self, logits: Tensor, target: Masked) -> Tensor:
         """Mean over labelled rows and labels of the weighted binary cross-entropy."""
         y_bk = torch.where(target.mask[:, None], target.values, 0).to(logits.dtype)
-        counts = logits.new_tensor(self.counts_)
-        weight = ((self.rows_ - counts).clamp(min=1) / counts) ** self.balance
+        weight = self._of_positives(logits)
         loss_bk = binary_cross_entropy_with_logits(logits, y_bk, pos_weight=weight, reduction="none")
         return labelled_mean(loss_bk.mean(1), target)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B, K) ones for the labels that the row has."""
         return numpy(target.values)
+
+    def _of_positives(self, like: Tensor) -> Tensor:
+        counts = like.new_tensor(self.counts_)
+        return self.label_weights(lambda balance: ((self.rows_ - counts).clamp(min=1) / counts) ** balance, like)
+
+    def row_weights(self, target: Masked) -> NDArray[Any]:
+        """(B, K) those of the loss, of each label with mean 1 over the training rows."""
+        w_k, n_k = numpy(self._of_positives(torch.zeros(1))), np.asarray(self.counts_)
+        w_bk: NDArray[Any] = (
+            np.where(numpy(target.values) > 0.5, w_k, 1.0) * self.rows_ / (w_k * n_k + self.rows_ - n_k)
+        )
+        return w_bk if target.weight is None else w_bk * numpy(target.weight)[:, None]
 
     def decode(self, output: Output) -> Mapping[str, Sequence[Any]]:
         """prediction, a list of the labels more likely than not, and the probability of each."""

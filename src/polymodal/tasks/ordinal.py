@@ -44,7 +44,9 @@ class Ordinal(Labelled):
     name = "ordinal"
     link = "sigmoid"
 
-    def __init__(self, order: list[Any] | None = None, balance: float = 0.0, measure: str | None = None) -> None:
+    def __init__(
+        self, order: list[Any] | None = None, balance: float | Mapping[str, float] = 0.0, measure: str | None = None
+    ) -> None:
         self.order, self.balance, self.measure = order, balance, measure
 
     def _order(self, labels: list[Any], counts: list[int]) -> tuple[list[Any], list[int]]:
