@@ -46,6 +46,27 @@ INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
     Mutant(
+        "the model decides at the threshold that was chosen",
+        "tasks/classify.py",
+        "log_odds(self.thresholds_)[0] if self.thresholds_ else 0.0",
+        "0.0",
+        f"{TARGET} -k 'chosen_kept and features'",
+    ),
+    Mutant(
+        "the threshold is that of calibrated probabilities",
+        "experiment/decide.py",
+        "-tuned.log_odds / temperature",
+        "-tuned.log_odds * temperature",
+        "tests/uncertainty/test_threshold.py -k calibrated",
+    ),
+    Mutant(
+        "a threshold that helps only the rows that chose it is dropped",
+        "uncertainty/threshold.py",
+        "if not (after > before and k > 1):",
+        "if False:",
+        "tests/uncertainty/test_threshold.py -k noise",
+    ),
+    Mutant(
         "balanced labels weigh alike in all",
         "tasks/classify.py",
         '"balanced": 1.0',

@@ -17,15 +17,15 @@ ORDERED = 2**14  # numbers of a block whose rows are put in another order
 EPS = float(np.finfo(np.float64).eps)
 
 
-def of_classes(truth: Ints, p_nc: Array, weights: Array) -> dict[str, Array]:
-    """Scores of one label a row: (N,) classes, (N, C) probabilities.
+def of_classes(truth: Ints, p_nc: Array, weights: Array, guess: Ints | None = None) -> dict[str, Array]:
+    """Scores of one label a row: (N,) classes, (N, C) probabilities, (N,) decisions, by default the likeliest class.
 
     accuracy, balanced_accuracy, macro_f1, weighted_f1, roc_auc (one against the rest, the mean over classes),
     log_loss; of two classes also f1 and average_precision of the second.
     """
     classes = p_nc.shape[1]
     of_scores = [k for k in OF_CLASSES if classes == 2 or k != "average_precision"]
-    table = confusion(truth, p_nc.argmax(1), weights, classes)
+    table = confusion(truth, p_nc.argmax(1) if guess is None else guess, weights, classes)
     return {**of_confusion(table), **{k: OF_CLASSES[k](truth, p_nc, weights) for k in of_scores}}
 
 
@@ -35,8 +35,18 @@ def of_label_sets(truth_nk: NDArray[np.bool_], score_nk: Array, weights: Array) 
     micro_f1, macro_f1, accuracy (of the whole set), hamming_loss; average_precision and roc_auc, means over
     labels.
     """
-    guess_nk = score_nk > 0
     labels = range(truth_nk.shape[1])
+    return {
+        **of_guesses(truth_nk, score_nk > 0, weights),
+        "average_precision": nanmean(
+            np.stack([average_precision(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)
+        ),
+        "roc_auc": nanmean(np.stack([roc_auc(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)),
+    }
+
+
+def of_guesses(truth_nk: NDArray[np.bool_], guess_nk: NDArray[np.bool_], weights: Array) -> dict[str, Array]:
+    """Those of the scores of label sets that are of decisions (N, K): accuracy, micro_f1, macro_f1, hamming_loss."""
     cells = (truth_nk & guess_nk, ~truth_nk & guess_nk, truth_nk & ~guess_nk)
     tp, fp, fn = (mean(np.asarray(x.T, dtype=np.float64), weights) for x in cells)
     return {
@@ -44,10 +54,6 @@ def of_label_sets(truth_nk: NDArray[np.bool_], score_nk: Array, weights: Array) 
         "micro_f1": ratio(2 * tp.sum(1), (2 * tp + fp + fn).sum(1)),
         "macro_f1": nanmean(ratio(2 * tp, 2 * tp + fp + fn)),
         "hamming_loss": mean((truth_nk != guess_nk).mean(1), weights),
-        "average_precision": nanmean(
-            np.stack([average_precision(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)
-        ),
-        "roc_auc": nanmean(np.stack([roc_auc(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)),
     }
 
 

@@ -1,4 +1,4 @@
-"""How a target is learned and judged, as users ask for it: the metric, weights of rows and of labels."""
+"""How a target is learned and judged, as users ask for it: the metric, weights of rows and of labels, thresholds."""
 
 import numpy as np
 import pandas as pd
@@ -146,3 +146,53 @@ def test_weights_of_labels_that_can_not_be_are_refused():
         fit(class_weight={"rair": 2}, **NET)
     with pytest.raises(InputError, match="--class-weight weighs labels, and the task regression has none"):
         fit("size", class_weight="balanced", **NET)
+
+
+# --- thresholds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{**NET, "epochs": 15, "lr": 0.01}, FEATURES], ids=["network", "features"])
+def test_a_threshold_is_chosen_kept_and_decided_by(how, tmp_path):
+    new = rows(600, seed=1)
+    settings = dict(ignore=["size", "z"], class_weight="none", metric="balanced_accuracy", test=new, **how)
+    half, model = (flat.fit(rows(), "kind", optimize_threshold=o, **settings) for o in (False, True))
+    scores = [m.report.test.scores["metrics"] for m in (half, model)]
+    assert scores[1]["balanced_accuracy"]["value"] > scores[0]["balanced_accuracy"]["value"] + 0.1
+    assert scores[1]["log_loss"] == scores[0]["log_loss"], "probabilities stay as they are"
+    ((label, cut),) = model.report.thresholds.items()
+    (note,) = (n for n in model.report.notes if n.startswith("decided for usual above"))
+    assert label == "usual" and cut > 0.6 and "by thresholds that other rows chose" in note
+    ours, theirs = (m.report.test.comparison.candidates[0].score.value for m in (model, half))
+    assert ours == pytest.approx(scores[1]["balanced_accuracy"]["value"]) and ours > theirs
+    gain = [m.report.comparison.candidates[0].score.value for m in (half, model)]
+    assert gain[1] > gain[0] and half.report.thresholds is None
+    again = load(model.save(tmp_path / "m"))
+    answers = again.predict(new)
+    assert ((answers["probability[usual]"] > cut) == (answers["prediction"] == "usual")).all()
+    assert again.evaluate(new).to_json()["metrics"] == scores[1]
+
+
+def test_each_label_of_a_set_has_a_threshold():
+    g = np.random.default_rng(0)
+    x = g.normal(size=(300, 2))
+    tags = (x + g.normal(0, 0.7, x.shape) > [1.5, 0.0]).tolist()
+    table = [{"v": list(map(float, v)), "tags": [n for n, yes in zip("ab", t, strict=True) if yes]}
+             for v, t in zip(x, tags, strict=True)]  # fmt: skip
+    how = dict(metric="macro_f1", class_weight="none", kinds={"v": "vector"}, preset="fast", fusion="features")
+    half, model = (flat.fit(table[:200], "tags", optimize_threshold=o, test=table[200:], **how) for o in (False, True))
+    assert model.report.thresholds["a"] < 0.45 and set(model.report.thresholds) == {"a", "b"}
+    f1 = [m.report.test.scores["metrics"]["macro_f1"]["value"] for m in (half, model)]
+    assert f1[1] > f1[0]
+    found = model.predict(table[200:])
+    assert [("a" in p) for p in found["prediction"]] == (
+        found["probability[a]"] > model.report.thresholds["a"]
+    ).tolist()
+
+
+def test_thresholds_of_what_has_none_are_refused():
+    for more, said in (
+        ({"metric": "roc_auc"}, "needs a metric of decisions, and roc_auc is none; add --metric with one of accuracy"),
+        ({"target": "size"}, "is for two labels, or sets of them, and the task is regression"),
+    ):
+        with pytest.raises(InputError, match=said):
+            fit(**{**more, **NET}, optimize_threshold=True)

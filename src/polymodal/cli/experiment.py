@@ -83,6 +83,14 @@ ClassWeightOpt = Annotated[
         rich_help_panel=TARGET,
     ),
 ]
+ThresholdOpt = Annotated[
+    bool,
+    typer.Option(
+        "--optimize-threshold",
+        help="Of two labels, or sets of labels: decide above the threshold that is best by --metric on rows that were not learned from, in place of one half.",
+        rich_help_panel=TARGET,
+    ),
+]
 TimeLimitOpt = Annotated[
     str | None,
     typer.Option(

@@ -25,6 +25,7 @@ from polymodal.cli.experiment import (
     SeedOpt,
     SizeOpt,
     TestOpt,
+    ThresholdOpt,
     TimeLimitOpt,
     UnlabelledOpt,
     ValidOpt,
@@ -83,6 +84,7 @@ def fit(
     metric: MetricOpt = None,
     weight: WeightOpt = None,
     class_weight: ClassWeightOpt = None,
+    optimize_threshold: ThresholdOpt = False,
     decoder: Annotated[
         str | None,
         typer.Option(
@@ -222,6 +224,7 @@ def fit(
         split=split, order=order, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
         decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric, weight=weight, class_weight=class_weight,
+        optimize_threshold=optimize_threshold or None,
         smoothing=smoothing, dropout=dropout, scheduled_sampling=scheduled_sampling, self_critical=self_critical,
         finetune_decoder=finetune_decoder or None, language=language,
         decoding=None if beams is None else Decoding(beams=beams),

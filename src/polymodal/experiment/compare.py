@@ -108,6 +108,8 @@ def run(
     """
     budget = Budget.of(time_limit)
     request = Config.of(config, "compare", (Columns, Target, Search, Training, RunConfig))
+    if request.target.optimize_threshold:
+        raise InputError("compare decides at one half, for all candidates alike; leave optimize_threshold out")
     names = _names(fusion, preset)
     request.training.check(seed)
     for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):

@@ -16,6 +16,7 @@ from polymodal.experiment import pretraining, runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Judgement, Trial, outputs_of, peak_memory_mb
 from polymodal.experiment.config import PREFERENCES, Config, Record, Training
+from polymodal.experiment.decide import Decider
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.pretraining import Pretrained
 from polymodal.experiment.problem import Problem, state
@@ -79,10 +80,11 @@ def fit(
     if search is not None and time_limit is None:
         budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
     trained = _train(prepared, request, settings, budget, folder, candidates, search)
-    report, learner = _report(prepared, trained, search is not None and (search.refit or not prepared.given))
+    decider = Decider.of(prepared.validation, request.target.optimize_threshold)
+    report, learner = _report(prepared, trained, search is not None and (search.refit or not prepared.given), decider)
     if test is not None:
         tables = problem.rows(Table.read(test))
-        report = report._replace(test=_test(prepared, trained.outcome.trials, report, tables))
+        report = report._replace(test=_test(prepared, trained.outcome.trials, report, tables, decider))
     report = report._replace(
         settings={"fusion": request.fusion, "preset": preset, "size": request.search.size, **settings._asdict()},
         command=request.run.command, plan=plan, seconds=budget.elapsed, peak_memory_mb=peak_memory_mb(),
@@ -192,7 +194,7 @@ def _train(
     return Trained(outcome, first, more_parts, options)
 
 
-def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, Learner]:
+def _report(prepared: Prepared, trained: Trained, refit: bool, decider: Decider) -> tuple[Report, Learner]:
     """The chosen learner, and what there is to tell of it: scores beside those of all candidates on validation rows."""
     problem, outcome, best = prepared.problem, trained.outcome, trained.outcome.chosen
     valid, warm, first = prepared.validation, prepared.warm_start, trained.pretrained
@@ -205,10 +207,13 @@ def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, 
     # before the validation rows are learned from, which would make it look surer than it is
     views, before = prepared.reading.preprocessor.views, best.learner(False)
     calibration = uncertainty.calibrate(before, prepared.valid, views, valid.groups)
+    comparison = outcome.compare(valid, decider.compared)
+    thresholds, decisions = decider.settle(problem.task, best, 1.0 if calibration is None else calibration.temperature)
     notes = [*([warm.describe(trained.warm_started)] if warm else []), *([first.describe()] if first else [])]
     notes += [problem.chronology.describe()] if problem.chronology else []
     notes += [*outcome.notes, *problem.objective.notes(problem.table, problem.schema, before, prepared.rows)]
     notes += [s] if (s := starved(best.history, problem.task.metric, alone)) else []
+    notes += decisions
     learner = best.learner(refit)
     scorer = Scorer(prepared.reading.preprocessor.only(learner.reads), problem.task, calibration)
     origin = {"taken": list(warm.start.encoders), "more": trained.warm_started, "left": warm.left} if warm else None
@@ -220,8 +225,9 @@ def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, 
         valid_given=prepared.given,
         notes=notes,
         refit=refit,
-        comparison=outcome.compare(valid),
+        comparison=comparison,
         calibration=calibration,
+        thresholds=thresholds,
         history=best.history,
         writing=problem.objective.options(),
         colearning={**trained.colearning, "from": origin, "pretraining": first and first.report},
@@ -230,16 +236,20 @@ def _report(prepared: Prepared, trained: Trained, refit: bool) -> tuple[Report, 
     ), learner
 
 
-def _test(prepared: Prepared, trials: Sequence[Trial], report: Report, table: Table) -> TestScores:
+def _test(prepared: Prepared, trials: Sequence[Trial], report: Report, table: Table, decider: Decider) -> TestScores:
     """The model, and what it is compared with, on rows that nothing was chosen by."""
     problem = prepared.problem
     rows, groups = prepared.reading.encode(table), problem.groups(table)
     learners = [t.learner(report.refit) for t in trials]
     results = [t.result._replace(output=outputs_of(x, rows)) for t, x in zip(trials, learners, strict=True)]
     scorer = Scorer(prepared.reading.preprocessor.only(learners[0].reads), problem.task, report.calibration)
-    results[0] = results[0]._replace(output=scorer.calibrated(results[0].output))
-    comparison = compare(problem.task, results, rows.target(range(len(rows))), groups, TEST)
-    return TestScores(scorer.score(rows, results[0].output, groups).to_json(), comparison)
+    output = scorer.calibrated(results[0].output)
+    if decider.is_on:
+        results = [r._replace(output=decider.of_others(t, r.output)) for r, t in zip(results, trials, strict=True)]
+    else:
+        results[0] = results[0]._replace(output=output)
+    comparison = compare(decider.rows.task, results, rows.target(range(len(rows))), groups, TEST)
+    return TestScores(scorer.score(rows, output, groups).to_json(), comparison)
 
 
 def _processes() -> int:

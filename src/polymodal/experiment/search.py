@@ -6,13 +6,13 @@ baselines: each modality alone, and concat              }
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from polymodal.evaluate.compare import OUT_OF_FOLD, Comparison, Result, compare
+from polymodal.evaluate.compare import OUT_OF_FOLD, VALIDATION, Comparison, Result, compare
 from polymodal.evaluate.intervals import difference
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import RACE, FeaturePath, Judgement, Networks, Trial, ValidationSet, folds_of
@@ -87,14 +87,19 @@ class Outcome(NamedTuple):
         the same choice of epochs."""
         return [t.result._replace(output=t.judged) if self.searched else t.result for t in self.trials]
 
-    def compare(self, valid: ValidationSet) -> Comparison:
-        """All trials on the validation rows; or, where what is chosen was judged by more, those that were as well."""
+    def compare(self, valid: ValidationSet, decide: Callable[[Output, ValidationSet], Output]) -> Comparison:
+        """All trials on the validation rows; or, where what is chosen was judged by more, those that were as well.
+
+        decide: what answers to some rows are scored as.
+        """
         if self.chosen.everywhere is None:
-            return compare(valid.task, self.results(), valid.target, valid.groups)
-        more = [(t, t.everywhere) for t in self.trials if t.everywhere is not None]
-        results = [t.result._replace(output=x.output) for t, x in more]
-        rows = self.chosen.everywhere.rows
-        return compare(valid.task, results, rows.target, rows.groups, OUT_OF_FOLD)
+            results, rows, basis = self.results(), valid, VALIDATION
+        else:
+            more = [(t, t.everywhere) for t in self.trials if t.everywhere is not None]
+            results = [t.result._replace(output=x.output) for t, x in more]
+            rows, basis = self.chosen.everywhere.rows, OUT_OF_FOLD
+        results = [r._replace(output=decide(r.output, rows)) for r in results]
+        return compare(valid.task, results, rows.target, rows.groups, basis)
 
 
 def search(

@@ -13,13 +13,19 @@ class Target(NamedTuple):
     task's own (`Task.measures`), by default its usual one. weight: a column of numbers from 0, how much each row counts
     in losses and scores. class_weight: how much labels count in losses, "balanced" (each as much as any other, in all),
     "none" (rows alike), or a mapping of labels to numbers from 0; by default between the two, see `tasks.classify`.
+    optimize_threshold: of two labels, or sets of labels, decide above thresholds which the metric chose, by answers to
+    rows that were not learned from, in place of one half.
     """
 
     metric: str | None = None
     weight: str | None = None
     class_weight: str | Mapping[Any, float] | None = None
+    optimize_threshold: bool = False
 
     def of(self, task: Task) -> Task:
         """The task as it is asked for. Raises InputError for what it does not have."""
         task = task if self.metric is None else task.by(self.metric)
-        return task if self.class_weight is None else task.weighing(self.class_weight)
+        task = task if self.class_weight is None else task.weighing(self.class_weight)
+        if self.optimize_threshold:
+            task.check_thresholds()
+        return task

@@ -112,7 +112,8 @@ def _label_sets(study: Study) -> list[Block]:
     task = study.model.task
     output, truth = study.known()
     logits = logits_of(output)
-    predicted_sets, true = task.probabilities(logits) > 0.5, numpy(truth.values) > 0.5
+    true = numpy(truth.values) > 0.5
+    predicted_sets = task.decisions(logits, truth)[1] == true
     order = np.argsort(-true.sum(0), kind="stable")[:PAIRS]
     rows = []
     for i in order:

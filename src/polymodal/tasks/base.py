@@ -109,6 +109,7 @@ class Task(ABC):
     labels_: Sequence[Any] = ()  # that an answer is made of, and how many training rows have each
     counts_: Sequence[int] = ()
     columns: Sequence[str] | None = None  # names of several targets; None: there is one
+    thresholds_: Sequence[float] = ()  # of probabilities, above which labels are decided for; none: one half
     measure: str | None = None  # the metric that was asked for, one of `measures`
 
     @abstractmethod
@@ -194,6 +195,20 @@ class Task(ABC):
     def weighing(self, classes: str | Mapping[Any, float]) -> Self:
         """A copy in whose loss labels weigh as "balanced" or "none" says, or by label. Raises InputError for others."""
         raise InputError(f"--class-weight weighs labels, and the task {self.name} has none; leave it out")
+
+    def check_thresholds(self) -> None:
+        """Raises InputError for a task without decisions at thresholds, and for a metric that is not of decisions."""
+        raise InputError(
+            f"--optimize-threshold is for two labels, or sets of them, and the task is {self.name}; leave it out"
+        )
+
+    def margins(self, logits: Tensor) -> Array:
+        """(B, K) log odds of what is decided at each of K thresholds."""
+        self._lacks("thresholds")
+
+    def moved(self, logits: Tensor, log_odds: Array) -> Tensor:
+        """Logits whose decisions at one half are those of `logits` at these K thresholds."""
+        self._lacks("thresholds")
 
     @abstractmethod
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:

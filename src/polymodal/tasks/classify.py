@@ -116,7 +116,8 @@ class Labelled(Classes):
         """Learn the labels and how many rows have each."""
         labels, counts = count(plain(c) for c in cells if not missing(c))
         self._check(labels, counts)
-        self.__dict__.pop("_index", None)
+        for learned in ("_index", "thresholds_"):
+            self.__dict__.pop(learned, None)
         self.labels_, self.counts_ = self._order(labels, counts)
         return self
 
@@ -248,8 +249,10 @@ class Single(Labelled):
 
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
-        truth, p = truth_and(target, logits_of(output).double().softmax(1))
-        return metrics.of_classes(truth, p, weighted(weights, target)[:, numpy(target.mask)])
+        logits = logits_of(output)
+        truth, p = truth_and(target, logits.double().softmax(1))
+        guess = numpy(self.classes(logits))[numpy(target.mask)]
+        return metrics.of_classes(truth, p, weighted(weights, target)[:, numpy(target.mask)], guess)
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) the metric alone: of decisions, the ranks that other metrics need take far longer."""
@@ -295,6 +298,23 @@ class Binary(Single):
         """Also those of the second label."""
         return [*super().measures, *OF_TWO]
 
+    def classes(self, logits: Tensor) -> Tensor:
+        """The second label where its probability is above the threshold."""
+        cut = log_odds(self.thresholds_)[0] if self.thresholds_ else 0.0
+        return (logits[:, 1] - logits[:, 0] > cut).long()
+
+    def check_thresholds(self) -> None:
+        """Of accuracy, F1 and the like, which are those by default."""
+        check_decisions(self.measure, [None, *OF_DECISIONS, "f1"])
+
+    def margins(self, logits: Tensor) -> Array:
+        """(B, 1) of the second label."""
+        return numpy((logits[:, 1:] - logits[:, :1]).double())
+
+    def moved(self, logits: Tensor, log_odds: Array) -> Tensor:
+        """The logit of the second label is less by the threshold."""
+        return logits - logits.new_tensor([0.0, float(log_odds[0])])
+
     def _check(self, labels: list[Any], counts: list[int]) -> None:
         super()._check(labels, counts)
         if len(labels) > 2:
@@ -311,6 +331,21 @@ class MultiClass(Single):
 
     def __init__(self, balance: float | Mapping[str, float] = 0.5, measure: str | None = None) -> None:
         self.balance, self.measure = balance, measure
+
+
+def log_odds(thresholds: Sequence[float]) -> Array:
+    """Of each probability."""
+    p: Array = np.asarray(thresholds, dtype=np.float64)
+    return np.log(p) - np.log1p(-p)
+
+
+def check_decisions(measure: str | None, names: Sequence[str | None]) -> None:
+    """Raises InputError for a metric that no threshold changes."""
+    if measure not in names:
+        raise InputError(
+            f"--optimize-threshold needs a metric of decisions, and {measure or 'average_precision'} is none; add "
+            f"--metric with one of {', '.join(filter(None, names))}"
+        )
 
 
 def _weight(label: Any, weight: Any) -> float:
