@@ -46,6 +46,13 @@ INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
     Mutant(
+        "what is best at its own threshold is chosen",
+        "experiment/search.py",
+        "_choose([decider.judged(t) for t in trials]",
+        "_choose(list(trials)",
+        f"{TARGET} -k its_own_threshold",
+    ),
+    Mutant(
         "the model decides at the threshold that was chosen",
         "tasks/classify.py",
         "log_odds(self.thresholds_)[0] if self.thresholds_ else 0.0",

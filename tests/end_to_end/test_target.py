@@ -172,6 +172,13 @@ def test_a_threshold_is_chosen_kept_and_decided_by(how, tmp_path):
     assert again.evaluate(new).to_json()["metrics"] == scores[1]
 
 
+def test_what_is_best_at_its_own_threshold_is_chosen():
+    model = fit(metric="balanced_accuracy", class_weight="none", optimize_threshold=True, **FEATURES)
+    scores = {c.name: c.score.value for c in model.report.comparison.candidates}
+    assert len(scores) == 7 and max(scores.values()) == next(iter(scores.values())) > 0.8
+    assert f"chosen: {next(iter(scores))} {max(scores.values()):.3f}" in model.report.notes[-2]
+
+
 def test_each_label_of_a_set_has_a_threshold():
     g = np.random.default_rng(0)
     x = g.normal(size=(300, 2))

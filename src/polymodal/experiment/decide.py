@@ -35,6 +35,16 @@ class Decider(NamedTuple):
         """Answers by which candidates are compared."""
         return tune(self.rows.task, output, rows.target, rows.groups).output if self.is_on else output
 
+    def judged(self, trial: Trial) -> Trial:
+        """The trial with answers by which it is chosen or not."""
+        if not self.is_on:
+            return trial
+        seen = trial.everywhere
+        return trial._replace(
+            judged=self.compared(trial.judged, self.rows),
+            everywhere=seen and seen._replace(output=self.compared(seen.output, seen.rows)),
+        )
+
     def of_others(self, trial: Trial, output: Output) -> Output:
         """Answers to rows that nothing was chosen by, moved so that the trial's thresholds are one half; if `is_on`."""
         return Scores(self.rows.task.moved(logits_of(output), self._tuned(trial).log_odds))

@@ -79,8 +79,8 @@ def fit(
         return earlier
     if search is not None and time_limit is None:
         budget = Budget.of(search.limit(len(prepared.rows) * len(prepared.reading.encoders)), since=budget.start)
-    trained = _train(prepared, request, settings, budget, folder, candidates, search)
     decider = Decider.of(prepared.validation, request.target.optimize_threshold)
+    trained = _train(prepared, request, settings, budget, folder, candidates, search, decider)
     report, learner = _report(prepared, trained, search is not None and (search.refit or not prepared.given), decider)
     if test is not None:
         tables = problem.rows(Table.read(test))
@@ -155,7 +155,7 @@ class Trained(NamedTuple):
 
 def _train(
     prepared: Prepared, request: Config, settings: Settings, budget: Budget, folder: Path | None,
-    candidates: Sequence[Candidate], search: Preset | None,
+    candidates: Sequence[Candidate], search: Preset | None, decider: Decider,
 ) -> Trained:  # fmt: skip
     """Pretrain where asked for, then search, or train the candidates in equal shares of the time, or it would not be
     fair."""
@@ -184,6 +184,7 @@ def _train(
         outcome = find(
             search, prepared.validation, features, networks, Budget.of(budget.seconds()),
             valid_given=prepared.given, baselines=request.search.baselines, prefer=request.search.prefer,
+            decider=decider,
         )  # fmt: skip
     else:
         assert networks is not None

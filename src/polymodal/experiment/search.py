@@ -17,6 +17,7 @@ from polymodal.evaluate.intervals import difference
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import RACE, FeaturePath, Judgement, Networks, Trial, ValidationSet, folds_of
 from polymodal.experiment.config import SIMPLE
+from polymodal.experiment.decide import Decider
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
 from polymodal.learners.stacked import describe
@@ -104,10 +105,10 @@ class Outcome(NamedTuple):
 
 def search(
     preset: Preset, valid: ValidationSet, features: FeaturePath | None, networks: Networks | None, budget: Budget,
-    *, valid_given: bool, baselines: bool, prefer: str,
+    *, valid_given: bool, baselines: bool, prefer: str, decider: Decider,
 ) -> Outcome:  # fmt: skip
     """Try both paths within the budget, and choose. valid_given: validation rows came apart from training rows. prefer:
-    one of PREFERENCES."""
+    one of PREFERENCES. decider: at which thresholds trials are judged in the end."""
     trials: list[Trial] = []
     notes = [f"{budget.left:.0f} s to search in"]
     if features is not None:
@@ -128,7 +129,8 @@ def search(
     average = _average(_apart(trials, valid), valid)
     if average is not None:
         trials.append(average)
-    best, why = _choose(trials, valid, prefer)
+    choice, why = _choose([decider.judged(t) for t in trials], valid, prefer)
+    best = next(t for t in trials if t.result is choice.result)
     return Outcome([best, *(t for t in trials if t is not best)], [*notes, why], searched=True)
 
 
