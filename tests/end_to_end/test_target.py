@@ -136,7 +136,7 @@ def test_balanced_classes_are_found_more_often(how):
 
 
 def test_weights_of_labels_that_can_not_be_are_refused():
-    with pytest.raises(InputError, match="class weights can't be 'equal'; they are one of balanced, none"):
+    with pytest.raises(InputError, match="--class-weight can't be 'equal'; it is one of balanced, none"):
         fit(class_weight="equal", **NET)
     with pytest.raises(InputError, match="the weight of the label 'rare' can't be -1; it is a number from 0"):
         fit(class_weight={"rare": -1}, **NET)

@@ -58,7 +58,7 @@ class Classes(Task):
         elif classes in BALANCES:
             out.balance = BALANCES[classes]
         else:
-            raise InputError(f"class weights can't be {classes!r}; they are one of {', '.join(BALANCES)}")
+            raise InputError(f"--class-weight can't be {classes!r}; it is one of {', '.join(BALANCES)}")
         return out
 
     def label_weights(self, balance: Callable[[float], Tensor], like: Tensor) -> Tensor:
