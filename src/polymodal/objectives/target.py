@@ -7,12 +7,14 @@ from polymodal.tasks.base import Task
 
 
 class Target(NamedTuple):
-    """How a target is judged.
+    """How a target is learned and judged.
 
     metric: by which epochs, estimators and the weights of averages are chosen, and which reports name first: one of the
     task's own (`Task.measures`), by default its usual one. weight: a column of numbers from 0, how much each row counts
-    in losses and scores. class_weight: how much labels count in losses, "balanced" (each as much as any other, in all),
-    "none" (rows alike), or a mapping of labels to numbers from 0; by default between the two, see `tasks.classify`.
+    in losses, estimators (but for neighbours, which take no weights) and scores, of other tables too where they have
+    the column; folds, calibration and confusion matrices count rows alike. class_weight: how much labels count in
+    losses, "balanced" (each as much as any other, in all), "none" (rows alike), or a mapping of labels to numbers from
+    0; by default between the two, see `tasks.classify`.
     optimize_threshold: of two labels, or sets of labels, decide above thresholds which the metric chose, by answers to
     rows that were not learned from, in place of one half.
     """

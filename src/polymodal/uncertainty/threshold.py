@@ -38,7 +38,7 @@ def tune(task: Task, output: Output, target: Masked, groups: Sequence[Any] | Non
     """
     logits, at = logits_of(output), target.present().nonzero()[:, 0]
     at = at[torch.from_numpy(np.sort(np.random.default_rng(0).permutation(len(at))[:ROWS]))]
-    some, moved, n = target.take(at), logits.clone(), len(at)
+    some, n = target.take(at), len(at)
     chosen = search(task, logits[at], some)
     of = None if groups is None else [groups[i] for i in at.tolist()]
     several = of is not None and len(set(own(of))) > 1
