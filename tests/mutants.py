@@ -591,6 +591,27 @@ MUTANTS = [
         LEARNERS,
     ),
     Mutant(
+        "a perceptron reads counts alone",
+        "learners/library.py",
+        "counts and not self._has_counts(job)",
+        "counts and False",
+        LEARNERS + " -k perceptron",
+    ),
+    Mutant(
+        "a row of no weight teaches a perceptron nothing",
+        "learners/perceptron.py",
+        "* weight_n[at]).sum()",
+        ").sum()",
+        LEARNERS + " -k perceptron",
+    ),
+    Mutant(
+        "two fusions that are hopeless speak for the others",
+        "experiment/search.py",
+        "other, valid, 2 * RACE)",
+        "None, valid, 2 * RACE)",
+        AUTO + " -k halving",
+    ),
+    Mutant(
         "networks far behind estimators are not trained further",
         "experiment/search.py",
         "return gain > RACE * error > 0",

@@ -32,7 +32,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(table):
     with mock.patch.object(auto, "RACE", 1e3):  # six epochs are too few to come near the estimators
-        return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=150)
+        return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=300)
 
 
 def names(model):
@@ -197,12 +197,13 @@ def test_halving_spends_its_time_on_the_better_half():
     assert calls[-1][2] > 1.5 * calls[0][2] and len(got) == 4
     calls.clear()
     notes: list[str] = []
-    auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), notes, trial("estimators", [True] * 100))
-    assert len(calls) == 4 and "more than 3 standard errors behind estimators" in notes[-1]
+    behind = trial("estimators", [True] * 100)  # two are so far behind that they speak for the others
+    assert list(auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), notes, behind)) and len(calls) == 2
+    assert "more than 3 standard errors behind estimators" in notes[-1]
     auto.halve(
         Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), [], trial("estimators", [i < 85 for i in range(100)])
     )
-    assert len(calls) == 10, "5 of 100 rows are noise"
+    assert len(calls) == 8, "5 of 100 rows are noise"
 
 
 def test_json_report(table, tmp_path, run):

@@ -248,7 +248,7 @@ class FeaturePath:
         """Fit every kind of estimator; False where time ran out. What was fitted before an interruption is kept. refit:
         the budget is also for fitting what is chosen on all rows."""
         began = time.monotonic()
-        before = self._remember()
+        before = self.seconds or self._remember()
         try:
             with progress("features", 1.0, self.quiet) as tick, memory() as peak:
                 whole = self.library.grow(kinds, budget.deadline, tick, self._is_hopeless, refit)
@@ -272,6 +272,8 @@ class FeaturePath:
 
         groups: of the validation rows.
         """
+        if self.warning:
+            return  # they decide already
         self.warning = overfits(self.library, groups)
         if self.warning and self.valid > 1:
             self.library.judge_by_valid(folds_of(self.valid, 5, groups))

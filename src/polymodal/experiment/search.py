@@ -44,19 +44,20 @@ class Preset(NamedTuple):
         return min(most, base + each * cells)
 
 
-LINEAR = ["linear", "linear-weak", "linear-strong"]
+QUICK = ["linear", "boosted"]
+MORE = ["linear-weak", "linear-strong", "kernel", "forest"]
 PRESETS = {
-    "fast": Preset(["late-mean"], ["linear", "linear-weak", "boosted"], 3, (30, 0.01, 600), False),
+    "fast": Preset(["late-mean"], [*QUICK, "linear-weak"], 3, (30, 0.01, 600), False),
     "balanced": Preset(
         ["film", "late-mean", "gated", "product"],
-        [*LINEAR, "kernel", "boosted", "forest"],
+        [*QUICK, "perceptron", *MORE],
         5,
         (120, 0.02, 1200),
         False,
     ),
     "best": Preset(
         ["film", "late-mean", "gated", "product", "hybrid", "attention", "mbt", "low-rank"],
-        [*LINEAR, "kernel", "boosted", "forest", "knn"],
+        [*QUICK, "perceptron", *MORE, "knn"],
         5,
         (300, 0.04, 3600),
         True,
@@ -64,8 +65,8 @@ PRESETS = {
     ),
 }
 LEAST = 40.0  # seconds a fusion that is tried: a step with less tells which learns fast, not which learns well
-FEW = 2_000  # training rows
-FEATURES = 0.35  # of the time, where networks are tried too
+FEW = 10_000  # training rows
+FEATURES = 0.65, 0.35  # of the time, where networks are tried too, on FEW rows and on more: networks want many
 
 
 class Outcome(NamedTuple):
@@ -103,28 +104,38 @@ def search(
 ) -> Outcome:  # fmt: skip
     """Try both paths within the budget, and choose. valid_given: validation rows came apart from training rows. prefer:
     one of PREFERENCES."""
-    trials: list[Trial] = []
     notes = [f"{budget.left:.0f} s to search in"]
+    refit, whole = preset.refit or not valid_given, True
+    found: list[Trial] = []
+    trained: list[Trial] = []
     if features is not None:
-        refit = preset.refit or not valid_given
-        if networks is None:
-            whole = features.grow(preset.kinds, budget, refit)
-        else:
-            whole = features.grow(preset.kinds, budget.part(FEATURES))
-            budget = budget.less(features.library.refit_seconds() if refit else 0.0)
-        if valid_given:
-            features.check(valid.groups)
-        candidates = features.trials()
-        trials += candidates
-        notes += _of_features(features, candidates, whole)
+        share = budget if networks is None else budget.part(FEATURES[len(networks.rows) >= FEW])
+        whole, found = _grow(features, preset, share, valid, valid_given, refit and networks is None)
     if networks is not None:
-        other = max(trials, key=valid.quality, default=None)
-        trials += _of_networks(networks, preset.fusions, valid, budget, baselines, other, notes)
+        if features is not None:
+            budget = budget.less(features.library.refit_seconds() if refit else 0.0)
+        other = max(found, key=valid.quality, default=None)
+        trained = _of_networks(networks, preset.fusions, valid, budget, baselines, other, notes)
+        if features is not None and not whole and budget.allows(1):  # what networks have left
+            whole, found = _grow(features, preset, budget, valid, valid_given, False)
+    if features is not None:
+        notes[1:1] = _of_features(features, found, whole)
+    trials = found + trained
     average = _average(_apart(trials, valid), valid)
     if average is not None:
         trials.append(average)
     best, why = _choose(trials, valid, prefer)
     return Outcome([best, *(t for t in trials if t is not best)], [*notes, why], searched=True)
+
+
+def _grow(
+    features: FeaturePath, preset: Preset, budget: Budget, valid: ValidationSet, valid_given: bool, refit: bool
+) -> tuple[bool, list[Trial]]:
+    """Whether all estimators could be fitted, and the trials that they make."""
+    whole = features.grow(preset.kinds, budget, refit)
+    if valid_given:
+        features.check(valid.groups)
+    return whole, features.trials()
 
 
 def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) -> list[str]:
@@ -221,6 +232,9 @@ def halve(
             else:
                 cost = best[f].result._replace(seconds=seconds[f])
                 best[f] = best[f]._replace(finished=trial.finished, result=cost)
+            if len(best) > 1 and _is_far_behind(max(best.values(), key=valid.quality), other, valid, 2 * RACE):
+                break  # two speak for those that have not begun
+        alive = [f for f in alive if f in best]
         if going:
             notes.append(f"networks, step {step + 1}: " + ", ".join(valid.describe(best[f]) for f in alive))
         alive = sorted(alive, key=lambda f: valid.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
@@ -230,11 +244,12 @@ def halve(
     return list(best.values())
 
 
-def _is_far_behind(trial: Trial, other: Trial | None, valid: ValidationSet) -> bool:
+def _is_far_behind(trial: Trial, other: Trial | None, valid: ValidationSet, far: float = RACE) -> bool:
+    """By so many standard errors."""
     if other is None:
         return False
     gain, error = _gain(other.judged, trial.judged, valid)
-    return gain > RACE * error > 0
+    return gain > far * error > 0
 
 
 def _apart(trials: Sequence[Trial], valid: ValidationSet) -> list[Trial]:

@@ -29,6 +29,7 @@ class Kind(NamedTuple):
     weighted: bool = True  # takes sample weights
     stacks: bool = False  # worth fitting on the answers of others too
     apart: bool = False  # worth fitting on each view of a modality by itself too
+    counts: bool = False  # worth fitting only where a view is of counts
 
 
 def logistic(c: float) -> Make:
@@ -107,6 +108,17 @@ def boosting(kind: str) -> Make:
     return make
 
 
+def perceptron(name: str) -> Make:
+    """A multilayer perceptron on sparse rows."""
+
+    def make(seed: int, outputs: int) -> Any:
+        from polymodal.learners import perceptron
+
+        return getattr(perceptron, name)(seed)
+
+    return make
+
+
 WORDS, TREES = Sight(256, sparse=True), Sight(50, trees=True)
 KINDS: dict[str, Kind] = {
     "linear": Kind(logistic(10.0), ridge(0.1), WORDS, apart=True),
@@ -115,6 +127,7 @@ KINDS: dict[str, Kind] = {
     "kernel": Kind(kernel(logistic(30.0)), kernel(ridge(0.03)), Sight(64)),
     "forest": Kind(forest("ExtraTreesClassifier"), forest("ExtraTreesRegressor"), TREES, stacks=True),
     "boosted": Kind(boosting("Classifier"), boosting("Regressor"), TREES, stacks=True),
+    "perceptron": Kind(perceptron("PerceptronClassifier"), perceptron("PerceptronRegressor"), WORDS, counts=True),
     "knn": Kind(neighbours("KNeighborsClassifier"), neighbours("KNeighborsRegressor"), Sight(32), weighted=False),
 }
 
@@ -172,6 +185,8 @@ def count(estimator: Any) -> int:
         return sum(count(part) for _, part in estimator.steps)
     if hasattr(estimator, "coef_"):
         return int(np.size(estimator.coef_) + np.size(estimator.intercept_))
+    if hasattr(estimator, "weights_"):
+        return sum(int(np.size(x)) for layer in estimator.weights_ for x in layer)
     if hasattr(estimator, "components_"):
         return int(np.size(estimator.components_) + np.size(estimator.normalization_))
     if hasattr(estimator, "estimators_"):
