@@ -905,6 +905,13 @@ MUTANTS = [
         "0 <= self.min_length",
         "tests/reference/test_decoders.py -k longer",
     ),
+    Mutant(
+        "a saved file is for all whom the umask lets",
+        "saving.py",
+        "temporary.chmod(mode)",
+        "pass",
+        "tests/end_to_end/test_folder.py -k umask",
+    ),
 ]
 
 

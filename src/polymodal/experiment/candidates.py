@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal.batch import Masked
@@ -37,6 +36,7 @@ from polymodal.model import BATCH
 from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
 from polymodal.progress import progress
+from polymodal.saving import put_tensors
 from polymodal.tasks.base import Metric, Task
 from polymodal.training.inference import predict
 from polymodal.training.loop import train
@@ -300,13 +300,8 @@ class FeaturePath:
         if self.path is None or not self.library.answers:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        answers = {
-            "\t".join([str(m.layer), m.kind, m.view, *m.modalities]): a.contiguous()
-            for m, a in self.library.answers.items()
-        }
-        save_file(answers, temporary, metadata={"seconds": str(self.seconds)})
-        temporary.replace(self.path)
+        answers = {"\t".join([str(m.layer), m.kind, m.view, *m.modalities]): a for m, a in self.library.answers.items()}
+        put_tensors(self.path, answers, {"seconds": str(self.seconds)})
 
     def _remember(self) -> float:
         """Read what was kept; the seconds that it took."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal import fusion as fusions
@@ -33,6 +32,7 @@ from polymodal.learners.base import Learner
 from polymodal.objectives.base import Candidate
 from polymodal.output import logits_of
 from polymodal.progress import progress
+from polymodal.saving import put_tensors
 from polymodal.tasks.base import Task
 from polymodal.training.settings import Settings
 
@@ -275,9 +275,7 @@ class _Maker:
             return
         form = {k: v for k, v in part._asdict().items() if k != "logits"}
         path = place / f"{plain(part.name)}.part"
-        logits = {"logits": part.logits.contiguous()}
-        save_file(logits, path.with_suffix(".tmp"), metadata={"part": json.dumps(form)})
-        path.with_suffix(".tmp").replace(path)
+        put_tensors(path, {"logits": part.logits}, {"part": json.dumps(form)})
         for old in place.glob(f"[0-9]-{plain(part.name)}.safetensors"):
             old.unlink()  # the checkpoint of a candidate that is done
 
