@@ -41,7 +41,7 @@ class _Estimator(BaseEstimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        time_limit: float | None = None,
+        time_limit: float | str | None = None,
         folder: str | None = None,
         cache: str | None = None,
         seed: int = 0,

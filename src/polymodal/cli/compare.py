@@ -34,7 +34,6 @@ from polymodal.cli.options import (
     TargetOpt,
     command_line,
     print_json,
-    seconds,
     targets,
 )
 from polymodal.saving import json_text
@@ -91,7 +90,7 @@ def compare(
         run = experiment.run(
             table, targets(table, target), fusion=[n.strip() for n in fusion.split(",")] if fusion else (),
             folds=folds, repeats=repeats, preset=preset, group=group, ignore=ignore or (), task=task,
-            time_limit=seconds(time_limit), seed=seed, out=out,
+            time_limit=time_limit, seed=seed, out=out,
             config=config(
                 size=size, encoder=encoder, modality=modality,
                 split=split, order=order, epochs=epochs, cache=cache, resume=resume,

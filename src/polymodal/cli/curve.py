@@ -37,7 +37,6 @@ from polymodal.cli.options import (
     TableArg,
     TargetOpt,
     print_json,
-    seconds,
     targets,
 )
 from polymodal.errors import InputError
@@ -86,7 +85,7 @@ def learning_curve(
     with resumable(f"finished fits are kept in {out}"):
         curve = experiment.learning_curve(
             table, targets(table, target), fractions=numbers(fractions), valid=valid, group=group, ignore=ignore or (),
-            task=task, time_limit=seconds(time_limit), seed=seed, out=out,
+            task=task, time_limit=time_limit, seed=seed, out=out,
             config=config(
                 fusion=fusion, size=size, encoder=encoder, modality=modality,
                 split=split, order=order, epochs=epochs, batch_size=batch_size,

@@ -22,7 +22,7 @@ from polymodal.cli.experiment import (
     folder_of,
     resumable,
 )
-from polymodal.cli.options import CacheOpt, CustomClassOpt, JsonOpt, ModelArg, TableArg, print_json, seconds
+from polymodal.cli.options import CacheOpt, CustomClassOpt, JsonOpt, ModelArg, TableArg, print_json
 
 
 @app.command()
@@ -70,7 +70,7 @@ def distill(
     with resumable("what was done so far is kept"):
         student = experiment.distill(
             model, table, [k.strip() for k in keep.split(",") if k.strip()], valid=valid, test=test, out=out,
-            weight=weight, temperature=temperature, time_limit=seconds(time_limit), seed=seed,
+            weight=weight, temperature=temperature, time_limit=time_limit, seed=seed,
             custom=[fusions.find(name) for name in custom_class or ()],
             config=config(
                 fusion=fusion, size=size, epochs=epochs, batch_size=batch_size, lr=lr, cache=cache, resume=resume,

@@ -43,7 +43,6 @@ from polymodal.cli.options import (
     TableArg,
     TargetOpt,
     print_json,
-    seconds,
     targets,
 )
 
@@ -232,7 +231,7 @@ def fit(
     with resumable("what was done so far is kept"):
         model = experiment.fit(
             table, targets(table, target), valid=valid, test=test, out=out, group=group, ignore=ignore or (),
-            task=task, time_limit=seconds(time_limit), preset=preset, seed=seed, config=request,
+            task=task, time_limit=time_limit, preset=preset, seed=seed, config=request,
         )  # fmt: skip
     from accelerate import PartialState
 

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,21 +202,6 @@ def pairs(values: Sequence[str] | None, option: str) -> dict[str, str]:
             raise InputError(f"{option} {value!r} is not of the form COLUMN=VALUE")
         out[column] = name + mark + overrides
     return out
-
-
-def seconds(text: str | None) -> float | None:
-    """Seconds of "90", "90s", "10m" or "1h30m".
-
-    >>> seconds("1h30m")
-    5400.0
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    parts = [float(x or 0) for x in match.groups()] if match else []
-    if not any(parts):
-        raise InputError(f"--time-limit {text!r} is no time; write 90s, 10m or 1h30m")
-    return parts[0] * 3600 + parts[1] * 60 + parts[2]
 
 
 def open_model(folder: Path, names: Sequence[str] | None) -> "Model":

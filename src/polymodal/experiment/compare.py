@@ -21,7 +21,7 @@ from polymodal.data.splits import own
 from polymodal.data.table import digest
 from polymodal.errors import InputError
 from polymodal.experiment import runs
-from polymodal.experiment.budget import Budget
+from polymodal.experiment.budget import Budget, in_seconds
 from polymodal.experiment.candidates import FeaturePath, Networks, Trial, outputs_of, plain
 from polymodal.experiment.config import Columns, Config, Record, Search, Training
 from polymodal.experiment.config import Run as RunConfig
@@ -92,7 +92,7 @@ def run(
     group: str | None = None,
     ignore: Sequence[str] = (),
     task: str | Task | None = None,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     config: Record | Sequence[Record] = (),
@@ -100,12 +100,12 @@ def run(
     """Train every candidate on every fold: each modality alone, concat, the fusions named, and features.
 
     fusion: names; "all" for every fusion, "features" for the small-data path; none for those that `preset` tries.
-    time_limit: seconds, shared alike by all candidates of all folds. out: folder that keeps what is finished, a file a
+    time_limit: shared alike by all candidates of all folds. out: folder that keeps what is finished, a file a
     candidate and fold; with `Run(resume=True)`, what is there is not done again, and further fusions may be added.
     config: records of `Columns`, `Search` (its size), `Training` (its epochs) and `Run`; the rest is as in
     `polymodal.fit`. Raises InputError for input that can't be used.
     """
-    budget = Budget.of(time_limit)
+    budget = Budget.asked(time_limit)
     request = Config.of(config, "compare", (Columns, Search, Training, RunConfig))
     names = _names(fusion, preset)
     request.training.check(seed)
@@ -141,7 +141,7 @@ def run(
             for j, part in enumerate(maker.fold(fold, shares)):
                 parts.setdefault(part.name, {})[i] = part
                 tick(i + min(0.99, (j + 1) / maker.count), f"{fold.name}: {part.name}")
-    settings = {**plan, "fusion": names, "time_limit": time_limit}
+    settings = {**plan, "fusion": names, "time_limit": in_seconds(time_limit)}
     return Run(problem, todo, parts, settings, budget.elapsed, partial(maker.again, todo[0]))
 
 

@@ -82,7 +82,7 @@ def distill(
     out: Path | str | None = None,
     weight: float = 0.5,
     temperature: float = 2.0,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     seed: int | None = None,
     custom: Sequence[type] = (),
     config: Record | Sequence[Record] = (),
@@ -98,7 +98,7 @@ def distill(
 
     Raises InputError for a model that writes text, columns that it does not read, and where nothing is left out.
     """
-    budget = Budget.of(time_limit)
+    budget = Budget.asked(time_limit)
     request = _check(Config.of(config, "distill", (Search, Training, Run)), weight, temperature, seed)
     teacher = model if isinstance(model, Model) else load(model, custom)
     seed = int(teacher.report.settings.get("seed", 0)) if seed is None else seed

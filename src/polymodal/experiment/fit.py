@@ -44,7 +44,7 @@ def fit(
     group: str | None = None,
     ignore: Sequence[str] = (),
     task: str | Task | None = None,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     preset: str = "balanced",
     seed: int = 0,
     config: Record | Sequence[Record] = (),
@@ -54,13 +54,14 @@ def fit(
     table: a path (CSV, TSV, JSONL, Parquet), a DataFrame, or a list of dicts. valid: rows to choose the best epoch by;
     without them a fifth is held out, stratified, or by whole groups with `group`. test: scored once, at the end.
     out: folder for checkpoints and the model. ignore: columns that are left out. task: by default what the target's
-    cells ask for. time_limit: seconds, for everything; of a search, by the number of rows unless given. preset: how
-    hard a search tries, "fast", "balanced" or "best". seed: decides splits, weights and the order of rows.
-    config: what else is asked, records of `Columns`, `Search`, `Training`, `Run`, `Writing` and `Colearning`.
+    cells ask for. time_limit: for everything, "5m", "1h30m" or a number of seconds; of a search, by the number of rows
+    unless given. preset: how hard a search tries, "fast", "balanced" or "best". seed: decides splits, weights and the
+    order of rows. config: what else is asked, records of `Columns`, `Search`, `Training`, `Run`, `Writing`,
+    `Colearning`.
 
     Raises InputError for input that can't be used, saying what was seen and the way out.
     """
-    budget = Budget.of(time_limit)
+    budget = Budget.asked(time_limit)
     request = _check(Config.of(config, "fit"), preset, seed)
     problem, origin = _problem(request, table, target, group, ignore, task)
     candidates = problem.objective.candidates(request.fusion, problem.kinds, request.search.baselines)
