@@ -64,7 +64,9 @@ class _Estimator(BaseEstimator):
         frame[TARGET] = labels
         whole = Table.read(frame, folder=self.folder)
         keywords = {k: getattr(self, k) for k in KEYWORDS}
-        self.model_ = fit(whole, TARGET, task=task, config=records(baselines=False, **options), **keywords)
+        self.model_ = fit(
+            whole, TARGET, task=task, config=records(baselines=False, progress=False, **options), **keywords
+        )
         self.n_features_in_ = len(table.columns)
         self.feature_names_in_ = np.array(table.columns, dtype=object)
         return self

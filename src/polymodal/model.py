@@ -20,6 +20,7 @@ from polymodal.heads.base import no_texts
 from polymodal.learners.base import Learner
 from polymodal.objectives import Supervised
 from polymodal.output import Output, Scores, logits_of
+from polymodal.progress import silent
 from polymodal.quantize import int8
 from polymodal.scoring import Evaluation, Scorer
 from polymodal.summary import Report
@@ -196,7 +197,7 @@ class Model:
         decoding: Decoding | None = None,
         coverage: float | None = None,
         abstain: float | None = None,
-        quiet: bool = True,
+        progress: bool | None = None,
     ) -> Evaluation:
         """The task's metrics on a table that has the target, with 95% bootstrap intervals.
 
@@ -209,7 +210,7 @@ class Model:
         check(self.task, self.calibration, coverage, abstain)
         table = self.objective.rows(Table.read(table), self.preprocessor.schema)
         rows = self.preprocessor.encode(
-            table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=quiet
+            table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=silent(progress)
         )
         group = self.preprocessor.schema.group
         groups = table.cells(group) if group in table.columns else None

@@ -129,7 +129,7 @@ def test_a_fold_is_a_stretch_of_time_and_no_row_soon_after_it_is_learned_from():
 
 
 def test_inspect_says_so_too():
-    (warning,) = (w for w in polymodal.inspect(windows(), "next", quiet=True).warnings if w.kind == "order")
+    (warning,) = (w for w in polymodal.inspect(windows(), "next", progress=False).warnings if w.kind == "order")
     assert "'past' holds readings of the row above" in warning.message
 
 

@@ -127,7 +127,7 @@ def config(
         "kinds": pairs(modality, "--modality") or None,
         "finetune": finetune or None,
     }
-    return records(**columns, **options, quiet=False, command=command_line())
+    return records(**columns, **options, progress=True, command=command_line())
 
 
 def folder_of(out: Path | None, source: Path | str, ending: str) -> Path:

@@ -73,7 +73,7 @@ def evaluate(
     how = decoding_of(reader, decoding)
     answer = reader.evaluate(
         table, without=without or (), cache=cache_folder(cache), decoding=how, coverage=coverage, abstain=abstain,
-        quiet=False,
+        progress=True,
     )  # fmt: skip
     print_json(answer.to_json()) if as_json else show(brief.evaluation(answer))
 

@@ -14,6 +14,7 @@ from polymodal.data.schema import Schema
 from polymodal.data.suspects import Group, Suspect
 from polymodal.data.table import Table
 from polymodal.errors import InputError
+from polymodal.progress import silent
 from polymodal.tasks.base import Task
 from polymodal.tasks.infer import guess as guess_task
 from polymodal.tasks.labels import count, missing, plain
@@ -88,12 +89,12 @@ def inspect(
     group: str | None = None,
     kinds: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
-    quiet: bool = False,
+    progress: bool | None = None,
 ) -> Inspection:
     """Look at a table: every cell is opened once. Arguments as `Table.read` and `Schema.infer` take them."""
     table = Table.read(table)
     schema = Schema.infer(table, target, group, kinds, ignore)
-    patterns = measure(table, schema, quiet)
+    patterns = measure(table, schema, silent(progress))
     numbers = [table.row_number(i) for i in range(table.rows)]
     columns = {
         c.name: patterns.content[c.name] for c in schema.columns.values() if c.kind not in ("id", "ignored", "group")

@@ -17,7 +17,7 @@ from polymodal.modalities import MODALITIES
 from polymodal.modalities.record import Modality
 from polymodal.modalities.sizes import Measure, Sizes
 from polymodal.nn import SIZES
-from polymodal.progress import Ticker, progress
+from polymodal.progress import Ticker, bar
 
 
 class Measurements(NamedTuple):
@@ -41,7 +41,7 @@ def measure(table: Table, schema: Schema, quiet: bool = False) -> Measurements:
         for c in schema.columns.values()
         if (m := MODALITIES.get(c.kind)) is not None and m.measure is not None
     ]
-    with progress("opening", len(media) * table.rows, quiet) as tick, warnings.catch_warnings():
+    with bar("opening", len(media) * table.rows, quiet) as tick, warnings.catch_warnings():
         # threads can't each have filters of their own; what matters comes as an Unreadable
         warnings.simplefilter("ignore")
         for i, (column, modality, how) in enumerate(media):

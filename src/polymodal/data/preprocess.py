@@ -19,7 +19,7 @@ from polymodal.errors import InputError
 from polymodal.learners.matrix import records
 from polymodal.modalities.base import Codec
 from polymodal.modalities.extractor import Record
-from polymodal.progress import progress
+from polymodal.progress import bar
 from polymodal.tasks.base import Task
 
 CHUNK = 1024  # rows that are in memory as tensors at a time
@@ -119,7 +119,7 @@ class Preprocessor:
 
     def fit(self, table: Table, size: Any, quiet: bool = False) -> "Preprocessor":
         """Fit each codec on the cells of a training table."""
-        with progress("reading", len(self.codecs), quiet) as tick:
+        with bar("reading", len(self.codecs), quiet) as tick:
             for i, (view, codec) in enumerate(self.codecs.items()):
                 tick(i, view)
                 for column in self._columns(view):
@@ -166,7 +166,7 @@ class Preprocessor:
         self.check(table, without)
         bad: list[Bad] = []
         inputs: dict[str, Encoded] = {}
-        with progress("decoding", table.rows * len(self.codecs), quiet) as tick:
+        with bar("decoding", table.rows * len(self.codecs), quiet) as tick:
             for i, (v, codec) in enumerate(self.codecs.items()):
                 cells = [None] * table.rows if self.views[v] in without else self._cells(table, v)
                 start = i * table.rows

@@ -35,7 +35,7 @@ from polymodal.modalities.base import Encoder
 from polymodal.model import BATCH
 from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
-from polymodal.progress import progress
+from polymodal.progress import bar
 from polymodal.saving import put_tensors
 from polymodal.tasks.base import Metric, Task
 from polymodal.training.inference import predict
@@ -250,7 +250,7 @@ class FeaturePath:
         began = time.monotonic()
         before = self.seconds or self._remember()
         try:
-            with progress("features", 1.0, self.quiet) as tick, memory() as peak:
+            with bar("features", 1.0, self.quiet) as tick, memory() as peak:
                 whole = self.library.grow(kinds, budget.deadline, tick, self._is_hopeless, refit)
                 self.memory_mb = peak()
         finally:

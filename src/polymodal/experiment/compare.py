@@ -31,7 +31,7 @@ from polymodal.experiment.search import PRESETS
 from polymodal.learners.base import Learner
 from polymodal.objectives.base import Candidate
 from polymodal.output import logits_of
-from polymodal.progress import progress
+from polymodal.progress import bar
 from polymodal.saving import put_tensors
 from polymodal.tasks.base import Task
 from polymodal.training.settings import Settings
@@ -135,7 +135,7 @@ def run(
     maker = _Maker(problem, names, preset, request, seed, folder)
     parts: dict[str, dict[int, Part]] = {}
     shares = _Shares(budget, len(todo) * maker.count)
-    with progress("comparing", float(len(todo)), request.run.quiet) as tick:
+    with bar("comparing", float(len(todo)), request.run.quiet) as tick:
         for i, fold in enumerate(todo):
             tick(float(i), fold.name)
             for j, part in enumerate(maker.fold(fold, shares)):

@@ -13,6 +13,7 @@ from polymodal.data.cache import default_folder
 from polymodal.errors import InputError
 from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.writing import Writing
+from polymodal.progress import silent
 
 
 class Columns(NamedTuple):
@@ -75,16 +76,22 @@ class Training(NamedTuple):
 
 class Run(NamedTuple):
     """How the work is done and kept. resume: go on with what is in `out`. overwrite: write over it. cache: folder of
-    decoded cells, by default the user's. quiet: no progress bars. allow_overlap: files may be in the tables to
-    validate and test on and in the training table too. command: what was typed, for who has to repeat it.
+    decoded cells, by default the user's. progress: whether bars are shown; None for where a person looks on, in a
+    terminal or a notebook. allow_overlap: files may be in the tables to validate and test on and in the training table
+    too. command: what was typed, for who has to repeat it.
     """
 
     resume: bool = False
     overwrite: bool = False
     cache: Path | str | None = None
-    quiet: bool = True
+    progress: bool | None = None
     allow_overlap: bool = False
     command: str = ""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no progress is shown."""
+        return silent(self.progress)
 
     @property
     def cache_folder(self) -> Path:

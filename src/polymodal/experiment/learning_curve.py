@@ -286,7 +286,7 @@ def _fit(problem: Problem, held_table: Table, part: Table, request: Config, seed
         time_limit=limit, ignore=[c.name for c in columns if c.kind in ("ignored", "id")], seed=seed,
         config=[
             request.columns._replace(kinds=kinds), request.search, request.training, request.colearning,
-            Run(cache=request.run.cache, quiet=request.run.quiet),
+            Run(cache=request.run.cache, progress=request.run.progress),
         ],
     )  # fmt: skip
     return model.logits(model.preprocessor.encode(held_table, None, cache=request.run.cache_folder, quiet=True))

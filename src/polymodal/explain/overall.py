@@ -17,6 +17,7 @@ from polymodal.explain import answers
 from polymodal.explain.answers import Floats
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.model import Model
+from polymodal.progress import silent
 from polymodal.view.text import Note
 
 LIMIT = 1000  # rows that are explained, unless asked otherwise
@@ -120,7 +121,7 @@ def overall(
     without: Sequence[str] = (),
     cache: Path | str | None = None,
     seed: int = 0,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> Overall:
     """Explain the rows of a table, or a random sample of `limit` of them, by modality. See `contributions`.
 
@@ -133,7 +134,7 @@ def overall(
     at = np.random.default_rng(seed).permutation(table.rows)[: max(1, limit)]
     some = table if len(at) == table.rows else table.take(sorted(at.tolist()))
     rows = model.preprocessor.encode(
-        some, None, cache=None if cache is None else Path(cache), without=without, quiet=quiet
+        some, None, cache=None if cache is None else Path(cache), without=without, quiet=silent(progress)
     )
     games = contributions(model, rows, output=output, seed=seed)
     group = model.preprocessor.schema.group

@@ -18,6 +18,7 @@ from polymodal.explain.nearest import Nearest, nearest
 from polymodal.explain.parts import METHODS, Attribution, attribute_rows
 from polymodal.explain.shown import Display, displays
 from polymodal.model import Model
+from polymodal.progress import silent
 from polymodal.view.text import figure
 
 OTHERS = 47  # rows of the table beside the one, for the additive part of its answer
@@ -118,7 +119,7 @@ def reasons(
     parts: bool = True,
     without: Sequence[str] = (),
     cache: Path | str | None = None,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> Reasons:
     """Explain the answer to a row.
 
@@ -127,6 +128,7 @@ def reasons(
     looked for in. parts: whether to look for what in each modality made the answer. without: modalities that are
     hidden. Raises InputError for a row, output, method or column that is not there, and for a model that writes text.
     """
+    quiet = silent(progress)
     task = model.task
     names = task.quantities.names
     if output is not None:
