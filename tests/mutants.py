@@ -912,6 +912,13 @@ MUTANTS = [
         "pass",
         "tests/end_to_end/test_folder.py -k umask",
     ),
+    Mutant(
+        "predictions have the index of the frame",
+        "model.py",
+        "else index[start:stop]",
+        "else pd.RangeIndex(start, stop)",
+        "tests/end_to_end/test_predict.py -k index",
+    ),
 ]
 
 

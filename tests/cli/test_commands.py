@@ -79,6 +79,8 @@ def test_predict(fitted, run, process, tmp_path):
     ]
     to_stdout = process("predict", model, new)
     assert to_stdout.stdout == (tmp_path / "p.csv").read_text()
+    kept = run("predict", model, new, "--keep", "id", "--keep", "seller").stdout.splitlines()
+    assert kept[0].startswith("id,seller,prediction,") and kept[8].startswith(f"item-7,s7,{got['prediction'][7]},")
     form = json.loads(run("predict", model, new, "--json").stdout)
     assert form["rows"] == 160 and form["predictions"][7]["prediction"] == got["prediction"][7]
 

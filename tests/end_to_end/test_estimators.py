@@ -78,3 +78,14 @@ def test_errors(frame):
         make(folder).fit(x, ["a", "b", None, *"ab" * 43, "a"])
     with pytest.raises(InputError, match="one label for each of the 90 rows"):
         make(folder).fit(x, [0, 1])
+
+
+def test_rows_are_told_by_their_place_whatever_the_index(frame):
+    (x, folder) = frame
+    y = x["kind"]
+    x = x.drop(columns="kind").set_index(np.arange(len(x))[::-1] // 2)  # doubled, and not in order
+    model = make(folder, ignore=["photo"])
+    fitted = model.fit(x, y)
+    p = fitted.predict_proba(x)
+    assert np.array_equal(p, model.fit(x.reset_index(drop=True), y.tolist()).predict_proba(x.reset_index(drop=True)))
+    assert np.allclose(fitted.predict_proba(x.iloc[::-1]), p[::-1], atol=1e-5)

@@ -93,6 +93,10 @@ def predict(
     coverage: CoverageOpt = None,
     abstain: AbstainOpt = None,
     captions: CaptionsOpt = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="COLUMN", help="Copy this column of TABLE, such as an id; repeatable."),
+    ] = None,
     as_json: JsonOpt = False,
     *,
     decoding: Mapping[str, Any],
@@ -107,8 +111,8 @@ def predict(
     unmet: Counter[str] = Counter()
     how = decoding_of(reader, {**decoding, "captions": captions})
     frames = reader.predictions(
-        table, without=without or (), cache=cache, decoding=how, coverage=coverage, abstain=abstain, bad=bad,
-        unmet=unmet,
+        table, without=without or (), cache=cache, decoding=how, coverage=coverage, abstain=abstain,
+        keep=keep or (), bad=bad, unmet=unmet,
     )  # fmt: skip
     if as_json:
         rows = [r for frame in frames for r in frame.to_dict("records")]
