@@ -28,6 +28,7 @@ from polymodal.tasks.base import Task
 from polymodal.training.inference import predict
 from polymodal.uncertainty import Calibration, check
 from polymodal.uncertainty.conformal import pattern_names
+from polymodal.view.text import some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,13 @@ class Model:
     def __init__(self, preprocessor: Preprocessor, learner: Learner, report: Report | None = None) -> None:
         self.preprocessor, self.learner, self.report = preprocessor, learner, report or Report()
         self.precision = "no"
+
+    def __repr__(self) -> str:
+        schema = self.preprocessor.schema
+        kinds = {m: kind for m, (kind, _) in schema.modalities().items()}
+        reads = some(m if m == kinds[m] else f"{m} ({kinds[m]})" for m in self.modalities)
+        how = self.report.comparison.chosen if self.report.comparison else f"a {self.learner.kind}"
+        return f"<Model of {some(schema.target)} ({self.task.name}) from {reads}: {how}>"
 
     @property
     def task(self) -> Task:

@@ -18,6 +18,7 @@ from polymodal.progress import silent
 from polymodal.tasks.base import Task
 from polymodal.tasks.infer import guess as guess_task
 from polymodal.tasks.labels import count, missing, plain
+from polymodal.view.text import many
 
 PAIRS = 10  # pairs of equal rows that are named
 CLASSES = 100  # labels whose rows are counted one by one
@@ -47,6 +48,10 @@ class Inspection:
     target: list[dict[str, Any]]
     groups: list[Group]
     warnings: list[Suspect]
+
+    def __repr__(self) -> str:
+        found = f"{many(len(self.warnings), 'warning')}, {many(len(self.unreadable), 'unreadable cell')}"
+        return f"<Inspection of {self.table}: {many(self.rows, 'row')}, {found}; show() prints it>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers.

@@ -11,6 +11,7 @@ from polymodal.data.table import Table, resolve, unknown
 from polymodal.errors import InputError
 from polymodal.modalities import MODALITIES, NOT_YET, column_kinds, of_column
 from polymodal.modalities.tabular.columns import CATEGORY, whole
+from polymodal.view.text import some
 
 SAMPLE = 200  # cells that a guess is made from
 ROLES = ("id", "target", "group", "ignored")  # of columns that nothing is learned from
@@ -68,6 +69,9 @@ class Schema(NamedTuple):
             for c in table.columns
         }
         return cls(columns, targets, group)
+
+    def __repr__(self) -> str:
+        return f"<Schema {some(f'{c.name} ({c.kind})' for c in self.columns.values())}>"
 
     def check(self, name: str) -> None:
         """Raises InputError where the table of this name has nothing to learn from."""

@@ -18,7 +18,7 @@ from polymodal.explain.answers import Floats
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.model import Model
 from polymodal.progress import silent
-from polymodal.view.text import Note
+from polymodal.view.text import Note, many, some
 
 LIMIT = 1000  # rows that are explained, unless asked otherwise
 ROUNDING = 1e-9  # sizes that differ by less of themselves are equal
@@ -76,6 +76,10 @@ class Overall(NamedTuple):
     notes: list[Note]
     bad: list[Bad]
     contributions: Contributions
+
+    def __repr__(self) -> str:
+        shares = some(self.contributions.modalities)
+        return f"<Overall: {self.rows:,} of {many(self.total, 'row')} of {self.table}, by {shares}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers, with the summary alone; `frame` has a line a row."""

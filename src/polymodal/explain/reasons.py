@@ -19,7 +19,7 @@ from polymodal.explain.parts import METHODS, Attribution, attribute_rows
 from polymodal.explain.shown import Display, displays
 from polymodal.model import Model
 from polymodal.progress import silent
-from polymodal.view.text import figure
+from polymodal.view.text import figure, short, some
 
 OTHERS = 47  # rows of the table beside the one, for the additive part of its answer
 
@@ -49,6 +49,9 @@ class Reasons(NamedTuple):
     absent: list[str]
     bad: list[Bad]
     notes: list[str]
+
+    def __repr__(self) -> str:
+        return f"<Reasons for row {self.row} of {self.table}: {short(self.text, 80)}, by {some(self.cells)}>"
 
     @property
     def text(self) -> str:
