@@ -919,6 +919,13 @@ MUTANTS = [
         "else pd.RangeIndex(start, stop)",
         "tests/end_to_end/test_predict.py -k index",
     ),
+    Mutant(
+        "the device of a run is that of the run alone",
+        "hardware.py",
+        "        os.environ.pop(VARIABLE)\n",
+        "",
+        "tests/reference/test_hardware.py -k another_device",
+    ),
 ]
 
 

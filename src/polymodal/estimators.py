@@ -44,11 +44,13 @@ class _Estimator(BaseEstimator):
         time_limit: float | str | None = None,
         folder: str | None = None,
         cache: str | None = None,
+        n_jobs: int | None = None,
         seed: int = 0,
     ) -> None:
         self.fusion, self.preset, self.size, self.encoders, self.finetune = fusion, preset, size, encoders, finetune
         self.kinds, self.ignore, self.epochs, self.batch_size = kinds, ignore, epochs, batch_size
-        self.lr, self.time_limit, self.folder, self.cache, self.seed = lr, time_limit, folder, cache, seed
+        self.lr, self.time_limit, self.folder, self.cache = lr, time_limit, folder, cache
+        self.n_jobs, self.seed = n_jobs, seed
 
     def _fit(self, X: Any, y: Any, task: Task) -> Self:
         table = self._table(X)

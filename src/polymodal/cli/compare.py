@@ -8,9 +8,11 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
     SEARCH,
+    DeviceOpt,
     EncoderOpt,
     EpochsOpt,
     LabelTaskOpt,
+    NJobsOpt,
     OutOpt,
     OverwriteOpt,
     PresetOpt,
@@ -66,6 +68,8 @@ def compare(
     epochs: EpochsOpt = None,
     seed: SeedOpt = 0,
     out: OutOpt = None,
+    n_jobs: NJobsOpt = None,
+    device: DeviceOpt = "auto",
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -93,8 +97,8 @@ def compare(
             time_limit=time_limit, seed=seed, out=out,
             config=config(
                 size=size, encoder=encoder, modality=modality,
-                split=split, order=order, epochs=epochs, cache=cache, resume=resume,
-                overwrite=overwrite,
+                split=split, order=order, epochs=epochs, cache=cache, n_jobs=n_jobs, device=device,
+                resume=resume, overwrite=overwrite,
             ),
         )  # fmt: skip
     leaderboard = standing(run)

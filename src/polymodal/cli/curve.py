@@ -7,11 +7,13 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
     BatchSizeOpt,
+    DeviceOpt,
     EncoderOpt,
     EpochsOpt,
     InitFromOpt,
     LabelTaskOpt,
     LrOpt,
+    NJobsOpt,
     OneFusionOpt,
     OutOpt,
     OverwriteOpt,
@@ -68,6 +70,8 @@ def learning_curve(
     lr: LrOpt = None,
     seed: SeedOpt = 0,
     out: OutOpt = None,
+    n_jobs: NJobsOpt = None,
+    device: DeviceOpt = "auto",
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -89,8 +93,8 @@ def learning_curve(
             config=config(
                 fusion=fusion, size=size, encoder=encoder, modality=modality,
                 split=split, order=order, epochs=epochs, batch_size=batch_size,
-                lr=lr, init_from=init_from, pretrain=pretrain, unlabelled=unlabelled, cache=cache, resume=resume,
-                overwrite=overwrite,
+                lr=lr, init_from=init_from, pretrain=pretrain, unlabelled=unlabelled, cache=cache,
+                n_jobs=n_jobs, device=device, resume=resume, overwrite=overwrite,
             ),
         )  # fmt: skip
     paths = curve.write(out)

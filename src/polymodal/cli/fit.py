@@ -10,11 +10,13 @@ from polymodal.cli.experiment import (
     SEARCH,
     TRAINING,
     BatchSizeOpt,
+    DeviceOpt,
     EncoderOpt,
     EpochsOpt,
     FinetuneOpt,
     InitFromOpt,
     LrOpt,
+    NJobsOpt,
     OutOpt,
     OverwriteOpt,
     PresetOpt,
@@ -196,6 +198,8 @@ def fit(
             rich_help_panel=SEARCH,
         ),
     ] = "score",
+    n_jobs: NJobsOpt = None,
+    device: DeviceOpt = "auto",
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -227,6 +231,7 @@ def fit(
         decoding=None if beams is None else Decoding(beams=beams),
         imputation=imputation, balance=balance, cyclic=cyclic, init_from=init_from, pretrain=pretrain,
         unlabelled=unlabelled, allow_overlap=allow_overlap, resume=resume, overwrite=overwrite, cache=cache,
+        n_jobs=n_jobs, device=device,
     )  # fmt: skip
     with resumable("what was done so far is kept"):
         model = experiment.fit(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polymodal.model import Model
     from polymodal.tasks.generate import Generation
 
+DEVICES = "Where networks run: cpu, cuda, mps or auto (a CUDA GPU where there is one, else the CPU)."
 COLUMNS = "Columns (how the table is read)"  # the panel of their options
 
 TableArg = Annotated[
@@ -204,15 +205,14 @@ def pairs(values: Sequence[str] | None, option: str) -> dict[str, str]:
     return out
 
 
-def open_model(folder: Path, names: Sequence[str] | None) -> "Model":
-    """The model in a folder, on the GPU where there is one."""
-    import torch
-
+def open_model(folder: Path, names: Sequence[str] | None, device: str = "auto") -> "Model":
+    """The model in a folder, on this device; by default on the GPU where there is one."""
     from polymodal.fusion import find
+    from polymodal.hardware import find_device
     from polymodal.model import load
 
     model = load(folder, [find(name) for name in names or ()])
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(find_device(device))
 
 
 def cache_folder(folder: Path | None) -> Path:

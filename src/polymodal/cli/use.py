@@ -10,6 +10,7 @@ import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.options import (
+    DEVICES,
     CacheOpt,
     CaptionsOpt,
     CustomClassOpt,
@@ -56,6 +57,7 @@ def evaluate(
     cache: CacheOpt = None,
     custom_class: CustomClassOpt = None,
     precision: PrecisionOpt = "no",
+    device: Annotated[str, typer.Option(help=DEVICES)] = "auto",
     coverage: CoverageOpt = None,
     abstain: AbstainOpt = None,
     as_json: JsonOpt = False,
@@ -69,7 +71,7 @@ def evaluate(
     from polymodal.report import brief
     from polymodal.view.console import show
 
-    reader = open_model(model, custom_class).lighter(precision)
+    reader = open_model(model, custom_class, device).lighter(precision)
     how = decoding_of(reader, decoding)
     answer = reader.evaluate(
         table, without=without or (), cache=cache_folder(cache), decoding=how, coverage=coverage, abstain=abstain,
@@ -90,6 +92,7 @@ def predict(
     cache: CacheOpt = None,
     custom_class: CustomClassOpt = None,
     precision: PrecisionOpt = "no",
+    device: Annotated[str, typer.Option(help=DEVICES)] = "auto",
     coverage: CoverageOpt = None,
     abstain: AbstainOpt = None,
     captions: CaptionsOpt = None,
@@ -106,7 +109,7 @@ def predict(
     from polymodal.report import brief
     from polymodal.view.console import show
 
-    reader = open_model(model, custom_class).lighter(precision)
+    reader = open_model(model, custom_class, device).lighter(precision)
     bad: list[Bad] = []
     unmet: Counter[str] = Counter()
     how = decoding_of(reader, {**decoding, "captions": captions})

@@ -23,7 +23,7 @@ from polymodal.errors import InputError
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget, in_seconds
 from polymodal.experiment.candidates import FeaturePath, Networks, Trial, outputs_of, plain
-from polymodal.experiment.config import Columns, Config, Record, Search, Training
+from polymodal.experiment.config import Columns, Config, Record, Search, Training, with_hardware
 from polymodal.experiment.config import Run as RunConfig
 from polymodal.experiment.fit import FEATURES, check_fusion
 from polymodal.experiment.problem import Problem, Reading, state
@@ -81,6 +81,7 @@ class Run(NamedTuple):
     again: Callable[[Part], tuple[Learner, Rows, Mapping[str, str]]]
 
 
+@with_hardware
 def run(
     table: Any,
     target: str | Sequence[str],

@@ -6,14 +6,19 @@ The field names of all records differ, so that a command line's options find the
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from polymodal.data.cache import default_folder
 from polymodal.errors import InputError
+from polymodal.hardware import AUTO, limited
 from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.writing import Writing
 from polymodal.progress import silent
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Columns(NamedTuple):
@@ -78,7 +83,8 @@ class Run(NamedTuple):
     """How the work is done and kept. resume: go on with what is in `out`. overwrite: write over it. cache: folder of
     decoded cells, by default the user's. progress: whether bars are shown; None for where a person looks on, in a
     terminal or a notebook. allow_overlap: files may be in the tables to validate and test on and in the training table
-    too. command: what was typed, for who has to repeat it.
+    too. command: what was typed, for who has to repeat it. n_jobs: cores that work, at most; -1 for all, None for as
+    many as libraries like. device: that networks are trained on, "cpu", "cuda", "mps", or "auto" for the fastest.
     """
 
     resume: bool = False
@@ -87,6 +93,8 @@ class Run(NamedTuple):
     progress: bool | None = None
     allow_overlap: bool = False
     command: str = ""
+    n_jobs: int | None = None
+    device: str = AUTO
 
     @property
     def quiet(self) -> bool:
@@ -150,3 +158,16 @@ def records(**options: Any) -> list[Record]:
     if options:
         raise TypeError(f"no record has a field {', '.join(options)}")
     return out
+
+
+def with_hardware(verb: Callable[P, T]) -> Callable[P, T]:
+    """The verb, which then works with the cores and on the device that the `Run` in its config names."""
+
+    @wraps(verb)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        config: Any = options.get("config", ())
+        asked = next((r for r in ([config] if isinstance(config, Run) else config) if isinstance(r, Run)), Run())
+        with limited(asked.n_jobs, asked.device):
+            return verb(*args, **options)
+
+    return run

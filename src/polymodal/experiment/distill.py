@@ -25,7 +25,7 @@ from polymodal.evaluate.compare import TEST, Result, compare
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
-from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
+from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training, with_hardware
 from polymodal.experiment.fit import SEARCHES, check_fusion
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.problem import Problem, state
@@ -72,6 +72,7 @@ class Lesson(NamedTuple):
     left: list[str]
 
 
+@with_hardware
 def distill(
     model: Model | Path | str,
     table: Any,

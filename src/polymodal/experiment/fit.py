@@ -15,7 +15,7 @@ from polymodal.evaluate.starved import starved
 from polymodal.experiment import pretraining, runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Judgement, Trial, outputs_of, peak_memory_mb
-from polymodal.experiment.config import PREFERENCES, Config, Record, Training
+from polymodal.experiment.config import PREFERENCES, Config, Record, Training, with_hardware
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.pretraining import Pretrained
 from polymodal.experiment.problem import Problem, state
@@ -34,6 +34,7 @@ AUTO, FEATURES = SEARCHES = "auto", "features"  # beside the names of fusions: b
 PRETRAINING = 1 / 3  # of the time
 
 
+@with_hardware
 def fit(
     table: Any,
     target: str | Sequence[str],

@@ -27,7 +27,7 @@ from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, difference, intervals
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
+from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training, with_hardware
 from polymodal.experiment.fit import SEARCHES, check_fusion, fit
 from polymodal.experiment.problem import Problem, state
 from polymodal.model import load
@@ -95,6 +95,7 @@ class Curve(NamedTuple):
         return paths
 
 
+@with_hardware
 def learning_curve(
     table: Any,
     target: str | Sequence[str],
@@ -113,10 +114,9 @@ def learning_curve(
     `init_from` of `Colearning`), and score on the same validation rows.
 
     fractions: each from above 0 to 1; the rows of one are among those of the next, strata in proportion, groups whole.
-    A fraction is raised to where each class of the validation rows is in it, and at least `FEWEST` labels.
-    time_limit: as for `polymodal.fit`, in equal shares. out: where finished fits are kept, so that `Run(resume=True)`
-    goes on. config: records as for `polymodal.fit`; the fusion is "gated" by default. Raises InputError for what can't
-    be learned from, and for texts.
+    A fraction is raised to where each class of the validation rows is in it, and at least `FEWEST` labels. out: where
+    finished fits are kept, so that `Run(resume=True)` goes on. The rest is as for `polymodal.fit`, the time limit in
+    equal shares, the fusion "gated" by default. Raises InputError for what can't be learned from, and for texts.
     """
     request = Config.of(config, "learning_curve", (Columns, Search, Training, Run, Colearning))
     request = request._replace(search=request.search._replace(fusion=request.fusion or "gated", baselines=False))

@@ -4,7 +4,6 @@ An estimator is fitted on a matrix and answers with logits, whatever the task: c
 (labels, thresholds) by one classifier each, numbers by one regressor each.
 """
 
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from polymodal.hardware import cores
 from polymodal.learners.matrix import Matrix, Sight
 
 FLOOR = 1e-5  # no probability is taken to be smaller: a forest's 0 is not certainty
@@ -172,11 +172,6 @@ def logits(estimator: Fitted, x: Matrix) -> NDArray[np.float32]:
         return np.asarray(np.log(p / p.sum(1, keepdims=True)), dtype=np.float32)
     out = np.stack([_column(e, estimator.link, x) for e in estimator.estimators], axis=1)
     return np.asarray(out, dtype=np.float32)
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count(estimator: Any) -> int:
