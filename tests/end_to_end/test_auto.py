@@ -290,3 +290,27 @@ def test_one_group_with_labels_and_others_without(table):
         model.report.to_json()["rows"]["unlabelled"] == 75
         and model.report.to_json()["valid"]["metrics"]["accuracy"]["value"] > 0.5
     )
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_search_has_as_many_folds_as_are_asked_for(given):
+    rows = [{"x": i % 7, "g": i % 11, "y": float(i % 7)} for i in range(60)]
+    how = dict(fusion="features", preset="fast", time_limit=20, task="regression", valid=rows if given else None)
+    for folds in (3, 7):
+        model = flat.fit(rows, "y", folds=folds, ignore=["g"], **how)
+        assert any(f"cross-validated in {folds} folds" in note for note in model.report.notes), model.report.notes
+        assert model.report.plan["folds"] == folds
+    with pytest.raises(
+        InputError, match=rf"70 folds are too many for {60 if given else 48} rows to train on; give few"
+    ):
+        flat.fit(rows, "y", folds=70, ignore=["g"], **how)
+    with pytest.raises(
+        InputError, match=rf"12 folds are too many for {11 if given else 9} groups to train on; give fewer"
+    ):
+        flat.fit(rows, "y", group="g", folds=12, **how)
+    with pytest.raises(InputError, match=f"folds can't be 1; it must be a whole number from {2 if given else 3}"):
+        flat.fit(rows, "y", folds=1, **how)
+    with pytest.raises(
+        InputError, match="folds are those of a search, and there is none for this fusion and target; leave --f"
+    ):
+        flat.fit(rows, "y", **{**how, "fusion": "gated"}, folds=3)

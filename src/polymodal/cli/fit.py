@@ -200,6 +200,13 @@ def fit(
     ] = "score",
     n_jobs: NJobsOpt = None,
     device: DeviceOpt = "auto",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Folds by which a search judges estimators (default: from the rows, 5 at most).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -222,7 +229,7 @@ def fit(
 
     out = folder_of(out, table, "model")
     request = config(
-        fusion=fusion, size=size, baselines=baselines, prefer=prefer, encoder=encoder, modality=modality,
+        fusion=fusion, size=size, baselines=baselines, prefer=prefer, folds=folds, encoder=encoder, modality=modality,
         split=split, order=order, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
         decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric,

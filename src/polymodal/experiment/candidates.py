@@ -24,6 +24,7 @@ from polymodal.colearn.transfer import Start
 from polymodal.data.preprocess import Rows, records_of
 from polymodal.data.splits import folds, own
 from polymodal.data.table import Table
+from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import difference, intervals
 from polymodal.experiment.budget import Budget
@@ -41,6 +42,7 @@ from polymodal.tasks.base import Metric, Task
 from polymodal.training.inference import predict
 from polymodal.training.loop import train
 from polymodal.training.settings import Settings
+from polymodal.view.text import many
 
 RACE = 3.0  # standard errors by which a member may be behind on one fold and still be tried on the others
 
@@ -212,12 +214,14 @@ class FeaturePath:
     """Estimators on features, fitted fold by fold, and judged out of fold.
 
     learn: the table of the training rows. given: whether the validation rows came apart from them; where they did not,
-    they are one of the folds, and all rows judge. held_groups: of the validation rows. most: folds, at most.
+    they are one of the folds, and all rows judge. held_groups: of the validation rows. most: folds, at most. asked:
+    folds, exactly; raises InputError where there can't be so many.
     """
 
     def __init__(
         self, problem: Problem, reading: Reading, learn: Table, rows: Rows, valid: Rows, *, seed: int,
         folder: Path | None, quiet: bool, given: bool, held_groups: Sequence[Any] | None = None, most: int = 5,
+        asked: int | None = None,
     ) -> None:  # fmt: skip
         task, extractors, views = problem.task, reading.extractors(), reading.preprocessor.views
         groups = problem.groups(learn)
@@ -231,15 +235,20 @@ class FeaturePath:
         of = None if groups is None else [groups[i] for i in at]
         if of is not None and len(set(own(of))) < 2:
             of = None  # a single group can't be parted from itself
+        by_group = of is not None and problem.chronology is None
+        there = len(set(own(of))) if of is not None and by_group else len(at)
         enough = 5 if len(at) < 5_000 else 3 if len(at) < 20_000 else 2  # many rows need few folds to be judged by
-        k = max(2, min(most, enough, len(at), *([len(set(own(of)))] if of is not None else [])) - (not given))
+        k = max(2, min(most, enough, there) - (not given)) if asked is None else asked - (not given)
+        splits = [] if asked is not None and k > there else problem.folds(learn.take(at), of, k, seed)
+        if asked is not None and len(splits) < k:
+            what = many(there, "group" if by_group else "row")
+            raise InputError(f"{asked} folds are too many for {what} to train on; give fewer with --folds")
         held = len(rows) + np.arange(len(valid))
         more = [] if given else held.tolist()
-        splits = problem.folds(learn.take(at), of, k, seed)
         places = [(np.arange(len(rows)).tolist(), held.tolist())]
         places += [(labelled[a].tolist() + more, labelled[b].tolist()) for a, b in splits]
         self.library = Library(task, extractors, views, records, target, places, at + more, seed)
-        self.seconds = 0.0
+        self.folds, self.seconds = len(splits) + (not given), 0.0
         self.path = folder / "features.safetensors" if folder else None
         self.warning: str | None = None
         self.memory_mb: float | None = None

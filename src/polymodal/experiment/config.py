@@ -42,13 +42,16 @@ class Search(NamedTuple):
     """What is tried. fusion: "auto" (networks with several fusions, and estimators on features), "features" (the
     estimators alone), or the name of a fusion; None for the default of the function. size: of networks, "tiny",
     "small", "base" or "large". baselines: also train each modality alone, and concat, to compare with. prefer: what a
-    search chooses, "score" for the best or "simple" for what reads least within one standard error of it.
+    search chooses, "score" for the best or "simple" for what reads least within one standard error of it. folds: by
+    which a search judges estimators, the validation rows among them where they are held out; None for what suits the
+    number of rows.
     """
 
     fusion: str | None = None
     size: str = "small"
     baselines: bool = True
     prefer: str = SCORE
+    folds: int | None = None
 
 
 class Training(NamedTuple):
@@ -148,7 +151,7 @@ def records(**options: Any) -> list[Record]:
     """The records of options that are given by their field names, such as those of the command line; None is not given.
 
     >>> records(fusion="gated", epochs=None, size="tiny")
-    [Search(fusion='gated', size='tiny', baselines=True, prefer='score')]
+    [Search(fusion='gated', size='tiny', baselines=True, prefer='score', folds=None)]
     """
     out = []
     for kind in RECORDS:

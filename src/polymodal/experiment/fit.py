@@ -15,7 +15,7 @@ from polymodal.evaluate.starved import starved
 from polymodal.experiment import pretraining, runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Judgement, Trial, outputs_of, peak_memory_mb
-from polymodal.experiment.config import PREFERENCES, Config, Record, Training, with_hardware
+from polymodal.experiment.config import PREFERENCES, Config, Record, Search, Training, with_hardware
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.pretraining import Pretrained
 from polymodal.experiment.problem import Problem, state
@@ -67,6 +67,7 @@ def fit(
     problem, origin = _problem(request, table, target, group, ignore, task)
     candidates = problem.objective.candidates(request.fusion, problem.kinds, request.search.baselines)
     search = PRESETS[preset] if request.fusion in SEARCHES and "search" in problem.objective.capabilities else None
+    _check_folds(request.search, search, valid is not None)
     folder = Path(out) if out is not None else None
     if folder is not None:
         runs.prepare(folder, request.run)
@@ -116,6 +117,17 @@ def _check(request: Config, preset: str, seed: int) -> Config:
     request.training.check(seed)
     request.colearning.check(request.fusion, request.training.modality_dropout)
     return request
+
+
+def _check_folds(asked: Search, search: Preset | None, given: bool) -> None:
+    """Raises InputError for folds without a search, and for too few of them. given: validation rows come apart."""
+    if asked.folds is None:
+        return
+    if search is None:
+        raise InputError("folds are those of a search, and there is none for this fusion and target; leave --folds out")
+    least, why = (2, "") if given else (3, ", of which the held-out rows are the first")
+    if asked.folds < least:
+        raise InputError(f"folds can't be {asked.folds}; it must be a whole number from {least}{why}")
 
 
 def _problem(
@@ -180,7 +192,7 @@ def _train(
             raise InputError(
                 "estimators on features are fitted in one process; name a fusion with --fusion to train in several"
             )
-        features = prepared.features(search.folds, settings.seed, place, run.quiet)
+        features = prepared.features(search.folds, settings.seed, place, run.quiet, asked=request.search.folds)
         outcome = find(
             search, prepared.validation, features, networks, Budget.of(budget.seconds()),
             valid_given=prepared.given, baselines=request.search.baselines, prefer=request.search.prefer,

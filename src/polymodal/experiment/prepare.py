@@ -64,11 +64,13 @@ class Prepared(NamedTuple):
             folder=folder, quiet=quiet, start=start, wrap=wrap,
         )  # fmt: skip
 
-    def features(self, folds: int, seed: int, folder: Path | None, quiet: bool) -> FeaturePath:
-        """The path of estimators on features. folds: at most."""
+    def features(
+        self, folds: int, seed: int, folder: Path | None, quiet: bool, *, asked: int | None = None
+    ) -> FeaturePath:
+        """The path of estimators on features. folds: at most; or, where any are asked for, exactly so many."""
         return FeaturePath(
             self.problem, self.reading, self.table, self.rows, self.valid, seed=seed, folder=folder, quiet=quiet,
-            given=self.given, held_groups=self.validation.groups, most=folds,
+            given=self.given, held_groups=self.validation.groups, most=folds, asked=asked,
         )  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, co
         "writing": problem.objective.options(),
         "fusion": search.fusion,
         "preset": preset,
+        "folds": search.folds,
         "colearning": colearning.key(),
         "size": problem.size._asdict(),
         **settings._asdict(),

@@ -140,7 +140,7 @@ def _grow(
 
 def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) -> list[str]:
     n = len(features.library.answers)
-    notes = [f"features: {n} estimators, cross-validated in {features.seconds:.0f} s"]
+    notes = [f"features: {n} estimators, cross-validated in {features.folds} folds and {features.seconds:.0f} s"]
     if not whole:
         notes[0] += "; time ran out before all were tried"
     if trials:
