@@ -551,15 +551,15 @@ MUTANTS = [
     Mutant(
         "no row soon after a held-out stretch of time is learned from",
         "data/chronology.py",
-        "order[end + gap :]",
-        "order[end:]",
+        "max(gap, self.apart)",
+        "self.apart",
         CHRONOLOGY,
     ),
     Mutant(
         "the latest rows validate",
         "data/chronology.py",
-        "sorted(order[start:].tolist())",
-        "sorted(order[:start].tolist())",
+        "return self._around(order, start, len(order), 0)",
+        "return self._around(order, 0, len(order) - start, 0)",
         CHRONOLOGY,
     ),
     Mutant(
@@ -925,6 +925,13 @@ MUTANTS = [
         "        os.environ.pop(VARIABLE)\n",
         "",
         "tests/reference/test_hardware.py -k another_device",
+    ),
+    Mutant(
+        "a gap is left out before what is held out too",
+        "data/chronology.py",
+        "order[: max(0, start - self.apart)]",
+        "order[:start]",
+        "tests/reference/test_chronology.py -k gap",
     ),
 ]
 

@@ -122,7 +122,7 @@ def test_the_flags_of_fit_are_these():
 
     (fit,) = (c for c in typer.main.get_command(cli.app).commands.values() if c.name == "fit")
     assert sorted(p.name for p in fit.params) == sorted(
-        "table target valid test out fusion size encoder finetune modality ignore group split order task time_limit epochs batch_size lr "
+        "table target valid test out fusion size encoder finetune modality ignore group split order gap task time_limit epochs batch_size lr "
         "precision preset seed baselines prefer folds n_jobs device resume overwrite cache as_json "
         "decoder vocabulary min_count max_words metric smoothing dropout scheduled_sampling self_critical finetune_decoder language beams "
         "allow_overlap imputation modality_dropout balance cyclic init_from pretrain unlabelled".split()

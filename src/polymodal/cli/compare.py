@@ -26,6 +26,7 @@ from polymodal.cli.experiment import (
 )
 from polymodal.cli.options import (
     CacheOpt,
+    GapOpt,
     GroupOpt,
     IgnoreOpt,
     JsonOpt,
@@ -63,6 +64,7 @@ def compare(
     group: GroupOpt = None,
     split: SplitOpt = None,
     order: OrderOpt = None,
+    gap: GapOpt = None,
     task: LabelTaskOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
@@ -97,7 +99,7 @@ def compare(
             time_limit=time_limit, seed=seed, out=out,
             config=config(
                 size=size, encoder=encoder, modality=modality,
-                split=split, order=order, epochs=epochs, cache=cache, n_jobs=n_jobs, device=device,
+                split=split, order=order, gap=gap, epochs=epochs, cache=cache, n_jobs=n_jobs, device=device,
                 resume=resume, overwrite=overwrite,
             ),
         )  # fmt: skip

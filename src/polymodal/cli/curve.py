@@ -30,6 +30,7 @@ from polymodal.cli.experiment import (
 )
 from polymodal.cli.options import (
     CacheOpt,
+    GapOpt,
     GroupOpt,
     IgnoreOpt,
     JsonOpt,
@@ -63,6 +64,7 @@ def learning_curve(
     group: GroupOpt = None,
     split: SplitOpt = None,
     order: OrderOpt = None,
+    gap: GapOpt = None,
     task: LabelTaskOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
@@ -92,7 +94,7 @@ def learning_curve(
             task=task, time_limit=time_limit, seed=seed, out=out,
             config=config(
                 fusion=fusion, size=size, encoder=encoder, modality=modality,
-                split=split, order=order, epochs=epochs, batch_size=batch_size,
+                split=split, order=order, gap=gap, epochs=epochs, batch_size=batch_size,
                 lr=lr, init_from=init_from, pretrain=pretrain, unlabelled=unlabelled, cache=cache,
                 n_jobs=n_jobs, device=device, resume=resume, overwrite=overwrite,
             ),

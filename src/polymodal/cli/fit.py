@@ -36,6 +36,7 @@ from polymodal.cli.options import (
     WRITES,
     BeamsOpt,
     CacheOpt,
+    GapOpt,
     GroupOpt,
     IgnoreOpt,
     JsonOpt,
@@ -72,6 +73,7 @@ def fit(
     group: GroupOpt = None,
     split: SplitOpt = None,
     order: OrderOpt = None,
+    gap: GapOpt = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -230,7 +232,7 @@ def fit(
     out = folder_of(out, table, "model")
     request = config(
         fusion=fusion, size=size, baselines=baselines, prefer=prefer, folds=folds, encoder=encoder, modality=modality,
-        split=split, order=order, finetune=finetune,
+        split=split, order=order, gap=gap, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
         decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric,
         smoothing=smoothing, dropout=dropout, scheduled_sampling=scheduled_sampling, self_critical=self_critical,

@@ -83,6 +83,13 @@ OrderOpt = Annotated[
         rich_help_panel=COLUMNS,
     ),
 ]  # fmt: skip
+GapOpt = Annotated[
+    int | None,
+    typer.Option(
+        "--gap", metavar="ROWS", help="Rows left out between stretches of time to train and to validate on.",
+        rich_help_panel=COLUMNS,
+    ),
+]  # fmt: skip
 
 PrecisionOpt = Annotated[
     str, typer.Option("--precision", help="no (float32), bf16, or int8 (large linear maps as integers).")

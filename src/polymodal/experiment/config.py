@@ -25,7 +25,8 @@ class Columns(NamedTuple):
     """How columns are read. kinds: by column, what to read it as ("text", "image", "number" ...). encoders: by column,
     the name of an encoder ("transformer", "bytes+gru"), or the name or folder of a pretrained network, which stays
     frozen unless the column is in `finetune`. split: how rows are parted, "random" or "time"; by default by time where
-    neighbouring rows hold the same readings. order: the column that says when a row was, which asks for "time".
+    neighbouring rows hold the same readings. order: the column that says when a row was, which asks for "time". gap:
+    rows that are left out between stretches of time to train on and to validate on.
     """
 
     kinds: Mapping[str, str] = {}
@@ -33,6 +34,7 @@ class Columns(NamedTuple):
     finetune: Sequence[str] = ()
     split: str | None = None
     order: str | None = None
+    gap: int | None = None
 
 
 SCORE, SIMPLE = PREFERENCES = ("score", "simple")
