@@ -933,6 +933,13 @@ MUTANTS = [
         "order[:start]",
         "tests/reference/test_chronology.py -k gap",
     ),
+    Mutant(
+        "the fastest is sought near the best alone",
+        "experiment/search.py",
+        "if trial is not best and gain <= error else",
+        "if trial is not best else",
+        "tests/end_to_end/test_auto.py -k the_fastest_is",
+    ),
 ]
 
 

@@ -314,3 +314,28 @@ def test_a_search_has_as_many_folds_as_are_asked_for(given):
         InputError, match="folds are those of a search, and there is none for this fusion and target; leave --f"
     ):
         flat.fit(rows, "y", **{**how, "fusion": "gated"}, folds=3)
+
+
+def test_the_fastest_is_chosen_among_those_within_one_standard_error_of_the_best():
+    def named(name: str, wrong: int, also: int = 0, **more) -> Trial:
+        """Wrong in the first rows; `also` is in how many more it differs, to and fro, so that a difference is noise."""
+        right = [i >= wrong + also or wrong - also <= i < wrong for i in range(100)]
+        return trial(name, right, **more)._replace(learner=lambda refit: name)
+
+    seconds = {"best": 0.02, "near": 0.01, "nearest": 0.015, "far": 0.001, "slow": 0.5}
+    best, near, far = named("best", 20), named("near", 21, 10), named("far", 60)
+    others = [named("nearest", 20), far, named("slow", 20, 5)]
+    chosen, why = auto._fastest([*others, best, near], best, judge(), seconds.__getitem__)
+    assert chosen is near and "10.0 ms a row, and 20.0 of best 0.800" in why and "the fastest of 4 within" in why
+    assert auto._fastest([best, far], best, judge(), seconds.__getitem__)[0] is best
+    seen = named("near", 90, everywhere=[i >= 40 for i in range(200)])  # of more rows it is as good
+    whole = named("best", 20, everywhere=[i >= 40 for i in range(200)])
+    assert auto._fastest([whole, seen], whole, judge(), seconds.__getitem__)[0] is seen
+
+
+def test_a_search_that_prefers_fast_prediction_says_how_fast():
+    rows = [{"x": i % 7, "z": i % 3, "y": float(i % 7)} for i in range(60)]
+    model = flat.fit(rows, "y", fusion="features", preset="fast", task="regression", prefer="fast-predict")
+    assert any("the fastest of" in note and "ms a row" in note for note in model.report.notes), model.report.notes
+    with pytest.raises(InputError, match="can't prefer 'quick'; it is one of score, simple, fast-predict"):
+        flat.fit(rows, "y", prefer="quick")

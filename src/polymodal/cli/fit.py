@@ -195,8 +195,8 @@ def fit(
     prefer: Annotated[
         str,
         typer.Option(
-            help="What a search chooses: score (the best on rows that it did not learn from) or simple (what reads "
-            "least within one standard error of the best).",
+            help="What a search chooses: score (the best on rows that it did not learn from), simple (what reads "
+            "least within one standard error of the best) or fast-predict (what predicts soonest within one).",
             rich_help_panel=SEARCH,
         ),
     ] = "score",

@@ -196,6 +196,7 @@ def _train(
         outcome = find(
             search, prepared.validation, features, networks, Budget.of(budget.seconds()),
             valid_given=prepared.given, baselines=request.search.baselines, prefer=request.search.prefer,
+            seconds_a_row=prepared.seconds_a_row,
         )  # fmt: skip
     else:
         assert networks is not None

@@ -3,6 +3,7 @@
 Problem --prepare--> Prepared --networks, features--> the two paths to candidates
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,11 @@ from polymodal.experiment.candidates import FeaturePath, Networks, ValidationSet
 from polymodal.experiment.config import Run
 from polymodal.experiment.problem import Problem, Reading
 from polymodal.experiment.warm_start import Origin, WarmStart
-from polymodal.learners.base import TrainableLearner
+from polymodal.learners.base import Learner, TrainableLearner
+from polymodal.model import Model
 from polymodal.training.settings import Settings
+
+MEASURED = 32  # rows that are predicted to see how long it takes
 
 
 class Prepared(NamedTuple):
@@ -52,6 +56,15 @@ class Prepared(NamedTuple):
     def bad(self) -> list[Bad]:
         """Cells that could not be read."""
         return [*self.reading.rows.bad, *(self.valid.bad if self.given else ())]
+
+    def seconds_a_row(self, learner: Learner) -> float:
+        """How long a prediction takes, from a table's cells on: the mean of some validation rows, read anew."""
+        some = self.held_table.take(range(min(MEASURED, self.held_table.rows)))
+        model = Model(self.reading.preprocessor.only(learner.reads), learner)
+        model.predict(some.take([0]))  # so that what is loaded once does not count
+        start = time.monotonic()
+        model.predict(some)
+        return (time.monotonic() - start) / some.rows
 
     def networks(
         self, settings: Settings, folder: Path | None, quiet: bool,
