@@ -65,6 +65,15 @@ def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYMODAL_CACHE", str(_caches / str(next(NUMBERS))))
 
 
+@pytest.fixture(autouse=True)
+def _messages_as_typed() -> Iterator[None]:
+    """Tests read what errors say in one notation, that of the command line; `test_errors` tests that of Python."""
+    from polymodal.errors import command_line
+
+    with command_line():
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cheap() -> Iterator[None]:
     """What costs much and tests nothing: forests and boosting have 16 trees, and no garbage is collected before each

@@ -940,6 +940,13 @@ MUTANTS = [
         "if trial is not best else",
         "tests/end_to_end/test_auto.py -k the_fastest_is",
     ),
+    Mutant(
+        "the command line shows options as they are typed",
+        "cli/__init__.py",
+        "with command_line(), errors():",
+        "with errors():",
+        "tests/reference/test_errors.py -k main_ways",
+    ),
 ]
 
 

@@ -92,7 +92,7 @@ def test_table_without_target_and_with_more_columns_in_another_order(shop_and_mo
 
 def test_missing_column_is_named_with_the_way_out(shop_and_model):
     frame, folder, model = shop_and_model
-    with pytest.raises(InputError, match=r"has no column 'photo', which the model reads as 'photo'.*--without 'photo'"):
+    with pytest.raises(InputError, match=r"has no column 'photo', which the model reads as 'photo'.*--without='photo'"):
         model.predict(read(frame.drop(columns="photo"), folder))
     got = model.predict(read(frame.drop(columns="photo"), folder), without=["photo"])
     assert len(got) == len(frame)

@@ -105,7 +105,7 @@ def find(
     if gap is None:
         return found
     if found is None:
-        raise InputError("--gap is between stretches of time; add --split time or --order, or leave it out")
+        raise InputError("--gap is between stretches of time; add --split=time or --order, or leave it out")
     if gap < 0:
         raise InputError(f"the gap can't be {gap}; it must be a number of rows from 0")
     return found._replace(apart=gap)
@@ -115,7 +115,7 @@ def _find(table: Table, schema: Schema, split: str | None, order: str | None) ->
     if split not in (None, *SPLITS):
         raise InputError(f"can't split by {split!r}; it is one of {', '.join(SPLITS)}")
     if order is not None and split == RANDOM:
-        raise InputError("--order parts rows by time, and --split random at random; leave one out")
+        raise InputError("--order parts rows by time, and --split=random at random; leave one out")
     asked = split == TIME or order is not None
     if asked and schema.group is not None:
         raise InputError("rows are parted by --group or by time; leave one out")

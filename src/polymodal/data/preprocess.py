@@ -126,7 +126,7 @@ class Preprocessor:
                     if all(c is None for c in table.cells(column)):
                         raise InputError(
                             f"{table.name}: column {column!r} is empty in all {table.rows:,} training rows, so nothing "
-                            f"can be learned from it; leave it out with --ignore {column}"
+                            f"can be learned from it; leave it out with --ignore={column}"
                         )
                 codec.fit(self._cells(table, view), size)
         return self
@@ -144,7 +144,7 @@ class Preprocessor:
                 raise InputError(
                     f"{table.name} has no column {lacking[0]!r}, which the model reads as {m!r}; it has: "
                     f"{', '.join(table.columns)}. Rename a column, add an empty one, or (to evaluate, predict, "
-                    f"explain) leave the modality out with --without {m!r}"
+                    f"explain) leave the modality out with --without={m!r}"
                 )
 
     def encode(
@@ -226,9 +226,9 @@ class Preprocessor:
             if there >= (1 if fitting else FEW) and len(of_column) == there:
                 kind = self.schema.columns[column].kind
                 way = (
-                    f"say --modality {column}=KIND if it holds something else, or --ignore {column}"
+                    f"say --modality={column}=KIND if it holds something else, or --ignore={column}"
                     if fitting
-                    else f"or leave the modality out with --without {self.views[view]}"
+                    else f"or leave the modality out with --without={self.views[view]}"
                 )
                 raise InputError(
                     f"{table.name}: none of the {there} cells of column {column!r} can be read as {kind}; the first: "

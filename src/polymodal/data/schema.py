@@ -83,7 +83,7 @@ class Schema(NamedTuple):
                 raise InputError(f"{name} has no column but {goal}; add columns to predict it from")
             raise InputError(
                 f"{name} has no column to predict {goal} from. {others}. Say what a column holds with "
-                "--modality COLUMN=KIND"
+                "--modality=COLUMN=KIND"
             )
 
     def modalities(self) -> dict[str, tuple[str, list[str]]]:

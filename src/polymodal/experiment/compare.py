@@ -330,14 +330,14 @@ def _folds(problem: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
     if problem.chronology is not None and repeats > 1:
         raise InputError(
             "--repeats can't be above 1 where rows are parted by time, since all would be the same; leave it out, or "
-            "add --split random"
+            "add --split=random"
         )
     strata = problem.task.strata([cells[i] for i in labelled])
     groups = problem.groups(problem.table)
     of = None if groups is None else [groups[i] for i in labelled]
     if of is not None and (n := len(set(own(of)))) < max(3, k):
         need = f"{k} folds need as many groups" if n > 2 else "3 groups are needed, to train, to choose and to test"
-        way = f"give --folds {n}" if n > 2 else "leave --group out"
+        way = f"give --folds={n}" if n > 2 else "leave --group out"
         raise InputError(f"{need}, but {problem.schema.group!r} has {n}; {way}")
     table = problem.table.take(labelled)
     for repeat in range(repeats):

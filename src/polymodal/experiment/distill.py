@@ -134,7 +134,7 @@ def _check(request: Config, weight: float, temperature: float, seed: int | None)
     lessons.check(weight, temperature)
     request = request._replace(search=request.search._replace(fusion=request.fusion or "gated"))
     if request.fusion in SEARCHES:
-        raise InputError(f"a student is one network: --fusion {request.fusion} chooses among several; name one, gated")
+        raise InputError(f"a student is one network: --fusion={request.fusion} chooses among several; name one, gated")
     check_fusion(request.fusion)
     request.training.check(seed)
     return request
@@ -158,7 +158,7 @@ def _lesson(teacher: Model, table: Table, keep: Sequence[str], size: str) -> Les
         raise InputError(f"what should the student read? Name columns with --keep, of {', '.join(columns_of)}")
     if all(c in columns for cs in columns_of.values() for c in cs):
         raise InputError(
-            f"--keep {','.join(keep)} is all that the model reads, so there is nothing that it knows better; leave "
+            f"--keep={','.join(keep)} is all that the model reads, so there is nothing that it knows better; leave "
             f"some of {', '.join(columns_of)} out"
         )
     target, group = schema.target, schema.group if schema.group in table.columns else None

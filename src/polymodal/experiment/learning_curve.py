@@ -253,7 +253,7 @@ def _check(fractions: Sequence[float], request: Config) -> list[float]:
         )
     if request.fusion in SEARCHES:
         raise InputError(
-            f"a learning curve is of one network: --fusion {request.fusion} chooses among several; name one, gated"
+            f"a learning curve is of one network: --fusion={request.fusion} chooses among several; name one, gated"
         )
     check_fusion(request.fusion)
     request.colearning.check(request.fusion, request.training.modality_dropout)
@@ -264,7 +264,7 @@ def _check_unseen(origin: str, problem: Problem) -> None:
     plan = load(Path(origin)).report.plan
     if plan.get("target") == problem.schema.target and plan.get("table") == digest(problem.table):
         raise InputError(
-            f"--init-from {origin}: that model has seen all labels of {problem.table.name}, so it would not show what "
+            f"--init-from={origin}: that model has seen all labels of {problem.table.name}, so it would not show what "
             "few labels give; name a model of another table or another target"
         )
 

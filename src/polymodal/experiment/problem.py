@@ -110,7 +110,7 @@ class Problem(NamedTuple):
         digests = (plan.get("table"), plan.get("validation rows"))
         if digest(self.table) in digests and plan.get("target") == self.schema.target:
             raise InputError(
-                f"--encoder {modality}={name}: that model was trained on {self.table.name} for the same target, so its "
+                f"--encoder={modality}={name}: that model was trained on {self.table.name} for the same target, so its "
                 "encoder has seen all labels, and no score on these rows would mean anything; train it on other rows"
             )
 
@@ -204,7 +204,7 @@ def _check_encoders(schema: Schema, encoders: Mapping[str, str], finetune: Seque
     for name in finetune:
         if name not in encoders:
             raise InputError(
-                f"--finetune {name} trains a pretrained network, and none is named; add --encoder {name}=NAME"
+                f"--finetune={name} trains a pretrained network, and none is named; add --encoder={name}=NAME"
             )
 
 

@@ -232,5 +232,5 @@ def _not_finite(value: float, numbers: Sequence[int], settings: Settings) -> str
     examples = ", ".join(map(str, sorted(numbers)[:32])) + (" ..." if len(numbers) > 32 else "")
     return (
         f"the loss became {value} in a batch of {len(numbers)} rows (row numbers {examples}); look for extreme values "
-        f"in those rows, or lower the learning rate (it was {settings.lr:g}): --lr {settings.lr / 10:g}"
+        f"in those rows, or lower the learning rate (it was {settings.lr:g}): --lr={settings.lr / 10:g}"
     )
