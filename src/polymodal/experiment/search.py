@@ -349,7 +349,8 @@ def _fastest(
     seconds = [seconds_a_row(t.learner(False)) for t in near]
     fastest = near[seconds.index(min(seconds))]
     names = f"{fastest.result.name}, the fastest of {len(near)} within one standard error of the best"
-    times = f"{1e3 * min(seconds):.1f} ms a row, and {1e3 * seconds[0]:.1f} of {valid.describe(best)}"
+    score = (best.everywhere or Judgement(best.judged, valid)).describe(best)
+    times = f"{1e3 * min(seconds):.1f} ms a row, and {1e3 * seconds[0]:.1f} of {score}"
     return fastest, f"chosen: {names}: {times}"
 
 
