@@ -21,6 +21,10 @@ class Masked(NamedTuple):
     values: Tensor
     mask: Tensor
 
+    def __repr__(self) -> str:
+        real = f"{int(self.mask.sum()):,} of {self.mask.numel():,} real"
+        return f"<Masked {tuple(self.values.shape)} {str(self.values.dtype).removeprefix('torch.')}, {real}>"
+
     def to(self, device: torch.device | str) -> "Masked":
         """Both tensors on `device`."""
         return Masked(self.values.to(device), self.mask.to(device))

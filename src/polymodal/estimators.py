@@ -41,9 +41,10 @@ class _Estimator(BaseEstimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        time_limit: float | None = None,
+        time_limit: float | str | None = None,
         folder: str | None = None,
         cache: str | None = None,
+        n_jobs: int | None = None,
         seed: int = 0,
         metric: str | None = None,
         class_weight: str | Mapping[Any, float] | None = None,
@@ -51,7 +52,8 @@ class _Estimator(BaseEstimator):
     ) -> None:
         self.fusion, self.preset, self.size, self.encoders, self.finetune = fusion, preset, size, encoders, finetune
         self.kinds, self.ignore, self.epochs, self.batch_size = kinds, ignore, epochs, batch_size
-        self.lr, self.time_limit, self.folder, self.cache, self.seed = lr, time_limit, folder, cache, seed
+        self.lr, self.time_limit, self.folder, self.cache = lr, time_limit, folder, cache
+        self.n_jobs, self.seed = n_jobs, seed
         self.metric, self.class_weight, self.optimize_threshold = metric, class_weight, optimize_threshold
 
     def _fit(self, X: Any, y: Any, task: Task, sample_weight: Any) -> Self:
@@ -70,7 +72,9 @@ class _Estimator(BaseEstimator):
             frame[WEIGHT], options["weight"] = np.asarray(sample_weight), WEIGHT
         whole = Table.read(frame, folder=self.folder)
         keywords = {k: getattr(self, k) for k in KEYWORDS}
-        self.model_ = fit(whole, TARGET, task=task, config=records(baselines=False, **options), **keywords)
+        self.model_ = fit(
+            whole, TARGET, task=task, config=records(baselines=False, progress=False, **options), **keywords
+        )
         self.n_features_in_ = len(table.columns)
         self.feature_names_in_ = np.array(table.columns, dtype=object)
         return self

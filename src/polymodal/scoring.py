@@ -17,6 +17,7 @@ from polymodal.tasks.base import Task
 from polymodal.uncertainty import Calibration, check, presence
 from polymodal.uncertainty.conformal import Coverage, coverage_of
 from polymodal.uncertainty.temperature import quality_of_probabilities
+from polymodal.view.text import interval, many, some
 
 METEOR = (
     "meteor_exact_stem is METEOR 1.5 with two of its four stages, equal words and equal stems; figures of the full "
@@ -58,6 +59,11 @@ class Evaluation(NamedTuple):
     coverage: Coverage | None = None
     selective: Selective | None = None
     weight: str | None = None
+
+    def __repr__(self) -> str:
+        first = dict.fromkeys([self.metric, *self.metrics])
+        scores = some((f"{name} {interval(self.metrics[name])}" for name in first), 4)
+        return f"<Evaluation of {self.task} on {many(self.rows, 'row')}: {scores}>"
 
     @property
     def notes(self) -> list[str]:

@@ -97,3 +97,14 @@ def test_metric_class_weight_threshold_and_sample_weight():
         x, np.where(wrong, -x["a"], x["a"]), sample_weight=1.0 - wrong
     )
     assert number.score(x[~wrong], x["a"][~wrong]) > 0.9
+
+
+def test_rows_are_told_by_their_place_whatever_the_index(frame):
+    (x, folder) = frame
+    y = x["kind"]
+    x = x.drop(columns="kind").set_index(np.arange(len(x))[::-1] // 2)  # doubled, and not in order
+    model = make(folder, ignore=["photo"])
+    fitted = model.fit(x, y)
+    p = fitted.predict_proba(x)
+    assert np.array_equal(p, model.fit(x.reset_index(drop=True), y.tolist()).predict_proba(x.reset_index(drop=True)))
+    assert np.allclose(fitted.predict_proba(x.iloc[::-1]), p[::-1], atol=1e-5)

@@ -76,7 +76,7 @@ def test_one_row_alone_gets_what_it_gets_among_others(fitted):
     frame = pd.read_csv(table)
     frame["image"] = str(table.parent) + "/" + frame["image"]
     whole = model.predict(frame)
-    assert model.predict(frame.iloc[[4]])["prediction"][0] == whole["prediction"][4]
+    assert model.predict(frame.iloc[[4]])["prediction"].iloc[0] == whole["prediction"][4]
     assert len(model.predict(pd.DataFrame({"image": [None, frame["image"][0]]}))) == 2
 
 

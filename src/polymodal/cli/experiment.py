@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import COLUMNS, command_line, pairs
+from polymodal.cli.options import COLUMNS, DEVICES, command_line, pairs
 
 if TYPE_CHECKING:
     from polymodal.experiment.config import Record
@@ -145,6 +145,11 @@ UnlabelledOpt = Annotated[
         rich_help_panel=COLEARNING,
     ),
 ]  # fmt: skip
+NJobsOpt = Annotated[
+    int | None,
+    typer.Option("--n-jobs", metavar="N", help="Cores that work, at most; -1 for all.", rich_help_panel=RUN),
+]
+DeviceOpt = Annotated[str, typer.Option("--device", help=DEVICES, rich_help_panel=RUN)]
 ResumeOpt = Annotated[
     bool, typer.Option("--resume", help="Go on with the interrupted run in --out.", rich_help_panel=RUN)
 ]
@@ -163,7 +168,7 @@ def config(
         "kinds": pairs(modality, "--modality") or None,
         "finetune": finetune or None,
     }
-    return records(**columns, **options, quiet=False, command=command_line())
+    return records(**columns, **options, progress=True, command=command_line())
 
 
 def folder_of(out: Path | None, source: Path | str, ending: str) -> Path:

@@ -19,7 +19,7 @@ from polymodal.errors import InputError
 from polymodal.learners.matrix import records
 from polymodal.modalities.base import Codec
 from polymodal.modalities.extractor import Record
-from polymodal.progress import progress
+from polymodal.progress import bar
 from polymodal.tasks.base import Task
 from polymodal.tasks.labels import label_text, missing, number
 
@@ -131,14 +131,14 @@ class Preprocessor:
 
     def fit(self, table: Table, size: Any, quiet: bool = False) -> "Preprocessor":
         """Fit each codec on the cells of a training table."""
-        with progress("reading", len(self.codecs), quiet) as tick:
+        with bar("reading", len(self.codecs), quiet) as tick:
             for i, (view, codec) in enumerate(self.codecs.items()):
                 tick(i, view)
                 for column in self._columns(view):
                     if all(c is None for c in table.cells(column)):
                         raise InputError(
                             f"{table.name}: column {column!r} is empty in all {table.rows:,} training rows, so nothing "
-                            f"can be learned from it; leave it out with --ignore {column}"
+                            f"can be learned from it; leave it out with --ignore={column}"
                         )
                 codec.fit(self._cells(table, view), size)
         return self
@@ -156,7 +156,7 @@ class Preprocessor:
                 raise InputError(
                     f"{table.name} has no column {lacking[0]!r}, which the model reads as {m!r}; it has: "
                     f"{', '.join(table.columns)}. Rename a column, add an empty one, or (to evaluate, predict, "
-                    f"explain) leave the modality out with --without {m!r}"
+                    f"explain) leave the modality out with --without={m!r}"
                 )
 
     def encode(
@@ -178,7 +178,7 @@ class Preprocessor:
         self.check(table, without)
         bad: list[Bad] = []
         inputs: dict[str, Encoded] = {}
-        with progress("decoding", table.rows * len(self.codecs), quiet) as tick:
+        with bar("decoding", table.rows * len(self.codecs), quiet) as tick:
             for i, (v, codec) in enumerate(self.codecs.items()):
                 cells = [None] * table.rows if self.views[v] in without else self._cells(table, v)
                 start = i * table.rows
@@ -239,9 +239,9 @@ class Preprocessor:
             if there >= (1 if fitting else FEW) and len(of_column) == there:
                 kind = self.schema.columns[column].kind
                 way = (
-                    f"say --modality {column}=KIND if it holds something else, or --ignore {column}"
+                    f"say --modality={column}=KIND if it holds something else, or --ignore={column}"
                     if fitting
-                    else f"or leave the modality out with --without {self.views[view]}"
+                    else f"or leave the modality out with --without={self.views[view]}"
                 )
                 raise InputError(
                     f"{table.name}: none of the {there} cells of column {column!r} can be read as {kind}; the first: "

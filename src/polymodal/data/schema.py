@@ -11,6 +11,7 @@ from polymodal.data.table import Table, resolve, unknown
 from polymodal.errors import InputError
 from polymodal.modalities import MODALITIES, NOT_YET, column_kinds, of_column
 from polymodal.modalities.tabular.columns import CATEGORY, whole
+from polymodal.view.text import some
 
 SAMPLE = 200  # cells that a guess is made from
 ROLES = ("id", "target", "group", "weight", "ignored")  # of columns that nothing is learned from
@@ -74,6 +75,9 @@ class Schema(NamedTuple):
         }
         return cls(columns, targets, group, weight)
 
+    def __repr__(self) -> str:
+        return f"<Schema {some(f'{c.name} ({c.kind})' for c in self.columns.values())}>"
+
     def check(self, name: str) -> None:
         """Raises InputError where the table of this name has nothing to learn from."""
         if not self.modalities():
@@ -84,7 +88,7 @@ class Schema(NamedTuple):
                 raise InputError(f"{name} has no column but {goal}; add columns to predict it from")
             raise InputError(
                 f"{name} has no column to predict {goal} from. {others}. Say what a column holds with "
-                "--modality COLUMN=KIND"
+                "--modality=COLUMN=KIND"
             )
 
     def modalities(self) -> dict[str, tuple[str, list[str]]]:

@@ -15,7 +15,7 @@ from polymodal.evaluate.emap import Cost
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
 from polymodal.evaluate.significance import LEVEL, PairedTest, Ranks, average_ranks, corrected_t, holm
-from polymodal.view.text import not_shown
+from polymodal.view.text import interval, many, not_shown, some
 
 CONCAT = "concat"  # a family: of networks, and of features
 TIERS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}  # by family, the simplest first
@@ -76,6 +76,10 @@ class Leaderboard(NamedTuple):
     information: list[Shares]
     emap: Cost | None
     left_out: dict[str, int]  # candidates that a time limit left without some folds, with how many they have
+
+    def __repr__(self) -> str:
+        scores = (f"{e.name} {interval(m)}" for e, m in zip(self.entries, self.means, strict=True))
+        return f"<Leaderboard by {self.metric} on {many(self.rows, 'row')}: {some(scores, 4)}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers; what is undefined is None."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal import fusion as fusions
@@ -22,9 +21,9 @@ from polymodal.data.splits import own
 from polymodal.data.table import digest
 from polymodal.errors import InputError
 from polymodal.experiment import runs
-from polymodal.experiment.budget import Budget
+from polymodal.experiment.budget import Budget, in_seconds
 from polymodal.experiment.candidates import FeaturePath, Networks, Trial, outputs_of, plain
-from polymodal.experiment.config import Columns, Config, Record, Search, Training
+from polymodal.experiment.config import Columns, Config, Record, Search, Training, with_hardware
 from polymodal.experiment.config import Run as RunConfig
 from polymodal.experiment.fit import FEATURES, check_fusion
 from polymodal.experiment.problem import Problem, Reading, state
@@ -33,7 +32,8 @@ from polymodal.learners.base import Learner
 from polymodal.objectives.base import Candidate
 from polymodal.objectives.target import Target
 from polymodal.output import logits_of
-from polymodal.progress import progress
+from polymodal.progress import bar
+from polymodal.saving import put_tensors
 from polymodal.tasks.base import Task
 from polymodal.training.settings import Settings
 
@@ -82,6 +82,7 @@ class Run(NamedTuple):
     again: Callable[[Part], tuple[Learner, Rows, Mapping[str, str]]]
 
 
+@with_hardware
 def run(
     table: Any,
     target: str | Sequence[str],
@@ -93,7 +94,7 @@ def run(
     group: str | None = None,
     ignore: Sequence[str] = (),
     task: str | Task | None = None,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     config: Record | Sequence[Record] = (),
@@ -101,12 +102,12 @@ def run(
     """Train every candidate on every fold: each modality alone, concat, the fusions named, and features.
 
     fusion: names; "all" for every fusion, "features" for the small-data path; none for those that `preset` tries.
-    time_limit: seconds, shared alike by all candidates of all folds. out: folder that keeps what is finished, a file a
+    time_limit: shared alike by all candidates of all folds. out: folder that keeps what is finished, a file a
     candidate and fold; with `Run(resume=True)`, what is there is not done again, and further fusions may be added.
     config: records of `Columns`, `Target`, `Search` (its size), `Training` (its epochs) and `Run`; the rest is as in
     `polymodal.fit`. Raises InputError for input that can't be used.
     """
-    budget = Budget.of(time_limit)
+    budget = Budget.asked(time_limit)
     request = Config.of(config, "compare", (Columns, Target, Search, Training, RunConfig))
     if request.target.optimize_threshold:
         raise InputError("compare decides at one half, for all candidates alike; leave optimize_threshold out")
@@ -140,13 +141,13 @@ def run(
     maker = _Maker(problem, names, preset, request, seed, folder)
     parts: dict[str, dict[int, Part]] = {}
     shares = _Shares(budget, len(todo) * maker.count)
-    with progress("comparing", float(len(todo)), request.run.quiet) as tick:
+    with bar("comparing", float(len(todo)), request.run.quiet) as tick:
         for i, fold in enumerate(todo):
             tick(float(i), fold.name)
             for j, part in enumerate(maker.fold(fold, shares)):
                 parts.setdefault(part.name, {})[i] = part
                 tick(i + min(0.99, (j + 1) / maker.count), f"{fold.name}: {part.name}")
-    settings = {**plan, "fusion": names, "time_limit": time_limit}
+    settings = {**plan, "fusion": names, "time_limit": in_seconds(time_limit)}
     return Run(problem, todo, parts, settings, budget.elapsed, partial(maker.again, todo[0]))
 
 
@@ -280,9 +281,7 @@ class _Maker:
             return
         form = {k: v for k, v in part._asdict().items() if k != "logits"}
         path = place / f"{plain(part.name)}.part"
-        logits = {"logits": part.logits.contiguous()}
-        save_file(logits, path.with_suffix(".tmp"), metadata={"part": json.dumps(form)})
-        path.with_suffix(".tmp").replace(path)
+        put_tensors(path, {"logits": part.logits}, {"part": json.dumps(form)})
         for old in place.glob(f"[0-9]-{plain(part.name)}.safetensors"):
             old.unlink()  # the checkpoint of a candidate that is done
 
@@ -336,14 +335,14 @@ def _folds(problem: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
     if problem.chronology is not None and repeats > 1:
         raise InputError(
             "--repeats can't be above 1 where rows are parted by time, since all would be the same; leave it out, or "
-            "add --split random"
+            "add --split=random"
         )
     strata = problem.task.strata([cells[i] for i in labelled])
     groups = problem.groups(problem.table)
     of = None if groups is None else [groups[i] for i in labelled]
     if of is not None and (n := len(set(own(of)))) < max(3, k):
         need = f"{k} folds need as many groups" if n > 2 else "3 groups are needed, to train, to choose and to test"
-        way = f"give --folds {n}" if n > 2 else "leave --group out"
+        way = f"give --folds={n}" if n > 2 else "leave --group out"
         raise InputError(f"{need}, but {problem.schema.group!r} has {n}; {way}")
     table = problem.table.take(labelled)
     for repeat in range(repeats):

@@ -14,9 +14,10 @@ from polymodal.evaluate.compare import TEST, compare
 from polymodal.evaluate.starved import starved
 from polymodal.experiment import pretraining, runs
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import Judgement, Trial, outputs_of, peak_memory_mb
-from polymodal.experiment.config import PREFERENCES, Config, Record, Training
+from polymodal.experiment.candidates import Judgement, Trial, outputs_of
+from polymodal.experiment.config import PREFERENCES, Config, Record, Search, Training, with_hardware
 from polymodal.experiment.decide import Decider
+from polymodal.experiment.peak import peak_memory_mb
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.pretraining import Pretrained
 from polymodal.experiment.problem import Problem, state
@@ -35,6 +36,7 @@ AUTO, FEATURES = SEARCHES = "auto", "features"  # beside the names of fusions: b
 PRETRAINING = 1 / 3  # of the time
 
 
+@with_hardware
 def fit(
     table: Any,
     target: str | Sequence[str],
@@ -45,7 +47,7 @@ def fit(
     group: str | None = None,
     ignore: Sequence[str] = (),
     task: str | Task | None = None,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     preset: str = "balanced",
     seed: int = 0,
     config: Record | Sequence[Record] = (),
@@ -55,17 +57,19 @@ def fit(
     table: a path (CSV, TSV, JSONL, Parquet), a DataFrame, or a list of dicts. valid: rows to choose the best epoch by;
     without them a fifth is held out, stratified, or by whole groups with `group`. test: scored once, at the end.
     out: folder for checkpoints and the model. ignore: columns that are left out. task: by default what the target's
-    cells ask for. time_limit: seconds, for everything; of a search, by the number of rows unless given. preset: how
-    hard a search tries, "fast", "balanced" or "best". seed: decides splits, weights and the order of rows.
-    config: what else is asked, records of `Columns`, `Target`, `Search`, `Training`, `Run`, `Writing` and `Colearning`.
+    cells ask for. time_limit: for everything, "5m", "1h30m" or a number of seconds; of a search, by the number of rows
+    unless given. preset: how hard a search tries, "fast", "balanced" or "best". seed: decides splits, weights and the
+    order of rows. config: what else is asked, records of `Columns`, `Target`, `Search`, `Training`, `Run`,
+    `Writing`, `Colearning`.
 
     Raises InputError for input that can't be used, saying what was seen and the way out.
     """
-    budget = Budget.of(time_limit)
+    budget = Budget.asked(time_limit)
     request = _check(Config.of(config, "fit"), preset, seed)
     problem, origin = _problem(request, table, target, group, ignore, task)
     candidates = problem.objective.candidates(request.fusion, problem.kinds, request.search.baselines)
     search = PRESETS[preset] if request.fusion in SEARCHES and "search" in problem.objective.capabilities else None
+    _check_folds(request.search, search, valid is not None)
     folder = Path(out) if out is not None else None
     if folder is not None:
         runs.prepare(folder, request.run)
@@ -116,6 +120,17 @@ def _check(request: Config, preset: str, seed: int) -> Config:
     request.training.check(seed)
     request.colearning.check(request.fusion, request.training.modality_dropout)
     return request
+
+
+def _check_folds(asked: Search, search: Preset | None, given: bool) -> None:
+    """Raises InputError for folds without a search, and for too few of them. given: validation rows come apart."""
+    if asked.folds is None:
+        return
+    if search is None:
+        raise InputError("folds are those of a search, and there is none for this fusion and target; leave --folds out")
+    least, why = (2, "") if given else (3, ", of which the held-out rows are the first")
+    if asked.folds < least:
+        raise InputError(f"folds can't be {asked.folds}; it must be a whole number from {least}{why}")
 
 
 def _problem(
@@ -180,11 +195,11 @@ def _train(
             raise InputError(
                 "estimators on features are fitted in one process; name a fusion with --fusion to train in several"
             )
-        features = prepared.features(search.folds, settings.seed, place, run.quiet)
+        features = prepared.features(search.folds, settings.seed, place, run.quiet, asked=request.search.folds)
         outcome = find(
             search, prepared.validation, features, networks, Budget.of(budget.seconds()),
             valid_given=prepared.given, baselines=request.search.baselines, prefer=request.search.prefer,
-            decider=decider,
+            seconds_a_row=prepared.seconds_a_row, decider=decider,
         )  # fmt: skip
     else:
         assert networks is not None

@@ -3,6 +3,7 @@
 Problem --prepare--> Prepared --networks, features--> the two paths to candidates
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,11 @@ from polymodal.experiment.candidates import FeaturePath, Networks, ValidationSet
 from polymodal.experiment.config import Run
 from polymodal.experiment.problem import Problem, Reading
 from polymodal.experiment.warm_start import Origin, WarmStart
-from polymodal.learners.base import TrainableLearner
+from polymodal.learners.base import Learner, TrainableLearner
+from polymodal.model import Model
 from polymodal.training.settings import Settings
+
+MEASURED = 32  # rows that are predicted to see how long it takes
 
 
 class Prepared(NamedTuple):
@@ -53,6 +57,15 @@ class Prepared(NamedTuple):
         """Cells that could not be read."""
         return [*self.reading.rows.bad, *(self.valid.bad if self.given else ())]
 
+    def seconds_a_row(self, learner: Learner) -> float:
+        """How long a prediction takes, from a table's cells on: the mean of some validation rows, read anew."""
+        some = self.held_table.take(range(min(MEASURED, self.held_table.rows)))
+        model = Model(self.reading.preprocessor.only(learner.reads), learner)
+        model.predict(some.take([0]))  # so that what is loaded once does not count
+        start = time.monotonic()
+        model.predict(some)
+        return (time.monotonic() - start) / some.rows
+
     def networks(
         self, settings: Settings, folder: Path | None, quiet: bool,
         wrap: Callable[[TrainableLearner], TrainableLearner] = lambda learner: learner,
@@ -64,11 +77,13 @@ class Prepared(NamedTuple):
             folder=folder, quiet=quiet, start=start, wrap=wrap,
         )  # fmt: skip
 
-    def features(self, folds: int, seed: int, folder: Path | None, quiet: bool) -> FeaturePath:
-        """The path of estimators on features. folds: at most."""
+    def features(
+        self, folds: int, seed: int, folder: Path | None, quiet: bool, *, asked: int | None = None
+    ) -> FeaturePath:
+        """The path of estimators on features. folds: at most; or, where any are asked for, exactly so many."""
         return FeaturePath(
             self.problem, self.reading, self.table, self.rows, self.valid, seed=seed, folder=folder, quiet=quiet,
-            given=self.given, held_groups=self.validation.groups, most=folds,
+            given=self.given, held_groups=self.validation.groups, most=folds, asked=asked,
         )  # fmt: skip
 
 

@@ -90,8 +90,7 @@ class Problem(NamedTuple):
         """Places of labelled rows to train on, and of about `fraction` of them, the latest where time parts them."""
         if self.chronology is None:
             return splits.holdout(table.rows, fraction, self.task.strata(self.cells(table)), groups, seed)
-        held = self.chronology.holdout(self.chronology.times(table), fraction)
-        return sorted({*range(table.rows)} - {*held}), held
+        return self.chronology.holdout(self.chronology.times(table), fraction)
 
     def parts(self) -> Parts:
         """Each modality's codec and encoder class, for networks."""
@@ -112,7 +111,7 @@ class Problem(NamedTuple):
         digests = (plan.get("table"), plan.get("validation rows"))
         if digest(self.table) in digests and plan.get("target") == self.schema.target:
             raise InputError(
-                f"--encoder {modality}={name}: that model was trained on {self.table.name} for the same target, so its "
+                f"--encoder={modality}={name}: that model was trained on {self.table.name} for the same target, so its "
                 "encoder has seen all labels, and no score on these rows would mean anything; train it on other rows"
             )
 
@@ -199,9 +198,9 @@ def state(
     _check_encoders(choice.schema, columns.encoders, columns.finetune)
     found = None
     if "search" in choice.objective.capabilities:
-        found = chronology.find(choice.table, choice.schema, columns.split, columns.order)
-    elif columns.order is not None or columns.split is not None:
-        raise InputError("--split and --order part rows of a label or a number by time; this target is text")
+        found = chronology.find(choice.table, choice.schema, columns.split, columns.order, columns.gap)
+    elif (columns.split, columns.order, columns.gap) != (None, None, None):
+        raise InputError("--split, --order and --gap part rows of a label or a number by time; this target is text")
     size_ = choice.objective.size(size)
     return Problem(choice.table, choice.schema, choice.objective, choice.reason, size_, columns, found)
 
@@ -220,7 +219,7 @@ def _check_encoders(schema: Schema, encoders: Mapping[str, str], finetune: Seque
     for name in finetune:
         if name not in encoders:
             raise InputError(
-                f"--finetune {name} trains a pretrained network, and none is named; add --encoder {name}=NAME"
+                f"--finetune={name} trains a pretrained network, and none is named; add --encoder={name}=NAME"
             )
 
 
@@ -233,7 +232,8 @@ def _check_rows(table: Table) -> None:
 
 
 def _split(problem: Problem, seed: int) -> tuple[list[int], list[int]]:
-    """Training and validation rows; rows without a label stay in training, where they are left out and counted."""
+    """Training and validation rows; rows without a label stay in training, where they are left out and counted; those
+    in a gap of time are in neither."""
     table, schema = problem.table, problem.schema
     cells = problem.cells(table)
     labelled = [i for i, c in enumerate(cells) if c is not None]
@@ -244,9 +244,10 @@ def _split(problem: Problem, seed: int) -> tuple[list[int], list[int]]:
         )
     groups = problem.objective.groups(table, schema)
     of = [groups[i] for i in labelled] if groups else None
-    _, held_out = problem.hold_out(table.take(labelled), of, HELD_OUT, seed)
+    learn, held_out = problem.hold_out(table.take(labelled), of, HELD_OUT, seed)
     valid = {labelled[i] for i in held_out}
-    return [i for i in range(table.rows) if i not in valid], sorted(valid)
+    between = {*labelled} - valid - {labelled[i] for i in learn}
+    return [i for i in range(table.rows) if i not in valid | between], sorted(valid)
 
 
 def _keep_rare_labels(problem: Problem, train: list[int], valid: list[int]) -> tuple[list[int], list[int]]:

@@ -39,7 +39,7 @@ def check_place(folder: Path) -> None:
     there = next(p for p in (folder, *folder.parents) if p.exists())
     if not there.is_dir():
         why = "is a file" if there == folder else f"can be no folder, since {there} is a file"
-        raise InputError(f"--out {folder} {why}; name a folder")
+        raise InputError(f"--out={folder} {why}; name a folder")
 
 
 def plan(
@@ -61,6 +61,7 @@ def plan(
         "writing": problem.objective.options(),
         "fusion": search.fusion,
         "preset": preset,
+        "folds": search.folds,
         "colearning": colearning.key(),
         "size": problem.size._asdict(),
         **settings._asdict(),
@@ -95,7 +96,7 @@ def write_plan(path: Path, plan: Mapping[str, Any], folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json_text(plan), encoding="utf-8")
     except OSError as e:
-        raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
+        raise InputError(f"--out={folder} can't be written to: {e.strerror or e}; name another folder") from None
 
 
 def refuse_changes(what: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

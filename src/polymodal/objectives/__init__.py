@@ -66,7 +66,7 @@ def _task(task: str | Task | None, table: Table, schema: Schema) -> tuple[Task, 
         guess, why = tasks.guess(cells, schema.target)
         if guess.name != task:
             raise InputError(
-                f"--task {task} has one target column, and there are {len(schema.target)}: {', '.join(schema.target)}; "
+                f"--task={task} has one target column, and there are {len(schema.target)}: {', '.join(schema.target)}; "
                 f"name one of them, or leave --task out: together they are {guess.name}"
             )
         return guess, f"set by you; {why}"

@@ -40,7 +40,7 @@ class Predict(Supervised):
             names = ", ".join(f.replace("_", "-") for f in changed)
             raise InputError(
                 f"the task is {task.name}, which writes no text, and options of models that do were given: {names}; "
-                "leave them out, or ask for text with --task generate"
+                "leave them out, or ask for text with --task=generate"
             )
         return cls(task, colearning), table, schema
 

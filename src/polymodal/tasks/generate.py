@@ -154,7 +154,7 @@ class Generation(Task):
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """Texts are no classes: raises InputError."""
-        raise InputError("estimators on features can't write text; leave --fusion features out to train a network")
+        raise InputError("estimators on features can't write text; leave --fusion=features out to train a network")
 
     def written(self, ids: Tensor) -> list[str]:
         """Text of each row of ids (B, T), up to the mark of the end."""
