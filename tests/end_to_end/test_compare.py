@@ -193,7 +193,7 @@ def test_mixing_a_row_with_itself_changes_nothing(table, fusion):
         ({"folds": 1}, r"--folds 1 can't be; it is at least 2"),
         ({"repeats": 0}, r"--repeats 0 can't be; it is at least 1"),
         ({"folds": 60}, r"too few for 60 folds"),
-        ({"folds": 12, "group": "seller"}, r"12 folds need as many groups, but 'seller' has 9; give --folds 9"),
+        ({"folds": 12, "group": "seller"}, r"12 folds need as many groups, but 'seller' has 9; give --folds=9"),
         ({"fusion": ["gatd"]}, r"unknown fusion 'gatd'; did you mean 'gated'"),
         ({"preset": "x"}, r"unknown preset 'x'"),
     ],

@@ -8,7 +8,7 @@ from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval, difference, intervals
 from polymodal.output import Output
 from polymodal.tasks.base import Task
-from polymodal.view.text import digits, many, not_shown
+from polymodal.view.text import digits, interval, many, not_shown, some
 
 
 class Candidate(NamedTuple):
@@ -36,6 +36,16 @@ class Comparison(NamedTuple):
     gains: dict[str, Interval]
     verdict: str
     basis: str = VALIDATION
+
+    def __repr__(self) -> str:
+        scores = some((f"{c.name} {interval(c.score)}" for c in self.candidates), 4)
+        return f"<Comparison by {self.metric} on {self.rows:,} {self.basis}: {scores}>"
+
+    @property
+    def chosen(self) -> str:
+        """The model's score, in words."""
+        best = self.candidates[0]
+        return f"{best.name}, {self.metric} {interval(best.score)} on {self.rows:,} {self.basis}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
@@ -107,7 +117,10 @@ def compare(
 
 
 FEW = 10  # rows: of fewer no bootstrap can say how sure a difference is
-UNITS = {"accuracy": 100, "macro_f1": 100, "average_precision": 100, "r2": 100, "quadratic_kappa": 100}
+UNITS = dict.fromkeys(
+    "accuracy balanced_accuracy macro_f1 micro_f1 weighted_f1 f1 average_precision roc_auc r2 quadratic_kappa".split(),
+    100,
+)
 
 
 def verdict(name: str, metric: str, gains: Mapping[str, Interval], rows: int) -> str:

@@ -15,7 +15,7 @@ from polymodal.evaluate.emap import Cost
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
 from polymodal.evaluate.significance import LEVEL, PairedTest, Ranks, average_ranks, corrected_t, holm
-from polymodal.view.text import not_shown
+from polymodal.view.text import interval, many, not_shown, some
 
 SINGLE, CONCAT = "single", "concat"  # families: of networks, and of features
 TIERS = {  # by family, the simplest first
@@ -80,6 +80,10 @@ class Leaderboard(NamedTuple):
     information: list[Shares]
     emap: Cost | None
     left_out: dict[str, str]  # candidates that a time limit left without some folds, or all, and why
+
+    def __repr__(self) -> str:
+        scores = (f"{e.name} {interval(m)}" for e, m in zip(self.entries, self.means, strict=True))
+        return f"<Leaderboard by {self.metric} on {many(self.rows, 'row')}: {some(scores, 4)}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers; what is undefined is None."""

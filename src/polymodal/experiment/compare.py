@@ -18,8 +18,8 @@ from polymodal.data.splits import own
 from polymodal.data.table import digest
 from polymodal.errors import InputError
 from polymodal.experiment import runs
-from polymodal.experiment.budget import Budget
-from polymodal.experiment.config import Columns, Config, Record, Search, Training
+from polymodal.experiment.budget import Budget, in_seconds
+from polymodal.experiment.config import Columns, Config, Record, Search, Training, with_hardware
 from polymodal.experiment.config import Run as RunConfig
 from polymodal.experiment.fit import FEATURES, check_fusion
 from polymodal.experiment.parts import Fold, Maker, Part
@@ -27,8 +27,9 @@ from polymodal.experiment.problem import Problem, state
 from polymodal.experiment.race import Behind, Race
 from polymodal.experiment.search import PRESETS
 from polymodal.learners.base import Learner
+from polymodal.objectives.target import Target
 from polymodal.output import logits_of
-from polymodal.progress import progress
+from polymodal.progress import bar
 from polymodal.tasks.base import Task
 
 ALL = "all"
@@ -51,6 +52,7 @@ class Run(NamedTuple):
     again: Callable[[Part], tuple[Learner, Rows, Mapping[str, str]]]
 
 
+@with_hardware
 def run(
     table: Any,
     target: str | Sequence[str],
@@ -62,7 +64,7 @@ def run(
     group: str | None = None,
     ignore: Sequence[str] = (),
     task: str | Task | None = None,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     config: Record | Sequence[Record] = (),
@@ -71,22 +73,25 @@ def run(
 
     fusion: names; "all" for every fusion, "features" for the small-data path; none for those that `preset` tries.
     After each fold candidates that are far behind are dropped (see `race`); one is finished on a fold or not run there.
-    time_limit: seconds; candidates that can't be finished on all folds are left out. out: folder that keeps what is
+    time_limit: candidates that can't be finished on all folds are left out. out: folder that keeps what is
     finished, a file a candidate and fold; with `Run(resume=True)`, what is there is not done again, and further fusions
     may be added.
-    config: records of `Columns`, `Search` (its size), `Training` (its epochs) and `Run`; the rest is as in
+    config: records of `Columns`, `Target`, `Search` (its size), `Training` (its epochs) and `Run`; the rest is as in
     `polymodal.fit`. Raises InputError for input that can't be used.
     """
-    budget = Budget.of(time_limit)
-    request = Config.of(config, "compare", (Columns, Search, Training, RunConfig))
+    budget = Budget.asked(time_limit)
+    request = Config.of(config, "compare", (Columns, Target, Search, Training, RunConfig))
+    if request.target.optimize_threshold:
+        raise InputError("compare decides at one half, for all candidates alike; leave optimize_threshold out")
     names = _names(fusion, preset)
     request.training.check(seed)
     for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise InputError(f"--{option} {value} can't be; it is at least {least}")
     problem = state(
-        table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns
-    )
+        table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns,
+        how=request.target,
+    )  # fmt: skip
     problem.objective.require(
         "compare",
         f"compare tries fusions, which join modalities for a label, but {', '.join(problem.schema.target)} is text; "
@@ -98,6 +103,7 @@ def run(
     plan = {
         "table": digest(problem.table), "target": problem.schema.target, "group": group, "folds": folds,
         "repeats": repeats, "size": request.search.size, "preset": preset, "task": problem.task.name,
+        **request.target._asdict(),
         "encoders": dict(columns.encoders), "finetune": list(columns.finetune),
         "columns": {c.name: c.kind for c in problem.schema.columns.values()},
         "epochs": request.training.epochs, "seed": seed,
@@ -110,13 +116,13 @@ def run(
         for job, parts in maker.kept(fold).items():
             race.add(i, job, parts, parts[0].seconds)
     done = 0
-    with progress("comparing", float(len(todo) * len(maker.jobs)), request.run.quiet) as tick:
+    with bar("comparing", float(len(todo) * len(maker.jobs)), request.run.quiet) as tick:
         while (turn := race.next()) is not None:
             tick(float(done), f"{todo[turn.fold].name}: {turn.job}")
             began, done = budget.elapsed, done + 1
             parts = maker.make(todo[turn.fold], turn.job, turn.seconds)
             race.add(turn.fold, turn.job, parts, budget.elapsed - began if parts else turn.seconds or 0.0)
-    settings = {**plan, "fusion": names, "time_limit": time_limit}
+    settings = {**plan, "fusion": names, "time_limit": in_seconds(time_limit)}
     left_out = race.end()
     dropped = {name: behind for name in race.parts if (behind := race.behind(name)) is not None}
     again = partial(maker.again, todo[0])
@@ -158,14 +164,14 @@ def _folds(problem: Problem, k: int, repeats: int, seed: int) -> Iterator[Fold]:
     if problem.chronology is not None and repeats > 1:
         raise InputError(
             "--repeats can't be above 1 where rows are parted by time, since all would be the same; leave it out, or "
-            "add --split random"
+            "add --split=random"
         )
     strata = problem.task.strata([cells[i] for i in labelled])
     groups = problem.groups(problem.table)
     of = None if groups is None else [groups[i] for i in labelled]
     if of is not None and (n := len(set(own(of)))) < max(3, k):
         need = f"{k} folds need as many groups" if n > 2 else "3 groups are needed, to train, to choose and to test"
-        way = f"give --folds {n}" if n > 2 else "leave --group out"
+        way = f"give --folds={n}" if n > 2 else "leave --group out"
         raise InputError(f"{need}, but {problem.schema.group!r} has {n}; {way}")
     table = problem.table.take(labelled)
     for repeat in range(repeats):

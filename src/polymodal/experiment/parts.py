@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal.data.preprocess import Rows
@@ -24,6 +23,7 @@ from polymodal.learners.base import Learner
 from polymodal.learners.library import Member
 from polymodal.objectives.base import Candidate
 from polymodal.output import logits_of
+from polymodal.saving import put_tensors
 from polymodal.training.settings import Settings
 from polymodal.view.text import many
 
@@ -186,9 +186,7 @@ class Maker:
             return
         form = {k: v for k, v in part._asdict().items() if k != "logits"}
         path = place / f"{plain(part.name)}.part"
-        logits = {"logits": part.logits.contiguous()}
-        save_file(logits, path.with_suffix(".tmp"), metadata={"part": json.dumps(form)})
-        path.with_suffix(".tmp").replace(path)
+        put_tensors(path, {"logits": part.logits}, {"part": json.dumps(form)})
 
     def _kept(self, fold: Fold, name: str) -> Part | None:
         place = self._place(fold)

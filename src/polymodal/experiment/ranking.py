@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.batch import Masked
-from polymodal.data.preprocess import Rows
+from polymodal.batch import Masked, Weighted
+from polymodal.data.preprocess import Rows, weights_of
 from polymodal.data.splits import own
 from polymodal.evaluate.compare import BASELINES
 from polymodal.evaluate.emap import cost, emap
@@ -37,7 +37,9 @@ def standing(run: Run) -> Leaderboard:
     cells = run.problem.cells(run.problem.table)
     rows = sorted({i for f in run.folds for i in f.test})
     place = {row: i for i, row in enumerate(rows)}
+    weight = weights_of(run.problem.table, run.problem.schema)
     target = task.collate([task.encode(cells[i]) for i in rows])
+    target = target if weight is None else Weighted(*target, weight[rows])
     whole = {name: parts for name, parts in run.parts.items() if len(parts) == n}
     answers = {name: _answers(run.folds, parts, place, task.outputs) for name, parts in whole.items()}
     ranked = {name: parts for name, parts in run.parts.items() if name in whole or name in run.dropped}
