@@ -65,11 +65,20 @@ def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYMODAL_CACHE", str(_caches / str(next(NUMBERS))))
 
 
+@pytest.fixture(autouse=True)
+def _messages_as_typed() -> Iterator[None]:
+    """Tests read what errors say in one notation, that of the command line; `test_errors` tests that of Python."""
+    from polymodal.errors import command_line
+
+    with command_line():
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cheap() -> Iterator[None]:
     """What costs much and tests nothing: forests and boosting have 16 trees, and no garbage is collected before each
     candidate, which takes half a second in a process that holds all tests."""
-    from polymodal.experiment import candidates
+    from polymodal.experiment import peak
     from polymodal.learners.estimators import KINDS, Make
 
     def small(make: Make) -> Make:
@@ -77,7 +86,7 @@ def _cheap() -> Iterator[None]:
 
     trees = {k: KINDS[k] for k in ("forest", "boosted")}
     few = {k: x._replace(classifier=small(x.classifier), regressor=small(x.regressor)) for k, x in trees.items()}
-    with mock.patch.dict(KINDS, few), mock.patch.object(candidates, "gc"):
+    with mock.patch.dict(KINDS, few), mock.patch.object(peak, "gc"):
         yield
 
 

@@ -41,9 +41,80 @@ COMPARE, SIGNIFICANCE = "tests/end_to_end/test_compare.py", "tests/reference/tes
 SENTENCES, GENERATE = "tests/reference/test_sentences.py", "tests/contract/test_generate.py"
 TRANSLATOR, TRANSLATION = "tests/contract/test_translator.py", "tests/end_to_end/test_translation.py"
 SEARCH, CTC_TESTS = "tests/reference/test_search.py", "tests/reference/test_ctc.py"
+TARGET = "tests/end_to_end/test_target.py"
 INFORMATION = "tests/reference/test_information.py"
 
 MUTANTS = [
+    Mutant(
+        "what is best at its own threshold is chosen",
+        "experiment/search.py",
+        "_choose([decider.judged(t) for t in trials]",
+        "_choose(list(trials)",
+        f"{TARGET} -k its_own_threshold",
+    ),
+    Mutant(
+        "the model decides at the threshold that was chosen",
+        "tasks/classify.py",
+        "log_odds(self.thresholds_)[0] if self.thresholds_ else 0.0",
+        "0.0",
+        f"{TARGET} -k 'chosen_kept and features'",
+    ),
+    Mutant(
+        "the threshold is that of calibrated probabilities",
+        "experiment/decide.py",
+        "-tuned.log_odds / temperature",
+        "-tuned.log_odds * temperature",
+        "tests/uncertainty/test_threshold.py -k calibrated",
+    ),
+    Mutant(
+        "a threshold that helps only the rows that chose it is dropped",
+        "uncertainty/threshold.py",
+        "if not (after > before and k > 1):",
+        "if False:",
+        "tests/uncertainty/test_threshold.py -k noise",
+    ),
+    Mutant(
+        "balanced labels weigh alike in all",
+        "tasks/classify.py",
+        '"balanced": 1.0',
+        '"balanced": 0.0',
+        f"{TARGET} -k 'found_more_often and features'",
+    ),
+    Mutant(
+        "each label has weights of its own",
+        "learners/estimators.py",
+        "v[:, k]",
+        "v[:, 0]",
+        f"{LEARNERS} -k weights_of_its_own",
+    ),
+    Mutant(
+        "a row of weight two is two rows, in the loss",
+        "tasks/classify.py",
+        "    if target.weight is not None:\n        loss_b = loss_b",
+        "    if False:\n        loss_b = loss_b",
+        f"{TASKS} -k weight_two",
+    ),
+    Mutant(
+        "a row of weight two is two rows, in scores",
+        "tasks/classify.py",
+        "return counts if target.weight is None else counts * numpy(target.weight)",
+        "return counts",
+        f"{TASKS} -k weight_two",
+    ),
+    Mutant(
+        "weights have mean one over training rows",
+        "experiment/problem.py",
+        "if rows.weights is None else float(",
+        "if True else float(",
+        f"{TARGET} -k other_units",
+    ),
+    Mutant(
+        "the metric that is asked for chooses",
+        "objectives/__init__.py",
+        "objective.task = target.of(objective.task)",
+        "target.of(objective.task)",
+        f"{TARGET} -k chooses_estimators",
+    ),
     Mutant(
         "mask with where, not with *",
         "ops.py",
@@ -551,15 +622,15 @@ MUTANTS = [
     Mutant(
         "no row soon after a held-out stretch of time is learned from",
         "data/chronology.py",
-        "order[end + gap :]",
-        "order[end:]",
+        "max(gap, self.apart)",
+        "self.apart",
         CHRONOLOGY,
     ),
     Mutant(
         "the latest rows validate",
         "data/chronology.py",
-        "sorted(order[start:].tolist())",
-        "sorted(order[:start].tolist())",
+        "return self._around(order, start, len(order), 0)",
+        "return self._around(order, 0, len(order) - start, 0)",
         CHRONOLOGY,
     ),
     Mutant(
@@ -591,6 +662,27 @@ MUTANTS = [
         LEARNERS,
     ),
     Mutant(
+        "a perceptron reads counts alone",
+        "learners/library.py",
+        "counts and not self._has_counts(job)",
+        "counts and False",
+        LEARNERS + " -k perceptron",
+    ),
+    Mutant(
+        "a row of no weight teaches a perceptron nothing",
+        "learners/perceptron.py",
+        "* weight_n[at]).sum()",
+        ").sum()",
+        LEARNERS + " -k perceptron",
+    ),
+    Mutant(
+        "two fusions that are hopeless speak for the others",
+        "experiment/search.py",
+        "other, valid, 2 * RACE)",
+        "None, valid, 2 * RACE)",
+        AUTO + " -k halving",
+    ),
+    Mutant(
         "networks far behind estimators are not trained further",
         "experiment/search.py",
         "return gain > RACE * error > 0",
@@ -613,10 +705,31 @@ MUTANTS = [
     ),
     Mutant(
         "groups stay together where a network's epoch is chosen",
-        "experiment/compare.py",
+        "experiment/parts.py",
         "of, INNER, self.seed",
         "None, INNER, self.seed",
         COMPARE + " -k group",
+    ),
+    Mutant(
+        "who is far behind is run on no further fold",
+        "experiment/race.py",
+        "return any(self.behind(name) is None for name in self.names[job])",
+        "return True",
+        "tests/reference/test_race.py",
+    ),
+    Mutant(
+        "a network that time ended is in no table",
+        "experiment/parts.py",
+        "if trial.finished:",
+        "if True:",
+        COMPARE + " -k too_short",
+    ),
+    Mutant(
+        "persistence knows no row of its own time",
+        "evaluate/baselines.py",
+        'side="left")',
+        'side="right")',
+        "tests/reference/test_baselines.py",
     ),
     Mutant(
         "answers stand beside their rows",
@@ -946,6 +1059,48 @@ MUTANTS = [
         "and 2 * len(counts) <= len(set(map(tuple, each)))",
         "and len(set(map(tuple, each))) > 0",
         "tests/reference/test_tabular.py -k only_has_commas",
+    ),
+    Mutant(
+        "a saved file is for all whom the umask lets",
+        "saving.py",
+        "temporary.chmod(mode)",
+        "pass",
+        "tests/end_to_end/test_folder.py -k umask",
+    ),
+    Mutant(
+        "predictions have the index of the frame",
+        "model.py",
+        "else index[start:stop]",
+        "else pd.RangeIndex(start, stop)",
+        "tests/end_to_end/test_predict.py -k index",
+    ),
+    Mutant(
+        "the device of a run is that of the run alone",
+        "hardware.py",
+        "        os.environ.pop(VARIABLE)\n",
+        "",
+        "tests/reference/test_hardware.py -k another_device",
+    ),
+    Mutant(
+        "a gap is left out before what is held out too",
+        "data/chronology.py",
+        "order[: max(0, start - self.apart)]",
+        "order[:start]",
+        "tests/reference/test_chronology.py -k gap",
+    ),
+    Mutant(
+        "the fastest is sought near the best alone",
+        "experiment/search.py",
+        "if trial is not best and gain <= error else",
+        "if trial is not best else",
+        "tests/end_to_end/test_auto.py -k the_fastest_is",
+    ),
+    Mutant(
+        "the command line shows options as they are typed",
+        "cli/__init__.py",
+        "with command_line(), errors():",
+        "with errors():",
+        "tests/reference/test_errors.py -k main_ways",
     ),
 ]
 

@@ -18,7 +18,7 @@ ROOT = Path(polymodal.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [  # a module may import its own package, and what stands in a line above its own
     "errors batch progress output levels",
-    "saving ops view",
+    "saving ops view hardware",
     "nn metrics",
     "sentences",
     "spec quantize",

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from polymodal.model import Model as Model
     from polymodal.model import load as load
     from polymodal.objectives.colearning import Colearning as Colearning
+    from polymodal.objectives.target import Target as Target
     from polymodal.objectives.writing import Writing as Writing
     from polymodal.scoring import Evaluation as Evaluation
 
@@ -61,6 +62,7 @@ _HOMES = {
     "Schema": "polymodal.data.schema",
     "Search": "polymodal.experiment.config",
     "Table": "polymodal.data.table",
+    "Target": "polymodal.objectives.target",
     "Training": "polymodal.experiment.config",
     "Unreadable": "polymodal.errors",
     "Writing": "polymodal.objectives.writing",
@@ -88,6 +90,7 @@ __all__ = [
     "Schema",
     "Search",
     "Table",
+    "Target",
     "Training",
     "Unreadable",
     "Writing",

@@ -21,6 +21,10 @@ class Masked(NamedTuple):
     values: Tensor
     mask: Tensor
 
+    def __repr__(self) -> str:
+        real = f"{int(self.mask.sum()):,} of {self.mask.numel():,} real"
+        return f"<Masked {tuple(self.values.shape)} {str(self.values.dtype).removeprefix('torch.')}, {real}>"
+
     def to(self, device: torch.device | str) -> "Masked":
         """Both tensors on `device`."""
         return Masked(self.values.to(device), self.mask.to(device))
@@ -31,11 +35,49 @@ class Masked(NamedTuple):
 
     def hidden(self) -> "Masked":
         """The same values, none of them real: the modality as if it were absent from every row."""
-        return Masked(self.values, torch.zeros_like(self.mask))
+        return self.under(torch.zeros_like(self.mask))
+
+    def under(self, mask: Tensor) -> "Masked":
+        """The same values under another mask."""
+        return Masked(self.values, mask)
 
     def present(self) -> Tensor:
         """(B,) True where a row holds at least one real value."""
         return self.mask.flatten(1).any(1) if self.mask.ndim > 1 else self.mask
+
+    @property
+    def weight(self) -> Tensor | None:
+        """(B,) how much each row counts in a loss and in scores; None for all alike."""
+        return None
+
+
+class Weighted(Masked):
+    """Labels of rows that count as much as `weight` (B,) says, numbers from 0."""
+
+    _weight: Tensor
+
+    def __new__(cls, values: Tensor, mask: Tensor, weight: Tensor) -> "Weighted":
+        """As Masked, with the weights; unpacked, it is values and mask alone."""
+        out = super().__new__(cls, values, mask)
+        out._weight = weight
+        return out
+
+    @property
+    def weight(self) -> Tensor:
+        """(B,) how much each row counts."""
+        return self._weight
+
+    def to(self, device: torch.device | str) -> "Weighted":
+        """All tensors on `device`."""
+        return Weighted(self.values.to(device), self.mask.to(device), self.weight.to(device))
+
+    def take(self, rows: Tensor) -> "Weighted":
+        """The rows with these positions, in this order."""
+        return Weighted(self.values[rows], self.mask[rows], self.weight[rows])
+
+    def under(self, mask: Tensor) -> "Weighted":
+        """The same values and weights under another mask."""
+        return Weighted(self.values, mask, self.weight)
 
 
 class Batch(NamedTuple):

@@ -19,7 +19,7 @@ from polymodal.tasks.classify import Binary, MultiClass
 from polymodal.tasks.labels import key, missing, plain
 from polymodal.tasks.regress import Regression
 
-TARGET = "target of the estimator"
+TARGET, WEIGHT = "target of the estimator", "weight of the estimator"
 KEYWORDS = ("ignore", "preset", "seed", "time_limit")  # of `fit`; the other settings are fields of its records
 
 
@@ -41,16 +41,22 @@ class _Estimator(BaseEstimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        time_limit: float | None = None,
+        time_limit: float | str | None = None,
         folder: str | None = None,
         cache: str | None = None,
+        n_jobs: int | None = None,
         seed: int = 0,
+        metric: str | None = None,
+        class_weight: str | Mapping[Any, float] | None = None,
+        optimize_threshold: bool = False,
     ) -> None:
         self.fusion, self.preset, self.size, self.encoders, self.finetune = fusion, preset, size, encoders, finetune
         self.kinds, self.ignore, self.epochs, self.batch_size = kinds, ignore, epochs, batch_size
-        self.lr, self.time_limit, self.folder, self.cache, self.seed = lr, time_limit, folder, cache, seed
+        self.lr, self.time_limit, self.folder, self.cache = lr, time_limit, folder, cache
+        self.n_jobs, self.seed = n_jobs, seed
+        self.metric, self.class_weight, self.optimize_threshold = metric, class_weight, optimize_threshold
 
-    def _fit(self, X: Any, y: Any, task: Task) -> Self:
+    def _fit(self, X: Any, y: Any, task: Task, sample_weight: Any) -> Self:
         table = self._table(X)
         labels = np.asarray(y)
         if labels.ndim != 1 or len(labels) != table.rows:
@@ -62,9 +68,13 @@ class _Estimator(BaseEstimator):
         options = {k: v for k, v in self.get_params(deep=False).items() if k not in ("folder", *KEYWORDS)}
         frame = table.frame()
         frame[TARGET] = labels
+        if sample_weight is not None:
+            frame[WEIGHT], options["weight"] = np.asarray(sample_weight), WEIGHT
         whole = Table.read(frame, folder=self.folder)
         keywords = {k: getattr(self, k) for k in KEYWORDS}
-        self.model_ = fit(whole, TARGET, task=task, config=records(baselines=False, **options), **keywords)
+        self.model_ = fit(
+            whole, TARGET, task=task, config=records(baselines=False, progress=False, **options), **keywords
+        )
         self.n_features_in_ = len(table.columns)
         self.feature_names_in_ = np.array(table.columns, dtype=object)
         return self
@@ -89,14 +99,15 @@ class MultimodalClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     DataFrame, y one label a row. A fifth of the rows is held out to choose the best epoch.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on a DataFrame and its labels."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on a DataFrame and its labels. sample_weight: (N,) numbers from 0, how much each row counts."""
         self.classes_ = np.unique([label for label in np.asarray(y).ravel() if not missing(label)])
-        return self._fit(X, y, Binary() if len(self.classes_) == 2 else MultiClass())
+        return self._fit(X, y, Binary() if len(self.classes_) == 2 else MultiClass(), sample_weight)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """(N,) labels."""
-        return self.classes_[self.predict_proba(X).argmax(1)]  # type: ignore[no-any-return]
+        at = {key(plain(c)): i for i, c in enumerate(self.classes_)}
+        return self.classes_[[at[key(x)] for x in self._decoded(X)["prediction"]]]  # type: ignore[no-any-return]
 
     def predict_proba(self, X: Any) -> NDArray[np.floating]:
         """(N, classes) probabilities, in the order of `classes_`; 0 for a class that training did not hold."""
@@ -113,9 +124,9 @@ class MultimodalRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     As MultimodalClassifier; y is one number a row.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on a DataFrame and its numbers."""
-        return self._fit(X, y, Regression())
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on a DataFrame and its numbers. sample_weight: (N,) numbers from 0, how much each row counts."""
+        return self._fit(X, y, Regression(), sample_weight)
 
     def predict(self, X: Any) -> NDArray[np.floating]:
         """(N,) numbers."""

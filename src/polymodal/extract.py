@@ -16,6 +16,7 @@ from polymodal.errors import InputError
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.extractor import Extractor
 from polymodal.modalities.features import Features
+from polymodal.progress import silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ def features(
     kinds: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
     cache: Path | None = None,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> Extracted:
     """Classical features of each text, image, audio and series column of a table, one row a row, in order.
 
@@ -67,6 +68,7 @@ def features(
     codecs = {f"{c}: {n}": Features(e) for c, by_name in selection.items() for n, e in by_name.items()}
     views = {f"{c}: {n}": c for c, by_name in selection.items() for n in by_name}
     prep = Preprocessor(schema, codecs, views)
+    quiet = silent(progress)
     rows = prep.encode(table, None, cache=cache, quiet=quiet)
     source_rows = rows if learn is None else prep.encode(source, None, cache=cache, quiet=quiet)
     rest = {c: [*map(_whole, table.cells(c))] for c in table.columns if c not in selection and c not in ignore}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from polymodal import decoders, fusion, heads, modalities, tasks
 from polymodal.data.preprocess import Preprocessor
@@ -33,7 +33,7 @@ from polymodal.learners.seq2seq import Seq2Seq
 from polymodal.learners.stacked import Stacked
 from polymodal.modalities.audio.voices import Voices
 from polymodal.modalities.features import Features
-from polymodal.saving import json_text
+from polymodal.saving import json_text, put_tensors
 from polymodal.spec import build, objects, spec, table
 from polymodal.tasks.vocabulary import VOCABULARIES
 
@@ -104,8 +104,7 @@ def _fill(folder: Path, preprocessor: Preprocessor, learner: Learner, report: Ma
         "report": dict(report),
     }
     (folder / "model.json").write_text(json_text(whole), encoding="utf-8")
-    weights = {k: v.detach().cpu().clone().contiguous() for k, v in learner.state_dict().items()}
-    save_file(weights, folder / "weights.safetensors")
+    put_tensors(folder / "weights.safetensors", learner.state_dict())
     sums = {str(p.relative_to(folder)): _sum(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {"format": "polymodal", "version": VERSION, "sha256": sums}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -17,24 +17,16 @@ ORDERED = 2**14  # numbers of a block whose rows are put in another order
 EPS = float(np.finfo(np.float64).eps)
 
 
-def of_classes(truth: Ints, p_nc: Array, weights: Array) -> dict[str, Array]:
-    """Scores of one label a row: (N,) classes, (N, C) probabilities.
+def of_classes(truth: Ints, p_nc: Array, weights: Array, guess: Ints | None = None) -> dict[str, Array]:
+    """Scores of one label a row: (N,) classes, (N, C) probabilities, (N,) decisions, by default the likeliest class.
 
     accuracy, balanced_accuracy, macro_f1, weighted_f1, roc_auc (one against the rest, the mean over classes),
     log_loss; of two classes also f1 and average_precision of the second.
     """
     classes = p_nc.shape[1]
-    table = confusion(truth, p_nc.argmax(1), weights, classes)
-    out = of_confusion(table)
-    if classes == 2:
-        out["f1"] = f1(table)[:, 1]
-        out["roc_auc"] = roc_auc(truth == 1, p_nc[:, 1], weights)
-        out["average_precision"] = average_precision(truth == 1, p_nc[:, 1], weights)
-    else:
-        each = [roc_auc(truth == c, p_nc[:, c], weights) for c in range(classes)]
-        out["roc_auc"] = nanmean(np.stack(each, axis=1))
-    out["log_loss"] = log_loss(truth, p_nc, weights)
-    return out
+    of_scores = [k for k in OF_CLASSES if classes == 2 or k != "average_precision"]
+    table = confusion(truth, p_nc.argmax(1) if guess is None else guess, weights, classes)
+    return {**of_confusion(table), **{k: OF_CLASSES[k](truth, p_nc, weights) for k in of_scores}}
 
 
 def of_label_sets(truth_nk: NDArray[np.bool_], score_nk: Array, weights: Array) -> dict[str, Array]:
@@ -43,8 +35,18 @@ def of_label_sets(truth_nk: NDArray[np.bool_], score_nk: Array, weights: Array) 
     micro_f1, macro_f1, accuracy (of the whole set), hamming_loss; average_precision and roc_auc, means over
     labels.
     """
-    guess_nk = score_nk > 0
     labels = range(truth_nk.shape[1])
+    return {
+        **of_guesses(truth_nk, score_nk > 0, weights),
+        "average_precision": nanmean(
+            np.stack([average_precision(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)
+        ),
+        "roc_auc": nanmean(np.stack([roc_auc(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)),
+    }
+
+
+def of_guesses(truth_nk: NDArray[np.bool_], guess_nk: NDArray[np.bool_], weights: Array) -> dict[str, Array]:
+    """Those of the scores of label sets that are of decisions (N, K): accuracy, micro_f1, macro_f1, hamming_loss."""
     cells = (truth_nk & guess_nk, ~truth_nk & guess_nk, truth_nk & ~guess_nk)
     tp, fp, fn = (mean(np.asarray(x.T, dtype=np.float64), weights) for x in cells)
     return {
@@ -52,10 +54,6 @@ def of_label_sets(truth_nk: NDArray[np.bool_], score_nk: Array, weights: Array) 
         "micro_f1": ratio(2 * tp.sum(1), (2 * tp + fp + fn).sum(1)),
         "macro_f1": nanmean(ratio(2 * tp, 2 * tp + fp + fn)),
         "hamming_loss": mean((truth_nk != guess_nk).mean(1), weights),
-        "average_precision": nanmean(
-            np.stack([average_precision(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)
-        ),
-        "roc_auc": nanmean(np.stack([roc_auc(truth_nk[:, k], score_nk[:, k], weights) for k in labels], 1)),
     }
 
 
@@ -73,15 +71,7 @@ def of_ranks(truth: Ints, guess: Ints, weights: Array, classes: int) -> dict[str
 
 def of_numbers(truth: Array, guess: Array, weights: Array) -> dict[str, Array]:
     """Scores of one real number a row: mae, rmse, r2, pearson, spearman."""
-    error = truth - guess
-    mae, mse = mean([np.abs(error), error**2], weights).T
-    return {
-        "mae": mae,
-        "rmse": np.sqrt(mse),
-        "r2": r2(truth, guess, weights),
-        "pearson": pearson(truth, guess, weights),
-        "spearman": spearman(truth, guess, weights),
-    }
+    return {name: score(truth, guess, weights) for name, score in OF_NUMBERS.items()}
 
 
 def confusion(truth: Ints, guess: Ints, weights: Array, classes: int) -> Array:
@@ -93,16 +83,17 @@ def confusion(truth: Ints, guess: Ints, weights: Array, classes: int) -> Array:
 
 def of_confusion(table: Array) -> dict[str, Array]:
     """accuracy, balanced_accuracy (over classes with a true row), and F1 (over classes with a true or
-    predicted row).
+    predicted row; of two classes also that of the second).
     """
     hit, true = np.diagonal(table, axis1=1, axis2=2), table.sum(2)
     each = f1(table)
-    return {
+    out = {
         "accuracy": ratio(hit.sum(1), true.sum(1)),
         "balanced_accuracy": nanmean(ratio(hit, true)),
         "macro_f1": nanmean(each),
         "weighted_f1": ratio((np.nan_to_num(each) * true).sum(1), true.sum(1)),
     }
+    return {**out, "f1": each[:, 1]} if each.shape[1] == 2 else out
 
 
 def f1(table: Array) -> Array:
@@ -162,6 +153,23 @@ def average_precision(positive: NDArray[np.bool_], score: Array, weights: Array)
     return in_blocks(some, weights)
 
 
+def mean_roc_auc(truth: Ints, p_nc: Array, weights: Array) -> Array:
+    """roc_auc of each class against the rest, the mean over classes; of two that of the second."""
+    if p_nc.shape[1] == 2:
+        return roc_auc(truth == 1, p_nc[:, 1], weights)
+    return nanmean(np.stack([roc_auc(truth == c, p_nc[:, c], weights) for c in range(p_nc.shape[1])], axis=1))
+
+
+def mae(truth: Array, guess: Array, weights: Array) -> Array:
+    """Mean of the absolute error."""
+    return mean(np.abs(truth - guess), weights)
+
+
+def rmse(truth: Array, guess: Array, weights: Array) -> Array:
+    """Root of the mean squared error."""
+    return np.sqrt(mean((truth - guess) ** 2, weights))
+
+
 def r2(truth: Array, guess: Array, weights: Array) -> Array:
     """1 - squared error / squared deviation from the mean; NaN for a constant truth."""
     y = centre(truth)
@@ -188,6 +196,14 @@ def spearman(x: Array, y: Array, weights: Array) -> Array:
         return (wa * b).sum(1), np.sqrt((wa * a).sum(1)) * np.sqrt((wb * b).sum(1))
 
     return in_blocks(some, weights).clip(-1, 1)
+
+
+OF_CLASSES: dict[str, Callable[[Ints, Array, Array], Array]] = {  # by names, beside those of the confusion matrix
+    "roc_auc": mean_roc_auc,
+    "average_precision": lambda truth, p_nc, weights: average_precision(truth == 1, p_nc[:, 1], weights),
+    "log_loss": log_loss,
+}
+OF_NUMBERS = {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson, "spearman": spearman}
 
 
 def _ranker(x: Array) -> Callable[[Array], Array]:

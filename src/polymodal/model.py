@@ -1,7 +1,7 @@
 """A trained model: schema, codecs and learner, from a table to predictions and scores."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +20,7 @@ from polymodal.heads.base import no_texts
 from polymodal.learners.base import Learner
 from polymodal.objectives import Supervised
 from polymodal.output import Output, Scores, logits_of
+from polymodal.progress import silent
 from polymodal.quantize import int8
 from polymodal.scoring import Evaluation, Scorer
 from polymodal.summary import Report
@@ -27,6 +28,7 @@ from polymodal.tasks.base import Task
 from polymodal.training.inference import predict
 from polymodal.uncertainty import Calibration, check
 from polymodal.uncertainty.conformal import pattern_names
+from polymodal.view.text import some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,13 @@ class Model:
     def __init__(self, preprocessor: Preprocessor, learner: Learner, report: Report | None = None) -> None:
         self.preprocessor, self.learner, self.report = preprocessor, learner, report or Report()
         self.precision = "no"
+
+    def __repr__(self) -> str:
+        schema = self.preprocessor.schema
+        kinds = {m: kind for m, (kind, _) in schema.modalities().items()}
+        reads = some(m if m == kinds[m] else f"{m} ({kinds[m]})" for m in self.modalities)
+        how = self.report.comparison.chosen if self.report.comparison else f"a {self.learner.kind}"
+        return f"<Model of {some(schema.target)} ({self.task.name}) from {reads}: {how}>"
 
     @property
     def task(self) -> Task:
@@ -117,22 +126,24 @@ class Model:
         decoding: Decoding | None = None,
         coverage: float | None = None,
         abstain: float | None = None,
+        keep: Sequence[str] = (),
     ) -> "pd.DataFrame":
         """One row for each row of the table, in order: "prediction", and the probabilities where there are any.
 
-        table: a path, a DataFrame, a list of dicts. The target need not be there. Modalities in `without` are
-        hidden. decoding: how a model that writes text searches, and how many texts of each row it gives: the columns
-        "prediction", "log_probability", "prediction_2" ... coverage: the share of rows whose truth is to be in the
-        column "set", or between "low" and "high"; see `uncertainty` for what that promises. abstain: the probability
-        below which "prediction" is None and "abstained" True. Raises InputError where a column is missing or holds
-        something else than in training, and for a share that can't be, or that this model can't give.
+        table: a path, a DataFrame (whose index the answer has), a list of dicts. The target need not be there.
+        Modalities in `without` are hidden. decoding: how a model that writes text searches, and how many texts of each
+        row it gives: the columns "prediction", "log_probability", "prediction_2" ... coverage: the share of rows whose
+        truth is to be in the column "set", or between "low" and "high"; see `uncertainty` for what that promises.
+        abstain: the probability below which "prediction" is None and "abstained" True. keep: columns of the table that
+        come first in the answer, such as ids. Raises InputError where a column is missing or holds something else than
+        in training, and for a share that can't be, or that this model can't give.
         """
         import pandas as pd
 
         parts = self.predictions(
-            table, without=without, cache=cache, decoding=decoding, coverage=coverage, abstain=abstain
+            table, without=without, cache=cache, decoding=decoding, coverage=coverage, abstain=abstain, keep=keep
         )
-        return pd.concat(list(parts), ignore_index=True)
+        return pd.concat(list(parts))
 
     def predictions(
         self,
@@ -143,6 +154,7 @@ class Model:
         decoding: Decoding | None = None,
         coverage: float | None = None,
         abstain: float | None = None,
+        keep: Sequence[str] = (),
         bad: list[Bad] | None = None,
         unmet: Counter[str] | None = None,
     ) -> Iterator["pd.DataFrame"]:
@@ -157,14 +169,20 @@ class Model:
         writes = "decode" in self.task.capabilities
         if decoding is not None and not writes:
             raise no_texts(self.task)
+        index, start = table.index if isinstance(table, pd.DataFrame) else None, 0
         for part in chunks(table, CHUNK):
             rows = self.preprocessor.encode(part, None, cache=_folder(cache), without=without, quiet=True)
             if bad is not None:
                 bad += rows.bad
+            answers: Mapping[str, Any]
             if writes:
-                yield pd.DataFrame(self.task.decode(self.texts(rows, decoding)))
+                answers = self.task.decode(self.texts(rows, decoding))
             else:
-                yield pd.DataFrame(self._columns(rows, coverage, abstain, unmet))
+                answers = self._columns(rows, coverage, abstain, unmet)
+            stop = start + len(rows)
+            places = pd.RangeIndex(start, stop) if index is None else index[start:stop]
+            yield pd.DataFrame({**_kept(part, keep, answers), **answers}).set_index(places)
+            start = stop
 
     def _columns(
         self, rows: Rows, coverage: float | None, abstain: float | None, unmet: Counter[str] | None
@@ -196,7 +214,7 @@ class Model:
         decoding: Decoding | None = None,
         coverage: float | None = None,
         abstain: float | None = None,
-        quiet: bool = True,
+        progress: bool | None = None,
     ) -> Evaluation:
         """The task's metrics on a table that has the target, with 95% bootstrap intervals.
 
@@ -209,7 +227,7 @@ class Model:
         check(self.task, self.calibration, coverage, abstain)
         table = self.objective.rows(Table.read(table), self.preprocessor.schema)
         rows = self.preprocessor.encode(
-            table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=quiet
+            table, self.task, cache=_folder(cache), without=without, need_target=True, quiet=silent(progress)
         )
         group = self.preprocessor.schema.group
         groups = table.cells(group) if group in table.columns else None
@@ -252,3 +270,20 @@ def load(folder: Path | str, custom_classes: Sequence[type] = ()) -> Model:
 
 def _folder(cache: Path | str | None) -> Path | None:
     return None if cache is None else Path(cache)
+
+
+def _kept(table: Table, keep: Sequence[str], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of the columns to keep. Raises InputError where there is no such column, or an answer has its name."""
+    import pandas as pd
+
+    for column in keep:
+        if column in answers:
+            raise InputError(
+                f"column {column!r} can't be kept, since an answer has this name; rename it in {table.name}"
+            )
+    out: dict[str, Any] = {}
+    for column in keep:
+        cells = table.cells(column)
+        # of objects where some are missing, or whole numbers would become fractions
+        out[column] = pd.Series(cells, dtype=object if any(c is None for c in cells) else None)
+    return out

@@ -1,4 +1,4 @@
-"""Progress on standard error, for a person who waits: a bar in a terminal, a line now and then elsewhere."""
+"""Progress on standard error, for whoever waits: a bar in a terminal or notebook, elsewhere now and then a line."""
 
 import sys
 import time
@@ -14,8 +14,17 @@ class Ticker(Protocol):
         """`amount` of the total; `note` is what a person wants to know now."""
 
 
+def silent(progress: bool | None) -> bool:
+    """Whether to show nothing: None asks for progress where a person looks on, in a terminal or a notebook."""
+    return not (sys.stderr.isatty() or _in_notebook() if progress is None else progress)
+
+
+def _in_notebook() -> bool:
+    return type(sys.stderr).__module__.startswith("ipykernel.")
+
+
 @contextmanager
-def progress(title: str, total: float, quiet: bool = False) -> Iterator[Ticker]:
+def bar(title: str, total: float, quiet: bool = False) -> Iterator[Ticker]:
     """A bar titled so, with the time left. Nothing is shown where `quiet`, or for work of under half a second."""
     if quiet:
         yield lambda amount, note="": None
@@ -35,15 +44,21 @@ def progress(title: str, total: float, quiet: bool = False) -> Iterator[Ticker]:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=total, note="")
             yield lambda amount, note="": bar.update(task, completed=amount, **({"note": note} if note else {}))
+    elif _in_notebook():  # rich needs widgets there
+        line = _Lines(title, total, 0.5, "\r{:<100.100}")
+        try:
+            yield line
+        finally:
+            line.clear()
     else:
         yield _Lines(title, total)
 
 
 class _Lines:
-    """One line every ten seconds, for a log file."""
+    """One line every ten seconds, for a log file; or one that is written over."""
 
-    def __init__(self, title: str, total: float, every: float = 10.0) -> None:
-        self.title, self.total, self.every = title, total, every
+    def __init__(self, title: str, total: float, every: float = 10.0, form: str = "{}\n") -> None:
+        self.title, self.total, self.every, self.form = title, total, every, form
         self.start = self.last = time.monotonic()
 
     def __call__(self, amount: float, note: str = "") -> None:
@@ -53,5 +68,14 @@ class _Lines:
         self.last = now
         remaining = (now - self.start) * (self.total - amount) / max(amount, 1e-9)
         share = amount / max(self.total, 1e-9)
-        sys.stderr.write(f"{self.title}: {share:.0%}, about {remaining:.0f} s left  {note}\n")
+        self._write(f"{self.title}: {share:.0%}, about {remaining:.0f} s left  {note}")
+
+    def clear(self) -> None:
+        """Leave an empty line where one was written over."""
+        if self.last > self.start:
+            self._write("")
+            sys.stderr.write("\r")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(self.form.format(text))
         sys.stderr.flush()

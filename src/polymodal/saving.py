@@ -1,11 +1,14 @@
 """Files that are there whole or not at all."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def json_text(form: Any, default: Callable[[Any], Any] | None = None) -> str:
@@ -29,6 +32,20 @@ def put(path: Path, data: bytes) -> None:
     finally:
         if temporary.is_file():
             temporary.unlink()
+
+
+def put_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None) -> None:
+    """A safetensors file, written beside its place and moved there; its mode is that of any new file (by umask)."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.touch()
+    mode = temporary.stat().st_mode
+    # clone: safetensors refuses tensors that share memory, and makes a new file that its owner alone may read
+    whole = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    save_file(whole, temporary, metadata=None if metadata is None else dict(metadata))
+    temporary.chmod(mode)
+    temporary.replace(path)
 
 
 def replace_path(path: Path) -> None:

@@ -17,6 +17,7 @@ from polymodal.tasks.base import Task
 from polymodal.uncertainty import Calibration, check, presence
 from polymodal.uncertainty.conformal import Coverage, coverage_of
 from polymodal.uncertainty.temperature import quality_of_probabilities
+from polymodal.view.text import interval, many, some
 
 METEOR = (
     "meteor_exact_stem is METEOR 1.5 with two of its four stages, equal words and equal stems; figures of the full "
@@ -37,7 +38,8 @@ class Selective(NamedTuple):
 class Evaluation(NamedTuple):
     """Scores of a model on a table.
 
-    metrics: each with its 95% bootstrap interval, over groups where there are any. confusion: labels, and counts by
+    metrics: each with its 95% bootstrap interval, over groups where there are any, of rows that count by the column
+    `weight`, where there is one; all else counts rows alike. confusion: labels, and counts by
     (true, predicted); None for tasks without classes. absent: rows that lack each modality. bad: unreadable cells.
     probabilities: the temperature, and log loss, Brier score and calibration error under it; None for numbers and
     texts. coverage, selective: where they were asked for.
@@ -56,6 +58,12 @@ class Evaluation(NamedTuple):
     probabilities: dict[str, float] | None = None
     coverage: Coverage | None = None
     selective: Selective | None = None
+    weight: str | None = None
+
+    def __repr__(self) -> str:
+        first = dict.fromkeys([self.metric, *self.metrics])
+        scores = some((f"{name} {interval(self.metrics[name])}" for name in first), 4)
+        return f"<Evaluation of {self.task} on {many(self.rows, 'row')}: {scores}>"
 
     @property
     def notes(self) -> list[str]:
@@ -132,6 +140,7 @@ class Scorer(NamedTuple):
             probabilities=self._probabilities(output, target),
             coverage=None if coverage is None else self._coverage(rows, logits_of(output), target, coverage),
             selective=None if abstain is None else self._selective(logits_of(output), target, groups, abstain),
+            weight=schema.weight if rows.weights is not None else None,
         )
 
     def _probabilities(self, output: Output, target: Masked) -> dict[str, float] | None:

@@ -29,7 +29,8 @@ class Report(NamedTuple):
     the task's name, and why it is this one. settings: fusion, preset, size, and those of the trainer. processes: that
     trained together. valid_given: whether validation rows came as a table of their own. notes: a sentence a step, for a
     person. refit: whether the learner was fitted on the validation rows too, in the end. comparison: candidates on the
-    validation rows, the model first. calibration: of its certainty. history: one dict an epoch. writing: how it writes
+    validation rows, the model first. calibration: of its certainty. thresholds: by label, above
+    which probability it is decided for, where that is not one half. history: one dict an epoch. writing: how it writes
     text. colearning: how modalities help each other, and what it began with. distillation: of a student. command: what
     was typed. bad: cells that could not be read. plan: what decides the run. valid: its scores on the validation rows,
     as `Evaluation.to_json` has them. seconds, peak_memory_mb: what it cost.
@@ -45,6 +46,7 @@ class Report(NamedTuple):
     refit: bool = False
     comparison: Comparison | None = None
     calibration: Calibration | None = None
+    thresholds: Mapping[str, float] | None = None
     history: Sequence[Mapping[str, Any]] = ()
     writing: Mapping[str, Any] | None = None
     colearning: Mapping[str, Any] | None = None
@@ -56,6 +58,11 @@ class Report(NamedTuple):
     test: TestScores | None = None
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+
+    def __repr__(self) -> str:
+        rows = f"{self.rows.get('train', 0):,} rows to train on, {self.rows.get('valid', 0):,} to validate on"
+        found = self.comparison.chosen if self.comparison else "nothing was compared"
+        return f"<Report of {self.task or 'no task'}: {rows}; {found}; {self.seconds:.0f} s>"
 
     @property
     def chosen_by(self) -> str:

@@ -54,9 +54,10 @@ def test_no_such_things(tmp_path, run: Run, process: Run):
     refused(process("fit", tmp_path / "shop" / "shap.csv", "-t", "kind"), r"shap\.csv", "shop.csv")
     refused(run(*fit), "--target", "photo")
     refused(run(*fit, "-t", "kind", "--encoder", "note"), "COLUMN=VALUE")
-    refused(run(*fit, "-t", "kind", "--finetune", "note"), "--encoder note=")
+    refused(run(*fit, "-t", "kind", "--finetune", "note"), "--encoder=note=")
     refused(run(*fit, "-t", "kind", "--time-limit", "soon"), "soon", "10m")
-    for option, value in (("--dropout", "0.2"), ("--metric", "accuracy"), ("--max-words", "9")):
+    refused(run(*fit, "-t", "kind", "--metric", "f2"), "binary has no metric 'f2'", "one of accuracy, .*roc_auc")
+    for option, value in (("--dropout", "0.2"), ("--max-words", "9")):
         refused(run(*fit, "-t", "kind", option, value), "the task is binary", option.strip("-"), "leave them out")
     for more, said in (
         ({"target": "kynd"}, r"'kynd'.*kind"),
@@ -119,7 +120,7 @@ def test_column_in_which_nothing_opens(tmp_path, run: Run):
     refused(
         run(*fit, "--modality", "photo=image"),
         "none of the 20 cells of column 'photo' can be read as image",
-        "--ignore photo",
+        "--ignore=photo",
     )
 
 
@@ -128,7 +129,7 @@ def test_column_that_is_empty_throughout(tmp_path, run: Run):
     pd.read_csv(table).assign(photo=None).to_csv(table, index=False)
     fit = ["fit", table, "-t", "kind", "--out", tmp_path / "m", *FAST]
     assert run(*fit).returncode == 0
-    refused(run(*fit, "--overwrite", "--modality", "photo=image"), "photo", "--ignore photo")
+    refused(run(*fit, "--overwrite", "--modality", "photo=image"), "photo", "--ignore=photo")
 
 
 def test_out_folder_is_never_written_over_unasked(tmp_path, run: Run):

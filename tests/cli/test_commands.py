@@ -79,6 +79,8 @@ def test_predict(fitted, run, process, tmp_path):
     ]
     to_stdout = process("predict", model, new)
     assert to_stdout.stdout == (tmp_path / "p.csv").read_text()
+    kept = run("predict", model, new, "--keep", "id", "--keep", "seller").stdout.splitlines()
+    assert kept[0].startswith("id,seller,prediction,") and kept[8].startswith(f"item-7,s7,{got['prediction'][7]},")
     form = json.loads(run("predict", model, new, "--json").stdout)
     assert form["rows"] == 160 and form["predictions"][7]["prediction"] == got["prediction"][7]
 
@@ -120,8 +122,8 @@ def test_the_flags_of_fit_are_these():
 
     (fit,) = (c for c in typer.main.get_command(cli.app).commands.values() if c.name == "fit")
     assert sorted(p.name for p in fit.params) == sorted(
-        "table target valid test out fusion size encoder finetune modality ignore group split order task time_limit epochs batch_size lr "
-        "precision preset seed baselines prefer resume overwrite cache as_json "
-        "decoder vocabulary min_count max_words metric smoothing dropout scheduled_sampling self_critical finetune_decoder language beams "
+        "table target valid test out fusion size encoder finetune modality ignore group split order gap task time_limit epochs batch_size lr "
+        "precision preset seed baselines prefer folds n_jobs device resume overwrite cache as_json "
+        "decoder vocabulary min_count max_words metric weight class_weight optimize_threshold smoothing dropout scheduled_sampling self_critical finetune_decoder language beams "
         "allow_overlap imputation modality_dropout balance cyclic init_from pretrain unlabelled".split()
     )

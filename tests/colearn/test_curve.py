@@ -151,11 +151,11 @@ def test_what_can_not_be_asked(tmp_path):
     for shares, said in (([0, 1], "0, 1"), ([], "nothing"), ([1.5], "1.5")):
         with pytest.raises(InputError, match=f"--fractions can't be {said}; each lies above 0, and at 1 most"):
             learning_curve(table, "kind", fractions=shares)
-    with pytest.raises(InputError, match="a learning curve is of one network: --fusion auto chooses among several"):
+    with pytest.raises(InputError, match="a learning curve is of one network: --fusion=auto chooses among several"):
         learning_curve(table, "kind", fusion="auto")
     with pytest.raises(InputError, match="seed can't be -1; it must be a whole number from 0"):
         learning_curve(table, "kind", **{**TINY, "seed": -1})
-    with pytest.raises(InputError, match=f"--out {table} is a file; name a folder"):
+    with pytest.raises(InputError, match=f"--out={table} is a file; name a folder"):
         learning_curve(table, "kind", **TINY, out=table)
     fit(table, "kind", **TINY, baselines=False, out=tmp_path / "m")
     with pytest.raises(InputError, match=r"that model has seen all labels of shop\.csv"):

@@ -72,11 +72,11 @@ def test_what_pretraining_needs(shop, tmp_path):
     for i, column in enumerate(("photo", "note", "price")):
         frame.loc[[r % 3 != i for r in range(len(frame))], column] = None
     frame["seller"] = None
-    with pytest.raises(InputError, match="--pretrain masked learns from rows with at least two modalities, and there"):
+    with pytest.raises(InputError, match="--pretrain=masked learns from rows with at least two modalities, and there"):
         fit(frame, **TINY, fusion="gated", colearning=Colearning(pretrain="masked"), kinds={"photo": "text"})
     pd.DataFrame({"note": ["a b", "c d"], "other": [1, 2]}).to_csv(tmp_path / "t.csv", index=False)
     asked = Colearning(pretrain="matching", unlabelled=str(tmp_path / "t.csv"))
-    with pytest.raises(InputError, match=r"--unlabelled t\.csv has 1 of the modalities photo, note, table"):
+    with pytest.raises(InputError, match=r"--unlabelled=t\.csv has 1 of the modalities photo, note, table"):
         fit(shop, **TINY, fusion="gated", colearning=asked)
 
 
@@ -138,7 +138,7 @@ def test_a_cyclic_model_needs_its_source_alone(shop, tmp_path):
     model = fit(shop, **{**TINY, "baselines": True}, colearning=Colearning(cyclic="note"), out=tmp_path / "m")
     assert isinstance(load(tmp_path / "m").learner.head, Cyclic) and model.modalities == ["note"]
     names = [c["name"] for c in model.report.to_json()["comparison"]["candidates"]]
-    assert names == ["cyclic from note", "photo alone", "note alone", "table alone", "concat"]
+    assert names == ["cyclic from note", "photo alone", "note alone", "table alone", "concat", "majority (baseline)"]
     assert len(model.predict(pd.read_csv(shop)[["note"]])) == 40
 
 

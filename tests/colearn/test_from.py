@@ -183,7 +183,7 @@ def test_the_command_line(source, other, run, tmp_path):
     plan = json.loads(Path(tmp_path / "m" / "model.json").read_text())["report"]["plan"]
     assert plan["modality_dropout"] == 0.1 and len(plan["colearning"]["init_from"]) == 32
     wrong = run("fit", other, "-t", "score", "--fusion", "features", "--init-from", source[2], "--out", tmp_path / "n")
-    assert wrong.returncode == 2 and "--init-from is of networks, and --fusion features trains none" in wrong.stderr
+    assert wrong.returncode == 2 and "--init-from is of networks, and --fusion=features trains none" in wrong.stderr
 
 
 def test_of_a_model_that_reads_one_modality_that_one_is_taken(source, tmp_path):

@@ -25,12 +25,12 @@ FAST = {"target": "kind", "size": "tiny", "epochs": 2, "lr": 0.01, "fusion": "ga
         (
             {"imputation": "tokens"},
             "features",
-            "--imputation is of networks, and --fusion features trains none; name a fusion",
+            "--imputation is of networks, and --fusion=features trains none; name a fusion",
         ),
         ({"init_from": "m", "balance": "blending"}, "features", "--balance, --init-from are of networks"),
-        ({"unlabelled": "more.csv"}, "gated", "--unlabelled more.csv is for pretraining, and none is asked for; add"),
-        ({"imputation": "tokens"}, "late-mean", "--imputation tokens: late-mean is a late fusion, which leaves out"),
-        ({"cyclic": "photo"}, "gated", "so --fusion gated has no place in it; leave one of them out"),
+        ({"unlabelled": "more.csv"}, "gated", "--unlabelled=more.csv is for pretraining, and none is asked for; add"),
+        ({"imputation": "tokens"}, "late-mean", "--imputation=tokens: late-mean is a late fusion, which leaves out"),
+        ({"cyclic": "photo"}, "gated", "so --fusion=gated has no place in it; leave one of them out"),
         ({"cyclic": "photo", "balance": "ogm-ge"}, "auto", "so --balance means nothing to it; leave it out"),
     ],
 )
@@ -41,7 +41,7 @@ def test_what_can_not_be_asked(asked, fusion, said):
 
 
 def test_modality_dropout_is_of_networks_and_a_chance(tmp_path):
-    with pytest.raises(InputError, match="--modality-dropout is of networks, and --fusion features trains none"):
+    with pytest.raises(InputError, match="--modality-dropout is of networks, and --fusion=features trains none"):
         Colearning().check("features", 0.5)
     table = make_shop(tmp_path / "shop", 12)
     with pytest.raises(InputError, match="modality-dropout can't be 1; it must be a chance from 0 to below 1"):
@@ -54,7 +54,7 @@ def test_help_needs_another_modality():
         with pytest.raises(InputError, match=f"{option} needs at least two modalities .* there is one, 'photo'"):
             Colearning(**asked).check_modalities(["photo"])
     Colearning(init_from="model").check_modalities(["photo"])
-    with pytest.raises(InputError, match="--cyclic sound: no modality has this name; there are: photo, note"):
+    with pytest.raises(InputError, match="--cyclic=sound: no modality has this name; there are: photo, note"):
         Colearning(cyclic="sound").check_modalities(["photo", "note"])
 
 

@@ -144,7 +144,7 @@ def test_columns_of_the_table_can_be_kept_one_by_one(teacher):
     [
         (["phto"], r"--keep: the model has no column 'phto'; did you mean 'photo'\? It has: photo, note, table"),
         ([], "what should the student read\\? Name columns with --keep, of photo, note, table"),
-        (["photo", "note", "table"], "--keep photo,note,table is all that the model reads"),
+        (["photo", "note", "table"], "--keep=photo,note,table is all that the model reads"),
     ],
 )
 def test_what_can_not_be_kept(teacher, keep, said):
@@ -157,7 +157,7 @@ def test_what_can_not_be_kept(teacher, keep, said):
     [
         ({"seed": -5}, "seed can't be -5; it must be a whole number from 0"),
         ({"lr": float("nan")}, "lr can't be nan; it must be a finite number above 0"),
-        ({"fusion": "auto"}, "a student is one network: --fusion auto chooses among several; name one"),
+        ({"fusion": "auto"}, "a student is one network: --fusion=auto chooses among several; name one"),
     ],
 )
 def test_settings_that_no_student_can_have(teacher, more, said):
@@ -170,7 +170,7 @@ def test_a_folder_can_not_lie_in_a_file(teacher):
         (teacher[1], "is a file"),
         (teacher[1] / "in", f"can be no folder, since {teacher[1]} is a file"),
     ):
-        with pytest.raises(InputError, match=f"--out {out} {said}; name a folder"):
+        with pytest.raises(InputError, match=f"--out={out} {said}; name a folder"):
             distill(*teacher, ["note"], **TINY, out=out)
 
 

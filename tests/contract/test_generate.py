@@ -151,8 +151,8 @@ def test_a_task_comes_back_from_its_specification():
 def test_errors_name_the_way_out():
     with pytest.raises(InputError, match="none of the 2 rows has a text in the target"):
         task_of([None, " "])
-    with pytest.raises(InputError, match="can't be chosen by 'bleu'; it is one of cider_d, bleu_4"):
-        Generation(measure="bleu")
+    with pytest.raises(InputError, match=r"has no metric 'bleu'; did you mean 'bleu_4'\? It is one of cider_d, bleu_4"):
+        Generation().by("bleu")
     with pytest.raises(InputError, match="estimators on features can't write text"):
         task_of().answers(Masked(torch.zeros(1), torch.ones(1, dtype=torch.bool)))
 

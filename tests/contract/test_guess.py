@@ -94,7 +94,7 @@ def test_sentences_are_written(cells: list[Any], said: str) -> None:
 def test_texts_that_are_no_sentences_are_refused_with_a_way_out(cells: list[Any]) -> None:
     with pytest.raises(
         InputError,
-        match=r"looks like free text or an id, .*; name another target column, or write such texts with --task generate$",
+        match=r"looks like free text or an id, .*; name another target column, or write such texts with --task=generate$",
     ):
         guess(cells, ["y"])
 
@@ -103,7 +103,7 @@ def test_addresses_in_several_columns_are_no_references() -> None:
     cells = [
         {"street": s, "town": t} for s, t in zip(texts("{i} Main Street of"), texts("Upper {a} Town"), strict=True)
     ]
-    with pytest.raises(InputError, match=r"all are numbers, but 'street' holds '1 Main Street of'.*--task generate$"):
+    with pytest.raises(InputError, match=r"all are numbers, but 'street' holds '1 Main Street of'.*--task=generate$"):
         guess(cells, ["street", "town"])
 
 
@@ -137,5 +137,5 @@ def test_a_task_by_name_of_several_columns():
     frame = pd.DataFrame({"x": ["some words"] * 9, "a": np.arange(9) / 2, "b": np.arange(9) * 1.5})
     goal = problem.state(frame, ["a", "b"], columns=Columns(kinds={"x": "text"}), task="regression")
     assert goal.task.columns == ["a", "b"] and goal.reason.startswith("set by you; 2 numeric target columns")
-    with pytest.raises(InputError, match=r"--task ordinal has one target column, and there are 2: a, b.*regression"):
+    with pytest.raises(InputError, match=r"--task=ordinal has one target column, and there are 2: a, b.*regression"):
         problem.state(frame, ["a", "b"], columns=Columns(kinds={"x": "text"}), task="ordinal")

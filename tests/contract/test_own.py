@@ -82,6 +82,6 @@ def test_a_table_that_it_was_trained_on_is_refused_for_the_same_target(model):
     """Its encoder has seen every label, so that no fold would be held out from it."""
     table, folder = model
     with pytest.raises(
-        InputError, match=r"--encoder photo=.*: that model was trained on shop\.csv for the same target"
+        InputError, match=r"--encoder=photo=.*: that model was trained on shop\.csv for the same target"
     ):
         flat.fit(table, "kind", encoders={"photo": str(folder)}, **FIT)

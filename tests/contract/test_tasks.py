@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cases import over
-from polymodal.batch import Masked
+from polymodal.batch import Masked, Weighted
 from polymodal.errors import InputError
 from polymodal.output import Scores
 from polymodal.spec import build, spec, table
@@ -110,6 +110,24 @@ def test_the_loss_is_a_mean_over_labelled_rows(case: str) -> None:
 
 
 @EVERY
+def test_a_row_of_weight_two_is_two_rows_and_one_of_weight_zero_none(case: str) -> None:
+    task, _, target = fitted(case)
+    n = len(target.mask)
+    x, weight = logits_of(task, n), torch.tensor([0.0, 1.0, 2.0, 1.0] * n)[:n]
+    at = torch.repeat_interleave(torch.arange(n), weight.long())
+    given, twice = Weighted(*target, weight), target.take(at)
+    cells = target.mask.sum() / twice.mask.sum()
+    torch.testing.assert_close(task.loss(x, given), task.loss(x[at], twice) / cells, check_dtype=False)
+    counts = np.random.default_rng(0).integers(1, 3, (3, n)).astype(float)
+    for scores in (task.scores, lambda *a: {task.metric.name: task.score(*a)}):
+        for name, value in scores(Scores(x), given, counts).items():
+            want = scores(Scores(x[at]), twice, counts[:, at.numpy()])[name]
+            np.testing.assert_allclose(value, want, rtol=1e-6, err_msg=name)
+    plain, own = task.row_weights(target), task.row_weights(given)
+    assert own is not None and own == pytest.approx((weight.numpy().T * (1 if plain is None else plain.T)).T)
+
+
+@EVERY
 def test_gradcheck(case: str) -> None:
     task, _, target = fitted(case)
     x = logits_of(task, len(target.mask)).requires_grad_()
@@ -154,6 +172,36 @@ def test_the_loss_leads_to_the_labels(case: str) -> None:
         assert value[0] == pytest.approx(best.get(name.split("[")[0], 1.0), abs=0.02), name
     assert task.metric.name in scores
     assert task.metric.higher == (task.metric.name not in best)
+
+
+@EVERY
+def test_a_metric_that_is_asked_for_is_the_one_of_models(case: str) -> None:
+    task, _, target = fitted(case)
+    x = Scores(logits_of(task, len(target.mask)).float())
+    counts = np.random.default_rng(0).integers(1, 3, (3, len(target.mask))).astype(float)
+    every = task.scores(x, target, counts)
+    assert sorted(task.measures) == sorted(every) and task.measure is None
+    perfect = task.scores(Scores(best_logits(task, target)), target, counts)
+    for name in task.measures:
+        other = build(json.loads(json.dumps(spec(task.by(name)))), CLASSES)
+        assert other.metric.name == name and other.metric.higher == bool(perfect[name][0] > every[name][0])
+        np.testing.assert_allclose(other.score(x, target, counts), every[name], rtol=1e-5, err_msg=name)
+    assert task.measure is None, "the task itself stays as it was"
+
+
+def best_logits(task: Task, target: Masked) -> torch.Tensor:
+    """Logits that say what is true."""
+    y = torch.as_tensor(task.answers(target)).nan_to_num()
+    if task.link == "softmax":
+        return 20.0 * torch.nn.functional.one_hot(y.long(), task.outputs)
+    return y.float() if task.link == "identity" else 40.0 * (y.float() - 0.5)
+
+
+def test_a_metric_of_another_task_is_refused() -> None:
+    with pytest.raises(InputError, match=r"binary has no metric 'auc'; did you mean 'roc_auc'\? It is one of accuracy"):
+        Binary().by("auc")
+    with pytest.raises(InputError, match="regression has no metric 'accuracy'; it is one of mae, rmse, r2"):
+        Regression().by("accuracy")
 
 
 @EVERY
@@ -289,6 +337,22 @@ def test_balance(balance: float) -> None:
     assert task.loss(torch.zeros(10, 2), target).item() == pytest.approx(math.log(2))
     a, b = (task.loss(torch.zeros(1, 2), target.take(torch.tensor([i]))).item() for i in (0, 9))
     assert b / a == pytest.approx(4**balance)
+
+
+@over("of", [MultiClass, Ordinal, MultiLabel])
+def test_labels_weigh_as_they_are_said_to(of: type[Task]) -> None:
+    cells = ["1"] * 8 + ["2"] * 4
+    task = of().weighing({2: 5.0}).fit(cells)
+    target = task.collate([task.encode(c) for c in cells])
+    weights = task.row_weights(target)
+    assert weights is not None and weights.mean(0) == pytest.approx(1)
+    if of is MultiLabel:  # by label, what a row that has it weighs beside one that has not
+        assert weights[-1] / weights[0] == pytest.approx([1, 5])
+    else:
+        assert weights[-1] / weights[0] == pytest.approx(5)
+        x = torch.zeros(1, task.outputs)
+        a, b = (task.loss(x, target.take(torch.tensor([i]))).item() for i in (0, -1))
+        assert b / a == pytest.approx(5)
 
 
 def test_the_metric_of_skewed_classes_is_macro_f1() -> None:

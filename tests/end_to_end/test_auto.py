@@ -1,6 +1,7 @@
 """`--fusion auto` and `features`: both paths in one search, saved and read like any other model."""
 
 import json
+from itertools import pairwise
 from unittest import mock
 
 import numpy as np
@@ -32,7 +33,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(table):
     with mock.patch.object(auto, "RACE", 1e3):  # six epochs are too few to come near the estimators
-        return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=150)
+        return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=300)
 
 
 def names(model):
@@ -63,7 +64,9 @@ def test_its_model_answers_the_same_when_it_is_read_back(found, table, tmp_path)
 def test_features_alone(table, tmp_path, target, task):
     more = [] if target == "kind" else ["kind"]
     model = flat.fit(table, target, ignore=[*IGNORE, *more], fusion="features", preset="fast", time_limit=40)
-    assert model.task.name == task and all(n.endswith("(features)") for n in names(model) if n != "ensemble")
+    assert model.task.name == task and all(
+        n.endswith(("(features)", "(baseline)")) for n in names(model) if n != "ensemble"
+    )
     folder = model.save(tmp_path / "m")
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".joblib", ".pt")]
     answer = polymodal.load(folder).evaluate(table)
@@ -88,6 +91,21 @@ def test_groups_stay_together_in_every_fold(table, monkeypatch):
     monkeypatch.setattr(splits, "folds", watched)
     flat.fit(table, "kind", group="seller", fusion="features", preset="fast", time_limit=30)
     assert seen and all(not a & b for a, b in seen)
+
+
+def test_baselines_stand_beside_the_model_and_persistence_where_time_parts_rows():
+    x = np.random.default_rng(0).normal(size=100).cumsum()
+    rows = [{"x": float(a), "z": float(i % 7), "y": float(b)} for i, (a, b) in enumerate(pairwise(x))]
+    model = flat.fit(rows, "y", split="time", test=rows[:50], fusion="features", preset="fast", time_limit=20)
+    every, tested = model.report.comparison, model.report.test.comparison
+    for found, y, cut in ((every, x[1:], 79), (tested, x[1:51], 50)):
+        score = {c.name: c.score.value for c in found.candidates}
+        before = np.roll(y, 1)
+        before[[0, cut % len(y)]] = x[1:80].mean()  # of training rows; those that are held out begin anew
+        r2 = 1 - ((y - before) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+        assert score["persistence (baseline)"] == pytest.approx(r2, abs=1e-5) and score["mean (baseline)"] < 0
+        assert "mean (baseline) by" in found.verdict and "persistence (baseline)" in found.verdict
+    assert "persistence (baseline)" not in names(flat.fit(rows, "y", split="random", fusion="features", preset="fast"))
 
 
 def test_a_time_limit_too_short_gives_the_best_single_one_and_says_so(table):
@@ -197,12 +215,13 @@ def test_halving_spends_its_time_on_the_better_half():
     assert calls[-1][2] > 1.5 * calls[0][2] and len(got) == 4
     calls.clear()
     notes: list[str] = []
-    auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), notes, trial("estimators", [True] * 100))
-    assert len(calls) == 4 and "more than 3 standard errors behind estimators" in notes[-1]
+    behind = trial("estimators", [True] * 100)  # two are so far behind that they speak for the others
+    assert list(auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), notes, behind)) and len(calls) == 2
+    assert "more than 3 standard errors behind estimators" in notes[-1]
     auto.halve(
         Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), [], trial("estimators", [i < 85 for i in range(100)])
     )
-    assert len(calls) == 10, "5 of 100 rows are noise"
+    assert len(calls) == 8, "5 of 100 rows are noise"
 
 
 def test_json_report(table, tmp_path, run):
@@ -302,3 +321,52 @@ def test_a_note_has_the_score_as_the_metric_is_with_its_sign(task, labels, answe
     output = Scores((logits - of.center_[0]) / of.scale_[0] if task == "regression" else logits)
     made = trial("backwards", [True])._replace(judged=output)
     assert rows.describe(made) == {"regression": "backwards -3.000", "ordinal": "backwards 1.667"}[task]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_search_has_as_many_folds_as_are_asked_for(given):
+    rows = [{"x": i % 7, "g": i % 11, "y": float(i % 7)} for i in range(60)]
+    how = dict(fusion="features", preset="fast", time_limit=20, task="regression", valid=rows if given else None)
+    for folds in (3, 7):
+        model = flat.fit(rows, "y", folds=folds, ignore=["g"], **how)
+        assert any(f"cross-validated in {folds} folds" in note for note in model.report.notes), model.report.notes
+        assert model.report.plan["folds"] == folds
+    with pytest.raises(
+        InputError, match=rf"70 folds are too many for {60 if given else 48} rows to train on; give few"
+    ):
+        flat.fit(rows, "y", folds=70, ignore=["g"], **how)
+    with pytest.raises(
+        InputError, match=rf"12 folds are too many for {11 if given else 9} groups to train on; give fewer"
+    ):
+        flat.fit(rows, "y", group="g", folds=12, **how)
+    with pytest.raises(InputError, match=f"folds can't be 1; it must be a whole number from {2 if given else 3}"):
+        flat.fit(rows, "y", folds=1, **how)
+    with pytest.raises(
+        InputError, match="folds are those of a search, and there is none for this fusion and target; leave --f"
+    ):
+        flat.fit(rows, "y", **{**how, "fusion": "gated"}, folds=3)
+
+
+def test_the_fastest_is_chosen_among_those_within_one_standard_error_of_the_best():
+    def named(name: str, wrong: int, also: int = 0, **more) -> Trial:
+        """Wrong in the first rows; `also` is in how many more it differs, to and fro, so that a difference is noise."""
+        right = [i >= wrong + also or wrong - also <= i < wrong for i in range(100)]
+        return trial(name, right, **more)._replace(learner=lambda refit: name)
+
+    seconds = {"best": 0.02, "near": 0.01, "nearest": 0.015, "far": 0.001, "slow": 0.5}
+    best, near, far = named("best", 20), named("near", 21, 10), named("far", 60)
+    others = [named("nearest", 20), far, named("slow", 20, 5)]
+    chosen, why = auto._fastest([*others, best, near], best, judge(), seconds.__getitem__)
+    assert chosen is near and "10.0 ms a row, and 20.0 of best 0.800" in why and "the fastest of 4 within" in why
+    assert auto._fastest([best, far], best, judge(), seconds.__getitem__)[0] is best
+    seen = named("near", 90, everywhere=[i >= 40 for i in range(200)])  # of more rows it is as good
+    whole = named("best", 20, everywhere=[i >= 40 for i in range(200)])
+    assert auto._fastest([whole, seen], whole, judge(), seconds.__getitem__)[0] is seen
+
+
+def test_a_search_that_prefers_fast_prediction_says_how_fast():
+    rows = [{"x": i % 7, "z": i % 3, "y": float(i % 7)} for i in range(60)]
+    model = flat.fit(rows, "y", fusion="features", preset="fast", task="regression", prefer="fast-predict")
+    assert any("the fastest of" in note and "ms a row" in note for note in model.report.notes), model.report.notes
+    with pytest.raises(InputError, match="can't prefer 'quick'; it is one of score, simple, fast-predict"):
+        flat.fit(rows, "y", prefer="quick")

@@ -1,6 +1,7 @@
 """`polymodal compare`: the same rows for every candidate, nothing of a fold seen before it is tested, resumable."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from conftest import make_shop
 from flat import run
 from polymodal.errors import InputError
-from polymodal.experiment import compare as comparing
+from polymodal.evaluate.page import page
+from polymodal.experiment import parts as comparing
+from polymodal.experiment import race
 from polymodal.experiment.candidates import FeaturePath, Networks
 from polymodal.experiment.ranking import recombine, standing
 from polymodal.modalities.extractor import Tokens
@@ -39,6 +42,7 @@ def test_every_row_is_tested_once_by_candidates_that_never_saw_its_group(table, 
             seen.append(("features", set(map(int, by)), set(map(int, held))))
         return grow(self, *args, **kwargs)
 
+    monkeypatch.setattr(race, "RACE", np.inf)
     monkeypatch.setattr(Networks, "train", network)
     monkeypatch.setattr(FeaturePath, "grow", features)
     found = run(table, "kind", group="seller", fusion=["gated", "features"], **SMALL)
@@ -85,7 +89,7 @@ def test_resume_does_nothing_twice_and_refuses_other_data(table, tmp_path, monke
     monkeypatch.setattr(Networks, "train", lambda self, c, *a, **k: calls.append(c.name) or train(self, c, *a, **k))
     monkeypatch.setattr(FeaturePath, "grow", lambda *a, **k: calls.append("features"))
     again = run(table, "kind", fusion=["gated", "features", "sum"], out=out, resume=True, **SMALL)
-    assert calls == ["sum"] * 3 and list(first.parts) == [n for n in again.parts if n != "sum"]
+    assert calls == ["sum"] * 3 and {*first.parts} == {*again.parts} - {"sum"}
     for name, parts in first.parts.items():
         assert all(torch.equal(parts[i].logits, again.parts[name][i].logits) for i in parts)
     frame = pd.read_csv(table)
@@ -98,7 +102,7 @@ def test_resume_does_nothing_twice_and_refuses_other_data(table, tmp_path, monke
         run(table, "kind", fusion=["gated"], out=out, **SMALL)
     (out / "parts/1-1/gated.part").write_bytes(b"broken")
     calls.clear()
-    run(table, "kind", fusion=["gated"], out=out, resume=True, **SMALL)
+    run(table, "kind", fusion=["gated", "features"], out=out, resume=True, **SMALL)
     assert calls == ["gated"]
 
 
@@ -137,15 +141,34 @@ def test_a_recipe_of_one_modality_in_the_first_fold_is_still_fused(table):
     assert fused["hybrid (features)"] and fused["concat (features)"] and not fused["note alone (features)"]
 
 
-def test_what_a_time_limit_left_out_is_named(table):
-    found = run(table, "kind", fusion=["gated"], **SMALL)
-    del found.parts["concat"][1]
-    leaderboard = standing(found)
+def test_what_time_was_too_short_for_is_named_and_begun_anew_with_more(table, tmp_path, monkeypatch):
+    """A network that is not trained to its end in time has no part, and none that is has less than the others."""
+    train, given = Networks.train, {}
+
+    def slow(self, candidate, limit=None, *args, **kwargs):
+        given.setdefault(candidate.name, []).append(limit)
+        trial = train(self, candidate, None, *args, **kwargs)
+        return trial._replace(finished=candidate.name != "concat" or limit is None)
+
+    monkeypatch.setattr(Networks, "train", slow)
+    small = {**SMALL, "out": tmp_path / "c", "fusion": ["gated"]}
+    leaderboard = standing(run(table, "kind", time_limit=600, **small))
+    assert set(leaderboard.left_out) == {"concat"} and len(given["concat"]) == 1
     assert (
-        leaderboard.left_out == {"concat": 2}
-        and "concat (2 of 3 folds); give a longer --time-limit" in leaderboard.verdict
+        re.search(r"concat \(\d+ s were not enough for repeat 1, fold 1\)", leaderboard.verdict)
+        and "--resume" in leaderboard.verdict
     )
-    assert "concat" not in [e.name for e in leaderboard.entries]
+    assert {e.name for e in leaderboard.entries} == {"note alone", "table alone", "gated", "majority (baseline)"}
+    given.clear()
+    again = standing(run(table, "kind", resume=True, **small))
+    assert [*given] == ["concat"] and not again.left_out and "concat" in {e.name for e in again.entries}
+
+
+def test_without_any_time_the_constant_stands_alone(table):
+    leaderboard = standing(run(table, "kind", fusion=["gated", "features"], time_limit=1e-6, **SMALL))
+    assert [e.name for e in leaderboard.entries] == ["majority (baseline)"] and leaderboard.use == ""
+    assert leaderboard.verdict.startswith("No candidate was finished in the time. Not run on all folds: features, note")
+    page(leaderboard, title="t")
 
 
 @pytest.mark.parametrize("fusion", ["gated", "features"])
@@ -170,7 +193,7 @@ def test_mixing_a_row_with_itself_changes_nothing(table, fusion):
         ({"folds": 1}, r"--folds 1 can't be; it is at least 2"),
         ({"repeats": 0}, r"--repeats 0 can't be; it is at least 1"),
         ({"folds": 60}, r"too few for 60 folds"),
-        ({"folds": 12, "group": "seller"}, r"12 folds need as many groups, but 'seller' has 9; give --folds 9"),
+        ({"folds": 12, "group": "seller"}, r"12 folds need as many groups, but 'seller' has 9; give --folds=9"),
         ({"fusion": ["gatd"]}, r"unknown fusion 'gatd'; did you mean 'gated'"),
         ({"preset": "x"}, r"unknown preset 'x'"),
     ],
@@ -212,3 +235,19 @@ def test_labels_of_fewer_rows_than_folds_are_named():
     rows = [{"v": [float(i), float(i % 7)], "y": "rare" if i in (3, 30) else "ab"[i % 2]} for i in range(60)]
     leaderboard = standing(run(rows, "y", fusion=["features"], folds=3, preset="fast", kinds={"v": "vector"}))
     assert "Labels with fewer rows than there are folds" in leaderboard.verdict and "rare (2)" in leaderboard.verdict
+
+
+def test_baselines_are_of_the_training_rows_of_each_fold_and_of_the_row_before():
+    y = np.random.default_rng(0).normal(size=60).cumsum()
+    rows = [{"x": float(i % 7), "z": float((i * i) % 11), "y": float(v)} for i, v in enumerate(y)]
+    found = run(rows, "y", split="time", fusion=["features"], folds=2, preset="fast")
+    answers = {n: {i: p.logits[:, 0].double() for i, p in parts.items()} for n, parts in found.parts.items()}
+    task = found.problem.task
+    for i, fold in enumerate(found.folds):
+        mean = (y[fold.train].mean() - task.center_[0]) / task.scale_[0]
+        before = [mean if row == 0 else (y[row - 1] - task.center_[0]) / task.scale_[0] for row in fold.test]
+        assert answers["mean (baseline)"][i].tolist() == pytest.approx([mean] * len(fold.test), abs=1e-5)
+        assert answers["persistence (baseline)"][i].tolist() == pytest.approx(before, abs=1e-5)
+    leaderboard = standing(found)
+    assert leaderboard.entries[0].name == "persistence (baseline)" != leaderboard.use
+    assert "is worse than persistence (baseline)" in leaderboard.verdict

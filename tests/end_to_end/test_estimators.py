@@ -78,3 +78,33 @@ def test_errors(frame):
         make(folder).fit(x, ["a", "b", None, *"ab" * 43, "a"])
     with pytest.raises(InputError, match="one label for each of the 90 rows"):
         make(folder).fit(x, [0, 1])
+
+
+def test_metric_class_weight_threshold_and_sample_weight():
+    g = np.random.default_rng(0)
+    x = pd.DataFrame({"a": g.normal(size=160)})
+    wrong = np.arange(160) % 2 == 1
+    y = np.where((x["a"] > 1.0) != wrong, "yes", "no")
+    how = dict(
+        fusion="features", preset="fast", metric="balanced_accuracy", class_weight="none", optimize_threshold=True
+    )
+    model = clone(MultimodalClassifier(**how)).fit(x, y, sample_weight=np.where(wrong, 0.0, 1.0))
+    assert (model.predict(x) == np.where(x["a"] > 1.0, "yes", "no")).mean() > 0.9
+    assert model.model_.task.metric.name == "balanced_accuracy" and model.n_features_in_ == 1
+    if cuts := model.model_.report.thresholds:
+        assert ((model.predict_proba(x)[:, 1] > cuts["yes"]) == (model.predict(x) == "yes")).all()
+    number = MultimodalRegressor(fusion="features", preset="fast").fit(
+        x, np.where(wrong, -x["a"], x["a"]), sample_weight=1.0 - wrong
+    )
+    assert number.score(x[~wrong], x["a"][~wrong]) > 0.9
+
+
+def test_rows_are_told_by_their_place_whatever_the_index(frame):
+    (x, folder) = frame
+    y = x["kind"]
+    x = x.drop(columns="kind").set_index(np.arange(len(x))[::-1] // 2)  # doubled, and not in order
+    model = make(folder, ignore=["photo"])
+    fitted = model.fit(x, y)
+    p = fitted.predict_proba(x)
+    assert np.array_equal(p, model.fit(x.reset_index(drop=True), y.tolist()).predict_proba(x.reset_index(drop=True)))
+    assert np.allclose(fitted.predict_proba(x.iloc[::-1]), p[::-1], atol=1e-5)

@@ -1,6 +1,7 @@
 """A saved model is the same model; a folder that isn't one, or was altered, is refused with the way out."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.fusion.base import Fusion, one_token
 from polymodal.ops import masked_mean
+from polymodal.saving import put_tensors
 
 FIT = dict(epochs=2, size="tiny", baselines=False, fusion="gated")
 
@@ -44,6 +46,18 @@ def test_folder_is_plain_files(folder):
     names = {p.name for p in folder.rglob("*")}
     assert names == {"model.json", "weights.safetensors", "manifest.json"}
     json.loads((folder / "model.json").read_text())
+
+
+def test_whoever_the_umask_lets_can_read_every_file(saved, tmp_path):
+    before = os.umask(0o027)
+    try:
+        model = polymodal.load(saved[1])
+        model.save(tmp_path / "model")
+        put_tensors(tmp_path / "model" / "more", {"a": torch.zeros(2), "b": torch.zeros(2)})
+    finally:
+        os.umask(before)
+    modes = {p.name: oct(p.stat().st_mode & 0o777) for p in (tmp_path / "model").rglob("*") if p.is_file()}
+    assert set(modes.values()) == {"0o640"}, modes
 
 
 def test_save_replaces_a_model_whole(saved, folder):

@@ -23,7 +23,7 @@ WORDS = "lamp river stone cloud paper grass metal candle window garden".split()
 
 
 def look(cells: dict[str, Any], *args: Any, **kwargs: Any) -> Inspection:
-    return inspect(cells, *args, quiet=True, **kwargs)
+    return inspect(cells, *args, progress=False, **kwargs)
 
 
 def rendered(found: Inspection, width: int = 80) -> str:
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_unreadable_files_are_named_with_row_and_reason(folder: Path) -> None:
-    found = inspect(folder / "media.csv", "label", quiet=True)
+    found = inspect(folder / "media.csv", "label", progress=False)
     assert [(b.row, b.column, b.cell) for b in found.unreadable] == [
         (4, "photo", "3.png"),
         (6, "photo", "5.png"),
@@ -76,7 +76,7 @@ def test_unreadable_files_are_named_with_row_and_reason(folder: Path) -> None:
 
 
 def test_sizes_are_of_the_cells_that_open(folder: Path) -> None:
-    sizes = inspect(folder / "media.csv", "label", quiet=True).sizes
+    sizes = inspect(folder / "media.csv", "label", progress=False).sizes
     assert sizes["photo"]["width"] == {"min": 30, "median": 30, "max": 30}
     assert sizes["photo"]["height"] == {"min": 20, "median": 27, "max": 31}  # 20 + 0 1 4 6 8 9 10 11
     assert sizes["sound"]["rates"] == {"8000": 11}
@@ -85,13 +85,13 @@ def test_sizes_are_of_the_cells_that_open(folder: Path) -> None:
 
 
 def test_patterns_count_missing_and_unreadable_alike(folder: Path) -> None:
-    found = inspect(folder / "media.csv", "label", quiet=True)
+    found = inspect(folder / "media.csv", "label", progress=False)
     assert found.missing == {"photo": 1, "sound": 0, "label": 0}
     assert found.patterns == [([], 7), (["photo"], 4), (["sound"], 1)]
 
 
 def test_json_is_plain_and_its_keys_are_the_documented_ones(folder: Path) -> None:
-    form = json.loads(json.dumps(inspect(folder / "media.csv", "label", quiet=True).to_json()))
+    form = json.loads(json.dumps(inspect(folder / "media.csv", "label", progress=False).to_json()))
     keys = "table rows schema sizes missing unreadable duplicates target groups warnings"
     assert list(form) == keys.split()
     assert form["rows"] == 12
@@ -104,7 +104,7 @@ def test_json_is_plain_and_its_keys_are_the_documented_ones(folder: Path) -> Non
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_it_is_tidy_at_usual_widths(folder: Path, width: int) -> None:
-    text = rendered(inspect(folder / "media.csv", "label", quiet=True), width)
+    text = rendered(inspect(folder / "media.csv", "label", progress=False), width)
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     for part in ("12 rows, 3 columns", "Target label: binary", "4 cells that can't be read", "row 4, column"):

@@ -121,6 +121,34 @@ def test_folds_without_a_score_are_left_out() -> None:
     assert "nan" not in html_of(page(b, title="t")).lower().replace("nantes", "")
 
 
+def test_the_best_is_measured_against_baselines_which_are_no_rivals_and_never_used() -> None:
+    base = [entry("majority (baseline)", 0.5), entry("persistence (baseline)", 0.9)]
+    families = {"majority (baseline)": "constant", "persistence (baseline)": "persistence"}
+    base = [e._replace(family=families[e.name], fused=False, modalities=[]) for e in base]
+    b = leaderboard("accuracy", True, [*base, *(entry(k, v) for k, v in USUAL.items())], 0.2, 500)
+    plain = made(USUAL)
+    assert (b.use, b.ranks) == (plain.use, plain.ranks) and b.entries[0].family == "persistence"
+    assert {(t.name, t.rival) for t in b.tests} - {(t.name, t.rival) for t in plain.tests} == {
+        ("gated", "majority (baseline)"), ("gated", "persistence (baseline)"),
+    }  # fmt: skip
+    assert re.search(r"gated beats majority \(baseline\) by 3\d\.\d points of accuracy", b.verdict)
+    assert "gated is worse than persistence (baseline)" in b.verdict
+    assert "squares baselines" in html_of(page(b, title="t"))
+
+
+def test_a_dropped_candidate_stands_where_the_folds_that_it_has_put_it() -> None:
+    """On an easy fold it has more than others have on all; on that fold the best one has more still."""
+    easy = [[0.9, 0.6, 0.6, 0.6, 0.6]]
+    best, worse = (entry(n, 0)._replace(scores=[[x - d for x in easy[0]]]) for n, d in (("gated", 0), ("concat", 0.05)))
+    late = entry("product", 0)._replace(scores=[[0.86, NAN, NAN, NAN, NAN]], dropped="dropped after 1 fold")
+    alone = entry("text alone", 0)._replace(scores=[[0.8, NAN, NAN, NAN, NAN]], dropped="dropped after 1 fold")
+    b = leaderboard("accuracy", True, [alone, late, worse, best], 0.2, 500)
+    assert [e.name for e in b.entries] == ["gated", "product", "concat", "text alone"]
+    assert [m.value for m in b.means] == pytest.approx([0.66, 0.86, 0.61, 0.8])
+    assert {n for t in b.tests for n in (t.name, t.rival)} == {"gated", "concat"} == {*b.ranks.names}  # type: ignore[union-attr]
+    assert html_of(page(b, title="t")).count("dropped after 1 fold") == 2 and b.folds == 5
+
+
 def test_no_entry_is_told() -> None:
     with pytest.raises(ValueError, match="needs an entry"):
         leaderboard("accuracy", True, [], 0.2, 0)

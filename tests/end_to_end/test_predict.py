@@ -41,6 +41,33 @@ def test_rows_do_not_depend_on_their_neighbours(shop_and_model, monkeypatch):
     pd.testing.assert_frame_equal(whole.iloc[order].reset_index(drop=True), turned, rtol=1e-4, atol=1e-5)
 
 
+def test_a_frame_gives_its_index_to_its_predictions_and_what_is_kept(shop_and_model, monkeypatch):
+    frame, folder, model = shop_and_model
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(model_file, "CHUNK", 7)
+    order = list(reversed(range(20)))
+    part = frame.iloc[order].set_index("id", drop=False).assign(bought=pd.array([None, *range(19)], "Int64"))
+    got = model.predict(part, keep=["id", "seller", "price", "bought"])
+    assert got.index.equals(part.index) and list(got.columns[:5]) == ["id", "seller", "price", "bought", "prediction"]
+    pd.testing.assert_frame_equal(got[["id", "seller", "price"]], part[["id", "seller", "price"]])
+    assert got["bought"].tolist() == [None, *range(19)]
+    plain = model.predict(read(part, folder))
+    assert list(plain.index) == list(range(20)) and list(plain["prediction"]) == list(got["prediction"])
+    two_levels = part.set_index(["seller", "price"], append=True, drop=False)
+    assert model.predict(two_levels).index.equals(two_levels.index)
+
+
+def test_what_can_not_be_kept(shop_and_model):
+    frame, folder, model = shop_and_model
+    with pytest.raises(InputError, match=r"has no column 'idd'; did you mean 'id'\?"):
+        model.predict(read(frame, folder), keep=["idd"])
+    clash = frame.assign(prediction="mine")
+    with pytest.raises(
+        InputError, match=r"'prediction' can't be kept, since an answer has this name; rename it in the"
+    ):
+        model.predict(read(clash, folder), keep=["prediction"])
+
+
 def test_hidden_equals_empty(shop_and_model):
     frame, folder, model = shop_and_model
     hidden = model.predict(read(frame, folder), without=["photo"])
@@ -65,7 +92,7 @@ def test_table_without_target_and_with_more_columns_in_another_order(shop_and_mo
 
 def test_missing_column_is_named_with_the_way_out(shop_and_model):
     frame, folder, model = shop_and_model
-    with pytest.raises(InputError, match=r"has no column 'photo', which the model reads as 'photo'.*--without 'photo'"):
+    with pytest.raises(InputError, match=r"has no column 'photo', which the model reads as 'photo'.*--without='photo'"):
         model.predict(read(frame.drop(columns="photo"), folder))
     got = model.predict(read(frame.drop(columns="photo"), folder), without=["photo"])
     assert len(got) == len(frame)

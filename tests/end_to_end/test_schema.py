@@ -240,7 +240,7 @@ def test_nothing_is_downloaded_and_that_is_said(tmp_path: Path) -> None:
     table = Table.read({"x": names, "y": [0, 1] * 6})
     column = Schema.infer(table, "y").columns["x"]
     assert column.kind == "ignored" and "nothing is downloaded: fetch the files, and name them" in column.reason
-    (bad, *_) = inspect(table, "y", kinds={"x": "image"}, quiet=True).unreadable
+    (bad, *_) = inspect(table, "y", kinds={"x": "image"}, progress=False).unreadable
     assert bad.reason == f"{names[0]} {ELSEWHERE}" and "nothing is downloaded" in bad.reason
     with pytest.raises(Unreadable, match=r"s3://b/1\.npy lies elsewhere"):
         MODALITIES["series"].codec().encode(resolve("s3://b/1.npy", tmp_path))
@@ -328,5 +328,5 @@ def test_lists_that_all_differ_are_no_ids() -> None:
     r = random.Random(0)
     cells = {"tags": [";".join(r.sample("abcdefghij", 5)) for _ in range(100)], "y": [0, 1] * 50}
     assert len(set(cells["tags"])) > 90
-    found = inspect(Table.read(cells), "y", quiet=True)
+    found = inspect(Table.read(cells), "y", progress=False)
     assert found.schema.columns["tags"].kind == "category" and not found.warnings

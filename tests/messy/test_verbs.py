@@ -157,7 +157,7 @@ def test_compare_puts_odd_cells_into_every_fold(ask: Any, messy: Messy, folder: 
         "gated", "--folds", 2, "--out", folder / "compare",
     )  # fmt: skip
     finite([[e["name"], e["scores"]] for e in done["entries"]])
-    assert len(done["entries"]) == 7  # each modality alone, concat, gated
+    assert len(done["entries"]) == 8  # each modality alone, concat, gated, the constant
 
 
 def test_a_student_and_a_curve_of_a_messy_table(ask: Any, network: Path, messy: Messy, folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_can_not_order_rows():
 def test_numbers_order_rows_and_one_that_is_none_is_named():
     frame = windows().assign(day=[str(i // 7) for i in range(120)])
     got = found(frame, order="day")
-    held = got.holdout(got.times(Table.read(frame)), 0.2)
+    held = got.holdout(got.times(Table.read(frame)), 0.2)[1]
     assert held == list(range(98, 120)), "rows of one time stay together"
     assert [len(held) for _, held in got.folds(got.times(Table.read(frame)), 2)] == [63, 57]
     frame.loc[3, "day"] = "inf"
@@ -125,11 +125,11 @@ def test_a_fold_is_a_stretch_of_time_and_no_row_soon_after_it_is_learned_from():
         late, learned = sorted(when[held]), set(when[train])
         assert late == list(range(int(late[0]), int(late[0]) + 10))
         assert learned == set(range(50)) - set(late) - {late[-1] + k for k in range(1, 5)}
-    assert sorted(when[Chronology(None, 0, "").holdout(when.tolist(), 0.2)]) == list(range(40, 50))
+    assert sorted(when[Chronology(None, 0, "").holdout(when.tolist(), 0.2)[1]]) == list(range(40, 50))
 
 
 def test_inspect_says_so_too():
-    (warning,) = (w for w in polymodal.inspect(windows(), "next", quiet=True).warnings if w.kind == "order")
+    (warning,) = (w for w in polymodal.inspect(windows(), "next", progress=False).warnings if w.kind == "order")
     assert "'past' holds readings of the row above" in warning.message
 
 
@@ -151,3 +151,35 @@ def test_fit_validates_on_the_latest_rows_and_says_so():
     assert other.report.plan["chronology"] is None
     easy, honest = (m.report.comparison.candidates[0].score.value for m in (other, model))
     assert honest < easy, "a random part has near copies of what is held out"
+
+
+def test_a_gap_is_left_out_on_either_side_of_what_is_held_out():
+    when = np.random.default_rng(0).permutation(50).astype(float)
+    apart = Chronology(None, 4, "", apart=6)
+    train, held = apart.holdout(when.tolist(), 0.2)
+    assert sorted(when[held]) == list(range(40, 50)) and sorted(when[train]) == list(range(34))
+    for k, (train, held) in enumerate(apart.folds(when.tolist(), 5)):
+        first, end = 10 * k, 10 * k + 10
+        assert sorted(when[held]) == list(range(first, end))
+        assert sorted(when[train]) == [t for t in range(50) if t < first - 6 or t >= end + 6]
+    with pytest.raises(InputError, match="a gap of 40 rows leaves none of 50 to train on; give a smaller --gap"):
+        Chronology(None, 0, "", apart=40).folds(when.tolist(), 5)
+
+
+def test_fit_leaves_the_rows_of_a_gap_out():
+    frame = windows(100)
+    how = dict(fusion="concat", size="tiny", epochs=1, baselines=False, ignore=["day"])
+    model = flat.fit(frame, "next", gap=7, **how)
+    assert model.report.rows == {"train": 73, "valid": 20, "unlabelled": 0}
+    assert any("with a gap of 7 rows before them" in note for note in model.report.notes)
+    unlabelled = frame.assign(next=[None if i == 79 else x for i, x in enumerate(frame["next"])])
+    problem = state(unlabelled, "next", columns=polymodal.Columns(gap=7))
+    train, valid = problem.split(0)
+    assert len(valid) == 20 and 79 in train and not {*range(72, 79)} & {*train}, "of rows with a label"
+    for wrong, text in (
+        ({"gap": 7, "split": "random"}, "--gap is between stretches of time; add --split=time or --order, or leave it"),
+        ({"gap": -1}, "the gap can't be -1; it must be a number of rows from 0"),
+        ({"gap": 80}, "a gap of 80 rows leaves none of 100 to train on"),
+    ):
+        with pytest.raises(InputError, match=text):
+            flat.fit(frame, "next", **wrong, **how)

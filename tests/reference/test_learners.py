@@ -26,6 +26,14 @@ from polymodal.modalities.text.features import Tfidf
 from polymodal.tasks import TASKS
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    """Each test draws the same numbers, whichever others run."""
+    RNG.bit_generator.state = START
+    torch.manual_seed(0)
 
 
 def rows(x: np.ndarray, absent: tuple[int, ...] = ()) -> list[np.ndarray | None]:
@@ -241,8 +249,8 @@ def test_recipes_beat_each_modality_and_learners_answer_as_their_outcome():
 
 
 def test_a_good_view_among_wide_ones_has_a_linear_estimator_of_its_own():
-    """Of one modality, four numbers that tell the target, and 200 that tell nothing."""
-    x, noise = RNG.normal(size=(90, 4)), RNG.normal(size=(90, 200))
+    """Of one modality, four numbers that tell the target, and 900 that tell nothing."""
+    x, noise = RNG.normal(size=(90, 4)), RNG.normal(size=(90, 900))
     task = TASKS["regression"]().fit((y := x @ [1, -1, 2, 0.5] + RNG.normal(0, 0.5, 90)).tolist())
     target = task.collate([task.encode(v) for v in y.tolist()])
     found = {"x": rows(x, ()), "x/many": rows(noise, ())}
@@ -251,7 +259,7 @@ def test_a_good_view_among_wide_ones_has_a_linear_estimator_of_its_own():
     made = Library(task, {v: Tokens() for v in found}, views, found, target, splits, range(90))
     assert made.grow(["linear"], None)
     by_view = {m.view: made.quality(m)[0] for m in made.answers}
-    assert set(by_view) == {"", *found} and by_view["x"] > 0.9 > by_view[""]
+    assert set(by_view) == {"", *found} and by_view["x"] > max(0.9, by_view[""])
     learner = made.learner(made.recipes()["x alone"])
     assert "linear on view x" in learner.describe()[1] and learner.reads == ["x"]
     got = learner.infer({"x": masked(found["x"])}).values
@@ -472,3 +480,48 @@ def test_time_is_kept_for_fitting_what_is_chosen_on_all_rows(monkeypatch):
     monkeypatch.setattr(made, "refit_seconds", lambda: 2000.0)
     assert not made.grow(["linear", "forest"], until, refit=True) and {m.kind for m in made.answers} == {"linear"}
     assert made.grow(["linear", "forest"], until)
+
+
+def test_each_label_has_weights_of_its_own() -> None:
+    g = np.random.default_rng(0)
+    x, y = g.normal(size=(60, 3)).astype(np.float32), (g.random((60, 2)) > 0.6).astype(np.float32)
+    weight = g.random((60, 2)) + 0.1
+    both = estimators.fit("linear", "sigmoid", 2, x, y, weight, 0)
+    for k in range(2):
+        one = estimators.fit("linear", "sigmoid", 1, x, y[:, [k]], weight[:, k], 0)
+        np.testing.assert_array_equal(one.estimators[0].coef_, both.estimators[k].coef_)
+
+
+def test_a_perceptron_reads_counts_alone_and_learns_their_products():
+    """Whether one of two words is there: no sum of a row's words tells it."""
+    n = 400
+    a, b = RNG.random(n) < 0.5, RNG.random(n) < 0.5
+    more = RNG.choice(["it", "was", "the", "box"], n)
+    read = [
+        Tfidf().read(f"{'red' if i else 'blue'} {'hen' if j else 'fox'} {k}")
+        for i, j, k in zip(a, b, more, strict=True)
+    ]
+    task = TASKS["binary"]().fit(y := np.where(a == b, "yes", "no").tolist())
+    target = task.collate([task.encode(v) for v in y])
+    splits = [([i for i in range(n) if i % 3 != f], [i for i in range(n) if i % 3 == f]) for f in range(3)]
+    made = Library(
+        task, {"t": Tfidf([1, 1]), "v": Tokens()}, {"t": "t", "v": "v"},
+        {"t": read, "v": rows(RNG.normal(size=(n, 2)))}, target, splits, range(n),
+    )  # fmt: skip
+    assert made.grow(["linear", "perceptron"], None)
+    found = {(m.kind, m.modalities): made.quality(m)[0] for m in made.answers}
+    assert ("perceptron", ("v",)) not in found  # numbers alone are no counts
+    assert found["perceptron", ("t",)] > 0.95 > 0.7 > found["linear", ("t",)]
+    assert ("perceptron", ("t", "v")) in found
+
+
+def test_a_row_of_no_weight_teaches_a_perceptron_nothing():
+    x, y = RNG.normal(size=(100, 3)).astype(np.float32), RNG.normal(size=100)
+    other, weight = y.copy(), np.ones(100)
+    weight[:40], other[:40] = 0, 0
+    from polymodal.learners.perceptron import PerceptronClassifier
+
+    made = [PerceptronClassifier().fit(x, (z > 0).astype(int), weight).predict_proba(x) for z in (y, other)]
+    assert np.array_equal(*made) and not np.array_equal(
+        made[0], PerceptronClassifier().fit(x, (y > 0).astype(int)).predict_proba(x)
+    )

@@ -206,7 +206,7 @@ def test_flags_are_these():
     import typer
 
     commands = typer.main.get_command(cli.app).commands
-    own = "model table without cache custom_class precision coverage abstain as_json".split()
+    own = "model table without cache custom_class precision device coverage abstain as_json".split()
     writing = set(polymodal.cli.options.DECODING)
     assert {p.name for p in commands["evaluate"].params} == {*own, *writing}
-    assert {p.name for p in commands["predict"].params} == {*own, "out", "captions", *writing}
+    assert {p.name for p in commands["predict"].params} == {*own, "out", "captions", "keep", *writing}

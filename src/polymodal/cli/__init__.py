@@ -25,7 +25,7 @@ from polymodal.cli import (  # each registers its commands, in this order
 )
 from polymodal.cli.app import app
 from polymodal.cli.options import say
-from polymodal.errors import InputError
+from polymodal.errors import InputError, command_line
 
 __all__ = [
     "app",
@@ -50,7 +50,7 @@ def main() -> None:
     """Entry point: input errors exit with 2 and one line, an interruption with 130."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a cell may hold what the terminal can't show
-    with errors():
+    with command_line(), errors():
         app()
 
 

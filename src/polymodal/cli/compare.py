@@ -8,9 +8,13 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
     SEARCH,
+    ClassWeightOpt,
+    DeviceOpt,
     EncoderOpt,
     EpochsOpt,
     LabelTaskOpt,
+    MetricOpt,
+    NJobsOpt,
     OutOpt,
     OverwriteOpt,
     PresetOpt,
@@ -18,12 +22,14 @@ from polymodal.cli.experiment import (
     SeedOpt,
     SizeOpt,
     TimeLimitOpt,
+    WeightOpt,
     config,
     folder_of,
     resumable,
 )
 from polymodal.cli.options import (
     CacheOpt,
+    GapOpt,
     GroupOpt,
     IgnoreOpt,
     JsonOpt,
@@ -34,7 +40,6 @@ from polymodal.cli.options import (
     TargetOpt,
     command_line,
     print_json,
-    seconds,
     targets,
 )
 from polymodal.saving import json_text
@@ -62,17 +67,26 @@ def compare(
     group: GroupOpt = None,
     split: SplitOpt = None,
     order: OrderOpt = None,
+    gap: GapOpt = None,
     task: LabelTaskOpt = None,
+    metric: MetricOpt = None,
+    weight: WeightOpt = None,
+    class_weight: ClassWeightOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
     seed: SeedOpt = 0,
     out: OutOpt = None,
+    n_jobs: NJobsOpt = None,
+    device: DeviceOpt = "auto",
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Compare each modality alone, concat, fusions and features on the same folds, and say what is more than chance.
+
+    Baselines that read nothing stand beside them. What is three standard errors behind after a fold is dropped; where
+    --time-limit is short, what can't be finished on all folds is not begun, and named.
 
     Writes compare.html (with plots), compare.json, and a file a candidate and fold: --resume may add fusions.
     Example:
@@ -91,11 +105,11 @@ def compare(
         run = experiment.run(
             table, targets(table, target), fusion=[n.strip() for n in fusion.split(",")] if fusion else (),
             folds=folds, repeats=repeats, preset=preset, group=group, ignore=ignore or (), task=task,
-            time_limit=seconds(time_limit), seed=seed, out=out,
+            time_limit=time_limit, seed=seed, out=out,
             config=config(
                 size=size, encoder=encoder, modality=modality,
-                split=split, order=order, epochs=epochs, cache=cache, resume=resume,
-                overwrite=overwrite,
+                split=split, order=order, gap=gap, metric=metric, weight=weight, class_weight=class_weight,
+                epochs=epochs, cache=cache, n_jobs=n_jobs, device=device, resume=resume, overwrite=overwrite,
             ),
         )  # fmt: skip
     leaderboard = standing(run)

@@ -7,11 +7,13 @@ import typer
 from polymodal.cli.app import app
 from polymodal.cli.experiment import (
     BatchSizeOpt,
+    DeviceOpt,
     EncoderOpt,
     EpochsOpt,
     InitFromOpt,
     LabelTaskOpt,
     LrOpt,
+    NJobsOpt,
     OneFusionOpt,
     OutOpt,
     OverwriteOpt,
@@ -28,6 +30,7 @@ from polymodal.cli.experiment import (
 )
 from polymodal.cli.options import (
     CacheOpt,
+    GapOpt,
     GroupOpt,
     IgnoreOpt,
     JsonOpt,
@@ -37,7 +40,6 @@ from polymodal.cli.options import (
     TableArg,
     TargetOpt,
     print_json,
-    seconds,
     targets,
 )
 from polymodal.errors import InputError
@@ -62,6 +64,7 @@ def learning_curve(
     group: GroupOpt = None,
     split: SplitOpt = None,
     order: OrderOpt = None,
+    gap: GapOpt = None,
     task: LabelTaskOpt = None,
     time_limit: TimeLimitOpt = None,
     epochs: EpochsOpt = None,
@@ -69,6 +72,8 @@ def learning_curve(
     lr: LrOpt = None,
     seed: SeedOpt = 0,
     out: OutOpt = None,
+    n_jobs: NJobsOpt = None,
+    device: DeviceOpt = "auto",
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -86,12 +91,12 @@ def learning_curve(
     with resumable(f"finished fits are kept in {out}"):
         curve = experiment.learning_curve(
             table, targets(table, target), fractions=numbers(fractions), valid=valid, group=group, ignore=ignore or (),
-            task=task, time_limit=seconds(time_limit), seed=seed, out=out,
+            task=task, time_limit=time_limit, seed=seed, out=out,
             config=config(
                 fusion=fusion, size=size, encoder=encoder, modality=modality,
-                split=split, order=order, epochs=epochs, batch_size=batch_size,
-                lr=lr, init_from=init_from, pretrain=pretrain, unlabelled=unlabelled, cache=cache, resume=resume,
-                overwrite=overwrite,
+                split=split, order=order, gap=gap, epochs=epochs, batch_size=batch_size,
+                lr=lr, init_from=init_from, pretrain=pretrain, unlabelled=unlabelled, cache=cache,
+                n_jobs=n_jobs, device=device, resume=resume, overwrite=overwrite,
             ),
         )  # fmt: skip
     paths = curve.write(out)

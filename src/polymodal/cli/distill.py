@@ -8,8 +8,10 @@ from polymodal.cli.app import app
 from polymodal.cli.experiment import (
     SEED,
     BatchSizeOpt,
+    DeviceOpt,
     EpochsOpt,
     LrOpt,
+    NJobsOpt,
     OneFusionOpt,
     OutOpt,
     OverwriteOpt,
@@ -22,7 +24,7 @@ from polymodal.cli.experiment import (
     folder_of,
     resumable,
 )
-from polymodal.cli.options import CacheOpt, CustomClassOpt, JsonOpt, ModelArg, TableArg, print_json, seconds
+from polymodal.cli.options import CacheOpt, CustomClassOpt, JsonOpt, ModelArg, TableArg, print_json
 
 
 @app.command()
@@ -49,6 +51,8 @@ def distill(
     lr: LrOpt = None,
     seed: Annotated[int | None, SEED] = None,
     custom_class: CustomClassOpt = None,
+    n_jobs: NJobsOpt = None,
+    device: DeviceOpt = "auto",
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -70,11 +74,11 @@ def distill(
     with resumable("what was done so far is kept"):
         student = experiment.distill(
             model, table, [k.strip() for k in keep.split(",") if k.strip()], valid=valid, test=test, out=out,
-            weight=weight, temperature=temperature, time_limit=seconds(time_limit), seed=seed,
+            weight=weight, temperature=temperature, time_limit=time_limit, seed=seed,
             custom=[fusions.find(name) for name in custom_class or ()],
             config=config(
-                fusion=fusion, size=size, epochs=epochs, batch_size=batch_size, lr=lr, cache=cache, resume=resume,
-                overwrite=overwrite,
+                fusion=fusion, size=size, epochs=epochs, batch_size=batch_size, lr=lr, cache=cache,
+                n_jobs=n_jobs, device=device, resume=resume, overwrite=overwrite,
             ),
         )  # fmt: skip
     if as_json:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import COLUMNS, command_line, pairs
+from polymodal.cli.options import COLUMNS, DEVICES, command_line, pairs
 
 if TYPE_CHECKING:
     from polymodal.experiment.config import Record
 
 SEARCH, TRAINING, RUN = "Search (what is tried)", "Training (of networks)", "Run (time, files and repetition)"
+TARGET = "Target (how it is learned and judged)"
 COLEARNING = "Co-learning (modalities that help each other, and what is learned before)"
 
 ValidOpt = Annotated[
@@ -54,6 +55,41 @@ FinetuneOpt = Annotated[
 ]
 LabelTaskOpt = Annotated[
     str | None, typer.Option("--task", help="binary, multiclass, multilabel, ordinal or regression.")
+]
+MetricOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Metric of early stopping, search and report, one of the task's: accuracy, balanced_accuracy, macro_f1, roc_auc, log_loss ...; r2, mae, rmse, spearman ...; cider_d, rouge_l, wer ... (default: by the task).",
+        rich_help_panel=TARGET,
+    ),
+]
+WeightOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--weight",
+        metavar="COLUMN",
+        help="Column of sample weights, numbers from 0: how much each row counts in losses and scores; it is no input.",
+        rich_help_panel=TARGET,
+    ),
+]
+ClassWeightOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--class-weight",
+        metavar="NAME",
+        help="How much rows of each label count in losses: balanced (all labels alike) or none (all rows alike) (default: between the two).",
+        rich_help_panel=TARGET,
+    ),
+]
+ThresholdOpt = Annotated[
+    bool,
+    typer.Option(
+        "--optimize-threshold",
+        help="Of two labels, or sets of labels: decide above the threshold that is best by --metric on rows that were not learned from, in place of one half.",
+        rich_help_panel=TARGET,
+    ),
 ]
 TimeLimitOpt = Annotated[
     str | None,
@@ -109,6 +145,11 @@ UnlabelledOpt = Annotated[
         rich_help_panel=COLEARNING,
     ),
 ]  # fmt: skip
+NJobsOpt = Annotated[
+    int | None,
+    typer.Option("--n-jobs", metavar="N", help="Cores that work, at most; -1 for all.", rich_help_panel=RUN),
+]
+DeviceOpt = Annotated[str, typer.Option("--device", help=DEVICES, rich_help_panel=RUN)]
 ResumeOpt = Annotated[
     bool, typer.Option("--resume", help="Go on with the interrupted run in --out.", rich_help_panel=RUN)
 ]
@@ -127,7 +168,7 @@ def config(
         "kinds": pairs(modality, "--modality") or None,
         "finetune": finetune or None,
     }
-    return records(**columns, **options, quiet=False, command=command_line())
+    return records(**columns, **options, progress=True, command=command_line())
 
 
 def folder_of(out: Path | None, source: Path | str, ending: str) -> Path:

@@ -123,7 +123,7 @@ def explain(
         return
     answer = found(
         reader, table, row, how=how, without=without or (), cache=folder, output=label, method=scored, train=train,
-        parts=not no_parts, quiet=False,
+        parts=not no_parts, progress=True,
     )  # fmt: skip
     if out is not None:
         put(out, _form(answer, out.suffix.lower(), command))
@@ -170,7 +170,7 @@ def _whole(
         raise InputError("the model writes text, which is explained row by row; name a row with --row")
     if train is not None:
         raise InputError("--train shows training rows like one row; name that row with --row, or leave --train out")
-    answer = overall(reader, table, output=label, limit=limit, without=without, cache=cache, quiet=False)
+    answer = overall(reader, table, output=label, limit=limit, without=without, cache=cache, progress=True)
     if out is not None:
         put(out, _summary(answer, out.suffix.lower(), command))
     if as_json:

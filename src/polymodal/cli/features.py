@@ -49,7 +49,7 @@ def features(
         kinds=pairs(modality, "--modality"),
         ignore=ignore or (),
         cache=cache or default_folder(),
-        quiet=False,
+        progress=True,
     )
     extract.write(features.frame, out)
     if as_json:

@@ -10,11 +10,15 @@ from polymodal.cli.experiment import (
     SEARCH,
     TRAINING,
     BatchSizeOpt,
+    ClassWeightOpt,
+    DeviceOpt,
     EncoderOpt,
     EpochsOpt,
     FinetuneOpt,
     InitFromOpt,
     LrOpt,
+    MetricOpt,
+    NJobsOpt,
     OutOpt,
     OverwriteOpt,
     PresetOpt,
@@ -23,9 +27,11 @@ from polymodal.cli.experiment import (
     SeedOpt,
     SizeOpt,
     TestOpt,
+    ThresholdOpt,
     TimeLimitOpt,
     UnlabelledOpt,
     ValidOpt,
+    WeightOpt,
     config,
     folder_of,
     resumable,
@@ -34,6 +40,7 @@ from polymodal.cli.options import (
     WRITES,
     BeamsOpt,
     CacheOpt,
+    GapOpt,
     GroupOpt,
     IgnoreOpt,
     JsonOpt,
@@ -43,7 +50,6 @@ from polymodal.cli.options import (
     TableArg,
     TargetOpt,
     print_json,
-    seconds,
     targets,
 )
 
@@ -71,12 +77,17 @@ def fit(
     group: GroupOpt = None,
     split: SplitOpt = None,
     order: OrderOpt = None,
+    gap: GapOpt = None,
     task: Annotated[
         str | None,
         typer.Option(
             help="binary, multiclass, multilabel, ordinal, regression or generate (default: from the target's cells)."
         ),
     ] = None,
+    metric: MetricOpt = None,
+    weight: WeightOpt = None,
+    class_weight: ClassWeightOpt = None,
+    optimize_threshold: ThresholdOpt = False,
     decoder: Annotated[
         str | None,
         typer.Option(
@@ -96,13 +107,6 @@ def fit(
         int | None,
         typer.Option(
             help="Longest text, in words, that is learned and written; longer references are cut (default: 64).",
-            rich_help_panel=WRITES,
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="Metric of early stopping: cider_d, bleu_4, meteor_exact_stem, rouge_l, chrf, exact_match, wer or cer (default: cider_d; wer for transcripts).",
             rich_help_panel=WRITES,
         ),
     ] = None,
@@ -192,11 +196,20 @@ def fit(
     prefer: Annotated[
         str,
         typer.Option(
-            help="What a search chooses: score (the best on rows that it did not learn from) or simple (what reads "
-            "least within one standard error of the best).",
+            help="What a search chooses: score (the best on rows that it did not learn from), simple (what reads "
+            "least within one standard error of the best) or fast-predict (what predicts soonest within one).",
             rich_help_panel=SEARCH,
         ),
     ] = "score",
+    n_jobs: NJobsOpt = None,
+    device: DeviceOpt = "auto",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Folds by which a search judges estimators (default: from the rows, 5 at most).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     resume: ResumeOpt = False,
     overwrite: OverwriteOpt = False,
     cache: CacheOpt = None,
@@ -219,20 +232,22 @@ def fit(
 
     out = folder_of(out, table, "model")
     request = config(
-        fusion=fusion, size=size, baselines=baselines, prefer=prefer, encoder=encoder, modality=modality,
-        split=split, order=order, finetune=finetune,
+        fusion=fusion, size=size, baselines=baselines, prefer=prefer, folds=folds, encoder=encoder, modality=modality,
+        split=split, order=order, gap=gap, finetune=finetune,
         epochs=epochs, batch_size=batch_size, lr=lr, precision=precision, modality_dropout=modality_dropout,
-        decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric,
+        decoder=decoder, vocabulary=vocabulary, min_count=min_count, max_words=max_words, metric=metric, weight=weight, class_weight=class_weight,
+        optimize_threshold=optimize_threshold or None,
         smoothing=smoothing, dropout=dropout, scheduled_sampling=scheduled_sampling, self_critical=self_critical,
         finetune_decoder=finetune_decoder or None, language=language,
         decoding=None if beams is None else Decoding(beams=beams),
         imputation=imputation, balance=balance, cyclic=cyclic, init_from=init_from, pretrain=pretrain,
         unlabelled=unlabelled, allow_overlap=allow_overlap, resume=resume, overwrite=overwrite, cache=cache,
+        n_jobs=n_jobs, device=device,
     )  # fmt: skip
     with resumable("what was done so far is kept"):
         model = experiment.fit(
             table, targets(table, target), valid=valid, test=test, out=out, group=group, ignore=ignore or (),
-            task=task, time_limit=seconds(time_limit), preset=preset, seed=seed, config=request,
+            task=task, time_limit=time_limit, preset=preset, seed=seed, config=request,
         )  # fmt: skip
     from accelerate import PartialState
 

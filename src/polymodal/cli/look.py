@@ -32,7 +32,7 @@ def inspect(
     """Look at a table before training: what each column is and why, what is missing, unreadable, doubled or suspicious."""
     from polymodal.data.inspect import inspect as look
 
-    report = look(table, target or None, group, pairs(modality, "--modality"), ignore or ())
+    report = look(table, target or None, group, pairs(modality, "--modality"), ignore or (), progress=True)
     print_json(report.to_json()) if as_json else report.show()
 
 

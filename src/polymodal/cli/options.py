@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from polymodal.model import Model
     from polymodal.tasks.generate import Generation
 
+DEVICES = "Where networks run: cpu, cuda, mps or auto (a CUDA GPU where there is one, else the CPU)."
 COLUMNS = "Columns (how the table is read)"  # the panel of their options
 
 TableArg = Annotated[
@@ -80,6 +80,13 @@ OrderOpt = Annotated[
     str | None,
     typer.Option(
         "--order", metavar="COLUMN", help="Dates or numbers that order rows in time: --split time by them.",
+        rich_help_panel=COLUMNS,
+    ),
+]  # fmt: skip
+GapOpt = Annotated[
+    int | None,
+    typer.Option(
+        "--gap", metavar="ROWS", help="Rows left out between stretches of time to train and to validate on.",
         rich_help_panel=COLUMNS,
     ),
 ]  # fmt: skip
@@ -205,30 +212,14 @@ def pairs(values: Sequence[str] | None, option: str) -> dict[str, str]:
     return out
 
 
-def seconds(text: str | None) -> float | None:
-    """Seconds of "90", "90s", "10m" or "1h30m".
-
-    >>> seconds("1h30m")
-    5400.0
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    parts = [float(x or 0) for x in match.groups()] if match else []
-    if not any(parts):
-        raise InputError(f"--time-limit {text!r} is no time; write 90s, 10m or 1h30m")
-    return parts[0] * 3600 + parts[1] * 60 + parts[2]
-
-
-def open_model(folder: Path, names: Sequence[str] | None) -> "Model":
-    """The model in a folder, on the GPU where there is one."""
-    import torch
-
+def open_model(folder: Path, names: Sequence[str] | None, device: str = "auto") -> "Model":
+    """The model in a folder, on this device; by default on the GPU where there is one."""
     from polymodal.fusion import find
+    from polymodal.hardware import find_device
     from polymodal.model import load
 
     model = load(folder, [find(name) for name in names or ()])
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(find_device(device))
 
 
 def cache_folder(folder: Path | None) -> Path:

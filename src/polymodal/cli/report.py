@@ -57,7 +57,7 @@ def report(
 
     result = write(
         open_model(model, custom_class), table, out, rows=rows, robust=robustness, train=train, card=card, seed=seed,
-        cache=cache_folder(cache), command=command_line(), overwrite=overwrite, quiet=False,
+        cache=cache_folder(cache), command=command_line(), overwrite=overwrite, progress=True,
     )  # fmt: skip
     if as_json:
         print_json(result.to_json())

@@ -86,7 +86,7 @@ def robustness(
         seed=seed,
         given=given,
         cache=cache_folder(cache),
-        quiet=False,
+        progress=True,
     )
     paths = [] if out is None else write(answer, out)
     if as_json:

@@ -10,6 +10,7 @@ import typer
 
 from polymodal.cli.app import app
 from polymodal.cli.options import (
+    DEVICES,
     CacheOpt,
     CaptionsOpt,
     CustomClassOpt,
@@ -56,6 +57,7 @@ def evaluate(
     cache: CacheOpt = None,
     custom_class: CustomClassOpt = None,
     precision: PrecisionOpt = "no",
+    device: Annotated[str, typer.Option(help=DEVICES)] = "auto",
     coverage: CoverageOpt = None,
     abstain: AbstainOpt = None,
     as_json: JsonOpt = False,
@@ -69,11 +71,11 @@ def evaluate(
     from polymodal.report import brief
     from polymodal.view.console import show
 
-    reader = open_model(model, custom_class).lighter(precision)
+    reader = open_model(model, custom_class, device).lighter(precision)
     how = decoding_of(reader, decoding)
     answer = reader.evaluate(
         table, without=without or (), cache=cache_folder(cache), decoding=how, coverage=coverage, abstain=abstain,
-        quiet=False,
+        progress=True,
     )  # fmt: skip
     print_json(answer.to_json()) if as_json else show(brief.evaluation(answer))
 
@@ -90,9 +92,14 @@ def predict(
     cache: CacheOpt = None,
     custom_class: CustomClassOpt = None,
     precision: PrecisionOpt = "no",
+    device: Annotated[str, typer.Option(help=DEVICES)] = "auto",
     coverage: CoverageOpt = None,
     abstain: AbstainOpt = None,
     captions: CaptionsOpt = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="COLUMN", help="Copy this column of TABLE, such as an id; repeatable."),
+    ] = None,
     as_json: JsonOpt = False,
     *,
     decoding: Mapping[str, Any],
@@ -102,13 +109,13 @@ def predict(
     from polymodal.report import brief
     from polymodal.view.console import show
 
-    reader = open_model(model, custom_class).lighter(precision)
+    reader = open_model(model, custom_class, device).lighter(precision)
     bad: list[Bad] = []
     unmet: Counter[str] = Counter()
     how = decoding_of(reader, {**decoding, "captions": captions})
     frames = reader.predictions(
-        table, without=without or (), cache=cache, decoding=how, coverage=coverage, abstain=abstain, bad=bad,
-        unmet=unmet,
+        table, without=without or (), cache=cache, decoding=how, coverage=coverage, abstain=abstain,
+        keep=keep or (), bad=bad, unmet=unmet,
     )  # fmt: skip
     if as_json:
         rows = [r for frame in frames for r in frame.to_dict("records")]

@@ -49,7 +49,7 @@ def start(learner: Learner) -> Start:
     if not encoders and not shared:
         raise InputError(
             f"the model has no encoders that could be taken over: it is {learner.kind}, estimators on "
-            "features; name a model that was fitted with a fusion (fit --fusion gated)"
+            "features; name a model that was fitted with a fusion (fit --fusion=gated)"
         )
     return Start(encoders, shared)
 

@@ -17,6 +17,7 @@ from polymodal.data.table import Table, resolve
 from polymodal.errors import InputError, Unreadable
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.tabular.columns import NUMBER, fit_moment, moment, number, number_or_nan
+from polymodal.view.text import many
 
 PAIRS = 24  # pairs of neighbours that are looked at
 MOST = 0.9  # of them, and more, must overlap
@@ -28,7 +29,8 @@ RANDOM, TIME = SPLITS = ("random", "time")
 
 class Chronology(NamedTuple):
     """How rows are put in order. column: whose values do; None for the order of the table, which is `down` or up. gap:
-    how many rows after one hold readings of it. reason: for a person. formats: of the column's dates.
+    how many rows after one hold readings of it. reason: for a person. formats: of the column's dates. apart: rows that
+    are left out between those to train on and those held out, since a person asks for it.
     """
 
     column: str | None
@@ -36,10 +38,12 @@ class Chronology(NamedTuple):
     reason: str
     down: bool = True
     formats: tuple[str, ...] = ()
+    apart: int = 0
 
     def describe(self) -> str:
         """A sentence for a person."""
         latest = "the latest validate, where no others are given"
+        latest += f", with a gap of {many(self.apart, 'row')} before them" * (self.apart > 0)
         return f"rows are parted by time, {self.reason}; {latest} (--split random parts them at random)"
 
     def times(self, table: Table) -> list[float]:
@@ -60,37 +64,58 @@ class Chronology(NamedTuple):
                 out[i] = f"{k}: {when[part[0]]} to {when[part[-1]]}"
         return out
 
-    def holdout(self, when: Sequence[float], fraction: float) -> list[int]:
-        """The places of the latest rows: about that fraction, and all of one time or none."""
+    def holdout(self, when: Sequence[float], fraction: float) -> tuple[list[int], list[int]]:
+        """The places of rows to train on, and of the latest: about that fraction, and all of one time or none.
+
+        Raises InputError where the rows to leave out between leave none to train on.
+        """
         order = np.argsort(when, kind="stable")
         (start,) = _cuts(np.asarray(when)[order], [(1 - fraction) * len(order)])
-        return sorted(order[start:].tolist())
+        return self._around(order, start, len(order), 0)
 
     def folds(self, when: Sequence[float], k: int) -> list[tuple[list[int], list[int]]]:
         """k pairs of (training, held-out) places, or fewer of fewer times: stretches of time, and all other rows, but
-        for the `gap` ones after each, half a stretch at most.
+        for the `gap` ones after each, half a stretch at most, and those that are to be left out on either side.
 
         Each row is held out once. Lopez de Prado 2018, chapter 7 (purged cross-validation).
         """
         order = np.argsort(when, kind="stable")
         n, gap = len(order), min(self.gap, len(order) // (2 * k))
         cuts = _cuts(np.asarray(when)[order], [n * i / k for i in range(1, k)])
-        return [
-            (sorted([*order[:first].tolist(), *order[end + gap :].tolist()]), sorted(order[first:end].tolist()))
-            for first, end in pairwise([0, *cuts, n])
-        ]
+        return [self._around(order, first, end, gap) for first, end in pairwise([0, *cuts, n])]
+
+    def _around(self, order: np.ndarray[Any, Any], start: int, end: int, gap: int) -> tuple[list[int], list[int]]:
+        before, after = order[: max(0, start - self.apart)], order[end + max(gap, self.apart) :]
+        if not len(before) + len(after):
+            raise InputError(
+                f"a gap of {self.apart} rows leaves none of {len(order)} to train on; give a smaller --gap"
+            )
+        return sorted([*before.tolist(), *after.tolist()]), sorted(order[start:end].tolist())
 
 
-def find(table: Table, schema: Schema, split: str | None, order: str | None) -> Chronology | None:
+def find(
+    table: Table, schema: Schema, split: str | None, order: str | None, gap: int | None = None
+) -> Chronology | None:
     """How the rows are to be parted: by time where that is asked for, or where neighbours overlap; else None.
 
-    split: "random", "time" or None to look. order: a column of times, which asks for "time". Raises InputError for what
-    does not go together.
+    split: "random", "time" or None to look. order: a column of times, which asks for "time". gap: rows to leave out
+    between those to train on and those held out. Raises InputError for what does not go together.
     """
+    found = _find(table, schema, split, order)
+    if gap is None:
+        return found
+    if found is None:
+        raise InputError("--gap is between stretches of time; add --split=time or --order, or leave it out")
+    if gap < 0:
+        raise InputError(f"the gap can't be {gap}; it must be a number of rows from 0")
+    return found._replace(apart=gap)
+
+
+def _find(table: Table, schema: Schema, split: str | None, order: str | None) -> Chronology | None:
     if split not in (None, *SPLITS):
         raise InputError(f"can't split by {split!r}; it is one of {', '.join(SPLITS)}")
     if order is not None and split == RANDOM:
-        raise InputError("--order parts rows by time, and --split random at random; leave one out")
+        raise InputError("--order parts rows by time, and --split=random at random; leave one out")
     asked = split == TIME or order is not None
     if asked and schema.group is not None:
         raise InputError("rows are parted by --group or by time; leave one out")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polymodal.data.cache import Place, Store, key
 from polymodal.errors import Unreadable
+from polymodal.hardware import cores
 from polymodal.modalities.base import Codec
 
 CHUNK = 64  # cells that are in memory, decoded, at a time and worker
@@ -90,9 +91,9 @@ def encode(
     places: list[Place | None] = []
     bad: dict[int, str] = {}
     try:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             todo = iter(cells)
-            while chunk := list(islice(todo, CHUNK * (os.cpu_count() or 1))):
+            while chunk := list(islice(todo, CHUNK * cores())):
                 first = len(places)
                 for i, answer in enumerate(_chunk(chunk, codec, store, pool)):
                     if isinstance(answer, Unreadable):
@@ -114,7 +115,7 @@ def _chunk(
         return
     keys = list(pool.map(lambda c: None if c is None else key(c), cells))
     new = {k: c for k, c in zip(keys, cells, strict=True) if k is not None and store.find(k) is None}
-    parts = np.array_split(np.arange(len(new)), max(1, min(len(new), os.cpu_count() or 1)))
+    parts = np.array_split(np.arange(len(new)), max(1, min(len(new), cores())))
     todo = list(new.values())
     # a codec that runs a network uses all cores by itself; the others decode one part a thread
     jobs = [todo] if codec.batched else [[todo[i] for i in part] for part in parts]

@@ -14,9 +14,11 @@ from polymodal.data.schema import Schema
 from polymodal.data.suspects import Group, Suspect
 from polymodal.data.table import Table
 from polymodal.errors import InputError
+from polymodal.progress import silent
 from polymodal.tasks.base import Task
 from polymodal.tasks.infer import guess as guess_task
 from polymodal.tasks.labels import count, missing, plain
+from polymodal.view.text import many
 
 PAIRS = 10  # pairs of equal rows that are named
 CLASSES = 100  # labels whose rows are counted one by one
@@ -46,6 +48,10 @@ class Inspection:
     target: list[dict[str, Any]]
     groups: list[Group]
     warnings: list[Suspect]
+
+    def __repr__(self) -> str:
+        found = f"{many(len(self.warnings), 'warning')}, {many(len(self.unreadable), 'unreadable cell')}"
+        return f"<Inspection of {self.table}: {many(self.rows, 'row')}, {found}; show() prints it>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers.
@@ -88,12 +94,12 @@ def inspect(
     group: str | None = None,
     kinds: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
-    quiet: bool = False,
+    progress: bool | None = None,
 ) -> Inspection:
     """Look at a table: every cell is opened once. Arguments as `Table.read` and `Schema.infer` take them."""
     table = Table.read(table)
     schema = Schema.infer(table, target, group, kinds, ignore)
-    patterns = measure(table, schema, quiet)
+    patterns = measure(table, schema, silent(progress))
     numbers = [table.row_number(i) for i in range(table.rows)]
     columns = {
         c.name: patterns.content[c.name] for c in schema.columns.values() if c.kind not in ("id", "ignored", "group")

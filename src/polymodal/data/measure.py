@@ -1,6 +1,5 @@
 """How large each cell is, and which can't be read: every cell is opened once, files by several threads."""
 
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,12 @@ from polymodal.data.encode import Bad
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, resolve
 from polymodal.errors import Unreadable
+from polymodal.hardware import cores
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.record import Modality
 from polymodal.modalities.sizes import Measure, Sizes
 from polymodal.nn import SIZES
-from polymodal.progress import Ticker, progress
+from polymodal.progress import Ticker, bar
 
 
 class Measurements(NamedTuple):
@@ -41,7 +41,7 @@ def measure(table: Table, schema: Schema, quiet: bool = False) -> Measurements:
         for c in schema.columns.values()
         if (m := MODALITIES.get(c.kind)) is not None and m.measure is not None
     ]
-    with progress("opening", len(media) * table.rows, quiet) as tick, warnings.catch_warnings():
+    with bar("opening", len(media) * table.rows, quiet) as tick, warnings.catch_warnings():
         # threads can't each have filters of their own; what matters comes as an Unreadable
         warnings.simplefilter("ignore")
         for i, (column, modality, how) in enumerate(media):
@@ -70,7 +70,7 @@ def _media(
     first = {n: c for n, c in zip(names, cells, strict=True) if c is not None}
     sizes: dict[Any, Sizes | Unreadable] = {}
     contents: dict[Any, Any] = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         answers = pool.map(lambda c: (_try(how, c), _content(c)), first.values())
         for n, (size, content) in zip(first, answers, strict=True):
             sizes[n], contents[n] = size, content

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from polymodal.data.inspect import Inspection
 
 CLASSES = 10  # classes before the rest is counted
-STANDING = ("target", "group")  # kinds of columns that stand out
+STANDING = ("target", "group", "weight")  # kinds of columns that stand out
 
 
 def portray(inspection: "Inspection") -> list[Block]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.batch import Batch, Masked
+from polymodal.batch import Batch, Masked, Weighted
 from polymodal.data.encode import Bad, Encoded, encode
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table
@@ -19,8 +19,9 @@ from polymodal.errors import InputError
 from polymodal.learners.matrix import records
 from polymodal.modalities.base import Codec
 from polymodal.modalities.extractor import Record
-from polymodal.progress import progress
+from polymodal.progress import bar
 from polymodal.tasks.base import Task
+from polymodal.tasks.labels import label_text, missing, number
 
 CHUNK = 1024  # rows that are in memory as tensors at a time
 FEW = 10  # cells; that none of so many can be read is no accident
@@ -37,9 +38,10 @@ class Rows:
         task: Task | None,
         numbers: Sequence[int],
         bad: Sequence[Bad],
+        weights: Tensor | None = None,
     ) -> None:
         self.inputs, self.codecs, self.labels, self.task = inputs, codecs, labels, task
-        self.numbers, self.bad = numbers, bad
+        self.numbers, self.bad, self.weights = numbers, bad, weights
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -52,9 +54,10 @@ class Rows:
         )
 
     def target(self, rows: Sequence[int]) -> Masked:
-        """The labels of these rows."""
+        """The labels of these rows, and how much each counts."""
         assert self.task is not None
-        return self.task.collate([self.labels[r] for r in rows])
+        labels = self.task.collate([self.labels[r] for r in rows])
+        return labels if self.weights is None else Weighted(*labels, self.weights[list(rows)])
 
     def take(self, rows: Sequence[int]) -> "Rows":
         """These rows, in this order."""
@@ -65,20 +68,29 @@ class Rows:
             self.task,
             [self.numbers[r] for r in rows],
             [b for b in self.bad if b.row in {self.numbers[r] for r in rows}],
+            None if self.weights is None else self.weights[list(rows)],
         )
 
     def only(self, modalities: Sequence[str]) -> "Rows":
         """The same rows, with these modalities alone."""
-        inputs = {m: self.inputs[m] for m in modalities}
-        return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad)
+        return self.replaced({m: self.inputs[m] for m in modalities})
 
     def hidden(self, away: Mapping[str, np.ndarray]) -> "Rows":
         """The same rows without the cells of view v in row i where ``away[v][i]``, (N,) bool, is True.
 
         What is hidden is as absent as an empty cell; names that are no view of these rows are passed over.
         """
-        inputs = {v: x.hidden(away[v]) if v in away else x for v, x in self.inputs.items()}
-        return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad)
+        return self.replaced({v: x.hidden(away[v]) if v in away else x for v, x in self.inputs.items()})
+
+    def replaced(self, inputs: Mapping[str, Encoded]) -> "Rows":
+        """The same rows with these inputs in place of theirs."""
+        return Rows(inputs, self.codecs, self.labels, self.task, self.numbers, self.bad, self.weights)
+
+    def in_units(self, unit: float) -> "Rows":
+        """The same rows, whose weights are so many times smaller."""
+        out = self.replaced(self.inputs)
+        out.weights = None if self.weights is None else self.weights / unit
+        return out
 
     def sizes(self) -> np.ndarray:
         """(N,) how many values each row has, over all modalities, and in its label, where that is a text."""
@@ -119,14 +131,14 @@ class Preprocessor:
 
     def fit(self, table: Table, size: Any, quiet: bool = False) -> "Preprocessor":
         """Fit each codec on the cells of a training table."""
-        with progress("reading", len(self.codecs), quiet) as tick:
+        with bar("reading", len(self.codecs), quiet) as tick:
             for i, (view, codec) in enumerate(self.codecs.items()):
                 tick(i, view)
                 for column in self._columns(view):
                     if all(c is None for c in table.cells(column)):
                         raise InputError(
                             f"{table.name}: column {column!r} is empty in all {table.rows:,} training rows, so nothing "
-                            f"can be learned from it; leave it out with --ignore {column}"
+                            f"can be learned from it; leave it out with --ignore={column}"
                         )
                 codec.fit(self._cells(table, view), size)
         return self
@@ -144,7 +156,7 @@ class Preprocessor:
                 raise InputError(
                     f"{table.name} has no column {lacking[0]!r}, which the model reads as {m!r}; it has: "
                     f"{', '.join(table.columns)}. Rename a column, add an empty one, or (to evaluate, predict, "
-                    f"explain) leave the modality out with --without {m!r}"
+                    f"explain) leave the modality out with --without={m!r}"
                 )
 
     def encode(
@@ -166,7 +178,7 @@ class Preprocessor:
         self.check(table, without)
         bad: list[Bad] = []
         inputs: dict[str, Encoded] = {}
-        with progress("decoding", table.rows * len(self.codecs), quiet) as tick:
+        with bar("decoding", table.rows * len(self.codecs), quiet) as tick:
             for i, (v, codec) in enumerate(self.codecs.items()):
                 cells = [None] * table.rows if self.views[v] in without else self._cells(table, v)
                 start = i * table.rows
@@ -181,6 +193,7 @@ class Preprocessor:
             task,
             [table.row_number(i) for i in range(table.rows)],
             list({(b.row, b.column): b for b in bad}.values()),  # once a cell, whatever the number of views
+            None if task is None else weights_of(table, self.schema),
         )
 
     def labels(self, table: Table, task: Task | None, need: bool = False) -> list[Tensor | None]:
@@ -226,9 +239,9 @@ class Preprocessor:
             if there >= (1 if fitting else FEW) and len(of_column) == there:
                 kind = self.schema.columns[column].kind
                 way = (
-                    f"say --modality {column}=KIND if it holds something else, or --ignore {column}"
+                    f"say --modality={column}=KIND if it holds something else, or --ignore={column}"
                     if fitting
-                    else f"or leave the modality out with --without {self.views[view]}"
+                    else f"or leave the modality out with --without={self.views[view]}"
                 )
                 raise InputError(
                     f"{table.name}: none of the {there} cells of column {column!r} can be read as {kind}; the first: "
@@ -242,6 +255,25 @@ def target_cells(table: Table, schema: Schema) -> list[Any]:
         return table.cells(schema.target[0])
     columns = [table.cells(t) for t in schema.target]
     return [dict(zip(schema.target, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def weights_of(table: Table, schema: Schema) -> Tensor | None:
+    """(N,) float32 how much each row counts; None where no column says, or the table lacks it.
+
+    Raises InputError for a cell that is no number from 0.
+    """
+    if schema.weight is None or schema.weight not in table.columns:
+        return None
+    out = [number(cell) for cell in table.cells(schema.weight)]
+    for i, weight in enumerate(out):
+        if weight is None or weight < 0:
+            cell = table.cells(schema.weight)[i]
+            raise InputError(
+                f"{table.name}, row {table.row_number(i)}, column {schema.weight!r}: "
+                f"{'the cell is empty' if missing(cell) else f'{label_text(cell)} is no weight'}; a weight is a number "
+                "from 0, in every row: mend the cell, or give the row the weight 0"
+            )
+    return torch.tensor(out, dtype=torch.float32)
 
 
 WINDOW = 16  # batches within which rows of like size are put together

@@ -17,11 +17,12 @@ from polymodal.modalities.base import Guess
 from polymodal.modalities.files import is_address
 from polymodal.modalities.tabular.codes import count_nothing, have_check_digits
 from polymodal.modalities.tabular.columns import CATEGORY, NUMBER, whole
+from polymodal.view.text import some
 
 SAMPLE = 200  # cells that a guess is made from
 LISTS = 0.9  # how sure it is at least that cells are lists, of which most may differ
 PATH = 1024  # characters of a path
-ROLES = ("id", "target", "group", "ignored")  # of columns that nothing is learned from
+ROLES = ("id", "target", "group", "weight", "ignored")  # of columns that nothing is learned from
 ID_NAMES = ("id", "uuid", "guid", "index", "idx", "key", "row", "identifier", "uid")
 
 
@@ -35,11 +36,12 @@ class Column(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """Columns by name, in the table's order; the target columns; the group column, if any."""
+    """Columns by name, in the table's order; the target columns; the columns of groups and of weights, if any."""
 
     columns: dict[str, Column]
     target: list[str]
     group: str | None = None
+    weight: str | None = None
 
     @classmethod
     def infer(
@@ -49,6 +51,7 @@ class Schema(NamedTuple):
         group: str | None = None,
         kinds: Mapping[str, str] | None = None,
         ignore: Sequence[str] = (),
+        weight: str | None = None,
     ) -> "Schema":
         """Guess each column's kind from a sample of its cells.
 
@@ -57,7 +60,7 @@ class Schema(NamedTuple):
         """
         targets = [target] if isinstance(target, str) else list(dict.fromkeys(target or ()))
         kinds = dict(kinds or {})
-        for name in [*targets, *([group] if group is not None else []), *kinds, *ignore]:
+        for name in [*targets, *(x for x in (group, weight) if x is not None), *kinds, *ignore]:
             if name not in table.columns:
                 raise InputError(f"{table.name} {unknown('column', name, table.columns)}")
         for name, kind in kinds.items():
@@ -67,15 +70,21 @@ class Schema(NamedTuple):
         for name in targets:
             if name in ignore or name == group or name in kinds:
                 raise InputError(f"{name!r} is the target; it can't be ignored, the group, or of another kind too")
+        if weight is not None and weight in (*targets, *ignore, group, *kinds):
+            raise InputError(f"{weight!r} says how much rows count; it can't be something else too")
         explicit = {c: ("ignored", "left out by you") for c in ignore}
         explicit |= {c: (k, "set by you") for c, k in kinds.items()}
         explicit |= {group: ("group", "rows of one group stay together")} if group is not None else {}
+        explicit |= {weight: ("weight", "how much each row counts")} if weight is not None else {}
         explicit |= {t: ("target", "what is predicted") for t in targets}
         columns = {
             c: Column(c, explicit[c][0], 1.0, explicit[c][1]) if c in explicit else _guess(table, c)
             for c in table.columns
         }
-        return cls(columns, targets, group)
+        return cls(columns, targets, group, weight)
+
+    def __repr__(self) -> str:
+        return f"<Schema {some(f'{c.name} ({c.kind})' for c in self.columns.values())}>"
 
     def check(self, name: str) -> None:
         """Raises InputError where the table of this name has nothing to learn from."""
@@ -87,7 +96,7 @@ class Schema(NamedTuple):
                 raise InputError(f"{name} has no column but {goal}; add columns to predict it from")
             raise InputError(
                 f"{name} has no column to predict {goal} from. {others}. Say what a column holds with "
-                "--modality COLUMN=KIND"
+                "--modality=COLUMN=KIND"
             )
 
     def modalities(self) -> dict[str, tuple[str, list[str]]]:
@@ -120,7 +129,7 @@ class Schema(NamedTuple):
             c.name: {"kind": c.kind, "confidence": round(c.confidence, 3), "reason": c.reason}
             for c in self.columns.values()
         }
-        return {"target": self.target, "group": self.group, "columns": columns}
+        return {"target": self.target, "group": self.group, "weight": self.weight, "columns": columns}
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> "Schema":
@@ -130,7 +139,7 @@ class Schema(NamedTuple):
                 name: Column(name, c["kind"], float(c["confidence"]), str(c["reason"]))
                 for name, c in form["columns"].items()
             }
-            schema = cls(columns, [str(t) for t in form["target"]], form["group"])
+            schema = cls(columns, [str(t) for t in form["target"]], form["group"], form.get("weight"))
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise InputError(f"the schema can't be read ({type(e).__name__}: {e}); it was altered") from None
         for c in schema.columns.values():

@@ -20,6 +20,7 @@ from polymodal.errors import InputError
 from polymodal.levels import Level, order_of
 from polymodal.modalities.base import missing
 from polymodal.modalities.files import is_address
+from polymodal.view.text import many, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,7 @@ class Table:
         return pd.DataFrame({c: pd.Series(v, dtype=object) for c, v in self._cells.items()})
 
     def __repr__(self) -> str:
-        return f"<Table {self.name}: {self.rows:,} rows of {', '.join(self.columns)}>"
+        return f"<Table {self.name}: {many(self.rows, 'row')} of {some(self.columns)}>"
 
 
 def chunks(source: Any, rows: int = 1024, folder: str | Path | None = None) -> Iterator[Table]:

@@ -97,7 +97,7 @@ def _digits(folder: Path, tell: Tell, quiet: bool) -> None:
         config=[
             polymodal.Search(fusion="gated", size="tiny"),
             polymodal.Training(epochs=EPOCHS),
-            polymodal.Run(overwrite=True, quiet=quiet),
+            polymodal.Run(overwrite=True, progress=not quiet),
         ],
     )
     tell(brief.fit_summary(model, model_folder))
@@ -146,7 +146,7 @@ def _captions(folder: Path, tell: Tell, quiet: bool) -> None:
             polymodal.Search(size="tiny"),
             Writing(decoder=DECODER, smoothing=0.0, decoding=Decoding(beams=1)),
             polymodal.Training(epochs=SHAPE_EPOCHS, batch_size=BATCH, lr=LR),
-            polymodal.Run(overwrite=True, quiet=quiet),
+            polymodal.Run(overwrite=True, progress=not quiet),
         ],
     )
     tell(brief.fit_summary(model, out))

@@ -1,4 +1,4 @@
-"""What fusion brought: a model beside each modality alone and plain concatenation, on the same rows."""
+"""What fusion brought: a model beside each modality alone, plain concatenation and baselines, on the same rows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from polymodal.batch import Masked
 from polymodal.evaluate.intervals import Interval, difference, intervals
 from polymodal.output import Output
 from polymodal.tasks.base import Task
-from polymodal.view.text import digits, many, not_shown
+from polymodal.view.text import digits, interval, many, not_shown, some
 
 
 class Candidate(NamedTuple):
@@ -23,6 +23,7 @@ class Candidate(NamedTuple):
 
 
 VALIDATION, TEST, OUT_OF_FOLD = "validation rows", "test rows", "rows, out of fold"  # what rows are scored
+CONSTANT, PERSISTENCE = BASELINES = ("constant", "persistence")  # families that read nothing: see `baselines`
 
 
 class Comparison(NamedTuple):
@@ -35,6 +36,16 @@ class Comparison(NamedTuple):
     gains: dict[str, Interval]
     verdict: str
     basis: str = VALIDATION
+
+    def __repr__(self) -> str:
+        scores = some((f"{c.name} {interval(c.score)}" for c in self.candidates), 4)
+        return f"<Comparison by {self.metric} on {self.rows:,} {self.basis}: {scores}>"
+
+    @property
+    def chosen(self) -> str:
+        """The model's score, in words."""
+        best = self.candidates[0]
+        return f"{best.name}, {self.metric} {interval(best.score)} on {self.rows:,} {self.basis}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
@@ -64,7 +75,7 @@ class Result(NamedTuple):
     """A candidate's answers to the rows that all candidates are scored on."""
 
     name: str
-    family: str  # "single" (one modality), "concat", "late", "fusion", "hybrid" or "ensemble"
+    family: str  # "single" (one modality), "concat", "late", "fusion", "hybrid", "ensemble", or one of BASELINES
     output: Output
     parameters: int
     epochs: int
@@ -75,7 +86,7 @@ class Result(NamedTuple):
 def compare(
     task: Task, results: Sequence[Result], target: Masked, groups: Sequence[Any] | None = None, basis: str = VALIDATION
 ) -> Comparison:
-    """Score each candidate, and test the first one's gain over the best single modality and over concat.
+    """Score each candidate, and test the first one's gain over the best single modality, concat and the baselines.
 
     Intervals are 95% bootstrap intervals over the rows, or over whole groups where `groups` is given; a gain is
     noise when its interval holds 0.
@@ -88,7 +99,7 @@ def compare(
         for score in (intervals(task, r.output, target, groups)[metric.name],)
     ]
     rivals: dict[str, Result] = {}
-    for family in ("single", "concat"):  # the best of each
+    for family in ("single", "concat", *BASELINES):  # the best of each
         candidates_of = [
             (sign * c.score.value, i) for i, c in enumerate(candidates) if i and results[i].family == family
         ]
@@ -106,7 +117,10 @@ def compare(
 
 
 FEW = 10  # rows: of fewer no bootstrap can say how sure a difference is
-UNITS = {"accuracy": 100, "macro_f1": 100, "average_precision": 100, "r2": 100, "quadratic_kappa": 100}
+UNITS = dict.fromkeys(
+    "accuracy balanced_accuracy macro_f1 micro_f1 weighted_f1 f1 average_precision roc_auc r2 quadratic_kappa".split(),
+    100,
+)
 
 
 def verdict(name: str, metric: str, gains: Mapping[str, Interval], rows: int) -> str:

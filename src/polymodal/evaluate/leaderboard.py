@@ -3,27 +3,30 @@
 The verdict is about the best fusion, against the best single modality and against plain concatenation. What
 to use is the simplest candidate within one standard error of the best of all (Breiman et al. 1984): single modalities
 before concat, this before fusions, these before ensembles. A claim that one is better has to pass the test; a choice
-has to be made either way.
+has to be made either way. Baselines are what the best candidate is measured against, and never used.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from polymodal.evaluate.compare import UNITS, gain_text, sentence
+from polymodal.evaluate.compare import BASELINES, UNITS, gain_text, sentence
 from polymodal.evaluate.emap import Cost
 from polymodal.evaluate.information import Shares
 from polymodal.evaluate.intervals import Interval
 from polymodal.evaluate.significance import LEVEL, PairedTest, Ranks, average_ranks, corrected_t, holm
-from polymodal.view.text import not_shown
+from polymodal.view.text import interval, many, not_shown, some
 
-CONCAT = "concat"  # a family: of networks, and of features
-TIERS = {"single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3}  # by family, the simplest first
+SINGLE, CONCAT = "single", "concat"  # families: of networks, and of features
+TIERS = {  # by family, the simplest first
+    "constant": -1, "persistence": -1, "single": 0, "concat": 1, "late": 2, "fusion": 2, "hybrid": 2, "ensemble": 3,
+}  # fmt: skip
 TEST = "corrected resampled t-test"
 
 
 class Entry(NamedTuple):
-    """A candidate. scores: the main metric in each fold of each repeat, NaN where it has none."""
+    """A candidate. scores: the main metric in each fold of each repeat, NaN where it has none. dropped: why it has not
+    been run on all folds, though there was time."""
 
     name: str  # "gated", "concat", "photo alone"
     family: str  # one of TIERS
@@ -34,6 +37,7 @@ class Entry(NamedTuple):
     seconds: float | None = None
     memory_mb: float | None = None
     note: str = ""
+    dropped: str = ""
 
 
 class Versus(NamedTuple):
@@ -75,7 +79,11 @@ class Leaderboard(NamedTuple):
     groups: int | None  # how many, where rows come in groups
     information: list[Shares]
     emap: Cost | None
-    left_out: dict[str, int]  # candidates that a time limit left without some folds, with how many they have
+    left_out: dict[str, str]  # candidates that a time limit left without some folds, or all, and why
+
+    def __repr__(self) -> str:
+        scores = (f"{e.name} {interval(m)}" for e, m in zip(self.entries, self.means, strict=True))
+        return f"<Leaderboard by {self.metric} on {many(self.rows, 'row')}: {some(scores, 4)}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers; what is undefined is None."""
@@ -111,45 +119,56 @@ def leaderboard(
     method: str = TEST,
     information: Sequence[Shares] = (),
     emap: Cost | None = None,
-    left_out: Mapping[str, int] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Leaderboard:
     """Rank the entries, test them, and say what follows.
 
-    Tested: each fused candidate against the best single modality and against concat, and the best of all against the
-    best of each simpler tier; Holm's adjustment is over all of these. pair_test: the gain (in the metric's own
-    direction) of one named candidate over another, where the corrected t-test over folds is not wanted, such as
-    `significance.paired_bootstrap` over groups; `method` names it.
+    A candidate that was dropped stands where its difference from the best one, on the folds of both, puts it, and is
+    not tested again. Tested: each fused candidate against the best single modality and against concat, and the best of
+    all against the best of each simpler tier and against baselines; Holm's adjustment is over all of these. pair_test:
+    the gain (in the metric's own direction) of one named candidate over another, where the corrected t-test over folds
+    is not wanted, such as `significance.paired_bootstrap` over groups; `method` names it.
     """
     if not entries:
         raise ValueError("a leaderboard needs an entry")
     sign = 1.0 if higher else -1.0
-    by_gain = [(e, corrected_t(e.scores, test_share).gain) for e in entries]
-    by_gain.sort(key=lambda x: (math.isnan(x[1].value), -sign * x[1].value, TIERS.get(x[0].family, 2)))
-    order = [e for e, _ in by_gain]
-    by_name = {e.name: e for e in order}
+    by_name = {e.name: e for e in entries}
 
     def over_folds(a: str, b: str) -> PairedTest:
         both = zip(by_name[a].scores, by_name[b].scores, strict=True)
         return corrected_t([[x - y for x, y in zip(*pair, strict=True)] for pair in both], test_share)
 
-    pairs = _pairs(order)
+    def place(e: Entry) -> tuple[bool, float, int]:
+        value = means[e.name].value
+        if e.dropped:
+            value = means[best].value + over_folds(e.name, best).gain.value
+        return math.isnan(value), -sign * value, TIERS.get(e.family, 2)
+
+    means = {e.name: corrected_t(e.scores, test_share).gain for e in entries}
+    best = min((e for e in entries if not e.dropped), key=place).name
+    every = sorted(entries, key=place)
+    order = [e for e in every if not e.dropped and e.family not in BASELINES]
+    baselines = [e.name for e in every if e.family in BASELINES]
+    pairs = _pairs(order, baselines)
     results = [(pair_test or over_folds)(a, b) for a, b in pairs]
     gains = [r.gain if higher else Interval(-r.gain.value, -r.gain.high, -r.gain.low) for r in results]
     p_values = holm([r.p for r in results])
     tests = [Versus(*pair, g, r.p, q) for pair, g, r, q in zip(pairs, gains, results, p_values, strict=True)]
-    use, text = _say(order, metric, tests, rows)
-    number = max(len(e.scores) for e in order) * max((len(row) for e in order for row in e.scores), default=0)
+    use, text = _say(order, baselines, metric, tests, rows)
     if left_out:
-        names = ", ".join(f"{name} ({k} of {number} folds)" for name, k in left_out.items())
-        text += f" Not ranked, since time ran out before all folds: {names}; give a longer --time-limit, and --resume."
+        by_reason: dict[str, list[str]] = {}
+        for name, why in left_out.items():
+            by_reason.setdefault(why, []).append(name)
+        names = "; ".join(f"{', '.join(those)} ({why})" for why, those in by_reason.items())
+        text += f" Not run on all folds: {names}. Give a longer --time-limit, and --resume."
     return Leaderboard(
         metric=metric,
         higher=higher,
-        folds=max((len(row) for e in order for row in e.scores), default=0),
-        repeats=max(len(e.scores) for e in order),
+        folds=max((len(row) for e in every for row in e.scores), default=0),
+        repeats=max(len(e.scores) for e in every),
         test_share=test_share,
-        entries=order,
-        means=[_within(m, metric) for _, m in by_gain],
+        entries=every,
+        means=[_within(means[e.name], metric) for e in every],
         method=method,
         tests=tests,
         ranks=average_ranks([e.name for e in order], [e.scores for e in order], higher),
@@ -172,7 +191,7 @@ def _within(x: Interval, metric: str) -> Interval:
 
 def rivals(order: Sequence[Entry]) -> list[Entry]:
     """The best single modality and concat, where there are such; entries stand in the order of their means."""
-    single = [e for e in order if not e.fused][:1]
+    single = [e for e in order if e.family == SINGLE][:1]
     return single + [e for e in order if e.family == CONCAT][:1]
 
 
@@ -188,18 +207,26 @@ def _leaders(order: Sequence[Entry]) -> list[Entry]:
     return [first[t] for t in sorted(first) if t <= _tier(order[0])]
 
 
-def _pairs(order: Sequence[Entry]) -> list[tuple[str, str]]:
-    against = rivals(order)
-    pairs = [(e.name, r.name) for e in order if e.fused for r in against if r.name != e.name]
-    pairs += [(order[0].name, e.name) for e in _leaders(order) if e.name != order[0].name]
-    return list(dict.fromkeys(pairs))
+def _pairs(order: Sequence[Entry], baselines: Sequence[str]) -> list[tuple[str, str]]:
+    if not order:
+        return []
+    best = order[0].name
+    pairs = [(e.name, r.name) for e in order if e.fused for r in rivals(order) if r.name != e.name]
+    pairs += [(best, e.name) for e in _leaders(order) if e.name != best]
+    return [*dict.fromkeys(pairs), *((best, b) for b in baselines)]
 
 
-def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus], rows: int) -> tuple[str, str]:
+def _say(
+    order: Sequence[Entry], baselines: Sequence[str], metric: str, tests: Sequence[Versus], rows: int
+) -> tuple[str, str]:
     """What to use, and the verdict."""
+    if not order:
+        return "", "No candidate was finished in the time."
     best, by_pair = order[0], {(t.name, t.rival): t for t in tests}
+    beside = [versus_text(t, metric, len(tests), rows) for t in tests if t.rival in baselines]
     if len(order) == 1:
-        return best.name, f"{best.name} is the only candidate, so there is nothing to compare it with."
+        alone = f"{best.name} is the only candidate, so there is nothing to compare it with."
+        return best.name, " ".join([*beside, alone])
     use = next(e for e in _leaders(order) if e is best or by_pair[best.name, e.name].slight)
     fused = next((e for e in order if e.fused and e.family != CONCAT), next((e for e in order if e.fused), None))
     lines = []
@@ -207,6 +234,7 @@ def _say(order: Sequence[Entry], metric: str, tests: Sequence[Versus], rows: int
         of = [by_pair[fused.name, r.name] for r in rivals(order) if r.name != fused.name]
         of += [t for t in tests if (t.name, t.rival) == (best.name, use.name) and t not in of]
         lines = [versus_text(t, metric, len(tests), rows) for t in of]
+    lines += beside
     if use is best:
         simplest = (
             " and no candidate is simpler" if _tier(best) == 0 else ", and nothing simpler is within a standard error"

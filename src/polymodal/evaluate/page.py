@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from polymodal.evaluate.leaderboard import CONCAT, Leaderboard, chance, interaction, rivals
+from polymodal.evaluate.compare import BASELINES
+from polymodal.evaluate.leaderboard import CONCAT, Entry, Leaderboard, chance, interaction, rivals
 from polymodal.evaluate.significance import alike
 from polymodal.view import plot
 from polymodal.view.blocks import Block, Page, Picture, Section, Table, Words, small
@@ -30,8 +31,14 @@ def page(leaderboard: Leaderboard, *, title: str, command: str = "") -> Page:
 
 def _candidates(leaderboard: Leaderboard, figures: Mapping[str, Plot]) -> list[Block]:
     legend = ", the dashed one concat" * any(e.family == CONCAT for e in leaderboard.entries)
-    caption = f"Circles are fused, diamonds single modalities; the dotted line is the best single modality{legend}."
-    return [Picture(caption, figures["intervals"]), _table(leaderboard, notes=any(e.note for e in leaderboard.entries))]
+    kinds = "Circles are fused, diamonds single modalities, squares baselines"
+    caption = f"{kinds}; the dotted line is the best single modality{legend}."
+    notes = any(_note(e) for e in leaderboard.entries)
+    return [Picture(caption, figures["intervals"]), _table(leaderboard, notes)]
+
+
+def _note(entry: Entry) -> str:
+    return "; ".join(filter(None, (entry.dropped, entry.note)))
 
 
 def _table(leaderboard: Leaderboard, notes: bool) -> Table:
@@ -43,7 +50,7 @@ def _table(leaderboard: Leaderboard, notes: bool) -> Table:
     best = [i for i, e in enumerate(leaderboard.entries) if e.name == leaderboard.use]
     rows = [
         [e.name + " (recommended)" * (i in best), digits(m.value), ends(m), e.family, amount(e.parameters),
-         amount(e.seconds, 1), amount(e.memory_mb), *[e.note] * notes]
+         amount(e.seconds, 1), amount(e.memory_mb), *[_note(e)] * notes]
         for i, (e, m) in enumerate(zip(leaderboard.entries, leaderboard.means, strict=True))
     ]  # fmt: skip
     strong = frozenset((i, k) for i in best for k in range(len(head)))
@@ -125,14 +132,14 @@ def amount(x: float | None, places: int = 0) -> str:
 def plots(leaderboard: Leaderboard) -> dict[str, Plot]:
     """Each plot that a leaderboard has something for: intervals, ranks, shares of information."""
     scores = [(e, m) for e, m in zip(leaderboard.entries, leaderboard.means, strict=True) if m.value == m.value]
-    styles = {e.name: "--" if e.fused else ":" for e in rivals(leaderboard.entries)}
+    styles = {e.name: "--" if e.fused else ":" for e in rivals([e for e in leaderboard.entries if not e.dropped])}
     unit = f"{leaderboard.metric} ({'higher' if leaderboard.higher else 'lower'} is better)"
     rows = [
         Span(
             e.name + " (recommended)" * (e.name == leaderboard.use),
             m,
             e.name == leaderboard.use,
-            "o" if e.fused else "D",
+            "o" if e.fused else "s" if e.family in BASELINES else "D",
         )
         for e, m in scores
     ]
@@ -154,9 +161,13 @@ def plots(leaderboard: Leaderboard) -> dict[str, Plot]:
 
 def brief(leaderboard: Leaderboard) -> list[Block]:
     """The candidates and the verdict, for a terminal."""
+    notes: dict[str, list[str]] = {}
+    for e in leaderboard.entries:
+        notes.setdefault(_note(e), []).append(e.name)
+    notes.pop("", None)
     out: list[Block] = [
         _table(leaderboard, notes=False),
-        *(Words(f"{e.name}: {e.note}") for e in leaderboard.entries if e.note),
+        *(Words(f"{', '.join(names)}: {note}") for note, names in notes.items()),
     ]
     if leaderboard.information:
         head = ["first", "second", "total", "redundancy", "only first", "only second", "synergy"]

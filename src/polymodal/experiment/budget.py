@@ -1,8 +1,11 @@
 """A time limit, spent by parts: how much is left, what the next part may take, and whether there is time for it."""
 
 import math
+import re
 import time
 from typing import NamedTuple, Self
+
+from polymodal.errors import InputError
 
 
 class Budget(NamedTuple):
@@ -16,6 +19,11 @@ class Budget(NamedTuple):
         """A budget of so many seconds, counted from a reading of the clock, by default from now; None has no limit."""
         start = time.monotonic() if since is None else since
         return cls(start, math.inf if seconds is None else start + seconds)
+
+    @classmethod
+    def asked(cls, limit: float | str | None) -> Self:
+        """A budget of a time limit as a person gives it; see `in_seconds`."""
+        return cls.of(in_seconds(limit))
 
     @property
     def elapsed(self) -> float:
@@ -42,3 +50,22 @@ class Budget(NamedTuple):
     def part(self, fraction: float) -> "Budget":
         """A budget of this fraction of what is left."""
         return Budget.of(self.seconds(fraction))
+
+
+def in_seconds(limit: float | str | None) -> float | None:
+    """Seconds of a time limit: a number of them, or "90", "90s", "10m", "1h30m". Raises InputError for anything else.
+
+    >>> in_seconds("1h30m"), in_seconds(2.5)
+    (5400.0, 2.5)
+    """
+    if limit is None:
+        return None
+    if isinstance(limit, str):
+        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", limit.strip())
+        parts = [float(x or 0) for x in match.groups()] if match else [0.0]
+        seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    else:
+        seconds = float(limit)
+    if not seconds > 0:
+        raise InputError(f"the time limit can't be {limit!r}; write 90s, 10m or 1h30m, or a number of seconds above 0")
+    return seconds

@@ -4,30 +4,27 @@ There are two paths. `Networks` trains encoders and a fusion by gradients; `Feat
 features. Both give `Trial`s, which are compared, combined and chosen among without a thought of the path.
 """
 
-import ctypes
-import gc
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from polymodal.batch import Masked
+from polymodal.batch import Masked, Weighted
 from polymodal.colearn.transfer import Start
 from polymodal.data.preprocess import Rows, records_of
 from polymodal.data.splits import folds, own
 from polymodal.data.table import Table
+from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
 from polymodal.evaluate.intervals import difference, intervals
 from polymodal.experiment.budget import Budget
+from polymodal.experiment.peak import memory
 from polymodal.experiment.problem import Problem, Reading
 from polymodal.learners.base import Learner, TrainableLearner
 from polymodal.learners.ensemble import quality
@@ -36,21 +33,24 @@ from polymodal.modalities.base import Encoder
 from polymodal.model import BATCH
 from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
-from polymodal.progress import progress
+from polymodal.progress import bar
+from polymodal.saving import put_tensors
 from polymodal.tasks.base import Metric, Task
 from polymodal.training.inference import predict
 from polymodal.training.loop import train
 from polymodal.training.settings import Settings
+from polymodal.view.text import many
 
 RACE = 3.0  # standard errors by which a member may be behind on one fold and still be tried on the others
 
 
 class ValidationSet(NamedTuple):
-    """The labels of rows by which trials are compared, and their groups, if any."""
+    """The labels of rows by which trials are compared, their groups, if any, and the answers of baselines."""
 
     task: Task
     target: Masked
     groups: Sequence[Any] | None
+    baselines: Sequence[Result] = ()
 
     def quality(self, trial: "Trial") -> tuple[float, float]:
         """How good a trial is; see `ensemble.quality`."""
@@ -212,16 +212,19 @@ class FeaturePath:
     """Estimators on features, fitted fold by fold, and judged out of fold.
 
     learn: the table of the training rows. given: whether the validation rows came apart from them; where they did not,
-    they are one of the folds, and all rows judge. held_groups: of the validation rows. most: folds, at most.
+    they are one of the folds, and all rows judge. held_groups: of the validation rows. most: folds, at most. asked:
+    folds, exactly; raises InputError where there can't be so many. baselines: their answers to the training and then
+    the validation rows.
     """
 
     def __init__(
         self, problem: Problem, reading: Reading, learn: Table, rows: Rows, valid: Rows, *, seed: int,
         folder: Path | None, quiet: bool, given: bool, held_groups: Sequence[Any] | None = None, most: int = 5,
+        asked: int | None = None, baselines: Sequence[Result] = (),
     ) -> None:  # fmt: skip
         task, extractors, views = problem.task, reading.extractors(), reading.preprocessor.views
         groups = problem.groups(learn)
-        self.quiet, self.valid = quiet, len(valid)
+        self.quiet, self.valid, self.baselines = quiet, len(valid), baselines
         self.groups = None if groups is None or held_groups is None else [*groups, *held_groups]
         target = _join(rows.target(range(len(rows))), valid.target(range(len(valid))))
         views = {v: views[v] for v in extractors}
@@ -231,15 +234,20 @@ class FeaturePath:
         of = None if groups is None else [groups[i] for i in at]
         if of is not None and len(set(own(of))) < 2:
             of = None  # a single group can't be parted from itself
+        by_group = of is not None and problem.chronology is None
+        there = len(set(own(of))) if of is not None and by_group else len(at)
         enough = 5 if len(at) < 5_000 else 3 if len(at) < 20_000 else 2  # many rows need few folds to be judged by
-        k = max(2, min(most, enough, len(at), *([len(set(own(of)))] if of is not None else [])) - (not given))
+        k = max(2, min(most, enough, there) - (not given)) if asked is None else asked - (not given)
+        splits = [] if asked is not None and k > there else problem.folds(learn.take(at), of, k, seed)
+        if asked is not None and len(splits) < k:
+            what = many(there, "group" if by_group else "row")
+            raise InputError(f"{asked} folds are too many for {what} to train on; give fewer with --folds")
         held = len(rows) + np.arange(len(valid))
         more = [] if given else held.tolist()
-        splits = problem.folds(learn.take(at), of, k, seed)
         places = [(np.arange(len(rows)).tolist(), held.tolist())]
         places += [(labelled[a].tolist() + more, labelled[b].tolist()) for a, b in splits]
         self.library = Library(task, extractors, views, records, target, places, at + more, seed)
-        self.seconds = 0.0
+        self.folds, self.seconds = len(splits) + (not given), 0.0
         self.path = folder / "features.safetensors" if folder else None
         self.warning: str | None = None
         self.memory_mb: float | None = None
@@ -248,9 +256,9 @@ class FeaturePath:
         """Fit every kind of estimator; False where time ran out. What was fitted before an interruption is kept. refit:
         the budget is also for fitting what is chosen on all rows."""
         began = time.monotonic()
-        before = self._remember()
+        before = self.seconds or self._remember()
         try:
-            with progress("features", 1.0, self.quiet) as tick, memory() as peak:
+            with bar("features", 1.0, self.quiet) as tick, memory() as peak:
                 whole = self.library.grow(kinds, budget.deadline, tick, self._is_hopeless, refit)
                 self.memory_mb = peak()
         finally:
@@ -272,6 +280,8 @@ class FeaturePath:
 
         groups: of the validation rows.
         """
+        if self.warning:
+            return  # they decide already
         self.warning = overfits(self.library, groups)
         if self.warning and self.valid > 1:
             self.library.judge_by_valid(folds_of(self.valid, 5, groups))
@@ -284,7 +294,8 @@ class FeaturePath:
         output = Scores(recipe.outcome[self.library.valid])
         at = self.library.judge
         groups = None if self.groups is None else [self.groups[i] for i in at.tolist()]
-        rows = ValidationSet(self.library.task, self.library.target.take(at), groups)
+        baselines = [b._replace(output=b.output.take(at)) for b in self.baselines]
+        rows = ValidationSet(self.library.task, self.library.target.take(at), groups, baselines)
         size = self.library.size(recipe)
         result = Result(f"{name} (features)", recipe.family, output, size, 0, self.seconds, self.memory_mb)
 
@@ -298,13 +309,8 @@ class FeaturePath:
         if self.path is None or not self.library.answers:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        answers = {
-            "\t".join([str(m.layer), m.kind, m.view, *m.modalities]): a.contiguous()
-            for m, a in self.library.answers.items()
-        }
-        save_file(answers, temporary, metadata={"seconds": str(self.seconds)})
-        temporary.replace(self.path)
+        answers = {"\t".join([str(m.layer), m.kind, m.view, *m.modalities]): a for m, a in self.library.answers.items()}
+        put_tensors(self.path, answers, {"seconds": str(self.seconds)})
 
     def _remember(self) -> float:
         """Read what was kept; the seconds that it took."""
@@ -343,36 +349,6 @@ def overfits(library: Library, groups: Sequence[Any] | None) -> str | None:
     )
 
 
-@contextmanager
-def memory() -> Iterator[Callable[[], float | None]]:
-    """By how much this process's memory grows from here on, at most, in MB; None where the system can't tell."""
-    peak_memory_mb()  # what is forgotten here counts there
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # training keeps what it frees: it would count for whoever comes next
-        Path("/proc/self/clear_refs").write_text("5")
-        start = _status("VmRSS:")
-    except (OSError, AttributeError):
-        start = None
-    yield lambda: None if start is None else max(0.0, (_status("VmHWM:") or start) - start)
-
-
-def _status(line: str) -> float | None:
-    """A figure of /proc/self/status in MB."""
-    figures = (x.split()[1] for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(line))
-    return next((int(x) / 1024 for x in figures), None)
-
-
-GREATEST = [0.0]  # memory in MB, before the system was told to forget it
-
-
-def peak_memory_mb() -> float:
-    """The greatest memory that this process has had, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    GREATEST[0] = max(GREATEST[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
-    return GREATEST[0]
-
-
 def folds_of(n: int, k: int, groups: Sequence[Any] | None) -> list[tuple[list[int], list[int]]]:
     """(others, held-out) places of n rows in at most k parts, by group where there are several."""
     of = groups if groups is not None and len(set(own(groups))) > 1 else None
@@ -381,7 +357,8 @@ def folds_of(n: int, k: int, groups: Sequence[Any] | None) -> list[tuple[list[in
 
 
 def _join(a: Masked, b: Masked) -> Masked:
-    return Masked(torch.cat([a.values, b.values]), torch.cat([a.mask, b.mask]))
+    both = torch.cat([a.values, b.values]), torch.cat([a.mask, b.mask])
+    return Masked(*both) if a.weight is None or b.weight is None else Weighted(*both, torch.cat([a.weight, b.weight]))
 
 
 def plain(name: str) -> str:

@@ -6,20 +6,28 @@ The field names of all records differ, so that a command line's options find the
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from polymodal.data.cache import default_folder
 from polymodal.errors import InputError
+from polymodal.hardware import AUTO, limited
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.objectives.writing import Writing
+from polymodal.progress import silent
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Columns(NamedTuple):
     """How columns are read. kinds: by column, what to read it as ("text", "image", "number" ...). encoders: by column,
     the name of an encoder ("transformer", "bytes+gru"), or the name or folder of a pretrained network, which stays
     frozen unless the column is in `finetune`. split: how rows are parted, "random" or "time"; by default by time where
-    neighbouring rows hold the same readings. order: the column that says when a row was, which asks for "time".
+    neighbouring rows hold the same readings. order: the column that says when a row was, which asks for "time". gap:
+    rows that are left out between stretches of time to train on and to validate on.
     """
 
     kinds: Mapping[str, str] = {}
@@ -27,22 +35,26 @@ class Columns(NamedTuple):
     finetune: Sequence[str] = ()
     split: str | None = None
     order: str | None = None
+    gap: int | None = None
 
 
-SCORE, SIMPLE = PREFERENCES = ("score", "simple")
+SCORE, SIMPLE, FAST = PREFERENCES = ("score", "simple", "fast-predict")
 
 
 class Search(NamedTuple):
     """What is tried. fusion: "auto" (networks with several fusions, and estimators on features), "features" (the
     estimators alone), or the name of a fusion; None for the default of the function. size: of networks, "tiny",
     "small", "base" or "large". baselines: also train each modality alone, and concat, to compare with. prefer: what a
-    search chooses, "score" for the best or "simple" for what reads least within one standard error of it.
+    search chooses, "score" for the best, or within one standard error of it "simple" for what reads least and
+    "fast-predict" for what predicts soonest. folds: by which a search judges estimators, the validation rows among them
+    where they are held out; None for what suits the number of rows.
     """
 
     fusion: str | None = None
     size: str = "small"
     baselines: bool = True
     prefer: str = SCORE
+    folds: int | None = None
 
 
 class Training(NamedTuple):
@@ -75,16 +87,25 @@ class Training(NamedTuple):
 
 class Run(NamedTuple):
     """How the work is done and kept. resume: go on with what is in `out`. overwrite: write over it. cache: folder of
-    decoded cells, by default the user's. quiet: no progress bars. allow_overlap: files may be in the tables to
-    validate and test on and in the training table too. command: what was typed, for who has to repeat it.
+    decoded cells, by default the user's. progress: whether bars are shown; None for where a person looks on, in a
+    terminal or a notebook. allow_overlap: files may be in the tables to validate and test on and in the training table
+    too. command: what was typed, for who has to repeat it. n_jobs: cores that work, at most; -1 for all, None for as
+    many as libraries like. device: that networks are trained on, "cpu", "cuda", "mps", or "auto" for the fastest.
     """
 
     resume: bool = False
     overwrite: bool = False
     cache: Path | str | None = None
-    quiet: bool = True
+    progress: bool | None = None
     allow_overlap: bool = False
     command: str = ""
+    n_jobs: int | None = None
+    device: str = AUTO
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no progress is shown."""
+        return silent(self.progress)
 
     @property
     def cache_folder(self) -> Path:
@@ -92,8 +113,8 @@ class Run(NamedTuple):
         return default_folder() if self.cache is None else Path(self.cache)
 
 
-Record = Columns | Search | Training | Run | Writing | Colearning
-RECORDS: tuple[type[Record], ...] = (Columns, Search, Training, Run, Writing, Colearning)
+Record = Columns | Search | Training | Run | Writing | Colearning | Target
+RECORDS: tuple[type[Record], ...] = (Columns, Search, Training, Run, Writing, Colearning, Target)
 
 
 class Config(NamedTuple):
@@ -105,6 +126,7 @@ class Config(NamedTuple):
     run: Run = Run()
     writing: Writing | None = None
     colearning: Colearning = Colearning()
+    target: Target = Target()
 
     @property
     def fusion(self) -> str:
@@ -133,7 +155,7 @@ def records(**options: Any) -> list[Record]:
     """The records of options that are given by their field names, such as those of the command line; None is not given.
 
     >>> records(fusion="gated", epochs=None, size="tiny")
-    [Search(fusion='gated', size='tiny', baselines=True, prefer='score')]
+    [Search(fusion='gated', size='tiny', baselines=True, prefer='score', folds=None)]
     """
     out = []
     for kind in RECORDS:
@@ -143,3 +165,16 @@ def records(**options: Any) -> list[Record]:
     if options:
         raise TypeError(f"no record has a field {', '.join(options)}")
     return out
+
+
+def with_hardware(verb: Callable[P, T]) -> Callable[P, T]:
+    """The verb, which then works with the cores and on the device that the `Run` in its config names."""
+
+    @wraps(verb)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        config: Any = options.get("config", ())
+        asked = next((r for r in ([config] if isinstance(config, Run) else config) if isinstance(r, Run)), Run())
+        with limited(asked.n_jobs, asked.device):
+            return verb(*args, **options)
+
+    return run

@@ -24,15 +24,17 @@ from polymodal.errors import InputError
 from polymodal.evaluate.compare import TEST, Result, compare
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
-from polymodal.experiment.candidates import Trial, outputs_of, peak_memory_mb
-from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
+from polymodal.experiment.candidates import Trial, outputs_of
+from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training, with_hardware
 from polymodal.experiment.fit import SEARCHES, check_fusion
+from polymodal.experiment.peak import peak_memory_mb
 from polymodal.experiment.prepare import Prepared, prepare
 from polymodal.experiment.problem import Problem, state
 from polymodal.learners.base import Learner
 from polymodal.model import Model, load
 from polymodal.objectives.base import Candidate
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.output import Scores
 from polymodal.scoring import Scorer
 from polymodal.summary import Report, TestScores
@@ -46,7 +48,7 @@ class TeacherRows(Rows):
     """Rows whose batches hold a teacher's logits too, as the target `TEACHER`; each row counts, labelled or not."""
 
     def __init__(self, rows: Rows, logits: Tensor) -> None:
-        super().__init__(rows.inputs, rows.codecs, rows.labels, rows.task, rows.numbers, rows.bad)
+        super().__init__(rows.inputs, rows.codecs, rows.labels, rows.task, rows.numbers, rows.bad, rows.weights)
         self.logits = logits
 
     def batch(self, rows: Sequence[int]) -> Batch:
@@ -72,6 +74,7 @@ class Lesson(NamedTuple):
     left: list[str]
 
 
+@with_hardware
 def distill(
     model: Model | Path | str,
     table: Any,
@@ -82,7 +85,7 @@ def distill(
     out: Path | str | None = None,
     weight: float = 0.5,
     temperature: float = 2.0,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     seed: int | None = None,
     custom: Sequence[type] = (),
     config: Record | Sequence[Record] = (),
@@ -98,7 +101,7 @@ def distill(
 
     Raises InputError for a model that writes text, columns that it does not read, and where nothing is left out.
     """
-    budget = Budget.of(time_limit)
+    budget = Budget.asked(time_limit)
     request = _check(Config.of(config, "distill", (Search, Training, Run)), weight, temperature, seed)
     teacher = model if isinstance(model, Model) else load(model, custom)
     seed = int(teacher.report.settings.get("seed", 0)) if seed is None else seed
@@ -108,7 +111,7 @@ def distill(
         runs.prepare(folder, request.run)
     prepared = prepare(lesson.problem, valid, request.run, seed=seed, refit=False)
     settings = Settings.for_rows(len(prepared.rows), **request.training._asdict(), seed=seed)
-    plan = runs.plan(prepared, settings, request.search, "", Colearning())
+    plan = runs.plan(prepared, settings, request.search, "", Colearning(), Target())
     plan |= {"teacher": digest_of(teacher), "weight": weight, "temperature": temperature}
     if folder is not None and (model_before := runs.remember(folder, plan, request.run.resume)):
         return model_before
@@ -133,7 +136,7 @@ def _check(request: Config, weight: float, temperature: float, seed: int | None)
     lessons.check(weight, temperature)
     request = request._replace(search=request.search._replace(fusion=request.fusion or "gated"))
     if request.fusion in SEARCHES:
-        raise InputError(f"a student is one network: --fusion {request.fusion} chooses among several; name one, gated")
+        raise InputError(f"a student is one network: --fusion={request.fusion} chooses among several; name one, gated")
     check_fusion(request.fusion)
     request.training.check(seed)
     return request
@@ -157,7 +160,7 @@ def _lesson(teacher: Model, table: Table, keep: Sequence[str], size: str) -> Les
         raise InputError(f"what should the student read? Name columns with --keep, of {', '.join(columns_of)}")
     if all(c in columns for cs in columns_of.values() for c in cs):
         raise InputError(
-            f"--keep {','.join(keep)} is all that the model reads, so there is nothing that it knows better; leave "
+            f"--keep={','.join(keep)} is all that the model reads, so there is nothing that it knows better; leave "
             f"some of {', '.join(columns_of)} out"
         )
     target, group = schema.target, schema.group if schema.group in table.columns else None

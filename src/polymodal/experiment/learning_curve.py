@@ -26,7 +26,8 @@ from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
 from polymodal.evaluate.intervals import Interval, difference, intervals
 from polymodal.experiment import runs
-from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training
+from polymodal.experiment.budget import Budget
+from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training, with_hardware
 from polymodal.experiment.fit import SEARCHES, check_fusion, fit
 from polymodal.experiment.problem import Problem, state
 from polymodal.model import load
@@ -94,6 +95,7 @@ class Curve(NamedTuple):
         return paths
 
 
+@with_hardware
 def learning_curve(
     table: Any,
     target: str | Sequence[str],
@@ -103,7 +105,7 @@ def learning_curve(
     group: str | None = None,
     ignore: Sequence[str] = (),
     task: str | None = None,
-    time_limit: float | None = None,
+    time_limit: float | str | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     config: Record | Sequence[Record] = (),
@@ -112,10 +114,9 @@ def learning_curve(
     `init_from` of `Colearning`), and score on the same validation rows.
 
     fractions: each from above 0 to 1; the rows of one are among those of the next, strata in proportion, groups whole.
-    A fraction is raised to where each class of the validation rows is in it, and at least `FEWEST` labels.
-    time_limit: seconds, in equal shares. out: where each finished fit is kept, so that `Run(resume=True)` goes on.
-    config: records as for `polymodal.fit`; the fusion is "gated" by default.
-    Raises InputError for what can't be learned from, and for texts.
+    A fraction is raised to where each class of the validation rows is in it, and at least `FEWEST` labels. out: where
+    finished fits are kept, so that `Run(resume=True)` goes on. The rest is as for `polymodal.fit`, the time limit in
+    equal shares, the fusion "gated" by default. Raises InputError for what can't be learned from, and for texts.
     """
     request = Config.of(config, "learning_curve", (Columns, Search, Training, Run, Colearning))
     request = request._replace(search=request.search._replace(fusion=request.fusion or "gated", baselines=False))
@@ -146,16 +147,15 @@ def learning_curve(
             request.training, colearning.key(), seed,
         ],
     )  # fmt: skip
-    limit = None if time_limit is None else time_limit / (len(steps) * len(arms))
+    limit = Budget.asked(time_limit).seconds(1 / (len(steps) * len(arms)))
     points: list[Point] = []
     for labels in steps:
         part = _only(problem, learn, order[:labels])
         outputs = {}
         for arm in arms:
             config_of_arm = request._replace(colearning=colearning if arm == HELP else Colearning())
-            outputs[arm] = store.of(
-                f"{arm}-{labels}", partial(_fit, problem, held_table, part, config_of_arm, seed, limit)
-            )
+            train = partial(_fit, problem, held_table, part, config_of_arm, seed, limit)
+            outputs[arm] = store.of(f"{arm}-{labels}", train)
         points.append(_point(problem, part, held_table, labels / len(order), labels, outputs))
     curve = _curve(problem, held_table, colearning, points, len(order))
     raised = f"; fractions of fewer than {least:,} labels were raised to as many" * (min(asked) < least)
@@ -253,7 +253,7 @@ def _check(fractions: Sequence[float], request: Config) -> list[float]:
         )
     if request.fusion in SEARCHES:
         raise InputError(
-            f"a learning curve is of one network: --fusion {request.fusion} chooses among several; name one, gated"
+            f"a learning curve is of one network: --fusion={request.fusion} chooses among several; name one, gated"
         )
     check_fusion(request.fusion)
     request.colearning.check(request.fusion, request.training.modality_dropout)
@@ -264,7 +264,7 @@ def _check_unseen(origin: str, problem: Problem) -> None:
     plan = load(Path(origin)).report.plan
     if plan.get("target") == problem.schema.target and plan.get("table") == digest(problem.table):
         raise InputError(
-            f"--init-from {origin}: that model has seen all labels of {problem.table.name}, so it would not show what "
+            f"--init-from={origin}: that model has seen all labels of {problem.table.name}, so it would not show what "
             "few labels give; name a model of another table or another target"
         )
 
@@ -286,7 +286,7 @@ def _fit(problem: Problem, held_table: Table, part: Table, request: Config, seed
         time_limit=limit, ignore=[c.name for c in columns if c.kind in ("ignored", "id")], seed=seed,
         config=[
             request.columns._replace(kinds=kinds), request.search, request.training, request.colearning,
-            Run(cache=request.run.cache, quiet=request.run.quiet),
+            Run(cache=request.run.cache, progress=request.run.progress),
         ],
     )  # fmt: skip
     return model.logits(model.preprocessor.encode(held_table, None, cache=request.run.cache_folder, quiet=True))

@@ -3,6 +3,7 @@
 Problem --prepare--> Prepared --networks, features--> the two paths to candidates
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +13,17 @@ from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Rows
 from polymodal.data.table import Table
 from polymodal.errors import InputError
+from polymodal.evaluate.compare import Result
 from polymodal.experiment.candidates import FeaturePath, Networks, ValidationSet
 from polymodal.experiment.config import Run
 from polymodal.experiment.problem import Problem, Reading
 from polymodal.experiment.warm_start import Origin, WarmStart
-from polymodal.learners.base import TrainableLearner
+from polymodal.learners.base import Learner, TrainableLearner
+from polymodal.model import Model
+from polymodal.output import cat
 from polymodal.training.settings import Settings
+
+MEASURED = 32  # rows that are predicted to see how long it takes
 
 
 class Prepared(NamedTuple):
@@ -39,7 +45,8 @@ class Prepared(NamedTuple):
     def validation(self) -> ValidationSet:
         """The labels and groups of the validation rows."""
         target = self.valid.target(range(len(self.valid)))
-        return ValidationSet(self.problem.task, target, self.problem.groups(self.held_table))
+        _, baselines = self._baselines()
+        return ValidationSet(self.problem.task, target, self.problem.groups(self.held_table), baselines)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -53,6 +60,15 @@ class Prepared(NamedTuple):
         """Cells that could not be read."""
         return [*self.reading.rows.bad, *(self.valid.bad if self.given else ())]
 
+    def seconds_a_row(self, learner: Learner) -> float:
+        """How long a prediction takes, from a table's cells on: the mean of some validation rows, read anew."""
+        some = self.held_table.take(range(min(MEASURED, self.held_table.rows)))
+        model = Model(self.reading.preprocessor.only(learner.reads), learner)
+        model.predict(some.take([0]))  # so that what is loaded once does not count
+        start = time.monotonic()
+        model.predict(some)
+        return (time.monotonic() - start) / some.rows
+
     def networks(
         self, settings: Settings, folder: Path | None, quiet: bool,
         wrap: Callable[[TrainableLearner], TrainableLearner] = lambda learner: learner,
@@ -64,12 +80,22 @@ class Prepared(NamedTuple):
             folder=folder, quiet=quiet, start=start, wrap=wrap,
         )  # fmt: skip
 
-    def features(self, folds: int, seed: int, folder: Path | None, quiet: bool) -> FeaturePath:
-        """The path of estimators on features. folds: at most."""
+    def features(
+        self, folds: int, seed: int, folder: Path | None, quiet: bool, *, asked: int | None = None
+    ) -> FeaturePath:
+        """The path of estimators on features. folds: at most; or, where any are asked for, exactly so many."""
+        both = [a._replace(output=cat([a.output, b.output])) for a, b in zip(*self._baselines(), strict=False)]
         return FeaturePath(
             self.problem, self.reading, self.table, self.rows, self.valid, seed=seed, folder=folder, quiet=quiet,
-            given=self.given, held_groups=self.validation.groups, most=folds,
+            given=self.given, held_groups=self.validation.groups, most=folds, asked=asked,
+            baselines=both,
         )  # fmt: skip
+
+    def _baselines(self) -> tuple[list[Result], list[Result]]:
+        """Those of the training rows, as they answer these and the validation rows."""
+        learned, held = (rows.target(range(len(rows))) for rows in (self.rows, self.valid))
+        of = self.problem.baselines
+        return of(learned, self.table, learned), of(learned, self.held_table, held)
 
 
 def prepare(
@@ -89,6 +115,11 @@ def prepare(
     table = problem.table.take(train_at)
     problem = problem.fitted(table) if refit else problem
     held_table = problem.rows(Table.read(valid)) if held_out else problem.table.take(valid_at)
+    weight = problem.schema.weight
+    if weight is not None and weight not in held_table.columns:
+        raise InputError(
+            f"{held_table.name} has no column {weight!r}, which weighs rows: add it, or leave --weight out"
+        )
     warm_start = None
     if origin is not None:
         problem, warm_start = origin.begin(problem, table, held_table)

@@ -60,7 +60,7 @@ def pretrain(
     n, n_valid = int(usable.sum()), int(objective.usable(valid).sum())
     if n < FEWEST or n_valid < 2:
         raise InputError(
-            f"--pretrain {kind} learns from rows with at least two modalities, and there are {n} to learn from and "
+            f"--pretrain={kind} learns from rows with at least two modalities, and there are {n} to learn from and "
             f"{n_valid} to validate on; at least {FEWEST} and 2 are needed: leave --pretrain out, or add rows with "
             "--unlabelled or --valid"
         )
@@ -104,7 +104,7 @@ def read(preprocessor: Preprocessor, source: Any, run: Run) -> Rows:
     there = [m for m, names in columns.items() if any(c in table.columns for c in names)]
     if len(there) < 2:
         raise InputError(
-            f"--unlabelled {table.name} has {len(there)} of the modalities {', '.join(columns)}, and pretraining needs "
+            f"--unlabelled={table.name} has {len(there)} of the modalities {', '.join(columns)}, and pretraining needs "
             f"two in a row; its columns are {', '.join(table.columns)}"
         )
     lacking = [c for names in columns.values() for c in names if c not in table.columns]

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polymodal import objectives
+from polymodal.batch import Masked
 from polymodal.data import chronology, splits
 from polymodal.data.chronology import Chronology
 from polymodal.data.preprocess import Preprocessor, Rows, target_cells
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
+from polymodal.evaluate.baselines import baselines
+from polymodal.evaluate.compare import Result
 from polymodal.experiment.config import Columns
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.base import Codec, Encoder
@@ -27,6 +30,7 @@ from polymodal.nn import SIZES, Size
 from polymodal.objectives import Supervised
 from polymodal.objectives.base import Parts
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.objectives.writing import Writing
 from polymodal.tasks.base import Task
 
@@ -73,11 +77,26 @@ class Problem(NamedTuple):
 
     def groups(self, table: Table) -> list[Any] | None:
         """Each row's group, where there is a group column and the table has it; stretches of time, where that parts."""
-        time = self.chronology
-        if time is not None and (time.column is None or time.column in table.columns):
+        time = self._time(table)
+        if time is not None:
             return list(time.blocks(table))
         group = self.schema.group
         return table.cells(group) if group is not None and group in table.columns else None
+
+    def baselines(self, learned: Masked, table: Table, target: Masked) -> list[Result]:
+        """The answers of baselines to the rows of a table, whose labels are `target`; none where the target is text.
+
+        learned: labels of the training rows. Persistence is there where time parts the rows, and the table has it.
+        """
+        if "compare" not in self.objective.capabilities:
+            return []
+        time = self._time(table)
+        return baselines(self.task, learned, target, None if time is None else time.times(table))
+
+    def _time(self, table: Table) -> Chronology | None:
+        """What parts the rows by time, where the table has it."""
+        time = self.chronology
+        return time if time is not None and (time.column is None or time.column in table.columns) else None
 
     def folds(self, table: Table, groups: Sequence[Any] | None, k: int, seed: int) -> list[Parted]:
         """k times places to train on and others to test on, of labelled rows: each is among the others once."""
@@ -89,8 +108,7 @@ class Problem(NamedTuple):
         """Places of labelled rows to train on, and of about `fraction` of them, the latest where time parts them."""
         if self.chronology is None:
             return splits.holdout(table.rows, fraction, self.task.strata(self.cells(table)), groups, seed)
-        held = self.chronology.holdout(self.chronology.times(table), fraction)
-        return sorted({*range(table.rows)} - {*held}), held
+        return self.chronology.holdout(self.chronology.times(table), fraction)
 
     def parts(self) -> Parts:
         """Each modality's codec and encoder class, for networks."""
@@ -111,7 +129,7 @@ class Problem(NamedTuple):
         digests = (plan.get("table"), plan.get("validation rows"))
         if digest(self.table) in digests and plan.get("target") == self.schema.target:
             raise InputError(
-                f"--encoder {modality}={name}: that model was trained on {self.table.name} for the same target, so its "
+                f"--encoder={modality}={name}: that model was trained on {self.table.name} for the same target, so its "
                 "encoder has seen all labels, and no score on these rows would mean anything; train it on other rows"
             )
 
@@ -144,11 +162,18 @@ class Problem(NamedTuple):
         prep = Preprocessor(self.schema, codecs, views)
         encode = partial(prep.encode, task=self.task, cache=cache, need_target=True, quiet=quiet)
         rows = encode(self.table, fitting=True)
-        return Reading(prep, {m: e for m, (_, e) in parts.items()}, rows, encode)
+        unit = 1.0 if rows.weights is None else float(rows.weights[list(train)].double().mean())
+        if unit == 0:
+            raise InputError(f"all {len(train):,} training rows have the weight 0 in {self.schema.weight!r}")
+        encoders = {m: e for m, (_, e) in parts.items()}
+        return Reading(prep, encoders, rows.in_units(unit), lambda t: encode(t).in_units(unit))
 
 
 class Reading(NamedTuple):
-    """An encoded table. encoders: the class of each modality's encoder. encode: reads other tables the same way."""
+    """An encoded table. encoders: the class of each modality's encoder. encode: reads other tables the same way.
+
+    Weights have mean 1 over the training rows.
+    """
 
     preprocessor: Preprocessor
     encoders: dict[str, type[Encoder]]
@@ -171,22 +196,29 @@ def state(
     columns: Columns | None = None,
     writing: Writing | None = None,
     colearning: Colearning | None = None,
+    how: Target | None = None,
 ) -> Problem:
-    """Infer the schema and the objective. Raises InputError for what can't be learned from or is not there."""
+    """Infer the schema and the objective. how: the target is learned and judged.
+
+    Raises InputError for what can't be learned from or is not there.
+    """
     columns = columns or Columns()
     if size not in SIZES:
         raise InputError(f"unknown size {size!r}; it is one of {', '.join(SIZES)}")
     table = Table.read(table)
-    schema = Schema.infer(table, target, group, columns.kinds, ignore)
+    how = how or Target()
+    schema = Schema.infer(table, target, group, columns.kinds, ignore, how.weight)
     schema.check(table.name)
     _check_rows(table)
-    choice = objectives.resolve(table, schema, task, writing, colearning or Colearning())
+    choice = objectives.resolve(table, schema, task, writing, colearning or Colearning(), how)
+    if how.weight is not None:
+        choice.objective.require("weigh", "--weight weighs rows of a label or a number; this target is text")
     _check_encoders(choice.schema, columns.encoders, columns.finetune)
     found = None
     if "search" in choice.objective.capabilities:
-        found = chronology.find(choice.table, choice.schema, columns.split, columns.order)
-    elif columns.order is not None or columns.split is not None:
-        raise InputError("--split and --order part rows of a label or a number by time; this target is text")
+        found = chronology.find(choice.table, choice.schema, columns.split, columns.order, columns.gap)
+    elif (columns.split, columns.order, columns.gap) != (None, None, None):
+        raise InputError("--split, --order and --gap part rows of a label or a number by time; this target is text")
     size_ = choice.objective.size(size)
     return Problem(choice.table, choice.schema, choice.objective, choice.reason, size_, columns, found)
 
@@ -205,7 +237,7 @@ def _check_encoders(schema: Schema, encoders: Mapping[str, str], finetune: Seque
     for name in finetune:
         if name not in encoders:
             raise InputError(
-                f"--finetune {name} trains a pretrained network, and none is named; add --encoder {name}=NAME"
+                f"--finetune={name} trains a pretrained network, and none is named; add --encoder={name}=NAME"
             )
 
 
@@ -218,7 +250,8 @@ def _check_rows(table: Table) -> None:
 
 
 def _split(problem: Problem, seed: int) -> tuple[list[int], list[int]]:
-    """Training and validation rows; rows without a label stay in training, where they are left out and counted."""
+    """Training and validation rows; rows without a label stay in training, where they are left out and counted; those
+    in a gap of time are in neither."""
     table, schema = problem.table, problem.schema
     cells = problem.cells(table)
     labelled = [i for i, c in enumerate(cells) if c is not None]
@@ -229,9 +262,10 @@ def _split(problem: Problem, seed: int) -> tuple[list[int], list[int]]:
         )
     groups = problem.objective.groups(table, schema)
     of = [groups[i] for i in labelled] if groups else None
-    _, held_out = problem.hold_out(table.take(labelled), of, HELD_OUT, seed)
+    learn, held_out = problem.hold_out(table.take(labelled), of, HELD_OUT, seed)
     valid = {labelled[i] for i in held_out}
-    return [i for i in range(table.rows) if i not in valid], sorted(valid)
+    between = {*labelled} - valid - {labelled[i] for i in learn}
+    return [i for i in range(table.rows) if i not in valid | between], sorted(valid)
 
 
 def _keep_rare_labels(problem: Problem, train: list[int], valid: list[int]) -> tuple[list[int], list[int]]:

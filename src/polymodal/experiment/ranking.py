@@ -1,5 +1,6 @@
 """How candidates rank after a comparison: scores a fold, tests, and what the modalities have to do together."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.batch import Masked
-from polymodal.data.preprocess import Rows
+from polymodal.batch import Masked, Weighted
+from polymodal.data.preprocess import Rows, weights_of
 from polymodal.data.splits import own
+from polymodal.evaluate.compare import BASELINES
 from polymodal.evaluate.emap import cost, emap
 from polymodal.evaluate.information import information
-from polymodal.evaluate.leaderboard import Entry, Leaderboard, leaderboard
+from polymodal.evaluate.leaderboard import SINGLE, Entry, Leaderboard, leaderboard
 from polymodal.evaluate.significance import PairedTest, paired_bootstrap
-from polymodal.experiment.compare import INNER, Fold, Part, Run
+from polymodal.experiment.compare import Run
+from polymodal.experiment.parts import INNER, Fold, Part
 from polymodal.learners.base import Learner
 from polymodal.output import Scores, logits_of
 
@@ -26,17 +29,21 @@ def standing(run: Run) -> Leaderboard:
     """Scores a fold, tests against the best single modality and concat, and what the modalities have to do together.
 
     Differences are tested by the corrected resampled t-test over folds, or, where rows come in groups, by the bootstrap
-    over groups of the out-of-fold answers. Candidates that a time limit left without some folds are named, not ranked.
+    over groups of the out-of-fold answers. Candidates that were dropped stand with the folds that they have; those that
+    a time limit left without some are named, not ranked.
     The additive projection is of the best fused candidate, trained once more on the first fold.
     """
     task, n = run.problem.task, len(run.folds)
     cells = run.problem.cells(run.problem.table)
     rows = sorted({i for f in run.folds for i in f.test})
     place = {row: i for i, row in enumerate(rows)}
+    weight = weights_of(run.problem.table, run.problem.schema)
     target = task.collate([task.encode(cells[i]) for i in rows])
+    target = target if weight is None else Weighted(*target, weight[rows])
     whole = {name: parts for name, parts in run.parts.items() if len(parts) == n}
     answers = {name: _answers(run.folds, parts, place, task.outputs) for name, parts in whole.items()}
-    entries = [_entry(run, name, parts, target, place) for name, parts in whole.items()]
+    ranked = {name: parts for name, parts in run.parts.items() if name in whole or name in run.dropped}
+    entries = [_entry(run, name, parts, target, place) for name, parts in ranked.items()]
     groups = run.problem.groups(run.problem.table)
     of = None if groups is None else [groups[i] for i in rows]
     metric = task.metric
@@ -47,16 +54,18 @@ def standing(run: Run) -> Leaderboard:
     n_tested = sum(len(f.test) for f in run.folds)
     # networks are fitted on the part of the training rows that does not choose their epoch
     share = n_tested / (n_tested + (1 - INNER) * sum(len(f.train) for f in run.folds))
-    more: dict[str, Any] = {"left_out": {name: len(p) for name, p in run.parts.items() if len(p) < n}}
+    more: dict[str, Any] = {"left_out": run.left_out}
     if of is not None:
         more |= {"pair_test": pair, "method": "bootstrap over groups", "groups": len(set(own(of)))}
     out = leaderboard(metric.name, metric.higher, entries, share, len(rows), **more)
     if rare := _rare(run, cells):
         out = out._replace(verdict=f"{out.verdict} {rare}")
-    best_fused = next((e for e in out.entries if e.fused), None)
+    finished = [e for e in out.entries if not e.dropped]
+    best_fused = next((e for e in finished if e.fused), None)
     if best_fused is None:
         return out
-    alone = {e.modalities[0]: torch.stack(answers[e.name]).mean(0) for e in reversed(out.entries) if not e.fused}
+    single = [e for e in reversed(finished) if e.family == SINGLE]
+    alone = {e.modalities[0]: torch.stack(answers[e.name]).mean(0) for e in single}
     if set(alone) == set(run.problem.schema.modalities()):  # with one missing, the others would get its part
         together = torch.stack(answers[best_fused.name]).mean(0)
         out = out._replace(information=information(task, target, alone, together, of))
@@ -105,22 +114,25 @@ def _answers(folds: Sequence[Fold], parts: Mapping[int, Part], place: Mapping[in
 
 
 def _entry(run: Run, name: str, parts: Mapping[int, Part], target: Masked, place: Mapping[int, int]) -> Entry:
-    task, first = run.problem.task, parts[0]
+    task, first = run.problem.task, next(iter(parts.values()))
     scores: list[list[float]] = [[] for _ in range(run.folds[-1].repeat + 1)]
     for i, fold in enumerate(run.folds):
-        truth = target.take(torch.tensor([place[row] for row in fold.test]))
-        value = task.scores(Scores(parts[i].logits), truth, np.ones((1, len(fold.test))))[task.metric.name][0]
+        value = math.nan
+        if i in parts:
+            truth = target.take(torch.tensor([place[row] for row in fold.test]))
+            value = task.scores(Scores(parts[i].logits), truth, np.ones((1, len(fold.test))))[task.metric.name][0]
         scores[fold.repeat].append(float(value))
-    unfinished_folds = sum(not p.finished for p in parts.values())
+    behind = run.dropped.get(name)
     peaks = [p.memory_mb for p in parts.values() if p.memory_mb is not None]
     return Entry(
         name,
         first.family,
-        first.family != "single",
+        first.family not in (SINGLE, *BASELINES),
         list(dict.fromkeys(m for p in parts.values() for m in p.modalities)),
         scores,
         first.parameters or None,
-        sum(p.seconds for p in parts.values()) / len(parts),
+        None if first.family in BASELINES else sum(p.seconds for p in parts.values()) / len(parts),
         max(peaks) if peaks else None,
-        f"the time limit ended its training in {unfinished_folds} of {len(parts)} folds" if unfinished_folds else "",
+        first.note,
+        behind.describe() if behind else "",
     )

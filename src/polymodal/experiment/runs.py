@@ -13,6 +13,7 @@ from polymodal.experiment.config import Run, Search
 from polymodal.experiment.prepare import Prepared
 from polymodal.model import Model, load
 from polymodal.objectives.colearning import Colearning
+from polymodal.objectives.target import Target
 from polymodal.saving import json_text
 from polymodal.training.settings import Settings
 
@@ -38,10 +39,12 @@ def check_place(folder: Path) -> None:
     there = next(p for p in (folder, *folder.parents) if p.exists())
     if not there.is_dir():
         why = "is a file" if there == folder else f"can be no folder, since {there} is a file"
-        raise InputError(f"--out {folder} {why}; name a folder")
+        raise InputError(f"--out={folder} {why}; name a folder")
 
 
-def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, colearning: Colearning) -> dict[str, Any]:
+def plan(
+    prepared: Prepared, settings: Settings, search: Search, preset: str, colearning: Colearning, target: Target
+) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes."""
     problem, reading = prepared.problem, prepared.reading
     return {
@@ -54,9 +57,11 @@ def plan(prepared: Prepared, settings: Settings, search: Search, preset: str, co
         "encoders": {m: encoder.__name__ for m, encoder in reading.encoders.items()},
         "codecs": {m: codec.fingerprint() for m, codec in reading.preprocessor.codecs.items()},
         "task": problem.task.name,
+        **target._asdict(),
         "writing": problem.objective.options(),
         "fusion": search.fusion,
         "preset": preset,
+        "folds": search.folds,
         "colearning": colearning.key(),
         "size": problem.size._asdict(),
         **settings._asdict(),
@@ -91,7 +96,7 @@ def write_plan(path: Path, plan: Mapping[str, Any], folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json_text(plan), encoding="utf-8")
     except OSError as e:
-        raise InputError(f"--out {folder} can't be written to: {e.strerror or e}; name another folder") from None
+        raise InputError(f"--out={folder} can't be written to: {e.strerror or e}; name another folder") from None
 
 
 def refuse_changes(what: str, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

@@ -6,17 +6,18 @@ baselines: each modality alone, and concat              }
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from polymodal.evaluate.compare import OUT_OF_FOLD, Comparison, Result, compare
+from polymodal.evaluate.compare import OUT_OF_FOLD, VALIDATION, Comparison, Result, compare
 from polymodal.evaluate.intervals import difference
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import RACE, FeaturePath, Judgement, Networks, Trial, ValidationSet, folds_of
-from polymodal.experiment.config import SIMPLE
+from polymodal.experiment.config import FAST, SIMPLE
+from polymodal.experiment.decide import Decider
 from polymodal.learners.base import Learner
 from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
 from polymodal.learners.stacked import describe
@@ -44,19 +45,20 @@ class Preset(NamedTuple):
         return min(most, base + each * cells)
 
 
-LINEAR = ["linear", "linear-weak", "linear-strong"]
+QUICK = ["linear", "boosted"]
+MORE = ["linear-weak", "linear-strong", "kernel", "forest"]
 PRESETS = {
-    "fast": Preset(["late-mean"], ["linear", "linear-weak", "boosted"], 3, (30, 0.01, 600), False),
+    "fast": Preset(["late-mean"], [*QUICK, "linear-weak"], 3, (30, 0.01, 600), False),
     "balanced": Preset(
         ["film", "late-mean", "gated", "product"],
-        [*LINEAR, "kernel", "boosted", "forest"],
+        [*QUICK, "perceptron", *MORE],
         5,
         (120, 0.02, 1200),
         False,
     ),
     "best": Preset(
         ["film", "late-mean", "gated", "product", "hybrid", "attention", "mbt", "low-rank"],
-        [*LINEAR, "kernel", "boosted", "forest", "knn"],
+        [*QUICK, "perceptron", *MORE, "knn"],
         5,
         (300, 0.04, 3600),
         True,
@@ -64,8 +66,8 @@ PRESETS = {
     ),
 }
 LEAST = 40.0  # seconds a fusion that is tried: a step with less tells which learns fast, not which learns well
-FEW = 2_000  # training rows
-FEATURES = 0.35  # of the time, where networks are tried too
+FEW = 10_000  # training rows
+FEATURES = 0.65, 0.35  # of the time, where networks are tried too, on FEW rows and on more: networks want many
 
 
 class Outcome(NamedTuple):
@@ -87,49 +89,69 @@ class Outcome(NamedTuple):
         the same choice of epochs."""
         return [t.result._replace(output=t.judged) if self.searched else t.result for t in self.trials]
 
-    def compare(self, valid: ValidationSet) -> Comparison:
-        """All trials on the validation rows; or, where what is chosen was judged by more, those that were as well."""
+    def compare(self, valid: ValidationSet, decide: Callable[[Output, ValidationSet], Output]) -> Comparison:
+        """All trials on the validation rows; or, where what is chosen was judged by more, those that were as well.
+
+        decide: what answers to some rows are scored as.
+        """
         if self.chosen.everywhere is None:
-            return compare(valid.task, self.results(), valid.target, valid.groups)
-        more = [(t, t.everywhere) for t in self.trials if t.everywhere is not None]
-        results = [t.result._replace(output=x.output) for t, x in more]
-        rows = self.chosen.everywhere.rows
-        return compare(valid.task, results, rows.target, rows.groups, OUT_OF_FOLD)
+            results, rows, basis = self.results(), valid, VALIDATION
+        else:
+            more = [(t, t.everywhere) for t in self.trials if t.everywhere is not None]
+            results = [t.result._replace(output=x.output) for t, x in more]
+            rows, basis = self.chosen.everywhere.rows, OUT_OF_FOLD
+        results = [r._replace(output=decide(r.output, rows)) for r in results]
+        return compare(valid.task, [*results, *rows.baselines], rows.target, rows.groups, basis)
 
 
 def search(
     preset: Preset, valid: ValidationSet, features: FeaturePath | None, networks: Networks | None, budget: Budget,
-    *, valid_given: bool, baselines: bool, prefer: str,
+    *, valid_given: bool, baselines: bool, prefer: str, seconds_a_row: Callable[[Learner], float], decider: Decider,
 ) -> Outcome:  # fmt: skip
     """Try both paths within the budget, and choose. valid_given: validation rows came apart from training rows. prefer:
-    one of PREFERENCES."""
-    trials: list[Trial] = []
+    one of PREFERENCES. seconds_a_row: how long a learner takes to predict one. decider: at which thresholds trials are
+    judged in the end."""
     notes = [f"{budget.left:.0f} s to search in"]
+    refit, whole = preset.refit or not valid_given, True
+    found: list[Trial] = []
+    fusions: list[Trial] = []
     if features is not None:
-        refit = preset.refit or not valid_given
-        if networks is None:
-            whole = features.grow(preset.kinds, budget, refit)
-        else:
-            whole = features.grow(preset.kinds, budget.part(FEATURES))
-            budget = budget.less(features.library.refit_seconds() if refit else 0.0)
-        if valid_given:
-            features.check(valid.groups)
-        candidates = features.trials()
-        trials += candidates
-        notes += _of_features(features, candidates, whole)
+        share = budget if networks is None else budget.part(FEATURES[len(networks.rows) >= FEW])
+        whole, found = _grow(features, preset, share, valid, valid_given, refit and networks is None)
     if networks is not None:
-        other = max(trials, key=valid.quality, default=None)
-        trials += _of_networks(networks, preset.fusions, valid, budget, baselines, other, notes)
+        if features is not None:
+            budget = budget.less(features.library.refit_seconds() if refit else 0.0)
+        other = max(found, key=valid.quality, default=None)
+        fusions = _of_networks(networks, preset.fusions, valid, budget, baselines, other, notes)
+        if features is not None and not whole and budget.allows(1):  # what networks have left
+            whole, found = _grow(features, preset, budget, valid, valid_given, False)
+    if features is not None:
+        notes[1:1] = _of_features(features, found, whole)
+    trials = found + fusions
     average = _average(_apart(trials, valid), valid)
     if average is not None:
         trials.append(average)
-    best, why = _choose(trials, valid, prefer)
+    seen = [decider.judged(t) for t in trials]
+    choice, why = _choose(seen, valid, prefer)
+    if prefer == FAST:
+        choice, why = _fastest(seen, choice, valid, seconds_a_row)
+    best = next(t for t in trials if t.result is choice.result)
     return Outcome([best, *(t for t in trials if t is not best)], [*notes, why], searched=True)
+
+
+def _grow(
+    features: FeaturePath, preset: Preset, budget: Budget, valid: ValidationSet, valid_given: bool, refit: bool
+) -> tuple[bool, list[Trial]]:
+    """Whether all estimators could be fitted, and the trials that they make."""
+    whole = features.grow(preset.kinds, budget, refit)
+    if valid_given:
+        features.check(valid.groups)
+    return whole, features.trials()
 
 
 def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) -> list[str]:
     n = len(features.library.answers)
-    notes = [f"features: {n} estimators, cross-validated in {features.seconds:.0f} s"]
+    notes = [f"features: {n} estimators, cross-validated in {features.folds} folds and {features.seconds:.0f} s"]
     if not whole:
         notes[0] += "; time ran out before all were tried"
     if trials:
@@ -221,6 +243,9 @@ def halve(
             else:
                 cost = best[f].result._replace(seconds=seconds[f])
                 best[f] = best[f]._replace(finished=trial.finished, result=cost)
+            if len(best) > 1 and _is_far_behind(max(best.values(), key=valid.quality), other, valid, 2 * RACE):
+                break  # two speak for those that have not begun
+        alive = [f for f in alive if f in best]
         if going:
             notes.append(f"networks, step {step + 1}: " + ", ".join(valid.describe(best[f]) for f in alive))
         alive = sorted(alive, key=lambda f: valid.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
@@ -230,11 +255,12 @@ def halve(
     return list(best.values())
 
 
-def _is_far_behind(trial: Trial, other: Trial | None, valid: ValidationSet) -> bool:
+def _is_far_behind(trial: Trial, other: Trial | None, valid: ValidationSet, far: float = RACE) -> bool:
+    """By so many standard errors."""
     if other is None:
         return False
     gain, error = _gain(other.judged, trial.judged, valid)
-    return gain > RACE * error > 0
+    return gain > far * error > 0
 
 
 def _apart(trials: Sequence[Trial], valid: ValidationSet) -> list[Trial]:
@@ -316,6 +342,25 @@ def _best(trials: Sequence[Trial], valid: ValidationSet, prefer: str) -> tuple[T
                 text = f"{views[id(trial)].describe(trial)}, the simplest within one standard error of "
                 return trial, text + f"{seen.describe(best)}, {basis}"
     return best, f"{seen.describe(best)}, {basis}"
+
+
+def _fastest(
+    trials: Sequence[Trial], best: Trial, valid: ValidationSet, seconds_a_row: Callable[[Learner], float]
+) -> tuple[Trial, str]:
+    """The trial that predicts soonest of those within one standard error of the best; and in words."""
+    near = [best]
+    for trial in trials:
+        a, b = best.everywhere, trial.everywhere
+        if a is None or b is None:  # not both of them have answers to more rows
+            a, b = Judgement(best.judged, valid), Judgement(trial.judged, valid)
+        gain, error = _gain(a.output, b.output, a.rows)
+        near += [trial] if trial is not best and gain <= error else []
+    seconds = [seconds_a_row(t.learner(False)) for t in near]
+    fastest = near[seconds.index(min(seconds))]
+    names = f"{fastest.result.name}, the fastest of {len(near)} within one standard error of the best"
+    score = (best.everywhere or Judgement(best.judged, valid)).describe(best)
+    times = f"{1e3 * min(seconds):.1f} ms a row, and {1e3 * seconds[0]:.1f} of {score}"
+    return fastest, f"chosen: {names}: {times}"
 
 
 def _size(trial: Trial) -> tuple[int, int]:

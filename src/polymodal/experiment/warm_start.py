@@ -44,7 +44,7 @@ class Origin:
         try:
             self.start = start(self.model.learner)
         except InputError as e:
-            raise InputError(f"--init-from {folder}: {e}") from None
+            raise InputError(f"--init-from={folder}: {e}") from None
 
     def writing(self, writing: Writing | None, problem: Problem) -> Writing | None:
         """How text is to be written: by the other model's decoder, where none is asked for."""
@@ -88,7 +88,7 @@ class Origin:
         whole = not self.start.encoders and set(self.model.modalities) & set(problem.schema.modalities())
         if not encoders and not whole:  # a whole pretrained network that writes has no encoder of its own
             reasons = "; ".join(f"{m}: {why}" for m, why in exceptions.items())
-            raise InputError(f"--init-from {self.folder} has nothing for this table to begin with. {reasons}")
+            raise InputError(f"--init-from={self.folder} has nothing for this table to begin with. {reasons}")
         return WarmStart(self.folder, self.start._replace(encoders=encoders), parts, exceptions)
 
     def _check_unseen(self, table: Table, valid: Table, schema: Schema) -> None:
@@ -99,7 +99,7 @@ class Origin:
         split = before.get("table") == digest(table) and before.get("validation rows") != digest(valid)
         if split or before.get("table") == digest(valid):
             raise InputError(
-                f"--init-from {self.folder}: that model was trained on rows which are validation rows now, for "
+                f"--init-from={self.folder}: that model was trained on rows which are validation rows now, for "
                 "the same target, so no score on them would mean anything; give the --seed, --group and --valid that "
                 "it was trained with, or other rows with --valid"
             )

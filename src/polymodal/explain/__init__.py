@@ -27,7 +27,7 @@ def explain(
     method: str = "auto",
     train: Any = None,
     parts: bool = True,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> "Explanation | Reasons":
     """The explanation that fits the model. Arguments are those of `attention.caption` or of `reasons.reasons`.
 
@@ -39,5 +39,5 @@ def explain(
         return attention.caption(model, table, row, how=how, without=without, cache=cache)
     return reasons.reasons(
         model, table, row, output=output, method=method, train=train, parts=parts, without=without, cache=cache,
-        quiet=quiet,
+        progress=progress,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from polymodal.modalities import MODALITIES
 from polymodal.modalities.places import Place
 from polymodal.model import Model
 from polymodal.tasks.generate import references
+from polymodal.view.text import short
 
 Floats = NDArray[np.float64]
 LEAST = 0.005  # of the attention: what is not rounded to 0%
@@ -50,6 +51,9 @@ class Explanation(NamedTuple):
     references: list[str]
     absent: list[str]
     bad: list[Bad]
+
+    def __repr__(self) -> str:
+        return f"<Explanation of row {self.row} of {self.table}: {short(self.text, 80)}>"
 
     @property
     def share(self) -> dict[str, Floats]:

@@ -22,7 +22,7 @@ from polymodal.explain.shown import Display, displays
 from polymodal.learners.base import Learner, Vectors, evaluating
 from polymodal.learners.matrix import Matrix, below, unit
 from polymodal.model import BATCH, Model
-from polymodal.progress import progress
+from polymodal.progress import bar
 
 COUNT = 3  # rows that are shown of each space
 CHUNK = 1024  # training rows that are in memory at a time
@@ -103,7 +103,7 @@ def nearest(
     own = {s: unit(v.values) for s, v in embed(row).items() if v.present[0]}
     best: dict[str, tuple[list[Neighbour], list[Neighbour]]] = {s: ([], []) for s in own}
     name, total = "", 0
-    with progress("nearest rows", 1, quiet) as tick:
+    with bar("nearest rows", 1, quiet) as tick:
         for part in chunks(train, CHUNK):
             name, total = part.name, total + part.rows
             tick(0.0, f"{total:,} training rows")

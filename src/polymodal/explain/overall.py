@@ -17,7 +17,8 @@ from polymodal.explain import answers
 from polymodal.explain.answers import Floats
 from polymodal.explain.contributions import Contributions, contributions
 from polymodal.model import Model
-from polymodal.view.text import Note
+from polymodal.progress import silent
+from polymodal.view.text import Note, many, some
 
 LIMIT = 1000  # rows that are explained, unless asked otherwise
 ROUNDING = 1e-9  # sizes that differ by less of themselves are equal
@@ -76,6 +77,10 @@ class Overall(NamedTuple):
     bad: list[Bad]
     contributions: Contributions
 
+    def __repr__(self) -> str:
+        shares = some(self.contributions.modalities)
+        return f"<Overall: {self.rows:,} of {many(self.total, 'row')} of {self.table}, by {shares}>"
+
     def to_json(self) -> dict[str, Any]:
         """Plain containers, with the summary alone; `frame` has a line a row."""
         s = self.summary
@@ -120,7 +125,7 @@ def overall(
     without: Sequence[str] = (),
     cache: Path | str | None = None,
     seed: int = 0,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> Overall:
     """Explain the rows of a table, or a random sample of `limit` of them, by modality. See `contributions`.
 
@@ -133,7 +138,7 @@ def overall(
     at = np.random.default_rng(seed).permutation(table.rows)[: max(1, limit)]
     some = table if len(at) == table.rows else table.take(sorted(at.tolist()))
     rows = model.preprocessor.encode(
-        some, None, cache=None if cache is None else Path(cache), without=without, quiet=quiet
+        some, None, cache=None if cache is None else Path(cache), without=without, quiet=silent(progress)
     )
     games = contributions(model, rows, output=output, seed=seed)
     group = model.preprocessor.schema.group

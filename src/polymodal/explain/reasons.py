@@ -18,7 +18,8 @@ from polymodal.explain.nearest import Nearest, nearest
 from polymodal.explain.parts import METHODS, Attribution, attribute_rows
 from polymodal.explain.shown import Display, displays
 from polymodal.model import Model
-from polymodal.view.text import figure
+from polymodal.progress import silent
+from polymodal.view.text import figure, short, some
 
 OTHERS = 47  # rows of the table beside the one, for the additive part of its answer
 
@@ -48,6 +49,9 @@ class Reasons(NamedTuple):
     absent: list[str]
     bad: list[Bad]
     notes: list[str]
+
+    def __repr__(self) -> str:
+        return f"<Reasons for row {self.row} of {self.table}: {short(self.text, 80)}, by {some(self.cells)}>"
 
     @property
     def text(self) -> str:
@@ -118,7 +122,7 @@ def reasons(
     parts: bool = True,
     without: Sequence[str] = (),
     cache: Path | str | None = None,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> Reasons:
     """Explain the answer to a row.
 
@@ -127,6 +131,7 @@ def reasons(
     looked for in. parts: whether to look for what in each modality made the answer. without: modalities that are
     hidden. Raises InputError for a row, output, method or column that is not there, and for a model that writes text.
     """
+    quiet = silent(progress)
     task = model.task
     names = task.quantities.names
     if output is not None:

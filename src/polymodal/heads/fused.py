@@ -109,4 +109,4 @@ class Fused(Head):
 
 def for_rows(target: Masked, rows: Tensor) -> Masked:
     """The target, missing in all other rows."""
-    return Masked(target.values, target.mask & widen(rows, target.mask.ndim))
+    return target.under(target.mask & widen(rows, target.mask.ndim))

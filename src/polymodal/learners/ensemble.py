@@ -151,10 +151,14 @@ class Average:
 
 
 def quality(task: Task, output: Output, target: Masked) -> tuple[float, float]:
-    """The task's metric, greater being better and rounded to what is no noise, then minus the loss: to compare by."""
+    """The task's metric, greater being better and rounded to what is no noise, then minus the loss: to compare by.
+
+    Rounded is to four decimals; of a metric that is small, such as an error in its own unit, to four digits.
+    """
     value = float(task.score(output, target, np.ones((1, output.rows)))[0])
     value = value if task.metric.higher else -value
-    return (-np.inf if np.isnan(value) else round(value, 4)), -float(task.loss(logits_of(output), target))
+    value = -np.inf if np.isnan(value) else min(round(value, 4), float(f"{value:.4g}"), key=lambda x: abs(x - value))
+    return value, -float(task.loss(logits_of(output), target))
 
 
 def keep_largest(weights: Mapping[Name, float], least: float = 0.02) -> dict[Name, float]:

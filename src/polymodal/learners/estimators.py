@@ -4,7 +4,6 @@ An estimator is fitted on a matrix and answers with logits, whatever the task: c
 (labels, thresholds) by one classifier each, numbers by one regressor each.
 """
 
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from polymodal.hardware import cores
 from polymodal.learners.matrix import Matrix, Sight
 
 FLOOR = 1e-5  # no probability is taken to be smaller: a forest's 0 is not certainty
@@ -29,6 +29,7 @@ class Kind(NamedTuple):
     weighted: bool = True  # takes sample weights
     stacks: bool = False  # worth fitting on the answers of others too
     apart: bool = False  # worth fitting on each view of a modality by itself too
+    counts: bool = False  # worth fitting only where a view is of counts
 
 
 def logistic(c: float) -> Make:
@@ -107,6 +108,17 @@ def boosting(kind: str) -> Make:
     return make
 
 
+def perceptron(name: str) -> Make:
+    """A multilayer perceptron on sparse rows."""
+
+    def make(seed: int, outputs: int) -> Any:
+        from polymodal.learners import perceptron
+
+        return getattr(perceptron, name)(seed)
+
+    return make
+
+
 WORDS, TREES = Sight(256, sparse=True), Sight(50, trees=True)
 KINDS: dict[str, Kind] = {
     "linear": Kind(logistic(10.0), ridge(0.1), WORDS, apart=True),
@@ -115,6 +127,7 @@ KINDS: dict[str, Kind] = {
     "kernel": Kind(kernel(logistic(30.0)), kernel(ridge(0.03)), Sight(64)),
     "forest": Kind(forest("ExtraTreesClassifier"), forest("ExtraTreesRegressor"), TREES, stacks=True),
     "boosted": Kind(boosting("Classifier"), boosting("Regressor"), TREES, stacks=True),
+    "perceptron": Kind(perceptron("PerceptronClassifier"), perceptron("PerceptronRegressor"), WORDS, counts=True),
     "knn": Kind(neighbours("KNeighborsClassifier"), neighbours("KNeighborsRegressor"), Sight(32), weighted=False),
 }
 
@@ -130,17 +143,18 @@ class Fitted(NamedTuple):
 def fit(
     kind: str, link: str, outputs: int, x: Matrix, y: NDArray[Any], weight: NDArray[Any] | None, seed: int
 ) -> Fitted:
-    """Fit one kind of estimator. x: (N, D). y: as `Task.answers` gives it. weight: (N,), or None for equal ones."""
+    """Fit one kind of estimator. x: (N, D). y: as `Task.answers` gives it. weight: (N,), or of several columns of y
+    (N, outputs); None for equal ones."""
     how = KINDS[kind]
     arguments = {} if weight is None or not how.weighted else {"sample_weight": weight}
     if link == "softmax":
         return Fitted(link, outputs, [_fit_one(how.classifier(seed, outputs), x, y.astype(int), arguments)])
     make = how.classifier if link == "sigmoid" else how.regressor
     columns = []
-    for column in y.T:
+    for k, column in enumerate(y.T):
         rows = np.flatnonzero(~np.isnan(column))
         answers = column[rows].astype(int) if link == "sigmoid" else column[rows]
-        part = {k: v[rows] for k, v in arguments.items()}
+        part = {name: (v if v.ndim == 1 else v[:, k])[rows] for name, v in arguments.items()}
         columns.append(_fit_one(make(seed, 1), x[rows], answers, part))
     return Fitted(link, outputs, columns)
 
@@ -161,17 +175,14 @@ def logits(estimator: Fitted, x: Matrix) -> NDArray[np.float32]:
     return np.asarray(out, dtype=np.float32)
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def count(estimator: Any) -> int:
     """How many numbers it learned: coefficients, thresholds and leaves; rows that it remembers."""
     if hasattr(estimator, "steps"):
         return sum(count(part) for _, part in estimator.steps)
     if hasattr(estimator, "coef_"):
         return int(np.size(estimator.coef_) + np.size(estimator.intercept_))
+    if hasattr(estimator, "weights_"):
+        return sum(int(np.size(x)) for layer in estimator.weights_ for x in layer)
     if hasattr(estimator, "components_"):
         return int(np.size(estimator.components_) + np.size(estimator.normalization_))
     if hasattr(estimator, "estimators_"):

@@ -1,7 +1,7 @@
 """How the small-data path is trained: members answer out of fold, and recipes say how they are combined."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
 MOST = 12  # members that a weighted average is chosen from
+COLUMNS = 4  # of answers, for which estimators that take long are fitted one by one
+DIFFERENT = 3  # kinds of estimators that come first, on whole modalities
+MATRICES = 2**30  # bytes of matrices of all folds that are kept for the next kind
 ROOM = 2**24  # numbers that an extractor may make of a view if they are to be kept: 64 MiB a fold
 
 
@@ -82,6 +85,7 @@ class Library:
         self.modalities = list(dict.fromkeys(views.values()))
         self.answers: dict[Member, Tensor] = {}
         self.behind: list[Member] = []  # too far behind after the first fold
+        self.among: Collection[Member] | None = None  # those that are tried; None for all
         self._seconds: dict[Member, float] = {}  # of the slowest fold
         self.judge = self.labelled(judge)
         inside = set(self.judge.tolist())
@@ -107,7 +111,8 @@ class Library:
         hopeless: Callable[[Tensor, Tensor, Tensor], bool] = lambda best, answers, rows: False,
         refit: bool = False,
     ) -> bool:
-        """Fit members fold by fold, kind by kind, and keep their answers; False where time ran out.
+        """Fit members fold by fold and keep their answers; False where time ran out. The first few kinds, which should
+        differ most, come first, then single views, then the other kinds.
 
         until: the time.monotonic() after which nothing further is begun; members that are whole are kept, and the first
         is always made whole. hopeless(best, answers, rows): whether a member with these answers to judging rows of the
@@ -116,17 +121,20 @@ class Library:
         """
         sets: list[tuple[str, ...]] = [(m,) for m in sorted(self.modalities, key=self._weight_of)]  # the light first
         several = [tuple(self.modalities)] if len(self.modalities) > 1 else []
-        jobs = []
-        for kind in kinds:
-            jobs += [Member(s, kind, view=v) for s in sets for v in self._apart(s, kind)]
-            jobs += [Member(s, kind) for s in [*sets, *several]]
+        jobs = [Member(s, kind) for kind in kinds[:1] for s in [*sets, *several]]
+        jobs += [Member(s, kind) for kind in kinds[1:DIFFERENT] for s in [*several, *sets]]
+        jobs += [Member(s, kind, view=v) for kind in kinds for s in sets for v in self._apart(s, kind)]
+        jobs += [Member(s, kind) for kind in kinds[DIFFERENT:] for s in [*sets, *several]]
         jobs += [Member(s, kind, 2) for kind in kinds if KINDS[kind].stacks for s in several]
         for i, job in enumerate(jobs):
             tick(i / len(jobs), describe(*job))
-            if job in self.answers or job in self.behind:
+            if job in self.tried or (self.among is not None and job not in self.among):
                 continue
             sight = KINDS[job.kind].sight
-            self._parts = {at: x for at, x in self._parts.items() if at[1] == sight}  # of 50,000 rows they are large
+            if sum(x.data.nbytes for x in self._parts.values()) > MATRICES:
+                self._parts = {at: x for at, x in self._parts.items() if at[1] == sight}
+            if KINDS[job.kind].counts and not self._has_counts(job):
+                continue
             out = torch.zeros(len(self._y), self.task.outputs)
             after = self.refit_seconds() if refit else 0.0
             for fold in range(self.whole):
@@ -144,6 +152,16 @@ class Library:
             else:
                 self.answers[job] = out
         return True
+
+    @property
+    def tried(self) -> list[Member]:
+        """Members that are whole, and those that fell too far behind to be."""
+        return [*self.answers, *self.behind]
+
+    def _has_counts(self, member: Member) -> bool:
+        """Does it see counts? And answer with few columns, each of which is an estimator of its own."""
+        few = self.task.link == "softmax" or self.task.outputs <= COLUMNS
+        return few and any(sparse.issparse(self._vectors(v, 0)[1]) for v in self._views(member))
 
     def refit_seconds(self) -> float:
         """What it takes to fit the best three members on all rows, and what those of layer 2 see, about."""

@@ -174,6 +174,8 @@ TRUSTED = (
     "polymodal.learners.categories.Categories",
     "polymodal.learners.matrix.Join",
     "polymodal.learners.matrix.Raw",
+    "polymodal.learners.perceptron.PerceptronClassifier",
+    "polymodal.learners.perceptron.PerceptronRegressor",
     "polymodal.modalities.extractor.Tokens",
     "polymodal.modalities.tabular.features.Fields",
     "sklearn.tree._tree.Tree",

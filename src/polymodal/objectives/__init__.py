@@ -11,6 +11,7 @@ from polymodal.objectives.base import Objective, Supervised
 from polymodal.objectives.colearning import Colearning
 from polymodal.objectives.predict import Predict
 from polymodal.objectives.pretrain import Pretrain
+from polymodal.objectives.target import Target
 from polymodal.objectives.write import Write
 from polymodal.objectives.writing import Writing
 from polymodal.tasks.base import Task
@@ -31,8 +32,9 @@ class Choice(NamedTuple):
 
 
 def resolve(
-    table: Table, schema: Schema, task: str | Task | None, writing: Writing | None, colearning: Colearning
-) -> Choice:
+    table: Table, schema: Schema, task: str | Task | None, writing: Writing | None, colearning: Colearning,
+    target: Target,
+) -> Choice:  # fmt: skip
     """What a table's target asks for. task: one, or its name, in place of what the target's cells ask for.
 
     Raises InputError for cells that can't be learned from, and for a config that means nothing to the objective.
@@ -41,6 +43,7 @@ def resolve(
     guess, why = (Generation(), "a decoder is asked for") if asks else _task(task, table, schema)
     kind = OBJECTIVES[guess.objective]
     objective, rows, schema = kind.resolve(guess, isinstance(task, Task), table, schema, writing, colearning)
+    objective.task = target.of(objective.task)
     if rows.rows < table.rows:
         why += f"; {table.rows:,} rows are {rows.rows:,} inputs with several references"
     return Choice(objective, rows, schema, why)
@@ -63,7 +66,7 @@ def _task(task: str | Task | None, table: Table, schema: Schema) -> tuple[Task, 
         guess, why = tasks.guess(cells, schema.target)
         if guess.name != task:
             raise InputError(
-                f"--task {task} has one target column, and there are {len(schema.target)}: {', '.join(schema.target)}; "
+                f"--task={task} has one target column, and there are {len(schema.target)}: {', '.join(schema.target)}; "
                 f"name one of them, or leave --task out: together they are {guess.name}"
             )
         return guess, f"set by you; {why}"

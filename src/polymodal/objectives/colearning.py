@@ -64,39 +64,39 @@ class Colearning(NamedTuple):
         options = self.options() + (["--modality-dropout"] if dropout is not None else [])
         if fusion == "features" and options:
             raise InputError(
-                f"{', '.join(options)} {'is' if len(options) == 1 else 'are'} of networks, and --fusion features "
-                "trains none; name a fusion, such as --fusion gated"
+                f"{', '.join(options)} {'is' if len(options) == 1 else 'are'} of networks, and --fusion=features "
+                "trains none; name a fusion, such as --fusion=gated"
             )
         if self.unlabelled is not None and self.pretrain is None:
             raise InputError(
-                f"--unlabelled {self.unlabelled} is for pretraining, and none is asked for; add --pretrain "
-                f"{'|'.join(KINDS)}"
+                f"--unlabelled={self.unlabelled} is for pretraining, and none is asked for; add "
+                f"--pretrain={'|'.join(KINDS)}"
             )
         if self.cyclic is not None:
             self._check_cyclic(fusion)
         is_late = fusion not in ("auto", "features") and fusions.find(fusion).is_late
         if self.imputation != "none" and is_late:
             raise InputError(
-                f"--imputation {self.imputation}: {fusion} is a late fusion, which leaves out what is absent, so "
+                f"--imputation={self.imputation}: {fusion} is a late fusion, which leaves out what is absent, so "
                 "nothing can stand in for it; take an early or sequence fusion, or leave --imputation out"
             )
 
     def _check_cyclic(self, fusion: str) -> None:
         if fusion != "auto":
             raise InputError(
-                f"--cyclic {self.cyclic} joins modalities by translating one into the others, so --fusion {fusion} has "
+                f"--cyclic={self.cyclic} joins modalities by translating one into the others, so --fusion={fusion} has "
                 "no place in it; leave one of them out"
             )
         if idle := [o for o in self.options() if o in ("--imputation", "--balance")]:
             raise InputError(
-                f"--cyclic {self.cyclic} reads one modality in prediction, so {' and '.join(idle)} "
+                f"--cyclic={self.cyclic} reads one modality in prediction, so {' and '.join(idle)} "
                 + ("means nothing to it; leave it out" if len(idle) == 1 else "mean nothing to it; leave them out")
             )
 
     def check_modalities(self, modalities: Sequence[str]) -> None:
         """Raises InputError where there are too few modalities for what is asked, or `cyclic` is none of them."""
         if self.cyclic is not None and self.cyclic not in modalities:
-            raise InputError(f"--cyclic {self.cyclic}: no modality has this name; there are: {', '.join(modalities)}")
+            raise InputError(f"--cyclic={self.cyclic}: no modality has this name; there are: {', '.join(modalities)}")
         several = [o for o in self.options() if o != "--init-from"]
         if several and len(modalities) < 2:
             raise InputError(
@@ -149,6 +149,6 @@ def contents(folder: Path) -> str:
         return hashlib.blake2b((folder / "manifest.json").read_bytes(), digest_size=16).hexdigest()
     except OSError:
         raise InputError(
-            f"--init-from {folder} is not a polymodal model: it has no manifest.json; give the folder that fit wrote "
+            f"--init-from={folder} is not a polymodal model: it has no manifest.json; give the folder that fit wrote "
             "(--out)"
         ) from None

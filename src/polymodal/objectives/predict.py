@@ -41,15 +41,16 @@ class Predict(Supervised):
             names = ", ".join(f.replace("_", "-") for f in changed)
             raise InputError(
                 f"the task is {task.name}, which writes no text, and options of models that do were given: {names}; "
-                "leave them out, or ask for text with --task generate"
+                "leave them out, or ask for text with --task=generate"
             )
         return cls(task, colearning), table, schema
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Those of the task; fusions and features are searched and compared, a teacher's logits can be learned from."""
+        """Those of the task; fusions and features are searched and compared, a teacher's logits can be learned from,
+        rows may have weights."""
         alone = self.colearning.cyclic is not None
-        return self.task.capabilities | {"compare", "distill"} | (set() if alone else {"search"})
+        return self.task.capabilities | {"compare", "distill", "weigh"} | (set() if alone else {"search"})
 
     def fitted(self, cells: Sequence[Any]) -> Self:
         """With a copy of the task that has learned from the cells."""

@@ -115,7 +115,7 @@ class Write(Supervised):
         """The decoder on all modalities; then on each alone that it can write from."""
         if fusion != "auto":
             raise InputError(
-                f"--fusion {fusion} joins modalities for a label; a model that writes text joins them by the attention "
+                f"--fusion={fusion} joins modalities for a label; a model that writes text joins them by the attention "
                 "of its decoder: leave --fusion out, and choose a --decoder"
             )
         alone = [m for m, kind in modalities.items() if baselines and len(modalities) > 1 and fits(self.decoder, kind)]
@@ -146,7 +146,7 @@ class Write(Supervised):
         texts = [t for cell in target_cells(table, schema) for t in references(cell)]
         if sum(number(t) is not None for t in texts) > len(texts) / 2:
             notes.append(
-                "The target holds numbers, which are written as words; --task regression or multiclass predicts them."
+                "The target holds numbers, which are written as words; --task=regression or multiclass predicts them."
             )
         if short := unlearnable(learner, rows):
             notes.append(

@@ -49,7 +49,7 @@ class Writing(NamedTuple):
     Tell), "gru-dot", "prefix" (a prefix language model), "ctc" (a transcript, in the order of a recording), or the
     name or folder of a pretrained language model or encoder-decoder.
     vocabulary: "words", "bpe" or "characters". min_count: how often a word occurs at least. max_words: the longest text
-    that is learned and written. metric: chooses the epoch. smoothing: of labels. dropout: in the decoder.
+    that is learned and written. smoothing: of labels. dropout: in the decoder.
     scheduled_sampling: the fraction of the decoder's inputs that are its own samples, at the end of training.
     self_critical: epochs of self-critical training on CIDEr-D after the others. finetune_decoder: a pretrained language
     model learns too (an encoder-decoder always does). language: what an encoder-decoder with several (Whisper) writes.
@@ -60,7 +60,6 @@ class Writing(NamedTuple):
     vocabulary: str | None = None
     min_count: int = 2
     max_words: int = 64
-    metric: str | None = None
     smoothing: float = 0.1
     dropout: float = 0.1
     scheduled_sampling: float = 0.0
@@ -125,7 +124,7 @@ class Writing(NamedTuple):
             vocabulary = WordList(min_count=self.min_count) if kind == "words" else VOCABULARIES[kind]()
         lengths = [len(words(t)) for row in texts for t in row]
         short = sum(lengths) < SENTENCE * len(lengths)
-        metric = self.metric or ("wer" if _spoken(texts, schema) else "exact_match" if short else "cider_d")
+        metric = "wer" if _spoken(texts, schema) else "exact_match" if short else "cider_d"
         limit = self.max_words * vocabulary.per_word
         return Generation(vocabulary, limit, metric, self.smoothing)
 

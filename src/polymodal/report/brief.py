@@ -24,7 +24,7 @@ def fit_summary(model: Model, out: Path) -> list[Block]:
     """The end of `fit`: what was learned, how well, and beside what."""
     report, schema = model.report, model.preprocessor.schema
     rows_text = "given" if report.valid_given else "held out"
-    groups = f", by {schema.group}" if schema.group else ""
+    groups = f", by {schema.group}" * bool(schema.group) + f", weighted by {schema.weight}" * bool(schema.weight)
     rows = f"{report.rows['train']:,} to train on, {report.rows['valid']:,} to validate on ({rows_text}{groups})"
     facts = [
         (", ".join(schema.target), f"{model.task.name}, {report.reason}"),
@@ -64,7 +64,8 @@ def candidates(of: Comparison, most: int | None = None) -> Table:
 
 def evaluation(answer: Evaluation) -> list[Block]:
     """Metrics with intervals, the confusion matrix, and what was absent."""
-    by = f", intervals over {answer.group}" if answer.group else ""
+    by = f", weighted by {answer.weight}" * bool(answer.weight)
+    by += f", intervals over {answer.group}" * bool(answer.group)
     without = f", without {', '.join(answer.without)}" if answer.without else ""
     left_out = f" ({answer.unlabelled:,} without a label left out)" if answer.unlabelled else ""
     blocks: list[Block] = [

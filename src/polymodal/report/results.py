@@ -48,6 +48,7 @@ def _scores(study: Study) -> list[Block]:
         return [Words(f"{study.name} {why}, so nothing can be said of how good the answers to these rows are.")]
     rows = len(study.labelled)
     by = f"; intervals are over {short(scores.group, NAME)}" if scores.group else ""
+    by += f"; rows are weighted by {short(scores.weight, NAME)}" if scores.weight else ""
     few = f" {rows} row{'s' * (rows != 1)} are too few for an interval that means much." if rows < FEW else ""
     return [
         Words(f"On {study.of}, {rows:,} of which have a label, {scores.metric} is {interval(score)}.{few}"),
@@ -123,7 +124,8 @@ def _label_sets(study: Study) -> list[Block]:
     task = study.model.task
     output, truth = study.known()
     logits = logits_of(output)
-    predicted_sets, true = task.probabilities(logits) > 0.5, numpy(truth.values) > 0.5
+    true = numpy(truth.values) > 0.5
+    predicted_sets = task.decisions(logits, truth)[1] == true
     order = np.argsort(-true.sum(0), kind="stable")[:PAIRS]
     rows = []
     for i in order:

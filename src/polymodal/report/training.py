@@ -125,6 +125,8 @@ def _command(study: Study, settings: Mapping[str, Any]) -> str:
     schema = study.model.preprocessor.schema
     words = ["polymodal", "fit", "TABLE", *(w for t in schema.target for w in ("--target", t))]
     words += ["--group", schema.group] if schema.group else []
+    words += ["--weight", schema.weight] if schema.weight else []
+    words += ["--metric", measure] if (measure := study.model.task.measure) else []
     words += [w for k in ("fusion", "preset", "size", "seed") if k in settings for w in (f"--{k}", str(settings[k]))]
     words += ["--epochs", str(settings["epochs"])] if "epochs" in settings and study.model.report.history else []
     return shlex.join([*words, "--out", "MODEL"])

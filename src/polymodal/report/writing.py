@@ -8,7 +8,7 @@ from polymodal.errors import InputError
 from polymodal.experiment.config import Training
 from polymodal.explain.overall import Overall
 from polymodal.model import Model
-from polymodal.progress import progress
+from polymodal.progress import bar, silent
 from polymodal.report.card import model_card, read_card, summary
 from polymodal.report.data import data
 from polymodal.report.evidence import training_rows
@@ -68,7 +68,7 @@ def write(
     cache: Path | str | None = None,
     command: str = "",
     overwrite: bool = False,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> Report:
     """Write the page about a model and a table as one HTML file of less than 3 MB.
 
@@ -85,7 +85,7 @@ def write(
     Training().check(seed)
     _refuse(out, overwrite)
     fields = read_card(None if card is None else Path(card))
-    with progress("report", 6, quiet) as tick:
+    with bar("report", 6, silent(progress)) as tick:
         tick(0, "rows")
         sample = study(model, table, rows, None if cache is None else Path(cache), seed)
         near = None if train is None or sample.writes else training_rows(sample, train)

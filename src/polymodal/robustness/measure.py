@@ -134,8 +134,7 @@ class Reader:
         return self.model.outputs(self._with(taken))
 
     def _with(self, taken: Mapping[str, Any]) -> Rows:
-        rows = self.rows
-        return Rows({**rows.inputs, **taken}, rows.codecs, rows.labels, rows.task, rows.numbers, rows.bad)
+        return self.rows.replaced({**self.rows.inputs, **taken})
 
     def cells(self, modality: str, view: str | None = None) -> list[Any]:
         """The cells of a modality as a view's codec takes them."""

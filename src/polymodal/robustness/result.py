@@ -25,7 +25,7 @@ from polymodal.data.encode import Bad
 from polymodal.evaluate.intervals import Interval
 from polymodal.robustness.measure import Sample, interval, mean
 from polymodal.robustness.noise import MISMATCH
-from polymodal.view.text import Note
+from polymodal.view.text import Note, digits, ends, many
 
 Floats = NDArray[np.float64]
 
@@ -106,6 +106,10 @@ class Robustness(NamedTuple):
     sentences: list[str]
     notes: list[Note]
     bad: list[Bad]
+
+    def __repr__(self) -> str:
+        clean = f"{self.metric} {digits(self.clean.value)} {ends(self.clean)} on {many(self.rows, 'row')}"
+        return f"<Robustness: {clean}. {' '.join(self.sentences)}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers and finite numbers; None for what is undefined."""

@@ -18,7 +18,7 @@ from polymodal.modalities import MODALITIES
 from polymodal.modalities.noise import Noise
 from polymodal.model import Model
 from polymodal.output import Output
-from polymodal.progress import Ticker, progress
+from polymodal.progress import Ticker, bar, silent
 from polymodal.robustness.absent import SHARES, Guide, at_random, by_target, remove, subsets
 from polymodal.robustness.measure import EXACT, Reader, Sample, Scorer, Source, interval, mean
 from polymodal.robustness.noise import MISMATCH
@@ -57,7 +57,7 @@ def robustness(
     seed: int = 0,
     given: str | None = None,
     cache: Path | str | None = None,
-    quiet: bool = True,
+    progress: bool | None = None,
 ) -> Robustness:
     """What becomes of a model's score as modalities are absent, cells are removed, and cells are spoiled.
 
@@ -70,11 +70,12 @@ def robustness(
         raise InputError(f"levels {levels}, limit {limit}, seed {seed}: expected at least 2, 1 and 0")
     cache = None if cache is None else Path(cache)
     table, notes = _draw(model, Table.read(table), limit, seed)
+    quiet = silent(progress)
     study = Study(model, table, cache, seed, quiet)
     other = None if against is None else _rival(study, against, cache)
     notes += study.remarks() + ([] if other is None else _late(other.reader.model))
     curves = study.curves(kinds) if noise else []
-    with progress("robustness", study.work() + len(curves) * (levels - 1), quiet) as tick:
+    with bar("robustness", study.work() + len(curves) * (levels - 1), quiet) as tick:
         study.tick = tick
         grid, absence = study.grid(), study.absence(given, notes)
         noisy = [x for c in curves for x in study.noise(c, levels, other)]

@@ -8,6 +8,8 @@ for it: nobody outside this package asks what class a task has.
 Axes: b or n row, c class or label, k quantity of an answer, r row of weights.
 """
 
+import copy
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Self
@@ -22,6 +24,7 @@ from polymodal.output import Output
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+LOWER_IS_BETTER = frozenset({"mae", "rmse", "log_loss", "hamming_loss", "wer", "cer"})
 Capability = Literal[
     "calibrate",  # `probabilities` and what follows from them: a temperature, log loss, Brier score, reliability
     "abstain",  # `confidence`: rows may be left unanswered
@@ -106,6 +109,8 @@ class Task(ABC):
     labels_: Sequence[Any] = ()  # that an answer is made of, and how many training rows have each
     counts_: Sequence[int] = ()
     columns: Sequence[str] | None = None  # names of several targets; None: there is one
+    thresholds_: Sequence[float] = ()  # of probabilities, above which labels are decided for; none: one half
+    measure: str | None = None  # the metric that was asked for, one of `measures`
 
     @abstractmethod
     def fit(self, cells: Iterable[Any]) -> Self:
@@ -148,7 +153,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, target: Masked) -> Tensor:
-        """Scalar mean loss over labelled rows; 0, with a gradient of 0, where none is labelled."""
+        """Scalar mean over labelled rows of weight times loss; 0, with a gradient of 0, where none is labelled."""
 
     @abstractmethod
     def answers(self, target: Masked) -> NDArray[Any]:
@@ -156,18 +161,59 @@ class Task(ABC):
         (B, outputs) zeros and ones for sigmoid, numbers for identity, NaN where one is missing."""
 
     def row_weights(self, target: Masked) -> NDArray[Any] | None:
-        """(B,) how much each row counts for such a learner; None: all alike."""
-        return None
+        """(B,) how much each row counts for such a learner, or (B, outputs) for each question; None: all alike."""
+        return None if target.weight is None else np.asarray(target.weight.cpu())
 
     @property
     @abstractmethod
+    def measures(self) -> Sequence[str]:
+        """Names of the metrics that models can be chosen by: those of `scores` but for `whole`."""
+
+    @property
+    @abstractmethod
+    def usual_measure(self) -> str:
+        """The one that they are chosen by where none is asked for."""
+
+    @property
     def metric(self) -> Metric:
-        """The metric of early stopping and of comparisons: one of those of `scores`."""
+        """The metric of early stopping and of comparisons."""
+        name = self.usual_measure if self.measure is None else self.measure
+        return Metric(name, name.partition("[")[0] not in LOWER_IS_BETTER)
+
+    def by(self, measure: str) -> Self:
+        """A copy whose models are chosen by this metric. Raises InputError for one that the task does not have."""
+        if measure not in self.measures:
+            near = difflib.get_close_matches(measure, self.measures, 1)
+            hint = f"did you mean {near[0]!r}? It" if near else "it"
+            raise InputError(
+                f"the task {self.name} has no metric {measure!r}; {hint} is one of {', '.join(self.measures)}"
+            )
+        out = copy.deepcopy(self)
+        out.measure = measure
+        return out
+
+    def weighing(self, classes: str | Mapping[Any, float]) -> Self:
+        """A copy in whose loss labels weigh as "balanced" or "none" says, or by label. Raises InputError for others."""
+        raise InputError(f"--class-weight weighs labels, and the task {self.name} has none; leave it out")
+
+    def check_thresholds(self) -> None:
+        """Raises InputError for a task without decisions at thresholds, and for a metric that is not of decisions."""
+        raise InputError(
+            f"--optimize-threshold is for two labels, or sets of them, and the task is {self.name}; leave it out"
+        )
+
+    def margins(self, logits: Tensor) -> Array:
+        """(B, K) log odds of what is decided at each of K thresholds."""
+        self._lacks("thresholds")
+
+    def moved(self, logits: Tensor, log_odds: Array) -> Tensor:
+        """Logits whose decisions at one half are those of `logits` at these K thresholds."""
+        self._lacks("thresholds")
 
     @abstractmethod
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
-        """Each metric under each row of `weights` (R, N): counts of a bootstrap sample, or ones. Values are (R,),
-        NaN where a metric is undefined. Rows without a label are left out."""
+        """Each metric under each row of `weights` (R, N), counts of bootstrap samples or ones, times rows' own weights.
+        Values are (R,), NaN where a metric is undefined. Rows without a label are left out."""
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         """(R,) `metric` alone, for those who ask often."""

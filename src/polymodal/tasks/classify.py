@@ -2,11 +2,13 @@
 
 n labelled row, c class. Imbalance: a row of class c weighs n_c ** -balance in the loss, normalised so that
 the mean weight over the training rows is 1. balance = 0 leaves the classes as they are, 1 gives each the same
-total weight, and the default 0.5 lies between: rare classes are heard without drowning the common ones.
+total weight, and the default 0.5 lies between: rare classes are heard without drowning the common ones. A mapping
+of labels to weights, from 0, says it outright; a label that is not in it weighs 1.
 """
 
+import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -19,21 +21,24 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
+from polymodal.ops import widen
 from polymodal.output import Output, logits_of
 from polymodal.tasks.base import (
     Array,
     Bools,
     Capability,
     Extreme,
-    Metric,
     Quantities,
     Quantity,
     Region,
     Task,
 )
-from polymodal.tasks.labels import count, key, label_text, list_text, missing, plain
+from polymodal.tasks.labels import count, key, label_text, list_text, missing, number, plain
 from polymodal.tasks.regions import LabelSets, against_each, take
 
+OF_DECISIONS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+OF_TWO = ("f1", "average_precision")  # of the second of two labels
+BALANCES = {"balanced": 1.0, "none": 0.0}
 SKEW = 3.0  # above this ratio of the largest class to the smallest, accuracy says little
 
 
@@ -41,9 +46,31 @@ class Classes(Task):
     """A task of which a row has labels out of `labels_`; `counts_` says how many training rows have each."""
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"calibrate", "abstain", "conformal", "explain_parts"})
-    balance: float
+    balance: float | Mapping[str, float]
     labels_: list[Any]
     counts_: list[int]
+
+    def weighing(self, classes: str | Mapping[Any, float]) -> Self:
+        """balance = 1 or 0, or the mapping."""
+        out = copy.deepcopy(self)
+        if isinstance(classes, Mapping):
+            out.balance = {key(plain(label)): _weight(label, w) for label, w in classes.items()}
+        elif classes in BALANCES:
+            out.balance = BALANCES[classes]
+        else:
+            raise InputError(f"--class-weight can't be {classes!r}; it is one of {', '.join(BALANCES)}")
+        return out
+
+    def label_weights(self, balance: Callable[[float], Tensor], like: Tensor) -> Tensor:
+        """(C,) of each label: as it was given, or by the exponent. Raises InputError for a label that is not there."""
+        if not isinstance(self.balance, Mapping):
+            return balance(self.balance)
+        if strange := [label for label in self.balance if label not in self._index]:
+            raise InputError(
+                f"class weights name the label {label_text(strange[0])}, which no training row has; the labels are "
+                f"{list_text(self.labels_)}"
+            )
+        return like.new_tensor([self.balance.get(key(label), 1.0) for label in self.labels_])
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -89,7 +116,8 @@ class Labelled(Classes):
         """Learn the labels and how many rows have each."""
         labels, counts = count(plain(c) for c in cells if not missing(c))
         self._check(labels, counts)
-        self.__dict__.pop("_index", None)
+        for learned in ("_index", "thresholds_"):
+            self.__dict__.pop(learned, None)
         self.labels_, self.counts_ = self._order(labels, counts)
         return self
 
@@ -165,8 +193,13 @@ class Labelled(Classes):
     def row_weight(self, target_b: Tensor, like: Tensor) -> Tensor:
         """(B,) n_c ** -balance of each row's class, normalised to mean 1 over the training rows."""
         counts = like.new_tensor(self.counts_)
-        w_c = counts.clamp(min=1) ** -self.balance
-        return (w_c * counts.sum() / (w_c * counts).sum())[target_b]
+        w_c = self.label_weights(lambda balance: counts.clamp(min=1) ** -balance, like)
+        return (w_c * counts.sum() / (w_c * counts).sum().clamp(min=1e-9))[target_b]
+
+    def row_weights(self, target: Masked) -> NDArray[Any]:
+        """(B,) those of the loss."""
+        own = 1 if target.weight is None else numpy(target.weight)
+        return numpy(self.row_weight(target.values, torch.zeros(1))) * own
 
 
 class Single(Labelled):
@@ -175,7 +208,7 @@ class Single(Labelled):
     link = "softmax"
 
     @abstractmethod
-    def __init__(self, balance: float = 0.5) -> None:
+    def __init__(self, balance: float | Mapping[str, float] = 0.5, measure: str | None = None) -> None:
         """Each task of this kind says its own."""
 
     @property
@@ -187,15 +220,11 @@ class Single(Labelled):
         """Mean over labelled rows of weight * cross-entropy."""
         y_b = torch.where(target.mask, target.values, 0)
         loss_b = cross_entropy(logits, y_b, reduction="none") * self.row_weight(y_b, logits)
-        return labelled_mean(loss_b, target.mask)
+        return labelled_mean(loss_b, target)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B,) positions in `labels_`."""
         return numpy(target.values)
-
-    def row_weights(self, target: Masked) -> NDArray[Any]:
-        """(B,) those of the loss."""
-        return numpy(self.row_weight(target.values, torch.zeros(1)))
 
     def classes(self, logits: Tensor) -> Tensor:
         """The greatest logit."""
@@ -207,23 +236,31 @@ class Single(Labelled):
         return decode_labels(self.labels_, self.classes(logits), logits.double().softmax(1))
 
     @property
-    def metric(self) -> Metric:
+    def measures(self) -> Sequence[str]:
+        """See `metrics.of_classes`."""
+        return [*OF_DECISIONS, "roc_auc", "log_loss"]
+
+    @property
+    def usual_measure(self) -> str:
         """Accuracy where the classes are of like size; macro F1 where one is over 3 times as large as
         another.
         """
-        skew = max(self.counts_) > SKEW * min(self.counts_)
-        return Metric("macro_f1" if skew else "accuracy", higher=True)
+        return "macro_f1" if max(self.counts_) > SKEW * min(self.counts_) else "accuracy"
 
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_classes`; a binary task also has f1 and average_precision of its second label."""
-        truth, p = truth_and(target, logits_of(output).double().softmax(1))
-        return metrics.of_classes(truth, p, weights[:, numpy(target.mask)])
+        logits = logits_of(output)
+        truth, p = truth_and(target, logits.double().softmax(1))
+        guess = numpy(self.classes(logits))[numpy(target.mask)]
+        return metrics.of_classes(truth, p, weighted(weights, target)[:, numpy(target.mask)], guess)
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(R,) from the confusion matrix alone: the ranks that the other metrics need take far longer."""
+        """(R,) the metric alone: of decisions, the ranks that other metrics need take far longer."""
+        name, weights = self.metric.name, weighted(weights, target)[:, numpy(target.mask)]
+        if (score := metrics.OF_CLASSES.get(name)) is not None:
+            return score(*truth_and(target, logits_of(output).double().softmax(1)), weights)
         truth, guess = truth_and(target, self.classes(logits_of(output)))
-        table = metrics.confusion(truth, guess, weights[:, numpy(target.mask)], len(self.labels_))
-        return metrics.of_confusion(table)[self.metric.name]
+        return metrics.of_confusion(metrics.confusion(truth, guess, weights, len(self.labels_)))[name]
 
     def probabilities(self, logits: Tensor) -> Array:
         """(B, C) the softmax."""
@@ -253,8 +290,30 @@ class Binary(Single):
 
     name = "binary"
 
-    def __init__(self, balance: float = 0.5) -> None:
-        self.balance = balance
+    def __init__(self, balance: float | Mapping[str, float] = 0.5, measure: str | None = None) -> None:
+        self.balance, self.measure = balance, measure
+
+    @property
+    def measures(self) -> Sequence[str]:
+        """Also those of the second label."""
+        return [*super().measures, *OF_TWO]
+
+    def classes(self, logits: Tensor) -> Tensor:
+        """The second label where its probability is above the threshold."""
+        cut = log_odds(self.thresholds_)[0] if self.thresholds_ else 0.0
+        return (logits[:, 1] - logits[:, 0] > cut).long()
+
+    def check_thresholds(self) -> None:
+        """Of accuracy, F1 and the like, which are those by default."""
+        check_decisions(self.measure, [None, *OF_DECISIONS, "f1"])
+
+    def margins(self, logits: Tensor) -> Array:
+        """(B, 1) of the second label."""
+        return numpy((logits[:, 1:] - logits[:, :1]).double())
+
+    def moved(self, logits: Tensor, log_odds: Array) -> Tensor:
+        """The logit of the second label is less by the threshold."""
+        return logits - logits.new_tensor([0.0, float(log_odds[0])])
 
     def _check(self, labels: list[Any], counts: list[int]) -> None:
         super()._check(labels, counts)
@@ -270,13 +329,43 @@ class MultiClass(Single):
 
     name = "multiclass"
 
-    def __init__(self, balance: float = 0.5) -> None:
-        self.balance = balance
+    def __init__(self, balance: float | Mapping[str, float] = 0.5, measure: str | None = None) -> None:
+        self.balance, self.measure = balance, measure
 
 
-def labelled_mean(loss_b: Tensor, mask_b: Tensor) -> Tensor:
-    """Mean over the True rows; 0, with a gradient of 0, where there is none."""
-    return torch.where(mask_b, loss_b, 0).sum() / mask_b.sum().clamp(min=1)
+def log_odds(thresholds: Sequence[float]) -> Array:
+    """Of each probability."""
+    p: Array = np.asarray(thresholds, dtype=np.float64)
+    return np.log(p) - np.log1p(-p)
+
+
+def check_decisions(measure: str | None, names: Sequence[str | None]) -> None:
+    """Raises InputError for a metric that no threshold changes."""
+    if measure not in names:
+        raise InputError(
+            f"--optimize-threshold needs a metric of decisions, and {measure or 'average_precision'} is none; add "
+            f"--metric with one of {', '.join(filter(None, names))}"
+        )
+
+
+def _weight(label: Any, weight: Any) -> float:
+    """The weight of a label. Raises InputError for what is no number from 0."""
+    value = number(weight)
+    if value is None or value < 0:
+        raise InputError(f"the weight of the label {label_text(label)} can't be {weight!r}; it is a number from 0")
+    return value
+
+
+def labelled_mean(loss_b: Tensor, target: Masked) -> Tensor:
+    """Mean over the True rows or cells of weight times loss; 0, with a gradient of 0, where there is none."""
+    if target.weight is not None:
+        loss_b = loss_b * widen(target.weight.to(loss_b.dtype), loss_b.ndim)
+    return torch.where(target.mask, loss_b, 0).sum() / target.mask.sum().clamp(min=1)
+
+
+def weighted(counts: NDArray[np.floating], target: Masked) -> NDArray[np.floating]:
+    """(R, N) counts of rows, times the rows' own weights."""
+    return counts if target.weight is None else counts * numpy(target.weight)
 
 
 def binary_log_loss(logits: Tensor, y: Tensor, smoothing: float) -> float:

@@ -23,13 +23,12 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, texts_of
 from polymodal.sentences import fingerprint, scores
-from polymodal.tasks.base import Capability, Extreme, Metric, Task
+from polymodal.tasks.base import Capability, Extreme, Task
 from polymodal.tasks.labels import is_json_list, missing
 from polymodal.tasks.vocabulary import Vocabulary, WordList
 
 CHARACTERS = 64  # read of a text for each word that is written at most: a cell of 10 MB costs no more than a page
-LOWER_IS_BETTER = ("wer", "cer")
-MEASURES = ("cider_d", "bleu_4", "meteor_exact_stem", "rouge_l", "chrf", "exact_match", *LOWER_IS_BETTER)
+MEASURES = ("cider_d", "bleu_4", "meteor_exact_stem", "rouge_l", "chrf", "exact_match", "wer", "cer")
 
 
 class Generation(Task):
@@ -53,8 +52,6 @@ class Generation(Task):
         measure: str = "cider_d",
         smoothing: float = 0.1,
     ) -> None:
-        if measure not in MEASURES:
-            raise InputError(f"texts can't be chosen by {measure!r}; it is one of {', '.join(MEASURES)}")
         self.vocabulary = WordList() if vocabulary is None else vocabulary
         self.limit, self.measure, self.smoothing = limit, measure, smoothing
         self.longest_ = limit
@@ -157,7 +154,7 @@ class Generation(Task):
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """Texts are no classes: raises InputError."""
-        raise InputError("estimators on features can't write text; leave --fusion features out to train a network")
+        raise InputError("estimators on features can't write text; leave --fusion=features out to train a network")
 
     def written(self, ids: Tensor) -> list[str]:
         """Text of each row of ids (B, T), up to the mark of the end."""
@@ -182,9 +179,14 @@ class Generation(Task):
         return {**scores(self.written(texts_of(output).take(keep).best), references, here, training=self._seen())}
 
     @property
-    def metric(self) -> Metric:
-        """`measure`."""
-        return Metric(self.measure, self.measure not in LOWER_IS_BETTER)
+    def measures(self) -> Sequence[str]:
+        """See `sentences.scores`."""
+        return MEASURES
+
+    @property
+    def usual_measure(self) -> str:
+        """Of captions; transcripts and answers are made with others."""
+        return "cider_d"
 
     def extremes(self, output: Output, target: Masked) -> tuple[list[Extreme], list[str]]:
         """By the metric of the row alone."""

@@ -149,7 +149,7 @@ def _free(columns: Sequence[str], kind: str, labels: Sequence[Any], rows: int) -
     return (
         f"{_name(columns)} looks like free text or an id, and not like {kind}: {len(labels):,} different values in "
         f"{rows:,} rows, for example {list_text(labels, 2)}; name another target column, or write such texts with "
-        "--task generate"
+        "--task=generate"
     )
 
 
@@ -170,8 +170,8 @@ def _several_columns(cells: Sequence[Mapping[str, Any]], columns: list[str]) -> 
             if not missing(value) and number(value) is None:
                 raise InputError(
                     f"several target columns are learned together only where all are numbers, but {name!r} "
-                    f"holds {label_text(value)}; name one target column, or numeric ones, or write texts with --task "
-                    "generate"
+                    f"holds {label_text(value)}; name one target column, or numeric ones, or write texts with "
+                    "--task=generate"
                 )
     return Regression(columns), f"{len(columns)} numeric target columns: {', '.join(columns)}"
 

@@ -13,8 +13,16 @@ from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
-from polymodal.tasks.base import Array, Metric, Quantities, Quantity
-from polymodal.tasks.classify import Labelled, binary_log_loss, decode_labels, labelled_mean, numpy, truth_and
+from polymodal.tasks.base import Array, Quantities, Quantity
+from polymodal.tasks.classify import (
+    Labelled,
+    binary_log_loss,
+    decode_labels,
+    labelled_mean,
+    numpy,
+    truth_and,
+    weighted,
+)
 from polymodal.tasks.labels import key, list_text, number, plain
 from polymodal.tasks.regions import worse_tail
 
@@ -36,8 +44,10 @@ class Ordinal(Labelled):
     name = "ordinal"
     link = "sigmoid"
 
-    def __init__(self, order: list[Any] | None = None, balance: float = 0.0) -> None:
-        self.order, self.balance = order, balance
+    def __init__(
+        self, order: list[Any] | None = None, balance: float | Mapping[str, float] = 0.0, measure: str | None = None
+    ) -> None:
+        self.order, self.balance, self.measure = order, balance, measure
 
     def _order(self, labels: list[Any], counts: list[int]) -> tuple[list[Any], list[int]]:
         if self.order is None:
@@ -65,7 +75,7 @@ class Ordinal(Labelled):
         y_b = torch.where(target.mask, target.values, 0)
         above_bk = y_b[:, None] > torch.arange(self.outputs, device=y_b.device)
         loss_bk = binary_cross_entropy_with_logits(logits, above_bk.to(logits.dtype), reduction="none")
-        return labelled_mean(loss_bk.mean(1) * self.row_weight(y_b, logits), target.mask)
+        return labelled_mean(loss_bk.mean(1) * self.row_weight(y_b, logits), target)
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B, K - 1): is it more than the k-th?"""
@@ -83,12 +93,17 @@ class Ordinal(Labelled):
     def scores(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """See `metrics.of_ranks`."""
         truth, guess = truth_and(target, self.classes(logits_of(output)))
-        return metrics.of_ranks(truth, guess, weights[:, numpy(target.mask)], len(self.labels_))
+        return metrics.of_ranks(truth, guess, weighted(weights, target)[:, numpy(target.mask)], len(self.labels_))
 
     @property
-    def metric(self) -> Metric:
+    def measures(self) -> Sequence[str]:
+        """See `metrics.of_ranks`."""
+        return ["mae", "accuracy", "quadratic_kappa", "macro_f1"]
+
+    @property
+    def usual_measure(self) -> str:
         """Mean absolute error, in steps of the order."""
-        return Metric("mae", higher=False)
+        return "mae"
 
     def probabilities(self, logits: Tensor) -> Array:
         """(B, C) P(y > k - 1) - P(y > k)."""

@@ -14,8 +14,8 @@ from polymodal import metrics
 from polymodal.batch import Masked
 from polymodal.errors import InputError
 from polymodal.output import Output, logits_of
-from polymodal.tasks.base import Array, Capability, Extreme, Metric, Quantities, Quantity, Region, Task
-from polymodal.tasks.classify import labelled_mean, numpy
+from polymodal.tasks.base import Array, Capability, Extreme, Quantities, Quantity, Region, Task
+from polymodal.tasks.classify import labelled_mean, numpy, weighted
 from polymodal.tasks.labels import label_text, missing, number
 from polymodal.tasks.regions import Intervals
 
@@ -40,8 +40,8 @@ class Regression(Task):
 
     columns: list[str] | None
 
-    def __init__(self, columns: list[str] | None = None, delta: float = 3.0) -> None:
-        self.columns, self.delta = columns, delta
+    def __init__(self, columns: list[str] | None = None, delta: float = 3.0, measure: str | None = None) -> None:
+        self.columns, self.delta, self.measure = columns, delta, measure
         self.center_: list[float] = []
         self.scale_: list[float] = []
 
@@ -97,7 +97,7 @@ class Regression(Task):
             loss_bk = (logits - y_bk) ** 2 / 2
         else:
             loss_bk = huber_loss(logits, y_bk, reduction="none", delta=self.delta)
-        return labelled_mean(loss_bk, mask_bk)
+        return labelled_mean(loss_bk, target.under(mask_bk))
 
     def answers(self, target: Masked) -> NDArray[Any]:
         """(B, K) numbers in standard units, NaN where missing."""
@@ -123,6 +123,7 @@ class Regression(Task):
         `metrics.of_numbers`.
         """
         truth, guess = self._in_units(numpy(target.values)), self._in_units(numpy(logits_of(output)))
+        weights = weighted(weights, target)
         mask = numpy(target.mask).reshape(len(truth), -1) & np.ones((1, self.outputs), dtype=bool)
         each = [metrics.of_numbers(truth[m, k], guess[m, k], weights[:, m]) for k, m in enumerate(mask.T)]
         out = {name: np.mean([s[name] for s in each], axis=0) for name in each[0]}
@@ -139,16 +140,21 @@ class Regression(Task):
         return [None if math.isnan(v) else int(i) for v, i in zip(x, np.searchsorted(edges, x), strict=True)]
 
     @property
-    def metric(self) -> Metric:
+    def measures(self) -> Sequence[str]:
+        """See `scores`."""
+        return [*metrics.OF_NUMBERS, *(f"{name}[{c}]" for name in metrics.OF_NUMBERS for c in self.columns or ())]
+
+    @property
+    def usual_measure(self) -> str:
         """r2: the share of the variance that is explained."""
-        return Metric("r2", higher=True)
+        return "r2"
 
     def score(self, output: Output, target: Masked, weights: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(R,) r2 alone, which is the same in any unit: the ranks that other metrics need take far longer."""
+        """(R,) the metric alone: the ranks that some need take far longer than the others."""
         if self.columns is not None or not bool(target.mask.all()):
             return super().score(output, target, weights)
-        truth, guess = (numpy(x[:, 0].double()) for x in (target.values, logits_of(output)))
-        return metrics.r2(truth, guess, weights)
+        truth, guess = (self._in_units(numpy(x.double()))[:, 0] for x in (target.values, logits_of(output)))
+        return metrics.OF_NUMBERS[self.metric.name](truth, guess, weighted(weights, target))
 
     def numbers_of(self, cell: Any) -> list[float]:
         """Of each target."""

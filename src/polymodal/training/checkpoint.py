@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from polymodal.errors import InputError
 from polymodal.output import Output, output_of
+from polymodal.saving import put_tensors
 
 
 class State(NamedTuple):
@@ -64,8 +65,6 @@ def _save(
     answers: Sequence[Output],
 ) -> None:
     """One file, replaced in one step: an interruption leaves the old checkpoint or the new one."""
-    from safetensors.torch import save_file
-
     tensors = {f"now/{k}": v for k, v in learner.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in best.items()}
     tensors |= {f"answers/{i}/{k}": v for i, a in enumerate(answers) for k, v in a.tensors().items()}
@@ -75,11 +74,7 @@ def _save(
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    # clone: safetensors refuses tensors that share memory
-    whole = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    save_file(whole, temporary, metadata={"state": json.dumps(state._asdict())})
-    temporary.replace(path)
+    put_tensors(path, tensors, {"state": json.dumps(state._asdict())})
 
 
 def load(path: Path, learner: nn.Module, optimizer: Any) -> tuple[State, dict[str, Tensor], list[Output]]:

@@ -25,7 +25,7 @@ from polymodal.errors import InputError
 from polymodal.learners.base import Trainable
 from polymodal.objectives.base import Objective, Validation
 from polymodal.output import Output
-from polymodal.progress import progress
+from polymodal.progress import bar
 from polymodal.tasks.base import Metric
 from polymodal.training import memory
 from polymodal.training.checkpoint import Keeper, State, load
@@ -86,7 +86,7 @@ def train(
     start = time.monotonic() - state.seconds
     keep = Keeper(checkpoint if accelerator.is_main_process else None)
     note, last_trim = "", time.monotonic()
-    with progress(title, 1.0, quiet or not accelerator.is_main_process) as tick, _interrupts() as stop:
+    with bar(title, 1.0, quiet or not accelerator.is_main_process) as tick, _interrupts() as stop:
         while not state.done:
             learner.train()
             batches = order(usable, sizes, settings.batch_size, settings.seed, state.epoch)
@@ -232,5 +232,5 @@ def _not_finite(value: float, numbers: Sequence[int], settings: Settings) -> str
     examples = ", ".join(map(str, sorted(numbers)[:32])) + (" ..." if len(numbers) > 32 else "")
     return (
         f"the loss became {value} in a batch of {len(numbers)} rows (row numbers {examples}); look for extreme values "
-        f"in those rows, or lower the learning rate (it was {settings.lr:g}): --lr {settings.lr / 10:g}"
+        f"in those rows, or lower the learning rate (it was {settings.lr:g}): --lr={settings.lr / 10:g}"
     )

@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,6 +114,17 @@ def list_names(names: Sequence[str]) -> str:
     ('photo', 'photo, note and table')
     """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """The first names, each on one line and cut where it is long, and how many more there are.
+
+    >>> some(["photo", "note", "table"], 2)
+    'photo, note and 1 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(short(n, LONGEST) for n in every[:most]) + more
 
 
 # --- cells --------------------------------------------------------------------------------------------

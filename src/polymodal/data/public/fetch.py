@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from polymodal.data.public.catalogue import Public, Remote, find
 from polymodal.errors import InputError
-from polymodal.progress import Ticker, progress
+from polymodal.progress import Ticker, bar
 
 TRIES = 4  # of one file in a run; a try that brings something on does not count
 TIMEOUT = 30  # seconds without a byte
@@ -63,7 +63,7 @@ def _one(remote: Remote, out: Path, public: Public, quiet: bool) -> Got:
                 "this file is the one you want"
             )
         return Got(path, path.stat().st_size, _checks(remote, ""), False)
-    with progress(remote.name, 1.0, quiet) as tick:
+    with bar(remote.name, 1.0, quiet) as tick:
         size = _whole(remote, part, public, tick)
     if wrong := _wrong(part, remote):
         part.unlink()

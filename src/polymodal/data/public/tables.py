@@ -15,7 +15,7 @@ from polymodal.data.public.catalogue import find
 from polymodal.data.public.forms import FORMS, Row
 from polymodal.data.public.sources import Entry, Source
 from polymodal.errors import InputError
-from polymodal.progress import progress
+from polymodal.progress import bar
 
 SPLITS = ("published", "random")
 NOTE = "public_set.json"  # beside the tables: which set, its licence, whom to cite
@@ -145,7 +145,7 @@ def _extract(names: dict[str, list[tuple[Row, Entry | None]]], out: Path, column
             f"{out} has no room for the {total / 1e9:.1f} GB that are to be extracted; choose another --out"
         )
     i = 0
-    with progress("extract", max(1, total), quiet) as tick:
+    with bar("extract", max(1, total), quiet) as tick:
         for archive, members in todo.items():
             with zipfile.ZipFile(archive) as z:
                 for target, e in members.items():

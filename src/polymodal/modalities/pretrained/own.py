@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from polymodal.errors import InputError, Unreadable
@@ -24,6 +24,7 @@ from polymodal.modalities.base import Codec, Encoder
 from polymodal.modalities.pretrained.codec import FrozenCodec
 from polymodal.nn import Size, at
 from polymodal.ops import masked_mean
+from polymodal.saving import put_tensors
 from polymodal.spec import build
 
 BATCH = 64
@@ -86,7 +87,7 @@ class Own(FrozenCodec):
         folder.mkdir(parents=True, exist_ok=True)
         form = json.dumps({"codec": part.codec, "encoder": part.encoder}, indent=1)
         (folder / f"{OUT}.json").write_text(form, encoding="utf-8")
-        save_file({k: v.clone().contiguous() for k, v in part.weights.items()}, folder / f"{OUT}.safetensors")
+        put_tensors(folder / f"{OUT}.safetensors", part.weights)
 
 
 def is_model(name: str) -> bool:
