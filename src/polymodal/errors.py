@@ -73,12 +73,12 @@ def _argument(option: re.Match[str]) -> str:
         return option[0]
     record, value = RECORD[name], option["value"]
     if name in FLAGS:
-        said = f"{name}={not option['no']}"
+        text = f"{name}={not option['no']}"
     elif value is None:
-        said = f"{name}=" + "..." * (record is not None)
+        text = f"{name}=" + "..." * (record is not None)
     else:
-        said = f"{name}={_literal(name, value.strip(chr(39)))}"
-    return said if record is None else f"{record}({said})"
+        text = f"{name}={_literal(name, value.strip(chr(39)))}"
+    return text if record is None else f"{record}({text})"
 
 
 def _literal(name: str, value: str) -> str:

@@ -32,8 +32,8 @@ def find_device(device: str) -> str:
     if device == AUTO:
         return "cuda" if there["cuda"] else "cpu"
     if not there[device]:
-        found = ", ".join(name for name, is_there in there.items() if is_there)
-        raise InputError(f"torch {torch.__version__} finds no device {device!r} here; it finds: {found}")
+        names = ", ".join(name for name, is_there in there.items() if is_there)
+        raise InputError(f"torch {torch.__version__} finds no device {device!r} here; it finds: {names}")
     return device
 
 

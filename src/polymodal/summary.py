@@ -61,8 +61,8 @@ class Report(NamedTuple):
 
     def __repr__(self) -> str:
         rows = f"{self.rows.get('train', 0):,} rows to train on, {self.rows.get('valid', 0):,} to validate on"
-        found = self.comparison.chosen if self.comparison else "nothing was compared"
-        return f"<Report of {self.task or 'no task'}: {rows}; {found}; {self.seconds:.0f} s>"
+        best = self.comparison.chosen if self.comparison else "nothing was compared"
+        return f"<Report of {self.task or 'no task'}: {rows}; {best}; {self.seconds:.0f} s>"
 
     @property
     def chosen_by(self) -> str:

@@ -22,12 +22,12 @@ SURE = 8.0  # the logit of a label that is said, against 0 for the others
 NAMES = {"softmax": "majority", "sigmoid": "prior", "identity": "mean"}  # what the constant says, by the task's link
 
 
-def baselines(task: Task, learned: Masked, target: Masked, when: Sequence[float] | None) -> list[Result]:
+def baselines(task: Task, train: Masked, target: Masked, when: Sequence[float] | None) -> list[Result]:
     """The constant, and where rows have times `when`, persistence: each one's answers to the rows of `target`.
 
-    learned: labels of training rows. A row before which none has a label is answered by the constant.
+    train: labels of training rows. A row before which none has a label is answered by the constant.
     """
-    l_bk = constant(task, learned).expand(len(target.values), -1)
+    l_bk = constant(task, train).expand(len(target.values), -1)
     out = [Result(f"{NAMES[task.link]} (baseline)", CONSTANT, Scores(l_bk), 0, 0, 0.0)]
     if when is not None:
         y_bk = persistence(task, target, when)
@@ -37,13 +37,13 @@ def baselines(task: Task, learned: Masked, target: Masked, when: Sequence[float]
     return out
 
 
-def constant(task: Task, learned: Masked) -> Tensor:
+def constant(task: Task, train: Masked) -> Tensor:
     """(K,) logits of the same answer to every row: of labels their shares, of which the largest (the median of ranks)
     is predicted; of numbers their mean, which has an r2 of 0 on the rows that it is of.
 
     scikit-learn's dummy estimators with the strategies "prior" and "mean".
     """
-    rows = learned.take(learned.present())
+    rows = train.take(train.present())
     mean_k = np.nanmean(_said(task, rows), axis=0)
     if task.link != "identity":
         p_k = mean_k.clip(1e-6, 1 - 1e-6)  # of a label that no row has, nothing is sure
@@ -58,11 +58,11 @@ def persistence(task: Task, target: Masked, when: Sequence[float]) -> Tensor:
     section 5.2 (the naive method).
     """
     order = np.argsort(when, kind="stable")
-    known, times = order[target.present().numpy()[order]], np.asarray(when)
-    before = np.searchsorted(times[known], times, side="left") - 1
-    said_bk = _said(task, target) if task.link == "identity" else SURE * (2 * _said(task, target) - 1)
-    out = np.full(said_bk.shape, np.nan)
-    out[before >= 0] = said_bk[known[before[before >= 0]]]
+    rows, times = order[target.present().numpy()[order]], np.asarray(when)
+    before = np.searchsorted(times[rows], times, side="left") - 1
+    y_bk = _said(task, target) if task.link == "identity" else SURE * (2 * _said(task, target) - 1)
+    out = np.full(y_bk.shape, np.nan)
+    out[before >= 0] = y_bk[rows[before[before >= 0]]]
     return torch.from_numpy(out).float()
 
 

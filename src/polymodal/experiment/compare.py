@@ -115,11 +115,11 @@ def run(
     for i, fold in enumerate(todo):
         for job, parts in maker.kept(fold).items():
             race.add(i, job, parts, parts[0].seconds)
-    done = 0
+    count = 0
     with bar("comparing", float(len(todo) * len(maker.jobs)), request.run.quiet) as tick:
         while (turn := race.next()) is not None:
-            tick(float(done), f"{todo[turn.fold].name}: {turn.job}")
-            began, done = budget.elapsed, done + 1
+            tick(float(count), f"{todo[turn.fold].name}: {turn.job}")
+            began, count = budget.elapsed, count + 1
             parts = maker.make(todo[turn.fold], turn.job, turn.seconds)
             race.add(turn.fold, turn.job, parts, budget.elapsed - began if parts else turn.seconds or 0.0)
     settings = {**plan, "fusion": names, "time_limit": in_seconds(time_limit)}

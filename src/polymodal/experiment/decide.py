@@ -39,10 +39,10 @@ class Decider(NamedTuple):
         """The trial with answers by which it is chosen or not."""
         if not self.is_on:
             return trial
-        seen = trial.everywhere
+        more = trial.everywhere
         return trial._replace(
             judged=self.compared(trial.judged, self.rows),
-            everywhere=seen and seen._replace(output=self.compared(seen.output, seen.rows)),
+            everywhere=more and more._replace(output=self.compared(more.output, more.rows)),
         )
 
     def of_others(self, trial: Trial, output: Output) -> Output:

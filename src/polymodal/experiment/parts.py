@@ -90,8 +90,8 @@ class Maker:
 
     def kept(self, fold: Fold) -> dict[str, list[Part]]:
         """The parts on disk, by job."""
-        found = {c: self._kept(fold, c) for c in self.networks}
-        out = {c: [part] for c, part in found.items() if part is not None}
+        networks = {c: self._kept(fold, c) for c in self.networks}
+        out = {c: [part] for c, part in networks.items() if part is not None}
         return out | ({FEATURES: parts} if self.features and (parts := self._kept_features(fold)) else {})
 
     def make(self, fold: Fold, job: str, seconds: float | None) -> list[Part]:

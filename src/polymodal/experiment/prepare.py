@@ -93,9 +93,9 @@ class Prepared(NamedTuple):
 
     def _baselines(self) -> tuple[list[Result], list[Result]]:
         """Those of the training rows, as they answer these and the validation rows."""
-        learned, held = (rows.target(range(len(rows))) for rows in (self.rows, self.valid))
+        train, valid = (rows.target(range(len(rows))) for rows in (self.rows, self.valid))
         of = self.problem.baselines
-        return of(learned, self.table, learned), of(learned, self.held_table, held)
+        return of(train, self.table, train), of(train, self.held_table, valid)
 
 
 def prepare(

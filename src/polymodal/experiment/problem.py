@@ -83,15 +83,15 @@ class Problem(NamedTuple):
         group = self.schema.group
         return table.cells(group) if group is not None and group in table.columns else None
 
-    def baselines(self, learned: Masked, table: Table, target: Masked) -> list[Result]:
+    def baselines(self, train: Masked, table: Table, target: Masked) -> list[Result]:
         """The answers of baselines to the rows of a table, whose labels are `target`; none where the target is text.
 
-        learned: labels of the training rows. Persistence is there where time parts the rows, and the table has it.
+        train: labels of the training rows. Persistence is there where time parts the rows, and the table has it.
         """
         if "compare" not in self.objective.capabilities:
             return []
         time = self._time(table)
-        return baselines(self.task, learned, target, None if time is None else time.times(table))
+        return baselines(self.task, train, target, None if time is None else time.times(table))
 
     def _time(self, table: Table) -> Chronology | None:
         """What parts the rows by time, where the table has it."""

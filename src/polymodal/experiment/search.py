@@ -113,21 +113,21 @@ def search(
     judged in the end."""
     notes = [f"{budget.left:.0f} s to search in"]
     refit, whole = preset.refit or not valid_given, True
-    found: list[Trial] = []
+    estimators: list[Trial] = []
     fusions: list[Trial] = []
     if features is not None:
         share = budget if networks is None else budget.part(FEATURES[len(networks.rows) >= FEW])
-        whole, found = _grow(features, preset, share, valid, valid_given, refit and networks is None)
+        whole, estimators = _grow(features, preset, share, valid, valid_given, refit and networks is None)
     if networks is not None:
         if features is not None:
             budget = budget.less(features.library.refit_seconds() if refit else 0.0)
-        other = max(found, key=valid.quality, default=None)
+        other = max(estimators, key=valid.quality, default=None)
         fusions = _of_networks(networks, preset.fusions, valid, budget, baselines, other, notes)
         if features is not None and not whole and budget.allows(1):  # what networks have left
-            whole, found = _grow(features, preset, budget, valid, valid_given, False)
+            whole, estimators = _grow(features, preset, budget, valid, valid_given, False)
     if features is not None:
-        notes[1:1] = _of_features(features, found, whole)
-    trials = found + fusions
+        notes[1:1] = _of_features(features, estimators, whole)
+    trials = estimators + fusions
     average = _average(_apart(trials, valid), valid)
     if average is not None:
         trials.append(average)

@@ -89,8 +89,8 @@ def _certainty(answer: Evaluation) -> list[Block]:
     """How good the probabilities are, and what was asked for of sets and abstention."""
     out: list[Block] = []
     if answer.probabilities:
-        known = {k: x for k, x in answer.probabilities.items() if k != "temperature" or x != 1}  # 1 is none
-        figures = ", ".join(f"{name.replace('_', ' ')} {x:.3f}" for name, x in known.items())
+        figures_of = {k: x for k, x in answer.probabilities.items() if k != "temperature" or x != 1}  # 1 is none
+        figures = ", ".join(f"{name.replace('_', ' ')} {x:.3f}" for name, x in figures_of.items())
         out.append(Facts([("probabilities", figures)]))
     if (few := answer.selective) is not None:
         score = few.metrics.get(answer.metric)

@@ -61,11 +61,11 @@ def search(task: Task, logits: Tensor, target: Masked) -> Array:
     out: Array = np.zeros(margins.shape[1])
     best = _value(task, logits, target)
     for k in range(len(out)):
-        for cut in sorted(cuts(margins[:, k], truth[:, k], max(FEWEST, CUTS // len(out))), key=abs):
-            tried = np.where(np.arange(len(out)) == k, cut, out)
-            value = _value(task, task.moved(logits, tried), target)
+        for x in sorted(cuts(margins[:, k], truth[:, k], max(FEWEST, CUTS // len(out))), key=abs):
+            trial = np.where(np.arange(len(out)) == k, x, out)
+            value = _value(task, task.moved(logits, trial), target)
             if value > best or np.isnan(best):
-                out, best = tried, value
+                out, best = trial, value
     return out
 
 

@@ -11,7 +11,7 @@ from polymodal.modalities.base import missing
 
 SEPARATORS = ";|,/"
 ITEMS = 64  # that have a field, the commonest
-LEAST, SEVERAL, KNOWN, TIMES, WORDS = 10, 0.1, 0.95, 5, 3
+LEAST, SEVERAL, AGAIN, TIMES, WORDS = 10, 0.1, 0.95, 5, 3
 LONGEST = 1_000  # characters of a cell
 
 
@@ -51,7 +51,7 @@ def find(cells: Sequence[Any]) -> Items | None:
         counts = Counter(i for items in each for i in items)
         if (
             sum(len(items) > 1 for items in each) >= SEVERAL * len(there)
-            and sum(all(counts[i] > 1 for i in items) for items in each) >= KNOWN * len(there)
+            and sum(all(counts[i] > 1 for i in items) for items in each) >= AGAIN * len(there)
             and counts.total() >= TIMES * len(counts)
             and 2 * len(counts) <= len(set(map(tuple, each)))
             and sum(len(i.split()) for i in counts) <= WORDS * len(counts)
