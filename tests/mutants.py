@@ -48,8 +48,8 @@ MUTANTS = [
     Mutant(
         "what is best at its own threshold is chosen",
         "experiment/search.py",
-        "_choose([decider.judged(t) for t in trials]",
-        "_choose(list(trials)",
+        "seen = [decider.judged(t) for t in trials]",
+        "seen = list(trials)",
         f"{TARGET} -k its_own_threshold",
     ),
     Mutant(
@@ -391,15 +391,15 @@ MUTANTS = [
     Mutant(
         "a missing label has no loss",
         "tasks/classify.py",
-        "return torch.where(mask_b, loss_b, 0).sum() / mask_b.sum().clamp(min=1)",
-        "return loss_b.sum() / mask_b.sum().clamp(min=1)",
+        "return torch.where(target.mask, loss_b, 0).sum() / target.mask.sum().clamp(min=1)",
+        "return loss_b.sum() / target.mask.sum().clamp(min=1)",
         f"{TASKS} -k never_matter",
     ),
     Mutant(
         "no label gives no loss, and not NaN",
         "tasks/classify.py",
-        "mask_b.sum().clamp(min=1)",
-        "mask_b.sum()",
+        "target.mask.sum().clamp(min=1)",
+        "target.mask.sum()",
         f"{TASKS} -k no_label",
     ),
     Mutant(
@@ -433,15 +433,15 @@ MUTANTS = [
     Mutant(
         "weights have mean 1 over the training rows",
         "tasks/classify.py",
-        "(w_c * counts.sum() / (w_c * counts).sum())[target_b]",
+        "(w_c * counts.sum() / (w_c * counts).sum().clamp(min=1e-9))[target_b]",
         "(w_c * len(counts) / w_c.sum())[target_b]",
         f"{TASKS} -k balance",
     ),
     Mutant(
         "refitting forgets the old labels",
         "tasks/classify.py",
-        'self.__dict__.pop("_index", None)\n        self.labels_, self.counts_ = self._order',
-        "self.labels_, self.counts_ = self._order",
+        'for learned in ("_index", "thresholds_"):',
+        "for learned in ():",
         f"{TASKS} -k refitting",
     ),
     Mutant(
@@ -685,7 +685,7 @@ MUTANTS = [
     Mutant(
         "networks far behind estimators are not trained further",
         "experiment/search.py",
-        "return gain > RACE * error > 0",
+        "return gain > far * error > 0",
         "return False",
         AUTO + " -k halving",
     ),
@@ -902,8 +902,8 @@ MUTANTS = [
     Mutant(
         "a set of labels is as sure as the least sure of them",
         "tasks/multilabel.py",
-        "least: Array = np.maximum(p_bk, 1 - p_bk).min(1)",
-        "least: Array = np.maximum(p_bk, 1 - p_bk).max(1)",
+        "least: Array = np.where(self._sets(logits), p_bk, 1 - p_bk).min(1)",
+        "least: Array = np.where(self._sets(logits), p_bk, 1 - p_bk).max(1)",
         f"{ABLE} -k least_sure",
     ),
     Mutant(

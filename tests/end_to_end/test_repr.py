@@ -30,7 +30,7 @@ def test_objects_say_what_they_are(fitted):
         (bare, rf"{reads}: a Fused>"),
         (model.report, rf"<Report of binary: 32 rows to train on, 8 to validate on; concat, accuracy {score} on .*; \d+ s>"),
         (bare.report, "<Report of no task: 0 rows to train on, .*; 0 s>"),
-        (model.report.comparison, rf"<Comparison by accuracy on 8 validation rows: concat {score}>"),
+        (model.report.comparison, rf"<Comparison by accuracy on 8 validation rows: concat {score}, majority \(baseline\) {score}>"),
         (model.preprocessor.schema, r"<Schema id \(id\), photo \(image\), note \(text\), .*, kind \(target\)>"),
         (polymodal.Table.read(table), r"<Table shop\.csv: 40 rows of id, photo, note, price, seller, kind>"),
         (model.evaluate(table), rf"<Evaluation of binary on 40 rows: accuracy {score}, .* and 4 more>"),

@@ -75,7 +75,7 @@ def test_every_form_of_a_cell_reads_the_same(kind: str, tmp_path: Path) -> None:
         ({"a": 1}, "a dict can't be read"),
         (np.array([1j, 2]), "not a list of numbers"),
         (Path("x.csv"), "x.csv is a .csv file; expected .npy"),
-        (Path("absent.npy"), "absent.npy can't be read"),
+        (Path("absent.npy"), "absent.npy does not exist"),
     ],
 )
 def test_what_is_unreadable_says_what_was_seen(cell: Any, says: str) -> None:
