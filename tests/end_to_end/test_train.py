@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,12 @@ from safetensors.torch import load_file
 import flat
 import polymodal
 from conftest import Run, make_shop
-from polymodal.data.preprocess import order
+from polymodal.data.encode import encode
+from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
+from polymodal.modalities.image.codec import Pixels
+from polymodal.modalities.vector.codec import Vectors
+from polymodal.nn import SIZES
 
 FIT = dict(fusion="gated", epochs=4, batch_size=16, size="tiny", baselines=False)
 
@@ -134,15 +139,39 @@ def test_early_stopping_keeps_the_best_epoch(table):
     assert model.report.to_json()["valid"]["metrics"]["accuracy"]["value"] == pytest.approx(best["accuracy"])
 
 
+def encoded(**columns: list[Any]) -> Rows:
+    """Rows of photos and ready-made vectors."""
+    make = {"photo": Pixels}
+    codecs = {m: make.get(m, Vectors)().fit(cells, SIZES["tiny"]) for m, cells in columns.items()}
+    inputs = {m: encode(cells, codecs[m])[0] for m, cells in columns.items()}
+    n = len(next(iter(columns.values())))
+    return Rows(inputs, codecs, [None] * n, None, range(1, n + 1), [])
+
+
 def test_order_is_a_permutation_decided_by_seed_and_epoch():
-    rows, sizes = list(range(5, 55)), np.arange(60) % 7
-    a = order(rows, sizes, 8, seed=1, epoch=2)
-    assert sorted(sum(a, [])) == rows and a == order(rows, sizes, 8, seed=1, epoch=2) != order(
-        rows, sizes, 8, seed=1, epoch=3
-    )
-    assert len(a) == math.ceil(50 / 8)
-    spread = [np.ptp(sizes[batch]) for batch in a]
-    assert np.mean(spread) < 2.5  # 6 in batches of rows at random
+    rows, usable = encoded(x=[[[float(i), j] for j in range(1 + i % 7)] for i in range(60)]), list(range(5, 55))
+    a = order(rows, usable, 8, seed=1, epoch=2)
+    assert sorted(sum(a, [])) == usable and a == order(rows, usable, 8, seed=1, epoch=2)
+    assert a != order(rows, usable, 8, seed=1, epoch=3) and len(a) == math.ceil(50 / 8)
+    spread = [np.ptp(rows.sizes()[batch]) for batch in a]
+    assert np.mean(spread) < 5  # 12 in batches of rows at random
+
+
+@pytest.mark.parametrize("heavy", [True, False])
+def test_rows_that_share_a_heavy_cell_are_in_one_batch(heavy):
+    """Of 200 rows with 20 photos of ten questions each, and one with 40: a photo counts as a row, 16 times at most."""
+    which = [i % 20 for i in range(200)] + [20] * 40
+    photos = [np.full((8, 8, 3), 10 * p, np.uint8) for p in which]
+    rows = encoded(photo=photos, question=[[float(i)] * (9 if heavy else 100) for i in range(240)])
+    batches = order(rows, list(range(2, 240)), 4, seed=0, epoch=0)
+    assert sorted(sum(batches, [])) == list(range(2, 240))
+    together = [{p: [which[r] for r in b].count(p) for p in {which[r] for r in b}} for b in batches]
+    if not heavy:
+        assert {len(b) for b in batches} == {4, 2}
+        return
+    assert len(batches) == math.ceil((20 + 3) / 4)
+    assert sorted(n for b in together for p, n in b.items() if p < 20) == [9, 9] + [10] * 18
+    assert max(n for b in together for p, n in b.items() if p == 20) <= 40 and max(map(len, batches)) <= 4 * 16
 
 
 def test_two_processes_train_one_model(tmp_path):

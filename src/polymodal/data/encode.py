@@ -71,6 +71,11 @@ class Encoded:
         counts = np.array([*(int(np.prod(shape)) for _, shape in self._kinds), 0])
         return counts[np.where(self._where[:, 0] < 0, -1, self._where[:, 2])]
 
+    def identities(self) -> np.ndarray:
+        """(N,) a number for each cell, the same for equal ones; absent cells differ from all."""
+        _, number = np.unique(self._where[:, :2], axis=0, return_inverse=True)
+        return np.where(self.present(), number.reshape(-1), -1 - np.arange(len(self)))
+
     def present(self) -> np.ndarray:
         """(N,) True where the row has this modality."""
         return self._where[:, 0] >= 0

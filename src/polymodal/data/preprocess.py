@@ -97,6 +97,30 @@ class Rows:
         total: np.ndarray = np.sum([x.sizes() for x in self.inputs.values()], axis=0)
         return total + [0 if y is None or y.ndim < 2 else y.shape[1] for y in self.labels]
 
+    def parts(self, rows: np.ndarray) -> list[list[int]]:
+        """These rows, those together, `TOGETHER` at most, that share a cell of the modality which is most of a row.
+
+        Parts are in the order of the first rows that have their cell.
+        """
+        totals = {m: float(x.sizes()[rows].sum()) for m, x in self.inputs.items()}
+        heaviest = max(totals, key=lambda m: totals[m], default="")
+        if len(rows) < 2 or totals[heaviest] < HEAVY * sum(totals.values()):
+            return [[int(r)] for r in rows]
+        _, first, inverse = np.unique(self.inputs[heaviest].identities()[rows], return_index=True, return_inverse=True)
+        if len(first) == len(rows):
+            return [[int(r)] for r in rows]
+        place = np.argsort(first[inverse], kind="stable")
+        ends = np.flatnonzero(np.diff(first[inverse][place])) + 1
+        return [
+            part[i : i + TOGETHER].tolist()
+            for part in np.split(rows[place], ends)
+            for i in range(0, len(part), TOGETHER)
+        ]
+
+    def encoded(self) -> int:
+        """How many of the rows with a label there are, those `parts` that count as one."""
+        return len(self.parts(np.flatnonzero(self.labelled())))
+
     def labelled(self) -> np.ndarray:
         """(N,) True where the row has a label."""
         return np.array([y is not None for y in self.labels], dtype=bool)
@@ -276,20 +300,22 @@ def weights_of(table: Table, schema: Schema) -> Tensor | None:
     return torch.tensor(out, dtype=torch.float32)
 
 
+HEAVY = 0.8  # of a row's values
 WINDOW = 16  # batches within which rows of like size are put together
+TOGETHER = 16  # rows with one heavy cell that a batch has as one
 
 
-def order(rows: Sequence[int], sizes: np.ndarray, size: int, seed: int, epoch: int) -> list[list[int]]:
+def order(rows: Rows, usable: Sequence[int] | np.ndarray, size: int, seed: int, epoch: int) -> list[list[int]]:
     """The batches of an epoch, decided by (seed, epoch) alone, so that a resumed run sees the same ones.
 
     Rows are shuffled, those of like `sizes` put together within a window of batches, so that little of a batch is
-    padding, and the batches are shuffled again.
+    padding, and the batches are shuffled again. Rows that share a heavy cell count as one, since it is encoded once.
     """
     g = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    shuffle = np.asarray(rows)[torch.randperm(len(rows), generator=g).numpy()]
+    parts = rows.parts(np.asarray(usable, dtype=int)[torch.randperm(len(usable), generator=g).numpy()])
+    sizes = rows.sizes()[[p[0] for p in parts]]
     batches: list[list[int]] = []
-    for start in range(0, len(shuffle), WINDOW * size):
-        window = shuffle[start : start + WINDOW * size]
-        window = window[np.argsort(sizes[window], kind="stable")]
-        batches += [window[i : i + size].tolist() for i in range(0, len(window), size)]
+    for start in range(0, len(parts), WINDOW * size):
+        window = start + np.argsort(sizes[start : start + WINDOW * size], kind="stable")
+        batches += [[r for k in window[i : i + size] for r in parts[k]] for i in range(0, len(window), size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=g).tolist()]

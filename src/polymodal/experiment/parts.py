@@ -137,9 +137,10 @@ class Maker:
     def _networks(self, fold: Fold, reading: Reading, folder: Path | None) -> Networks:
         fit_at, valid_at = self._inner(fold)
         rows = reading.rows.take(fold.train)
-        settings = Settings.for_rows(len(fit_at), epochs=self.request.training.epochs, seed=self.seed)
+        learn = rows.take(fit_at)
+        settings = Settings.for_rows(learn.encoded(), epochs=self.request.training.epochs, seed=self.seed)
         return Networks(
-            self.problem, reading.encoders, settings, rows.take(fit_at), rows.take(valid_at), groups=None,
+            self.problem, reading.encoders, settings, learn, rows.take(valid_at), groups=None,
             folder=folder, quiet=True,
         )  # fmt: skip
 

@@ -81,15 +81,15 @@ def train(
     rank, world = accelerator.process_index, accelerator.num_processes
     model, optimizer = accelerator.prepare(learner, _optimizer(learner, settings))
     state, best, answers = load(checkpoint, learner, optimizer) if checkpoint else (State(), {}, [])
-    usable, sizes = np.flatnonzero(objective.usable(rows)).tolist(), rows.sizes()
-    total = settings.epochs * math.ceil(len(usable) / settings.batch_size)
+    usable = np.flatnonzero(objective.usable(rows))
+    total = settings.epochs * len(order(rows, usable, settings.batch_size, 0, 0))
     start = time.monotonic() - state.seconds
     keep = Keeper(checkpoint if accelerator.is_main_process else None)
     note, last_trim = "", time.monotonic()
     with bar(title, 1.0, quiet or not accelerator.is_main_process) as tick, _interrupts() as stop:
         while not state.done:
             learner.train()
-            batches = order(usable, sizes, settings.batch_size, settings.seed, state.epoch)
+            batches = order(rows, usable, settings.batch_size, settings.seed, state.epoch)
             while state.step < len(batches) and not state.out_of_time:
                 places = batches[state.step]
                 part = places[rank::world] or places[:1]  # each process needs a row

@@ -20,7 +20,8 @@ class Settings(NamedTuple):
 
     @classmethod
     def for_rows(cls, rows: int, **options: Any) -> "Settings":
-        """Defaults for a table of so many rows: about 4,000 steps, in 8 to 60 epochs; anything may be chosen."""
+        """Defaults for a table of so many rows, or parts of rows that are encoded as one (`Rows.parts`): about 4,000
+        steps, in 8 to 60 epochs; anything may be chosen."""
         size = options.get("batch_size") or (16 if rows < 300 else 32 if rows < 2_000 else 64)
         epochs = min(60, max(8, round(4_000 * size / max(rows, 1))))
         # a quarter of the epochs: small tables have few steps in each, and a hard modality starts late
