@@ -657,8 +657,8 @@ MUTANTS = [
     Mutant(
         "time is kept for fitting what is chosen on all rows",
         "learners/library.py",
-        "begun + after > until",
-        "begun > until",
+        "self._seconds.get(job, 0.0) + after > until",
+        "self._seconds.get(job, 0.0) > until",
         LEARNERS,
     ),
     Mutant(
@@ -688,6 +688,13 @@ MUTANTS = [
         "totals[heaviest] < HEAVY * sum(totals.values())",
         "False",
         "tests/end_to_end/test_train.py -k share",
+    ),
+    Mutant(
+        "a fold that would end too late is not begun",
+        "learners/library.py",
+        "begun + self._seconds.get(job, 0.0) + after > until",
+        "begun + after > until",
+        LEARNERS + " -k too_late",
     ),
     Mutant(
         "a perceptron reads counts alone",

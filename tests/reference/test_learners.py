@@ -482,6 +482,15 @@ def test_time_is_kept_for_fitting_what_is_chosen_on_all_rows(monkeypatch):
     assert made.grow(["linear", "forest"], until)
 
 
+def test_a_fold_that_would_end_too_late_is_not_begun():
+    made, _ = library()
+    assert made.grow(["linear"], None)
+    job = next(iter(made.answers))._replace(kind="forest")
+    made._seconds[job] = 500.0  # of a fold, before an interruption
+    assert not made.grow(["linear", "forest"], time.monotonic() + 400) and job not in made.answers
+    assert made.grow(["linear", "forest"], time.monotonic() + 600) and job in made.answers
+
+
 def test_each_label_has_weights_of_its_own() -> None:
     g = np.random.default_rng(0)
     x, y = g.normal(size=(60, 3)).astype(np.float32), (g.random((60, 2)) > 0.6).astype(np.float32)

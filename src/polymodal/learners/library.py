@@ -114,10 +114,11 @@ class Library:
         """Fit members fold by fold and keep their answers; False where time ran out. The first few kinds, which should
         differ most, come first, then single views, then the other kinds.
 
-        until: the time.monotonic() after which nothing further is begun; members that are whole are kept, and the first
-        is always made whole. hopeless(best, answers, rows): whether a member with these answers to judging rows of the
-        first fold is so far behind the best one on its modalities that the other folds need not be tried; it is then
-        one of the `behind`. refit: what is chosen has to be fitted on all rows before that time, too.
+        until: the time.monotonic() after which nothing further is begun, nor before it what would take longer; members
+        that are whole are kept, and the first is always made whole. hopeless(best, answers, rows): whether a member
+        with these answers to judging rows of the first fold is so far behind the best one on its modalities that the
+        other folds need not be tried; it is then one of the `behind`. refit: what is chosen has to be fitted on all
+        rows before that time, too.
         """
         sets: list[tuple[str, ...]] = [(m,) for m in sorted(self.modalities, key=self._weight_of)]  # the light first
         several = [tuple(self.modalities)] if len(self.modalities) > 1 else []
@@ -139,7 +140,7 @@ class Library:
             after = self.refit_seconds() if refit else 0.0
             for fold in range(self.whole):
                 begun = time.monotonic()
-                if until is not None and self.answers and begun + after > until:
+                if until is not None and self.answers and begun + self._seconds.get(job, 0.0) + after > until:
                     return False
                 others = self.splits[fold][1]
                 if len(others):
