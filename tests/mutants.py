@@ -683,6 +683,13 @@ MUTANTS = [
         "tests/end_to_end/test_train.py -k share",
     ),
     Mutant(
+        "answers are in the order of the rows",
+        "training/inference.py",
+        "dtype=torch.int64).argsort()",
+        "dtype=torch.int64)",
+        "tests/reference/test_encoders.py",
+    ),
+    Mutant(
         "rows of a light cell are not put together",
         "data/preprocess.py",
         "totals[heaviest] < HEAVY * sum(totals.values())",

@@ -70,6 +70,9 @@ class Given:
     def sizes(self) -> np.ndarray:
         return np.ones(len(self))
 
+    def parts(self, rows: np.ndarray) -> list[list[int]]:
+        return [[int(r)] for r in rows]
+
 
 def made(
     names: Sequence[str] = "ab", task: Task | None = None, fusion=Gated, filler=None, how: str | None = "ogm-ge", **more: Any

@@ -1,11 +1,19 @@
 """What encoders do beside encoding: cells that recur are encoded once, and nothing else changes."""
 
+import numpy as np
 import pytest
 import torch
 
 from polymodal.batch import Masked
+from polymodal.data.encode import encode
+from polymodal.data.preprocess import Rows
+from polymodal.learners.base import Learner
 from polymodal.learners.encoders import Encoders, distinct
+from polymodal.modalities.image.codec import Pixels
 from polymodal.modalities.vector.encoders import Projection
+from polymodal.nn import SIZES
+from polymodal.output import Scores
+from polymodal.training.inference import batches, predict
 
 CELLS = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
 AT = torch.tensor([3, 1, 1, 0, 3, 3, 0, 1, 2, 2, 2, 1])
@@ -51,3 +59,28 @@ def test_cells_that_recur_are_encoded_once_and_the_answer_and_gradient_are_as_of
     torch.testing.assert_close(tokens.values, whole)
     for a, b in zip(grads, torch.autograd.grad(whole.square().sum(), list(net.parameters())), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_answers_are_in_the_order_of_the_rows():
+    """Rows that share a photo are answered together."""
+    which = np.random.default_rng(0).integers(0, 7, 60)
+    photos = [np.full((8, 8, 3), 30 * p, np.uint8) for p in which]
+    codec = Pixels().fit(photos, SIZES["tiny"])
+    rows = Rows({"photo": encode(photos, codec)[0]}, {"photo": codec}, [None] * 60, None, range(1, 61), [])
+    parts, place = batches(rows, 2)
+    assert len(parts) == 4 and sorted(sum(parts, [])) == list(range(60))
+    assert [sum(parts, [])[i] for i in place.tolist()] == list(range(60))
+
+    class Mean(Learner):
+        reads = ("photo",)
+
+        def infer(self, inputs):
+            return Scores(inputs["photo"].values.float().flatten(1).mean(1, keepdim=True))
+
+        def recombine(self, inputs):
+            raise NotImplementedError
+
+        def describe(self):
+            return []
+
+    assert predict(Mean(), rows, 2).values[:, 0].tolist() == (30.0 * which).tolist()

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,17 +24,24 @@ def predict(
     keep_freed()
     device = next((p.device for p in learner.parameters()), torch.device("cpu"))
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
-    starts = list(range(0, len(rows), batch_size))
+    parts, place = batches(rows, batch_size)
     ask, out = infer or learner.infer, {}
     with evaluating(learner):
-        for i in range(rank, len(starts), world):
-            part = range(starts[i], min(starts[i] + batch_size, len(rows)))
-            out[i] = ask(rows.batch(part).to(device).inputs).cpu()
+        for i in range(rank, len(parts), world):
+            out[i] = ask(rows.batch(parts[i]).to(device).inputs).cpu()
     if world > 1:
         from accelerate.utils import gather_object
 
         out = dict(gather_object(list(out.items())))
-    return cat([out[i] for i in range(len(starts))])
+    return cat([out[i] for i in range(len(parts))]).take(place)
+
+
+def batches(rows: Rows, size: int) -> tuple[list[list[int]], Tensor]:
+    """Batches of all rows, in which those that share a heavy cell are together and count as one; and (N,) the place of
+    each row among the rows of all batches."""
+    parts = rows.parts(np.arange(len(rows)))
+    out = [[r for part in parts[i : i + size] for r in part] for i in range(0, len(parts), size)]
+    return out, torch.tensor([r for part in out for r in part], dtype=torch.int64).argsort()
 
 
 class Answers:
@@ -41,6 +49,7 @@ class Answers:
 
     def __init__(self, learner: Trainable, rows: Rows, batch_size: int, accelerator: Any) -> None:
         self.learner, self.rows, self.batch_size, self.accelerator = learner, rows, batch_size, accelerator
+        self._parts, self._place = batches(rows, batch_size)
 
     def output(self) -> Output:
         """Its answers to all rows."""
@@ -51,7 +60,7 @@ class Answers:
     def losses(self) -> list[tuple[Losses, int]]:
         """Its loss on each batch, as it answers and not as it learns, and how many rows that is of."""
         with evaluating(self.learner):
-            return [(self.learner.loss(self.rows.batch(part).to(self._device)), len(part)) for part in self._parts()]
+            return [(self.learner.loss(self.rows.batch(part).to(self._device)), len(part)) for part in self._parts]
 
     @torch.inference_mode()
     def unimodal(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -60,16 +69,13 @@ class Answers:
             return {}
         parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
         with evaluating(self.learner):
-            for part in self._parts():
+            for part in self._parts:
                 inputs = self.rows.batch(part).to(self._device).inputs
                 for m, logits in self.learner.unimodal(inputs).items():
                     parts.setdefault(m, []).append((logits.float().cpu(), inputs[m].present().cpu()))
-        return {m: (torch.cat([x for x, _ in p]), torch.cat([h for _, h in p])) for m, p in parts.items()}
+        at = self._place
+        return {m: (torch.cat([x for x, _ in p])[at], torch.cat([h for _, h in p])[at]) for m, p in parts.items()}
 
     @property
     def _device(self) -> torch.device:
         return next((p.device for p in self.learner.parameters()), torch.device("cpu"))
-
-    def _parts(self) -> list[range]:
-        n, size = len(self.rows), self.batch_size
-        return [range(start, min(start + size, n)) for start in range(0, n, size)]
