@@ -669,6 +669,20 @@ MUTANTS = [
         "tests/reference/test_encoders.py",
     ),
     Mutant(
+        "whoever looks into an encoder sees each row",
+        "learners/encoders.py",
+        "if x.values.requires_grad or is_watched(self[modality]):",
+        "if x.values.requires_grad:",
+        "tests/reference/test_encoders.py",
+    ),
+    Mutant(
+        "the slope of each cell is its own",
+        "learners/encoders.py",
+        "if x.values.requires_grad or is_watched(self[modality]):",
+        "if is_watched(self[modality]):",
+        "tests/reference/test_encoders.py",
+    ),
+    Mutant(
         "equal rows are told by every byte",
         "learners/encoders.py",
         "_checksum(x.values) * 3 + _checksum(x.mask)",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from polymodal.batch import Masked
 from polymodal.data.encode import encode
@@ -45,10 +46,12 @@ def test_rows_of_another_mask_differ_and_none_is_none():
     assert len(distinct(Masked(CELLS[:0], mask[:0]))[0]) == 0
 
 
-def test_cells_that_recur_are_encoded_once_and_the_answer_and_gradient_are_as_of_all():
+def test_cells_that_recur_are_encoded_once_and_the_answer_and_gradient_are_as_of_all(monkeypatch):
     net = Encoders({"x": Projection(width=4, dim=8, dropout=0.0)})
     read: list[int] = []
-    net["x"].register_forward_pre_hook(lambda module, x: read.append(len(x[0].mask)))
+    monkeypatch.setattr(
+        Projection, "forward", lambda self, x, f=Projection.forward: read.append(len(x.mask)) or f(self, x)
+    )
     mask = torch.tensor([True, True, False])[torch.arange(36).reshape(12, 3) % 3] | (AT == 1)[:, None]
     x = Masked(CELLS[AT], mask)
     tokens = net({"x": x})["x"]
@@ -59,6 +62,19 @@ def test_cells_that_recur_are_encoded_once_and_the_answer_and_gradient_are_as_of
     torch.testing.assert_close(tokens.values, whole)
     for a, b in zip(grads, torch.autograd.grad(whole.square().sum(), list(net.parameters())), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_whoever_looks_inside_sees_each_row():
+    net = Encoders({"x": Projection(width=4, dim=8, dropout=0.0)})
+    cells = CELLS[AT].requires_grad_()
+    net({"x": Masked(cells, torch.ones(12, 3, dtype=torch.bool))})["x"].values.sum().backward()
+    assert (cells.grad.abs().sum((1, 2)) > 0).all()
+    looks: list[int] = []
+    next(m for m in net["x"].modules() if isinstance(m, nn.Linear)).register_forward_hook(
+        lambda module, args, out: looks.append(len(out))
+    )
+    net({"x": Masked(CELLS[AT], torch.ones(12, 3, dtype=torch.bool))})
+    assert looks == [12]
 
 
 def test_answers_are_in_the_order_of_the_rows():

@@ -51,7 +51,10 @@ class Encoders(nn.Module):
         return {m: self._tokens(m, x) for m, x in read.items()}
 
     def _tokens(self, modality: str, x: Masked) -> Masked:
-        """Equal cells are encoded once: questions about one photo, captions of it, a text that recurs."""
+        """Equal cells are encoded once: questions about one photo, captions of it, a text that recurs; but not where
+        somebody looks into the encoder, row by row, or asks for the slope of each cell."""
+        if x.values.requires_grad or is_watched(self[modality]):
+            return cast(Masked, self[modality](x))
         first, at = distinct(x)
         recurs = 2 * len(first) <= len(at)
         tokens: Masked = self[modality](x.take(first) if recurs else x)
@@ -66,6 +69,11 @@ class Encoders(nn.Module):
         """
         tokens = self(inputs, names)
         return lambda at: answer({m: x.take(at[m].to(x.mask.device)) for m, x in tokens.items()})
+
+
+def is_watched(encoder: nn.Module) -> bool:
+    """Has any of its parts a hook?"""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in encoder.modules())
 
 
 def distinct(x: Masked) -> tuple[Tensor, Tensor]:
