@@ -1096,6 +1096,13 @@ MUTANTS = [
         "tests/reference/test_tabular.py -k way_of_their_column",
     ),
     Mutant(
+        "a number without a unit is no kilograms",
+        "modalities/tabular/columns.py",
+        'if y and (state or {}).get("way") in ways.UNITS:',
+        'if y and (state or {}).get("way") in ():',
+        "tests/reference/test_tabular.py -k without_a_unit",
+    ),
+    Mutant(
         "a later table is read in the way of training",
         "modalities/tabular/columns.py",
         "if levels is None and (way := way_of(values, HALF)):",

@@ -15,11 +15,13 @@ import torch
 from cases import over
 from polymodal.batch import Masked
 from polymodal.errors import InputError, Unreadable
+from polymodal.levels import Level
 from polymodal.modalities.tabular import lists
 from polymodal.modalities.tabular.codec import Cells, column_kind
 from polymodal.modalities.tabular.codes import has_check_digit
 from polymodal.modalities.tabular.columns import fit_number, number
 from polymodal.modalities.tabular.encoders import FTTransformer, TabularMLP
+from polymodal.modalities.tabular.words import CellWords
 from polymodal.nn import SIZES
 
 TINY = SIZES["tiny"]
@@ -337,6 +339,20 @@ def test_numbers_are_read_in_the_way_of_their_column(cells: list[str], values: l
     assert number("n/a", state) is None
     with pytest.raises(Unreadable, match="'a few' is not a number"):
         number("a few", state)
+
+
+def test_a_number_without_a_unit_is_none_where_the_others_of_its_column_have_one() -> None:
+    state = fit_number(["500 mg", "1 g", "2.5 g", "750mg"])
+    for cell in ("500", 500, 0.5):
+        with pytest.raises(Unreadable, match=rf"{cell}'? has no unit, and its column is of mass in kg"):
+            number(cell, state)
+    assert number(0, state) == number("0", state) == 0 and number(math.nan, state) is None
+    assert number("12", fit_number(["12 pcs", "1 pc"])) == 12, "of what is counted there is one unit"
+
+
+def test_the_name_of_an_ordered_category_is_a_word_as_it_is_in_a_file() -> None:
+    size, plain = Level.each(["small", "large"])[1], {"x": "large", "y": "3"}
+    assert CellWords().read({"x": size, "y": 3}).tolist() == CellWords().read(plain).tolist() == [*b"large"]
 
 
 @pytest.mark.parametrize(

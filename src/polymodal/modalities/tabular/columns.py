@@ -76,6 +76,8 @@ def number(x: Any, state: State | None = None) -> float | None:
         raise Unreadable(f"{cell_text(x)} is not {what}") from None
     if math.isinf(y):
         raise Unreadable(f"{cell_text(x)} is not a finite number")
+    if y and (state or {}).get("way") in ways.UNITS:  # of nothing there is as much in any unit
+        raise Unreadable(f"{cell_text(x)} has no unit, and its column is of {(state or {})['way']}")
     return None if math.isnan(y) else y
 
 

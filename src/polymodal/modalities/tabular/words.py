@@ -37,4 +37,5 @@ class CellWords(Tfidf):
 
 
 def _numeric(text: str) -> bool:
+    text = str(text)  # the name of an ordered category, which is a place else
     return not math.isnan(number_or_nan(text)) or ways.is_known(text)
