@@ -39,7 +39,7 @@ from polymodal.tasks.base import Metric, Task
 from polymodal.training.inference import predict
 from polymodal.training.loop import train
 from polymodal.training.settings import Settings
-from polymodal.view.text import many
+from polymodal.view.text import digits, many
 
 RACE = 3.0  # standard errors by which a member may be behind on one fold and still be tried on the others
 
@@ -74,12 +74,11 @@ class Judgement(NamedTuple):
     @property
     def score(self) -> float:
         """The task's metric."""
-        value = self.quality()[0]
-        return value if self.rows.task.metric.higher else -value
+        return float(self.rows.task.score(self.output, self.rows.target, np.ones((1, self.output.rows)))[0])
 
     def describe(self, trial: "Trial") -> str:
         """The trial's name with their score."""
-        return f"{trial.result.name} {self.score:.3f}"
+        return f"{trial.result.name} {digits(self.score)}"
 
 
 class Trial(NamedTuple):
