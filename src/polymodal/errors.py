@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral
+from typing import Any
 
 RECORDS = {  # options that are fields of a record in `config`
     "Columns": "kinds encoders finetune split order gap",
@@ -45,6 +47,15 @@ class InputError(ValueError):
 
 class Unreadable(ValueError):
     """One cell can't be decoded. The cell is then absent, and is counted and reported; the run goes on."""
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether an option is a whole number, from `least` on.
+
+    >>> is_whole(3, 1), is_whole(0, 1), is_whole("3", 1), is_whole(2.5, 1)
+    (True, False, False, False)
+    """
+    return isinstance(value, Integral) and int(value) >= least
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from polymodal.errors import InputError
+from polymodal.errors import InputError, is_whole
 
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda", "mps")
@@ -56,8 +56,8 @@ def _of(n_jobs: int) -> Iterator[None]:
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
-    if n_jobs != -1 and (n_jobs < 1 or n_jobs != int(n_jobs)):
-        raise InputError(f"n-jobs can't be {n_jobs!r}; it must be a whole number from 1, or -1 for all cores")
+    if not is_whole(n_jobs, 1) and n_jobs != -1:
+        raise InputError(f"--n-jobs can't be {n_jobs!r}; it must be a whole number from 1, or -1 for all cores")
     count, before = cores() if n_jobs == -1 else n_jobs, torch.get_num_threads()
     LIMITS.append(count)
     try:

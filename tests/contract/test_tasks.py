@@ -200,6 +200,8 @@ def best_logits(task: Task, target: Masked) -> torch.Tensor:
 def test_a_metric_of_another_task_is_refused() -> None:
     with pytest.raises(InputError, match=r"binary has no metric 'auc'; did you mean 'roc_auc'\? It is one of accuracy"):
         Binary().by("auc")
+    with pytest.raises(InputError, match="binary has no metric 3; it is one of accuracy"):
+        Binary().by(3)
     with pytest.raises(InputError, match="regression has no metric 'accuracy'; it is one of mae, rmse, r2"):
         Regression().by("accuracy")
 

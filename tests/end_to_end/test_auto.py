@@ -171,6 +171,13 @@ def trial(name: str, right: list[bool], everywhere: list[bool] | None = None, si
     return Trial(result, logits(right), [name], lambda refit: None, [], everywhere=more)
 
 
+def test_a_score_in_a_note_is_that_of_the_table():
+    """And not one that was rounded before: 0.7675087 is 0.768, and 0.7675 as a binary fraction 0.767."""
+    name = trial("x", [True])
+    right = torch.tensor([[0.0, 2.0]] * 76_751 + [[2.0, 0.0]] * 23_249)
+    assert Judgement(Scores(right), judge(len(right))).describe(name) == "x 0.768"
+
+
 @pytest.mark.parametrize(
     "gap, prefer, expected", [(1, "simple", "small"), (30, "simple", "large"), (1, "score", "large")]
 )
@@ -339,8 +346,9 @@ def test_a_search_has_as_many_folds_as_are_asked_for(given):
         InputError, match=rf"12 folds are too many for {11 if given else 9} groups to train on; give fewer"
     ):
         flat.fit(rows, "y", group="g", folds=12, **how)
-    with pytest.raises(InputError, match=f"folds can't be 1; it must be a whole number from {2 if given else 3}"):
-        flat.fit(rows, "y", folds=1, **how)
+    for wrong in (1, "4"):
+        with pytest.raises(InputError, match=f"--folds can't be {wrong!r}; it must be a whole number from {3 - given}"):
+            flat.fit(rows, "y", folds=wrong, **how)
     with pytest.raises(
         InputError, match="folds are those of a search, and there is none for this fusion and target; leave --f"
     ):

@@ -117,6 +117,11 @@ def test_a_weight_that_is_none_is_refused(cells, said):
 def test_weights_are_of_labels_and_numbers_in_a_column_of_their_own():
     with pytest.raises(InputError, match="'kind' says how much rows count; it can't be something else too"):
         flat.fit(rows(), "kind", weight="kind", **NET)
+    frame = pd.DataFrame(rows())
+    with pytest.raises(
+        InputError, match="--weight can't be a Series; put the weights in a column of the table, and na"
+    ):
+        flat.fit(frame, "kind", weight=frame["size"], **NET)
     with pytest.raises(InputError, match="--weight weighs rows of a label or a number; this target is text"):
         flat.fit(contradicted(), "kind", weight="w", task="generate", **NET)
     with pytest.raises(InputError, match="has no column 'w', which weighs rows"):

@@ -178,7 +178,8 @@ def test_fit_leaves_the_rows_of_a_gap_out():
     assert len(valid) == 20 and 79 in train and not {*range(72, 79)} & {*train}, "of rows with a label"
     for wrong, text in (
         ({"gap": 7, "split": "random"}, "--gap is between stretches of time; add --split=time or --order, or leave it"),
-        ({"gap": -1}, "the gap can't be -1; it must be a number of rows from 0"),
+        ({"gap": 2.5}, r"--gap can't be 2.5; it must be a number of rows from 0"),
+        ({"gap": -1}, r"--gap can't be -1; it must be a number of rows from 0"),
         ({"gap": 80}, "a gap of 80 rows leaves none of 100 to train on"),
     ):
         with pytest.raises(InputError, match=text):

@@ -48,9 +48,11 @@ def test_a_fit_is_given_them_and_forests_take_them(monkeypatch):
         assert estimators.forest("ExtraTreesRegressor")(0, 1).n_jobs == 3
 
 
-@over("n_jobs", [0, -2, 1.5])
+@over("n_jobs", [0, -2, 1.5, "2"])
 def test_no_cores_are_refused(n_jobs):
-    with pytest.raises(InputError, match=r"n-jobs can't be .*; it must be a whole number from 1, or -1 for all cores"):
+    with pytest.raises(
+        InputError, match=r"--n-jobs can't be .*; it must be a whole number from 1, or -1 for all cores"
+    ):
         polymodal.fit(ROWS, "y", config=Run(n_jobs=n_jobs))
 
 

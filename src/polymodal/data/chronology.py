@@ -14,7 +14,7 @@ import numpy as np
 
 from polymodal.data.schema import Schema
 from polymodal.data.table import Table, resolve
-from polymodal.errors import InputError, Unreadable
+from polymodal.errors import InputError, Unreadable, is_whole
 from polymodal.modalities import MODALITIES
 from polymodal.modalities.tabular.columns import NUMBER, fit_moment, moment, number, number_or_nan
 from polymodal.view.text import many
@@ -106,8 +106,8 @@ def find(
         return found
     if found is None:
         raise InputError("--gap is between stretches of time; add --split=time or --order, or leave it out")
-    if gap < 0:
-        raise InputError(f"the gap can't be {gap}; it must be a number of rows from 0")
+    if not is_whole(gap, 0):
+        raise InputError(f"--gap can't be {gap!r}; it must be a number of rows from 0")
     return found._replace(apart=gap)
 
 

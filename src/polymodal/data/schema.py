@@ -60,6 +60,10 @@ class Schema(NamedTuple):
         """
         targets = [target] if isinstance(target, str) else list(dict.fromkeys(target or ()))
         kinds = dict(kinds or {})
+        if weight is not None and not isinstance(weight, str):
+            raise InputError(
+                f"--weight can't be a {type(weight).__name__}; put the weights in a column of the table, and name it"
+            )
         for name in [*targets, *(x for x in (group, weight) if x is not None), *kinds, *ignore]:
             if name not in table.columns:
                 raise InputError(f"{table.name} {unknown('column', name, table.columns)}")

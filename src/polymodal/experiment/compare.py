@@ -16,7 +16,7 @@ from polymodal import fusion as fusions
 from polymodal.data.preprocess import Rows
 from polymodal.data.splits import own
 from polymodal.data.table import digest
-from polymodal.errors import InputError
+from polymodal.errors import InputError, is_whole
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget, in_seconds
 from polymodal.experiment.config import Columns, Config, Record, Search, Training, with_hardware
@@ -86,8 +86,8 @@ def run(
     names = _names(fusion, preset)
     request.training.check(seed)
     for option, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
-        if value < least:
-            raise InputError(f"--{option} {value} can't be; it is at least {least}")
+        if not is_whole(value, least):
+            raise InputError(f"--{option} can't be {value!r}; it must be a whole number from {least}")
     problem = state(
         table, target, group=group, ignore=ignore, task=task, size=request.search.size, columns=request.columns,
         how=request.target,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from polymodal import fusion as fusions
 from polymodal import uncertainty
 from polymodal.data.table import Table
-from polymodal.errors import InputError
+from polymodal.errors import InputError, is_whole
 from polymodal.evaluate.compare import TEST, compare
 from polymodal.evaluate.starved import starved
 from polymodal.experiment import pretraining, runs
@@ -129,8 +129,8 @@ def _check_folds(asked: Search, search: Preset | None, given: bool) -> None:
     if search is None:
         raise InputError("folds are those of a search, and there is none for this fusion and target; leave --folds out")
     least, why = (2, "") if given else (3, ", of which the held-out rows are the first")
-    if asked.folds < least:
-        raise InputError(f"folds can't be {asked.folds}; it must be a whole number from {least}{why}")
+    if not is_whole(asked.folds, least):
+        raise InputError(f"--folds can't be {asked.folds!r}; it must be a whole number from {least}{why}")
 
 
 def _problem(

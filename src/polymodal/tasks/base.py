@@ -183,7 +183,7 @@ class Task(ABC):
     def by(self, measure: str) -> Self:
         """A copy whose models are chosen by this metric. Raises InputError for one that the task does not have."""
         if measure not in self.measures:
-            near = difflib.get_close_matches(measure, self.measures, 1)
+            near = difflib.get_close_matches(str(measure), self.measures, 1)
             hint = f"did you mean {near[0]!r}? It" if near else "it"
             raise InputError(
                 f"the task {self.name} has no metric {measure!r}; {hint} is one of {', '.join(self.measures)}"
