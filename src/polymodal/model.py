@@ -140,6 +140,7 @@ class Model:
         """
         import pandas as pd
 
+        keep = [keep] if isinstance(keep, str) else keep
         parts = self.predictions(
             table, without=without, cache=cache, decoding=decoding, coverage=coverage, abstain=abstain, keep=keep
         )

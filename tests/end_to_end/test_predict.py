@@ -51,6 +51,7 @@ def test_a_frame_gives_its_index_to_its_predictions_and_what_is_kept(shop_and_mo
     assert got.index.equals(part.index) and list(got.columns[:5]) == ["id", "seller", "price", "bought", "prediction"]
     pd.testing.assert_frame_equal(got[["id", "seller", "price"]], part[["id", "seller", "price"]])
     assert got["bought"].tolist() == [None, *range(19)]
+    assert list(model.predict(part, keep="id").columns[:2]) == ["id", "prediction"]
     plain = model.predict(read(part, folder))
     assert list(plain.index) == list(range(20)) and list(plain["prediction"]) == list(got["prediction"])
     two_levels = part.set_index(["seller", "price"], append=True, drop=False)
