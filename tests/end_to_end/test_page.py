@@ -18,6 +18,7 @@ from polymodal.evaluate.leaderboard import TEST, Entry, Leaderboard, interaction
 from polymodal.evaluate.page import brief, page, plots
 from polymodal.evaluate.significance import PairedTest, corrected_t, holm
 from polymodal.view import plot
+from polymodal.view.blocks import Table
 from polymodal.view.console import show
 from polymodal.view.page import page as html_of
 
@@ -276,3 +277,13 @@ def test_the_table_of_the_terminal() -> None:
     text = out.getvalue()
     assert "concat (recommended)" in text and "is the simplest" in text and "[b]" in text and "synergy" in text
     assert text.index("gated") < text.index("photo alone")
+
+
+def test_names_are_words_in_a_narrow_terminal():
+    """Where a table is too wide, the heads of numbers are broken and not the names of its rows."""
+    out = io.StringIO()
+    head = ["candidate", "balanced_accuracy", "95% interval", "parameters", "seconds", "memory, MB"]
+    show([Table("", head, [["table alone", "0.369", "[0.250, 0.489]", "455", "1.5", "81"]])], file=out, width=72)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3 and "balanced_" in lines[0] and "accuracy" in lines[1], lines
+    assert "table alone" in lines[2] and lines[2].rstrip().endswith("81"), lines

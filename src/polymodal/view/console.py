@@ -74,10 +74,15 @@ def _table(console: "Console", b: Table, gap: str = "") -> None:
         console.print(plain(b.caption), style="bold", **PLAIN)
     grid = Grid(box=None, header_style="dim", show_header=bool(b.head), pad_edge=False, padding=(0, 2, 0, 0))
     width = max((len(row) for row in b.rows), default=len(b.head))
+    longest = [max(len(line) for row in (b.head, *b.rows) for cell in row[k : k + 1] for line in cell.split("\n"))
+               for k in range(width)]  # fmt: skip
+    tight = sum(longest) + 2 * width > console.width
     for k in range(width):
         words = not k or k in b.words
-        name = Text(plain(b.head[k])) if b.head else ""
-        grid.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        name = plain(b.head[k]) if b.head else ""
+        if tight and not words:  # or names, which can be broken, would be a letter a line
+            name = name.replace("_", "_\n").replace(" ", "\n")
+        grid.add_column(Text(name), justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for i, row in enumerate(b.rows):
         cells = ["\n".join(map(plain, c.split("\n"))) for c in row]
         grid.add_row(*(Text(c, "bold" if (i, k) in b.strong else "") for k, c in enumerate(cells)))
