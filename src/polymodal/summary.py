@@ -72,6 +72,12 @@ class Report(NamedTuple):
             return f"answers out of fold to {self.comparison.rows:,} rows{whole}"
         return f"{self.rows['valid']:,} validation rows ({'given' if self.valid_given else 'held out'})"
 
+    @property
+    def learned(self) -> int:
+        """How many rows the model was fitted on; networks are not fitted on validation rows."""
+        whole = self.refit and self.comparison is not None and self.comparison.basis == OUT_OF_FOLD
+        return self.rows.get("train", 0) + (self.rows.get("valid", 0) if whole else 0)
+
     def to_json(self) -> dict[str, Any]:
         """Plain containers."""
         plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in self._asdict().items()}

@@ -148,6 +148,8 @@ def test_estimators_are_fitted_on_all_rows_in_the_end(table, preset, given, refi
     model = flat.fit(table, "kind", ignore=[*IGNORE, "photo"], fusion="features", preset=preset, time_limit=40,
                      cache=None, allow_overlap=True, **valid)  # fmt: skip
     assert model.report.refit is refit
+    rows = model.report.rows
+    assert model.report.learned == rows["train"] + refit * rows["valid"]
 
 
 def test_bad_options(table):

@@ -66,7 +66,7 @@ def _what(study: Study) -> str:
     more = f" and {len(kinds) - 6} more modalities" if len(kinds) > 6 else ""
     of = f", one of {len(task.labels_):,} labels," if "confusion" in task.capabilities else ""
     does = f"writes {short(study.target, 60)}" if study.writes else f"predicts {short(study.target, 60)}{of}"
-    rows = study.model.report.rows.get("train")
+    rows = study.model.report.learned
     origin = f", and learned it from {rows:,} rows" if rows else ""
     return f"This model {does} from {', '.join(inputs)}{more}{origin}."
 
