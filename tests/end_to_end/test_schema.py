@@ -140,6 +140,7 @@ def test_modalities() -> None:
         (dict(kinds={"tex": "text"}), r"no column 'tex'; did you mean 'text'\?"),
         (dict(kinds={"text": "imge"}), r"'imge'; the kinds are text, image"),
         (dict(kinds={"text": "video"}), r"'video'; the kinds are"),
+        (dict(ignore="prize"), r"no column 'prize'; did you mean 'price'\?"),
         (dict(target="y", ignore=["y"]), r"'y' is the target; it can't be ignored"),
         (dict(target="y", group="y"), r"'y' is the target"),
         (dict(target="y", kinds={"y": "text"}), r"'y' is the target"),

@@ -21,7 +21,7 @@ def test_a_time_limit_is_seconds(limit, seconds):
     assert budget.deadline == (math.inf if seconds is None else budget.start + seconds)
 
 
-@over("limit", ["soon", "", "5 m", "m", "1d", "-5", 0, -1, "0s", math.nan])
+@over("limit", ["soon", "", "5 m", "m", "1d", "-5", 0, -1, "0s", math.nan, True, [3]])
 def test_what_is_no_time_is_refused_before_any_work(limit):
     with pytest.raises(InputError, match=r"the time limit can't be .*; write 90s, 10m or 1h30m, or a number"):
         polymodal.fit("there is no such table.csv", "kind", time_limit=limit)

@@ -59,7 +59,7 @@ class Schema(NamedTuple):
         whatever the cells say. Raises InputError for names that are not there.
         """
         targets = [target] if isinstance(target, str) else list(dict.fromkeys(target or ()))
-        kinds = dict(kinds or {})
+        kinds, ignore = dict(kinds or {}), [ignore] if isinstance(ignore, str) else ignore
         if weight is not None and not isinstance(weight, str):
             raise InputError(
                 f"--weight can't be a {type(weight).__name__}; put the weights in a column of the table, and name it"

@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from numbers import Real
 from typing import NamedTuple, Self
 
 from polymodal.errors import InputError
@@ -65,7 +66,7 @@ def in_seconds(limit: float | str | None) -> float | None:
         parts = [float(x or 0) for x in match.groups()] if match else [0.0]
         seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
     else:
-        seconds = float(limit)
+        seconds = float(limit) if isinstance(limit, Real) and not isinstance(limit, bool) else 0.0
     if not seconds > 0:
         raise InputError(f"the time limit can't be {limit!r}; write 90s, 10m or 1h30m, or a number of seconds above 0")
     return seconds
