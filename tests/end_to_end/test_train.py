@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import flat
 import polymodal
 from conftest import Run, make_shop
+from polymodal.data import preprocess
 from polymodal.data.encode import encode
 from polymodal.data.preprocess import Rows, order
 from polymodal.errors import InputError
@@ -158,11 +159,13 @@ def test_order_is_a_permutation_decided_by_seed_and_epoch():
 
 
 @pytest.mark.parametrize("heavy", [True, False])
-def test_rows_that_share_a_heavy_cell_are_in_one_batch(heavy):
+def test_rows_that_share_a_heavy_cell_are_in_one_batch(heavy, monkeypatch):
     """Of 200 rows with 20 photos of ten questions each, and one with 40: a photo counts as a row, 16 times at most."""
     which = [i % 20 for i in range(200)] + [20] * 40
     photos = [np.full((8, 8, 3), 10 * p, np.uint8) for p in which]
     rows = encoded(photo=photos, question=[[float(i)] * (9 if heavy else 100) for i in range(240)])
+    assert {len(b) for b in order(rows, list(range(2, 240)), 4, seed=0, epoch=0)} == {4, 2}, "few photos, few steps"
+    monkeypatch.setattr(preprocess, "MANY", 20)
     batches = order(rows, list(range(2, 240)), 4, seed=0, epoch=0)
     assert sorted(sum(batches, [])) == list(range(2, 240))
     together = [{p: [which[r] for r in b].count(p) for p in {which[r] for r in b}} for b in batches]

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from polymodal.batch import Masked
+from polymodal.data import preprocess
 from polymodal.data.encode import encode
 from polymodal.data.preprocess import Rows
 from polymodal.learners.base import Learner
@@ -77,12 +78,13 @@ def test_whoever_looks_inside_sees_each_row():
     assert looks == [12]
 
 
-def test_answers_are_in_the_order_of_the_rows():
+def test_answers_are_in_the_order_of_the_rows(monkeypatch):
     """Rows that share a photo are answered together."""
     which = np.random.default_rng(0).integers(0, 7, 60)
     photos = [np.full((8, 8, 3), 30 * p, np.uint8) for p in which]
     codec = Pixels().fit(photos, SIZES["tiny"])
     rows = Rows({"photo": encode(photos, codec)[0]}, {"photo": codec}, [None] * 60, None, range(1, 61), [])
+    monkeypatch.setattr(preprocess, "MANY", 2)
     parts, place = batches(rows, 2)
     assert len(parts) == 4 and sorted(sum(parts, [])) == list(range(60))
     assert [sum(parts, [])[i] for i in place.tolist()] == list(range(60))

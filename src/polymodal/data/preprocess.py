@@ -100,14 +100,15 @@ class Rows:
     def parts(self, rows: np.ndarray) -> list[list[int]]:
         """These rows, those together, `TOGETHER` at most, that share a cell of the modality which is most of a row.
 
-        Parts are in the order of the first rows that have their cell.
+        Parts are in the order of the first rows that have their cell. Of fewer than `MANY` such cells an epoch would
+        have few steps, so there each row is a part.
         """
         totals = {m: float(x.sizes()[rows].sum()) for m, x in self.inputs.items()}
         heaviest = max(totals, key=lambda m: totals[m], default="")
         if len(rows) < 2 or totals[heaviest] < HEAVY * sum(totals.values()):
             return [[int(r)] for r in rows]
         _, first, inverse = np.unique(self.inputs[heaviest].identities()[rows], return_index=True, return_inverse=True)
-        if len(first) == len(rows):
+        if not MANY <= len(first) < len(rows):
             return [[int(r)] for r in rows]
         place = np.argsort(first[inverse], kind="stable")
         ends = np.flatnonzero(np.diff(first[inverse][place])) + 1
@@ -302,6 +303,7 @@ def weights_of(table: Table, schema: Schema) -> Tensor | None:
 
 HEAVY = 0.8  # of a row's values
 WINDOW = 16  # batches within which rows of like size are put together
+MANY = 1_000  # heavy cells
 TOGETHER = 16  # rows with one heavy cell that a batch has as one
 
 

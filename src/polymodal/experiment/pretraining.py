@@ -138,5 +138,9 @@ class _Chain:
     def sizes(self) -> np.ndarray:
         return np.concatenate([self.first.sizes(), self.second.sizes()])
 
+    def identities(self) -> np.ndarray:
+        a, b = self.first.identities(), self.second.identities()
+        return np.concatenate([a, np.where(b < 0, b - len(a), b + len(a))])
+
     def present(self) -> np.ndarray:
         return np.concatenate([self.first.present(), self.second.present()])
