@@ -96,7 +96,7 @@ def test_answers_are_in_the_order_of_the_rows(monkeypatch):
             return Scores(inputs["photo"].values.float().flatten(1).mean(1, keepdim=True))
 
         def recombine(self, inputs):
-            raise NotImplementedError
+            return lambda at: self.infer({m: x.take(at[m]) for m, x in inputs.items()})
 
         def describe(self):
             return []
