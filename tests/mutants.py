@@ -725,10 +725,17 @@ MUTANTS = [
         LEARNERS + " -k perceptron",
     ),
     Mutant(
+        "a batch without any weight leaves a perceptron finite",
+        "learners/perceptron.py",
+        ".sum().clamp(min=1e-9)",
+        ".sum()",
+        LEARNERS + " -k without_any_weight",
+    ),
+    Mutant(
         "a row of no weight teaches a perceptron nothing",
         "learners/perceptron.py",
-        "* weight_n[at]).sum()",
-        ").sum()",
+        'reduction="none") * weight_n[at]',
+        'reduction="none")',
         LEARNERS + " -k perceptron",
     ),
     Mutant(

@@ -534,3 +534,11 @@ def test_a_row_of_no_weight_teaches_a_perceptron_nothing():
     assert np.array_equal(*made) and not np.array_equal(
         made[0], PerceptronClassifier().fit(x, (y > 0).astype(int)).predict_proba(x)
     )
+
+
+def test_a_batch_without_any_weight_leaves_a_perceptron_finite():
+    from polymodal.learners.perceptron import PerceptronRegressor
+
+    x, y = RNG.normal(size=(65, 3)).astype(np.float32), RNG.normal(size=65)
+    weight = (np.arange(65) == 3).astype(float)  # of two batches one has none
+    assert np.isfinite(PerceptronRegressor().fit(x, y, weight).predict(x)).all()
