@@ -16,6 +16,11 @@ from polymodal.modalities.base import Encoder
 from polymodal.nn import Block, Size, positions
 from polymodal.ops import zeroed
 
+# Scale of what an untrained network sees. Embeddings ten times smaller than usual: a rare word's random vector is then
+# no loud noise (film reviews, 1,447 rows: 0.63 -> 0.68 right with a bag, 0.69 -> 0.71 with a transformer). Positions as
+# small: among unit ones the words can't be told apart (900 steps of questions to pictures: 0.86 -> 0.97).
+QUIET = 0.1
+
 
 class Embedding(nn.Module):
     """Ids under a mask -> vectors (B, T, dim), 0 where nothing is real."""
@@ -23,9 +28,7 @@ class Embedding(nn.Module):
     def __init__(self, vocabulary: int, dim: int, dropout: float) -> None:
         super().__init__()
         self.table, self.drop = nn.Embedding(vocabulary, dim), nn.Dropout(dropout)
-        # ten times smaller than usual: a rare word's random vector is then no loud noise (film reviews, 1,447
-        # rows: 0.63 -> 0.68 right with a bag, 0.69 -> 0.71 with a transformer)
-        nn.init.normal_(self.table.weight, std=0.1)
+        nn.init.normal_(self.table.weight, std=QUIET)
 
     def forward(self, x: Masked) -> Masked:
         """(B, T) ids -> (B, T, dim)."""
@@ -162,7 +165,7 @@ class TextTransformer(Reader):
     def forward(self, x: Masked) -> Masked:
         """(B, T) ids -> (B, T, dim)."""
         y, mask = self.embedding(x)
-        y = Masked(y + positions(y.shape[1], self.dim, y), mask)
+        y = Masked(y + QUIET * positions(y.shape[1], self.dim, y), mask)
         for block in self.blocks:
             y = block(y)
         return Masked(zeroed(Masked(self.norm(y.values), mask)), mask)
