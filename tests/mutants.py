@@ -739,18 +739,18 @@ MUTANTS = [
         LEARNERS + " -k perceptron",
     ),
     Mutant(
-        "two fusions that are hopeless speak for the others",
+        "a fusion that helps no average is the last one tried",
         "experiment/search.py",
-        "other, valid, 2 * RACE)",
-        "None, valid, 2 * RACE)",
-        AUTO + " -k halving",
+        "[-1] > 0",
+        "[-1] >= 0",
+        AUTO + " -k networks",
     ),
     Mutant(
         "networks far behind estimators are not trained further",
         "experiment/search.py",
         "return gain > far * error > 0",
         "return False",
-        AUTO + " -k halving",
+        AUTO + " -k networks",
     ),
     Mutant(
         "a view has a matrix of its own, though it is called as its modality",

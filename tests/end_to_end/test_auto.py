@@ -16,6 +16,7 @@ from polymodal.batch import Masked
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
+from polymodal.experiment import budget as budgets
 from polymodal.experiment import search as auto
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.candidates import Judgement, Trial, ValidationSet
@@ -43,7 +44,7 @@ def names(model):
 def test_auto_tries_both_paths_and_says_what_it_chose(found):
     tried, notes = names(found), found.report.notes
     assert {"concat (features)", "photo alone (features)"} <= set(tried)
-    assert any("networks, step 1: film" in n for n in notes) and any("baselines: " in n for n in notes)
+    assert any("networks: film" in n for n in notes)
     assert notes[-1].startswith("chosen: ") and tried[0] in notes[-1]
     basis = found.report.comparison.basis, found.report.comparison.rows
     assert basis == ("rows, out of fold", 200), "what all rows can judge is judged by all rows"
@@ -207,30 +208,59 @@ def test_estimators_are_compared_by_all_rows_and_not_by_the_validation_rows():
     assert chosen is good and "200 rows" in why
 
 
-def test_halving_spends_its_time_on_the_better_half():
-    """A stand-in for training: each candidate's answers get better with every step, at its own pace."""
-    calls: list[tuple[str, int, float]] = []
+class Trained:
+    """A stand-in for training: answers right to so many of 100 rows, from a place on; it takes all the time that it is
+    given, and a while at most. calls: what was trained, at which step, for how long."""
 
-    class Stub:
-        encoders = ("text", "image")
+    encoders, rows, most = ("text", "image"), range(100), 1e3
 
-        def train(self, candidate, limit=None, step=0):
-            calls.append((candidate.name, step, limit))
-            n = {"a": 50, "b": 60, "c": 70, "d": 80}[candidate.name] + 5 * step
-            return trial(candidate.name, [i < n for i in range(100)])._replace(finished=False)
+    def __init__(self, **right):
+        self.right, self.calls, self.now = right, [], 0.0
 
-    got = auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), [])
-    assert [(n, s) for n, s, _ in calls] == [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("d", 1), ("c", 1)]
-    assert calls[-1][2] > 1.5 * calls[0][2] and len(got) == 4
-    calls.clear()
+    def monotonic(self):
+        return self.now
+
+    def train(self, candidate, limit=None, step=0):
+        self.calls.append((candidate.name, step, limit))
+        self.now += min(limit, self.most)
+        start, right = self.right[candidate.name]
+        spent = trial(candidate.name, [start <= i < start + right for i in range(100)])
+        return spent._replace(result=spent.result._replace(seconds=limit))
+
+
+def networks(stub, other, monkeypatch, budget=100.0):
+    monkeypatch.setattr(budgets, "time", stub)
     notes: list[str] = []
-    behind = trial("estimators", [True] * 100)  # two are so far behind that they speak for the others
-    assert list(auto.halve(Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), notes, behind)) and len(calls) == 2
-    assert "more than 3 standard errors behind estimators" in notes[-1]
-    auto.halve(
-        Stub(), ["a", "b", "c", "d"], judge(), Budget.of(100), [], trial("estimators", [i < 85 for i in range(100)])
-    )
-    assert len(calls) == 8, "5 of 100 rows are noise"
+    return auto._of_networks(stub, [*"abc"], judge(), Budget.of(budget), True, other, notes), notes
+
+
+def test_networks_are_trained_to_their_end_for_as_long_as_they_help(monkeypatch):
+    estimators = trial("estimators", [i < 60 for i in range(100)])
+    helps = Trained(a=(60, 40), b=(50, 50), c=(40, 60))
+    got, notes = networks(helps, estimators, monkeypatch)
+    assert [t.result.name for t in got] == ["a", "b"]
+    (a, a_again, b), seconds = [c[:2] for c in helps.calls], [c[2] for c in helps.calls]
+    assert a == ("a", 0) and a_again == ("a", 1) and b == ("b", 0)  # the first goes on after a probe
+    assert seconds == pytest.approx([8, 0.6 * 92, 0.6 * 0.4 * 92])
+    assert notes == ["networks: no time for c", "networks: a 0.400, b 0.500"]
+
+
+def test_networks_stop_where_one_does_not_help_or_is_hopeless(monkeypatch):
+    estimators = trial("estimators", [i < 60 for i in range(100)])
+    useless = Trained(a=(0, 45))
+    got, notes = networks(useless, estimators, monkeypatch)
+    assert len(useless.calls) == 2 and len(got) == 1 and "a helps no average, so these were not tried: b, c" in notes[0]
+    hopeless = Trained(a=(0, 10))
+    got, notes = networks(hopeless, estimators, monkeypatch)
+    assert len(hopeless.calls) == 1 and "too far behind estimators" in notes[-1]
+    late = Trained(a=(60, 40))
+    assert networks(late, estimators, monkeypatch, 0.5) == ([], ["networks: no time was left for them"])
+
+
+def test_without_estimators_each_modality_alone_stands_beside_a_fusion(monkeypatch):
+    stub = Trained(**dict.fromkeys(names := ["a", "text alone", "image alone", "concat", "b", "c"], (0, 60)))
+    networks(stub, None, monkeypatch, 1e6)
+    assert [n for n, _, _ in stub.calls] == names
 
 
 def test_json_report(table, tmp_path, run):
@@ -291,17 +321,6 @@ def test_networks_are_judged_by_an_epoch_that_other_rows_chose(table):
     best = max(accuracy(a) for a in answers)
     judged = accuracy(networks._judged(answers))
     assert best > 0.55 and judged < best  # the best of 30 coins is no better than a coin
-
-
-def test_baselines_have_as_long_as_the_fusion_that_comes_out_first():
-    for fusions in range(1, 9):
-        for baselines in range(1, 6):
-            share = auto.halving_share(fusions, baselines)
-            steps, alive, winner = auto._steps(fusions), fusions, 0.0
-            for _ in range(steps):
-                winner += share / steps / alive
-                alive = -(-alive // 2)
-            assert winner == pytest.approx((1 - share) / baselines)
 
 
 def test_one_group_with_labels_and_others_without(table):

@@ -1,11 +1,9 @@
 """`--fusion auto`: try both paths within a time limit, and choose by answers to rows that were not learned from.
 
 features: every kind of estimator, out of fold          }
-networks: fusions by successive halving                 }-> an average of what helps -> the choice, and why
-baselines: each modality alone, and concat              }
+networks: fusions, each to its end, while they help     }-> an average of what helps -> the choice, and why
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -65,7 +63,9 @@ PRESETS = {
         3,
     ),
 }
-LEAST = 40.0  # seconds a fusion that is tried: a step with less tells which learns fast, not which learns well
+FIRST = 0.6  # of the time that is left to networks, for the next one of several
+PROBE = 0.08  # of it, after which the first one may be hopeless
+PAYS = 0.5  # of the seconds that the first one had, for another to be begun
 FEW = 10_000  # training rows
 FEATURES = 0.65, 0.35  # of the time, where networks are tried too, on FEW rows and on more: networks want many
 
@@ -171,88 +171,44 @@ def _of_networks(
     networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, baselines: bool,
     other: Trial | None, notes: list[str],
 ) -> list[Trial]:  # fmt: skip
-    """Fusions by successive halving, then each modality alone and concat in as much time as the best fusion had. other:
-    the best of the estimators: of few rows, where even the best fusion is far behind it, neither is trained further."""
+    """Fusions one after the other, each trained to its end, for as long as the last one helped the average with the
+    best of the estimators, `other`. Of few rows the first is tried for a short while before: where it is far behind,
+    none is trained further. Where there are no estimators, each modality alone and concat come second.
+    """
     every = list(networks.encoders)
     if other is not None and not budget.allows(1):
         notes.append("networks: no time was left for them")
         return []
-    if len(every) == 1:
-        return [networks.train(Candidate(f"{every[0]} alone", "concat", every), budget.seconds())]
-    affordable = list(fusions)[: max(1, int(min(budget.left, LEAST * len(fusions)) / LEAST))]
-    if len(affordable) < len(fusions):
-        notes.append(f"networks: no time for {', '.join(fusions[len(affordable) :])}")
-    fusions = affordable
-    fraction = halving_share(len(fusions), len(every) + 1) if baselines else 1.0
-    bar = other if len(networks.rows) < FEW else None  # on many rows networks come from behind
-    finalists = halve(networks, fusions, valid, budget.part(fraction), notes, bar)
-    best = max(finalists, key=valid.quality)
-    if not baselines or _is_far_behind(best, bar, valid):
-        return finalists
-    rivals = [Candidate(f"{m} alone", "concat", [m]) for m in every] + [Candidate("concat", "concat", every)]
-    out = []
-    for i, rival in enumerate(rivals):
-        if other is not None and not budget.allows(0):
-            notes.append(f"baselines: no time for {', '.join(r.name for r in rivals[i:])}")
+    alone = [Candidate(f"{m} alone", "concat", [m]) for m in every]
+    jobs = [Candidate(f, f, every) for f in fusions] if len(every) > 1 else alone
+    if other is None and baselines and len(every) > 1:
+        jobs[1:1] = [*alone, Candidate("concat", "concat", every)]
+    begun = other is not None and len(networks.rows) < FEW  # on many rows networks come from behind
+    if begun:
+        first = networks.train(jobs[0], budget.seconds(PROBE))
+        if _is_far_behind(first, other, valid, 2 * RACE):
+            seen = f"networks, {first.result.seconds:.0f} s: {valid.describe(first)}"
+            notes.append(f"{seen}, too far behind estimators to be trained further")
+            return [first]
+    done: list[Trial] = []
+    for i, job in enumerate(jobs):
+        if done and not budget.allows(PAYS * done[0].result.seconds):
+            notes.append(f"networks: no time for {', '.join(j.name for j in jobs[i:])}")
             break
-        limit = budget.seconds(1 / (len(rivals) - i))
-        least = max(1.0, best.result.seconds)
-        out.append(networks.train(rival, least if limit is None else min(limit, least)))
-    if out:
-        notes.append("baselines: " + ", ".join(valid.describe(t) for t in out))
-    return finalists + out
-
-
-def halving_share(fusions: int, baselines: int) -> float:
-    """The share of the time for halving that leaves each baseline as long as the fusion that comes out first has."""
-    steps, alive, winner = _steps(fusions), fusions, 0.0
-    for _ in range(steps):
-        winner += 1 / (steps * alive)
-        alive = math.ceil(alive / 2)
-    return 1 / (1 + baselines * winner)
-
-
-def _steps(fusions: int) -> int:
-    return max(1, math.ceil(math.log2(max(2, fusions))))
-
-
-def halve(
-    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, notes: list[str],
-    other: Trial | None = None,
-) -> list[Trial]:  # fmt: skip
-    """Successive halving: all train for a while, the better half goes on, until one is left or all are trained out, or
-    the best is far behind the other.
-
-    Every step has the same time, so that it doubles for each survivor. Jamieson & Talwalkar 2016.
-    """
-    alive, steps = list(fusions), _steps(len(fusions))
-    every = list(networks.encoders)
-    best: dict[str, Trial] = {}
-    seconds = dict.fromkeys(fusions, 0.0)
-    for step in range(steps):
-        going = [f for f in alive if step == 0 or not best[f].finished]
-        fraction = 1 / (steps - step) / max(1, len(going))
-        if step and not budget.allows(1 / fraction):
+        limit = budget.seconds(1.0 if job is jobs[-1] else FIRST)
+        done.append(networks.train(job, limit, int(begun and not i)))
+        if other is not None and not _helps(done[-1], [other, *done[:-1]], valid):
+            if jobs[i + 1 :]:
+                why = f"{job.name} helps no average, so these were not tried"
+                notes.append(f"networks: {why}: {', '.join(j.name for j in jobs[i + 1 :])}")
             break
-        each = budget.seconds(fraction)
-        for f in going:
-            trial = networks.train(Candidate(f, f, every), each, step)
-            seconds[f] += trial.result.seconds
-            if f not in best or valid.quality(trial) > valid.quality(best[f]):
-                best[f] = trial._replace(result=trial.result._replace(seconds=seconds[f]))
-            else:
-                cost = best[f].result._replace(seconds=seconds[f])
-                best[f] = best[f]._replace(finished=trial.finished, result=cost)
-            if len(best) > 1 and _is_far_behind(max(best.values(), key=valid.quality), other, valid, 2 * RACE):
-                break  # two speak for those that have not begun
-        alive = [f for f in alive if f in best]
-        if going:
-            notes.append(f"networks, step {step + 1}: " + ", ".join(valid.describe(best[f]) for f in alive))
-        alive = sorted(alive, key=lambda f: valid.quality(best[f]), reverse=True)[: math.ceil(len(alive) / 2)]
-        if _is_far_behind(best[alive[0]], other, valid):
-            notes.append(f"networks: more than {RACE:.0f} standard errors behind estimators, so not trained further")
-            break
-    return list(best.values())
+    notes.append("networks: " + ", ".join(valid.describe(t) for t in done))
+    return done
+
+
+def _helps(trial: Trial, others: Sequence[Trial], valid: ValidationSet) -> bool:
+    """Has it a share in the best average with the others?"""
+    return select(valid.task, [logits_of(t.judged) for t in (*others, trial)], valid.target)[-1] > 0
 
 
 def _is_far_behind(trial: Trial, other: Trial | None, valid: ValidationSet, far: float = RACE) -> bool:
