@@ -1,0 +1,1 @@
+"""The default of `fit` on real data, beside simple models and what is published: `python -m benchmarks.real`."""
