@@ -7,14 +7,14 @@ Axes: n cell, c channel, l place in time, k kernel.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Sequence
+from itertools import combinations, groupby
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import pad
+from torch.nn.functional import conv1d
 
 from polymodal.modalities import functionals as over_time
 from polymodal.modalities.extractor import Extractor, Record
@@ -22,6 +22,7 @@ from polymodal.modalities.series.features import readings
 
 TAPS = 9  # readings that a kernel sees
 KERNELS = list(combinations(range(TAPS), 3))  # the places of weight 2, all others having -1
+WEIGHTS = torch.tensor([[2.0 if i in places else -1.0 for i in range(TAPS)] for places in KERNELS])
 ROWS = 64  # series that are looked at together
 
 
@@ -117,9 +118,9 @@ class MiniRocket(Resampled):
         self.biases_ = np.zeros((len(self.patterns_), self.biases), np.float32)
         if len(x_ncl):
             places = rng.integers(0, len(x_ncl), len(self.patterns_))
-            for i, answers_nl in enumerate(self._answers(x_ncl[np.unique(places)])):
-                at = np.searchsorted(np.unique(places), places[i])
-                self.biases_[i] = np.quantile(answers_nl[at].numpy(), quantiles)
+            seen, at = np.unique(places, return_inverse=True)
+            answers_pl = self._answers(x_ncl[seen])[at, range(len(at))]
+            self.biases_[:] = np.quantile(answers_pl.numpy(), quantiles, axis=1).T
         return self
 
     def vectors(self, records: Sequence[Record | None]) -> NDArray[np.float32]:
@@ -128,27 +129,25 @@ class MiniRocket(Resampled):
         there = [i for i, r in enumerate(records) if r is not None]
         for start in range(0, len(there), ROWS):
             at = there[start : start + ROWS]
-            biases = torch.from_numpy(self.biases_)
-            shares = [
-                (answers_nl[:, None] > biases[i][:, None]).float().mean(2)
-                for i, answers_nl in enumerate(self._answers(self._aligned([records[j] for j in at])))
-            ]
-            out[at] = torch.cat(shares, dim=1).numpy()
+            answers_npl = self._answers(self._aligned([records[j] for j in at]))
+            above_npb = [(answers_npl > bias_p[:, None]).float().mean(2) for bias_p in torch.from_numpy(self.biases_.T)]
+            out[at] = torch.stack(above_npb, dim=2).flatten(1).numpy()
         return out
 
     def names(self) -> list[str]:
         """ "kernel_3_dilation_4_above_1" ..., of biases from low to high."""
         return [f"kernel_{k}_dilation_{d}_above_{b + 1}" for k, d, _ in self.patterns_ for b in range(self.biases)]
 
-    def _answers(self, x_ncl: NDArray[np.floating]) -> Iterator[torch.Tensor]:
-        """(N, L) of each pattern in turn, zeros beyond both ends."""
+    def _answers(self, x_ncl: NDArray[np.floating]) -> torch.Tensor:
+        """(N, P, L) of each pattern, zeros beyond both ends."""
         z = np.nan_to_num((x_ncl - self.center_[:, None]) / self.scale_[:, None])
         x = torch.from_numpy(z.astype(np.float32))
-        taps: dict[int, torch.Tensor] = {}
-        for kernel, dilation, channels in self.patterns_:
-            if dilation not in taps:
-                reach = dilation * (TAPS // 2)
-                wide = pad(x, (reach, reach))
-                taps = {dilation: torch.stack([wide[..., i * dilation :][..., : self.length] for i in range(TAPS)])}
-            chosen = taps[dilation][:, :, channels].sum(2)
-            yield 3 * chosen[list(KERNELS[kernel])].sum(0) - chosen.sum(0)
+        out = []
+        for dilation, patterns in groupby(self.patterns_, key=lambda p: p[1]):
+            kernels, _, channels = zip(*patterns, strict=True)
+            adds_kc = torch.zeros(len(kernels), self.channels_)
+            for row, of in zip(adds_kc, channels, strict=True):
+                row[of] = 1
+            reach = dilation * (TAPS // 2)
+            out.append(conv1d(adds_kc @ x, WEIGHTS[list(kernels), None], None, 1, reach, dilation, len(kernels)))
+        return torch.cat(out, dim=1)
