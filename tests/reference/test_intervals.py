@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from polymodal.batch import Masked
-from polymodal.evaluate.intervals import difference, intervals, weights
+from polymodal.evaluate.intervals import difference, intervals, score_interval, weights
 from polymodal.output import Scores
 from polymodal.tasks import Binary, MultiClass, MultiLabel, Regression
 
@@ -149,3 +149,12 @@ def test_label_sets() -> None:
     target = task.collate([task.encode(c) for c in ["a", "b|c", "[]", None, "a|b|c"]])
     got = intervals(task, Scores(torch.randn(5, 3)), target, replicates=50)
     assert {"micro_f1", "macro_f1", "accuracy", "hamming_loss", "average_precision", "roc_auc"} == set(got)
+
+
+def test_the_interval_of_the_tasks_metric_is_that_of_all_metrics() -> None:
+    g = torch.Generator().manual_seed(1)
+    task = MultiClass().fit(["a", "b", "c"] * 20)
+    output, y = Scores(torch.randn(60, 3, generator=g)), torch.randint(0, 3, (60,), generator=g)
+    target, groups = Masked(y, torch.arange(60) % 7 > 0), [i % 11 for i in range(60)]
+    every = intervals(task, output, target, groups)[task.metric.name]
+    assert score_interval(task, output, target, groups) == pytest.approx(every) and every.low < every.high

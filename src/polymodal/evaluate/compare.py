@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from polymodal.batch import Masked
-from polymodal.evaluate.intervals import Interval, difference, intervals
+from polymodal.evaluate.intervals import Interval, difference, score_interval
 from polymodal.output import Output
 from polymodal.tasks.base import Task
 from polymodal.view.text import digits, interval, many, not_shown, some
@@ -96,7 +96,7 @@ def compare(
     candidates = [
         Candidate(r.name, score, r.parameters, r.epochs, r.seconds, r.memory_mb)
         for r in results
-        for score in (intervals(task, r.output, target, groups)[metric.name],)
+        for score in (score_interval(task, r.output, target, groups),)
     ]
     rivals: dict[str, Result] = {}
     for family in ("single", "concat", *BASELINES):  # the best of each

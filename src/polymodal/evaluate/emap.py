@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.evaluate.intervals import Interval, difference, intervals
+from polymodal.evaluate.intervals import Interval, difference, score_interval
 from polymodal.output import Scores
 from polymodal.tasks.base import Task
 
@@ -85,7 +85,7 @@ def cost(name: str, task: Task, projection: Projection, target: Masked, groups: 
     """Score a projection. target, groups: of the rows of the projection, in its order."""
     metric = task.metric
     both = Scores(projection.own), Scores(projection.additive)
-    own, additive = (intervals(task, x, target, groups)[metric.name] for x in both)
+    own, additive = (score_interval(task, x, target, groups) for x in both)
     gain = difference(task, *both, target, metric.name, groups)
     if not metric.higher:
         gain = Interval(-gain.value, -gain.high, -gain.low)

@@ -78,6 +78,15 @@ def intervals(
     return {k: _interval(float(v[0]), [] if k in task.whole else [p[k] for p in parts]) for k, v in value.items()}
 
 
+def score_interval(task: Task, output: Output, target: Masked, groups: Sequence[Any] | None = None) -> Interval:
+    """That of the task's own metric, as `intervals` has it, without the time that the others take."""
+    (output,), target, groups = _labelled([output], target, groups)
+    n = output.rows
+    value = float(task.score(output, target, np.ones((1, n)))[0])
+    whole = task.metric.name in task.whole
+    return _interval(value, [] if whole else [task.score(output, target, w) for w in weights(n, groups=groups)])
+
+
 def difference(
     task: Task,
     a: Output,

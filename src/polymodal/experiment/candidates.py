@@ -22,7 +22,7 @@ from polymodal.data.splits import folds, own
 from polymodal.data.table import Table
 from polymodal.errors import InputError
 from polymodal.evaluate.compare import Result
-from polymodal.evaluate.intervals import difference, intervals
+from polymodal.evaluate.intervals import difference, score_interval
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.peak import memory
 from polymodal.experiment.problem import Problem, Reading
@@ -336,8 +336,8 @@ def overfits(library: Library, groups: Sequence[Any] | None) -> str | None:
     best = max(library.answers, key=library.quality)
     of = None if groups is None else [groups[i - len(library.train)] for i in rows.tolist()]
     judge, answers = library.judge, library.answers[best]
-    old = intervals(task, Scores(answers[judge]), library.target.take(judge))[name]
-    new = intervals(task, Scores(answers[rows]), library.target.take(rows), of)[name]
+    old = score_interval(task, Scores(answers[judge]), library.target.take(judge))
+    new = score_interval(task, Scores(answers[rows]), library.target.take(rows), of)
     error = float(np.hypot(old.high - old.low, new.high - new.low)) / (2 * 1.96)
     if not sign * (old.value - new.value) > 3 * error:
         return None

@@ -24,7 +24,7 @@ from polymodal.batch import Masked
 from polymodal.data.splits import own
 from polymodal.data.table import Table, digest
 from polymodal.errors import InputError
-from polymodal.evaluate.intervals import Interval, difference, intervals
+from polymodal.evaluate.intervals import Interval, difference, score_interval
 from polymodal.experiment import runs
 from polymodal.experiment.budget import Budget
 from polymodal.experiment.config import Columns, Config, Record, Run, Search, Training, with_hardware
@@ -298,10 +298,10 @@ def _point(
     """The scores of one fraction, by a task that was fitted as that of its models: the scale of numbers is in it."""
     task, metric = copy.deepcopy(problem.task).fit(problem.cells(part)), problem.task.metric
     target, groups = _target(task, problem, held_table), problem.groups(held_table)
-    score = intervals(task, Scores(outputs[PLAIN]), target, groups)[metric.name]
+    score = score_interval(task, Scores(outputs[PLAIN]), target, groups)
     if HELP not in outputs:
         return Point(fraction, labels, score, None, None)
-    other = intervals(task, Scores(outputs[HELP]), target, groups)[metric.name]
+    other = score_interval(task, Scores(outputs[HELP]), target, groups)
     gain = difference(task, Scores(outputs[HELP]), Scores(outputs[PLAIN]), target, metric.name, groups)
     gain = gain if metric.higher else Interval(-gain.value, -gain.high, -gain.low)
     return Point(fraction, labels, score, other, gain)
