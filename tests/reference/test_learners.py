@@ -487,8 +487,10 @@ def test_a_fold_that_would_end_too_late_is_not_begun():
     assert made.grow(["linear"], None)
     job = next(iter(made.answers))._replace(kind="forest")
     made._seconds[job] = 500.0  # of a fold, before an interruption
-    assert not made.grow(["linear", "forest"], time.monotonic() + 400) and job not in made.answers
-    assert made.grow(["linear", "forest"], time.monotonic() + 600) and job in made.answers
+    kinds = ["linear", "forest", "linear-weak"]
+    assert not made.grow(kinds, time.monotonic() + 400) and job not in made.answers
+    assert job in made.untried and any(m.kind == "linear-weak" for m in made.answers), "what is quick goes on"
+    assert made.grow(kinds, time.monotonic() + 600) and job in made.answers and not made.untried
 
 
 def test_each_label_has_weights_of_its_own() -> None:

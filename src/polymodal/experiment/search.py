@@ -21,7 +21,7 @@ from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
 from polymodal.learners.stacked import describe
 from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
-from polymodal.view.text import many
+from polymodal.view.text import many, some
 
 
 class Preset(NamedTuple):
@@ -153,7 +153,8 @@ def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) ->
     n = len(features.library.answers)
     notes = [f"features: {n} estimators, cross-validated in {features.folds} folds and {features.seconds:.0f} s"]
     if not whole:
-        notes[0] += "; time ran out before all were tried"
+        untried = features.library.untried
+        notes[0] += f"; no time was left for {many(len(untried), 'other')}: {some(describe(*m) for m in untried)}"
     if trials:
         rows = trials[0].everywhere.rows.target.present().sum() if trials[0].everywhere else 0
         scores = ", ".join(t.everywhere.describe(t) for t in trials if t.everywhere)

@@ -85,6 +85,7 @@ class Library:
         self.modalities = list(dict.fromkeys(views.values()))
         self.answers: dict[Member, Tensor] = {}
         self.behind: list[Member] = []  # too far behind after the first fold
+        self.untried: list[Member] = []  # for lack of time
         self.among: Collection[Member] | None = None  # those that are tried; None for all
         self._seconds: dict[Member, float] = {}  # of the slowest fold
         self.judge = self.labelled(judge)
@@ -111,11 +112,12 @@ class Library:
         hopeless: Callable[[Tensor, Tensor, Tensor], bool] = lambda best, answers, rows: False,
         refit: bool = False,
     ) -> bool:
-        """Fit members fold by fold and keep their answers; False where time ran out. The first few kinds, which should
-        differ most, come first, then single views, then the other kinds.
+        """Fit members fold by fold and keep their answers; False where time ran out before all were. The first few
+        kinds, which should differ most, come first, then single views, then the other kinds.
 
-        until: the time.monotonic() after which nothing further is begun, nor before it what would take longer; members
-        that are whole are kept, and the first is always made whole. hopeless(best, answers, rows): whether a member
+        until: the time.monotonic() after which nothing further is begun, nor before it what would take longer: it is
+        one of the `untried`, and others go on. Members that are whole are kept, and the first is always made whole.
+        hopeless(best, answers, rows): whether a member
         with these answers to judging rows of the first fold is so far behind the best one on its modalities that the
         other folds need not be tried; it is then one of the `behind`. refit: what is chosen has to be fitted on all
         rows before that time, too.
@@ -127,6 +129,7 @@ class Library:
         jobs += [Member(s, kind, view=v) for kind in kinds for s in sets for v in self._apart(s, kind)]
         jobs += [Member(s, kind) for kind in kinds[DIFFERENT:] for s in [*sets, *several]]
         jobs += [Member(s, kind, 2) for kind in kinds if KINDS[kind].stacks for s in several]
+        self.untried = []
         for i, job in enumerate(jobs):
             tick(i / len(jobs), describe(*job))
             if job in self.tried or (self.among is not None and job not in self.among):
@@ -140,8 +143,9 @@ class Library:
             after = self.refit_seconds() if refit else 0.0
             for fold in range(self.whole):
                 begun = time.monotonic()
-                if until is not None and self.answers and begun + self._seconds.get(job, 0.0) + after > until:
-                    return False
+                if until is not None and self.answers and begun + self._expected(job) + after > until:
+                    self.untried.append(job)
+                    break
                 others = self.splits[fold][1]
                 if len(others):
                     model = self._fit(job, fold)
@@ -152,12 +156,17 @@ class Library:
                     break
             else:
                 self.answers[job] = out
-        return True
+        return not self.untried
 
     @property
     def tried(self) -> list[Member]:
         """Members that are whole, and those that fell too far behind to be."""
         return [*self.answers, *self.behind]
+
+    def _expected(self, member: Member) -> float:
+        """Seconds of a fold: its slowest so far, or that of its kind on fewer modalities."""
+        fewer = [s for m, s in self._seconds.items() if m[1:] == member[1:] and {*m[0]} < {*member[0]}]
+        return self._seconds.get(member, max(fewer, default=0.0))
 
     def _has_counts(self, member: Member) -> bool:
         """Does it see counts? And answer with few columns, each of which is an estimator of its own."""
