@@ -713,7 +713,7 @@ MUTANTS = [
     Mutant(
         "a fold that would end too late is not begun",
         "learners/library.py",
-        "begun + self._seconds.get(job, 0.0) + after > until",
+        "begun + self._expected(job) + after > until",
         "begun + after > until",
         LEARNERS + " -k too_late",
     ),

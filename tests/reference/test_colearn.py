@@ -1,10 +1,14 @@
 """Modality dropout hides what it says, and never all of a row."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 from polymodal.batch import Batch, Masked
 from polymodal.colearn import modality_dropout
+from polymodal.training.settings import Settings
 
 
 def make(rows: int) -> Batch:
@@ -34,3 +38,14 @@ def test_zero_changes_nothing():
     batch = make(50)
     for m, x in modality_dropout(batch, 0.0).inputs.items():
         assert torch.equal(x.mask, batch.inputs[m].mask)
+
+
+def test_more_is_hidden_by_default_where_training_rows_lack_a_modality():
+    inputs = {
+        m: SimpleNamespace(present=lambda least=least: np.arange(40) >= least) for m, least in (("a", 0), ("b", 3))
+    }
+    rows = SimpleNamespace(inputs=inputs, encoded=lambda: 40)
+    assert Settings.of(rows).modality_dropout == 0.3
+    del inputs["b"]
+    assert Settings.of(rows).modality_dropout == 0.1
+    assert Settings.of(rows, modality_dropout=0.0).modality_dropout == 0.0

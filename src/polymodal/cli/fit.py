@@ -160,7 +160,7 @@ def fit(
         float | None,
         typer.Option(
             metavar="P",
-            help="Chance that a modality of a row is hidden in training, 0 to below 1; one always stays (default: 0.3).",
+            help="Chance that a modality of a row is hidden in training, 0 to below 1; one always stays (default: 0.3 where training rows lack any, else 0.1).",
             rich_help_panel=COLEARNING,
         ),
     ] = None,

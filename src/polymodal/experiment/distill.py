@@ -110,7 +110,7 @@ def distill(
     if folder is not None:
         runs.prepare(folder, request.run)
     prepared = prepare(lesson.problem, valid, request.run, seed=seed, refit=False)
-    settings = Settings.for_rows(prepared.rows.encoded(), **request.training._asdict(), seed=seed)
+    settings = Settings.of(prepared.rows, **request.training._asdict(), seed=seed)
     plan = runs.plan(prepared, settings, request.search, "", Colearning(), Target())
     plan |= {"teacher": digest_of(teacher), "weight": weight, "temperature": temperature}
     if folder is not None and (model_before := runs.remember(folder, plan, request.run.resume)):

@@ -152,7 +152,7 @@ def _problem(
 
 def _settings(prepared: Prepared, training: Training, seed: int, longer: int) -> Settings:
     """How networks are trained on these rows. longer: times the usual epochs, where none are asked for."""
-    settings = Settings.for_rows(prepared.rows.encoded(), **training._asdict(), seed=seed)
+    settings = Settings.of(prepared.rows, **training._asdict(), seed=seed)
     if training.epochs is None:
         settings = settings._replace(epochs=longer * settings.epochs, patience=longer * settings.patience)
     return settings

@@ -138,7 +138,7 @@ class Maker:
         fit_at, valid_at = self._inner(fold)
         rows = reading.rows.take(fold.train)
         learn = rows.take(fit_at)
-        settings = Settings.for_rows(learn.encoded(), epochs=self.request.training.epochs, seed=self.seed)
+        settings = Settings.of(learn, epochs=self.request.training.epochs, seed=self.seed)
         return Networks(
             self.problem, reading.encoders, settings, learn, rows.take(valid_at), groups=None,
             folder=folder, quiet=True,
