@@ -190,10 +190,17 @@ SETS: dict[str, Set] = {
     ),
     "nlvr_mini": Set(
         lambda _: parts(
-            "nlvr_mini", "label", "majority", "text", group="identifier", ignore=("permutation", "official_split")
+            "nlvr_mini",
+            "label",
+            "majority",
+            "text",
+            per="sentence",
+            ignore=("identifier", "permutation", "official_split"),
         ),
         {"accuracy": {"CNN + RNN": 0.56, "module networks": 0.66, "always true": 0.562}},
-        why="The known networks had 7 times the training rows.",
+        why="Rows that share a sentence are one group: each of the 440 sentences stands with about four pictures, of "
+        "which some are true and some are not, so with the set's own groups folds promise 0.63 by sentences that they "
+        "have seen, and new sentences get 0.48. The known networks had 7 times the training rows.",
     ),
     "weather": Set(weather),
     "shop, kind": Set(lambda seed: shop(seed, "kind")),
