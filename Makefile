@@ -41,7 +41,7 @@ bench: $(READY) ## speed against bare PyTorch loops and first epochs
 	@$(BIN)/python -m benchmarks
 
 bench-real: real-data $(READY_REAL) ## fit beside simple models on the real data sets, written to docs/results.md (hours)
-	@POLYMODAL_DATA=$(DATA) $(BIN)/python -m benchmarks.real
+	@POLYMODAL_DATA=$(DATA) $(BIN)/python -m benchmarks.real --page docs/results.md
 
 docs: real-data $(READY_REAL) ## text out of the real data sets, with pictures of attention, in docs/captioning.md (hours)
 	@POLYMODAL_DATA=$(DATA) $(BIN)/python -m benchmarks.translation --pictures

@@ -748,7 +748,7 @@ MUTANTS = [
     Mutant(
         "networks far behind estimators are not trained further",
         "experiment/search.py",
-        "return gain > far * error > 0",
+        "return gain > 2 * RACE * error > 0",
         "return False",
         AUTO + " -k networks",
     ),

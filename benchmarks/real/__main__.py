@@ -1,4 +1,4 @@
-"""`python -m benchmarks.real [SET ...]`: the default of `fit` on rows that it has not seen, written to docs/results.md.
+"""`python -m benchmarks.real [SET ...]`: the default of `fit` on rows that it has not seen.
 
 Each set and seed is appended to --out as one JSON line, so that an interrupted run goes on where it stopped; the page
 is of all lines that are there.
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, metavar="S", help="seconds of a fit [default: fit's own]")
     parser.add_argument("--fusion", default="auto", help="as for fit [default: auto]")
     parser.add_argument("--out", type=Path, default=Path("results/real.jsonl"), help="lines [default: %(default)s]")
-    parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="[default: %(default)s]")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page, such as docs/results.md")
     asked = parser.parse_args()
     if unknown := set(asked.sets) - set(SETS):
         parser.error(f"no set {', '.join(map(repr, unknown))}; there are: {'; '.join(SETS)}")
@@ -104,13 +104,16 @@ def main() -> None:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(asked.seeds) if asked.seed is None else [asked.seed]:
         for name in asked.sets or SETS:
-            if (name, seed) not in found:
+            if before := found.get((name, seed)):
+                print(f"{name}, seed {seed}: in {asked.out} already, with --time-limit {before.get('limit')}")
+            else:
                 with limited(1):
                     found[name, seed] = line = run(name, seed, asked.time_limit, asked.fusion)
                 with asked.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 print(f"{name}, seed {seed}: {line['metric']} {line['held out']:.3f}, printed {line['printed']:.3f}")
-    asked.page.write_text(page(list(found.values())), encoding="utf-8")
+    if asked.page is not None:
+        asked.page.write_text(page(list(found.values())), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -214,8 +214,8 @@ class Trained:
 
     encoders, rows, most = ("text", "image"), range(100), 1e3
 
-    def __init__(self, **right):
-        self.right, self.calls, self.now = right, [], 0.0
+    def __init__(self, finished=False, **right):
+        self.right, self.calls, self.now, self.finished = right, [], 0.0, finished
 
     def monotonic(self):
         return self.now
@@ -225,13 +225,13 @@ class Trained:
         self.now += min(limit, self.most)
         start, right = self.right[candidate.name]
         spent = trial(candidate.name, [start <= i < start + right for i in range(100)])
-        return spent._replace(result=spent.result._replace(seconds=limit))
+        return spent._replace(result=spent.result._replace(seconds=limit), finished=self.finished)
 
 
 def networks(stub, other, monkeypatch, budget=100.0):
     monkeypatch.setattr(budgets, "time", stub)
     notes: list[str] = []
-    return auto._of_networks(stub, [*"abc"], judge(), Budget.of(budget), True, other, notes), notes
+    return auto._of_networks(stub, [*"abc"], judge(), Budget.of(budget), other, notes), notes
 
 
 def test_networks_are_trained_to_their_end_for_as_long_as_they_help(monkeypatch):
@@ -242,25 +242,23 @@ def test_networks_are_trained_to_their_end_for_as_long_as_they_help(monkeypatch)
     (a, a_again, b), seconds = [c[:2] for c in helps.calls], [c[2] for c in helps.calls]
     assert a == ("a", 0) and a_again == ("a", 1) and b == ("b", 0)  # the first goes on after a probe
     assert seconds == pytest.approx([8, 0.6 * 92, 0.6 * 0.4 * 92])
-    assert notes == ["networks: no time for c", "networks: a 0.400, b 0.500"]
+    assert notes == ["networks: a 0.400, cut short, b 0.500, cut short; no time was left for c"]
+    assert got[0].result.seconds == pytest.approx(8 + 0.6 * 92), "what the probe took counts"
+    whole = Trained(finished=True, a=(60, 40), b=(50, 50), c=(40, 60))
+    networks(whole, estimators, monkeypatch)
+    assert [c[:2] for c in whole.calls] == [("a", 0), ("b", 0), ("c", 0)], "what is trained out is not trained again"
 
 
 def test_networks_stop_where_one_does_not_help_or_is_hopeless(monkeypatch):
     estimators = trial("estimators", [i < 60 for i in range(100)])
     useless = Trained(a=(0, 45))
     got, notes = networks(useless, estimators, monkeypatch)
-    assert len(useless.calls) == 2 and len(got) == 1 and "a helps no average, so these were not tried: b, c" in notes[0]
+    assert len(useless.calls) == 2 and len(got) == 1 and "a helps no average, so not tried were b, c" in notes[0]
     hopeless = Trained(a=(0, 10))
     got, notes = networks(hopeless, estimators, monkeypatch)
     assert len(hopeless.calls) == 1 and "too far behind estimators" in notes[-1]
     late = Trained(a=(60, 40))
     assert networks(late, estimators, monkeypatch, 0.5) == ([], ["networks: no time was left for them"])
-
-
-def test_without_estimators_each_modality_alone_stands_beside_a_fusion(monkeypatch):
-    stub = Trained(**dict.fromkeys(names := ["a", "text alone", "image alone", "concat", "b", "c"], (0, 60)))
-    networks(stub, None, monkeypatch, 1e6)
-    assert [n for n, _, _ in stub.calls] == names
 
 
 def test_json_report(table, tmp_path, run):

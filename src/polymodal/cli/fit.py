@@ -191,7 +191,11 @@ def fit(
     ] = None,
     seed: SeedOpt = 0,
     baselines: Annotated[
-        bool, typer.Option(help="Also train each modality alone, and concat, to compare with.", rich_help_panel=SEARCH)
+        bool,
+        typer.Option(
+            help="Of a named fusion: also train each modality alone, and concat, to compare with.",
+            rich_help_panel=SEARCH,
+        ),
     ] = True,
     prefer: Annotated[
         str,

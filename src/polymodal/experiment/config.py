@@ -44,7 +44,7 @@ SCORE, SIMPLE, FAST = PREFERENCES = ("score", "simple", "fast-predict")
 class Search(NamedTuple):
     """What is tried. fusion: "auto" (networks with several fusions, and estimators on features), "features" (the
     estimators alone), or the name of a fusion; None for the default of the function. size: of networks, "tiny",
-    "small", "base" or "large". baselines: also train each modality alone, and concat, to compare with. prefer: what a
+    "small", "base" or "large". baselines: of a named fusion, also train each modality alone, and concat. prefer: what a
     search chooses, "score" for the best, or within one standard error of it "simple" for what reads least and
     "fast-predict" for what predicts soonest. folds: by which a search judges estimators, the validation rows among them
     where they are held out; None for what suits the number of rows.

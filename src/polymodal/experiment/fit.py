@@ -198,7 +198,7 @@ def _train(
         features = prepared.features(search.folds, settings.seed, place, run.quiet, asked=request.search.folds)
         outcome = find(
             search, prepared.validation, features, networks, Budget.of(budget.seconds()),
-            valid_given=prepared.given, baselines=request.search.baselines, prefer=request.search.prefer,
+            valid_given=prepared.given, prefer=request.search.prefer,
             seconds_a_row=prepared.seconds_a_row, decider=decider,
         )  # fmt: skip
     else:

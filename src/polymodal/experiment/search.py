@@ -1,7 +1,7 @@
 """`--fusion auto`: try both paths within a time limit, and choose by answers to rows that were not learned from.
 
 features: every kind of estimator, out of fold          }
-networks: fusions, each to its end, while they help     }-> an average of what helps -> the choice, and why
+networks: fusions, one by one, while they help          }-> an average of what helps -> the choice, and why
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from polymodal.learners.ensemble import Ensemble, blend, keep_largest, select
 from polymodal.learners.stacked import describe
 from polymodal.objectives.base import Candidate
 from polymodal.output import Output, Scores, logits_of
-from polymodal.view.text import many, some
+from polymodal.view.text import many
 
 
 class Preset(NamedTuple):
@@ -64,9 +64,10 @@ PRESETS = {
     ),
 }
 FIRST = 0.6  # of the time that is left to networks, for the next one of several
-PROBE = 0.08  # of it, after which the first one may be hopeless
+PROBE, LEAST = 0.08, 4.0  # of it, after which the first one may be hopeless; seconds of that, or it tells nothing
 PAYS = 0.5  # of the seconds that the first one had, for another to be begun
 FEW = 10_000  # training rows
+NAMED = 8  # estimators in a note
 FEATURES = 0.65, 0.35  # of the time, where networks are tried too, on FEW rows and on more: networks want many
 
 
@@ -106,7 +107,7 @@ class Outcome(NamedTuple):
 
 def search(
     preset: Preset, valid: ValidationSet, features: FeaturePath | None, networks: Networks | None, budget: Budget,
-    *, valid_given: bool, baselines: bool, prefer: str, seconds_a_row: Callable[[Learner], float], decider: Decider,
+    *, valid_given: bool, prefer: str, seconds_a_row: Callable[[Learner], float], decider: Decider,
 ) -> Outcome:  # fmt: skip
     """Try both paths within the budget, and choose. valid_given: validation rows came apart from training rows. prefer:
     one of PREFERENCES. seconds_a_row: how long a learner takes to predict one. decider: at which thresholds trials are
@@ -122,7 +123,7 @@ def search(
         if features is not None:
             budget = budget.less(features.library.refit_seconds() if refit else 0.0)
         other = max(estimators, key=valid.quality, default=None)
-        fusions = _of_networks(networks, preset.fusions, valid, budget, baselines, other, notes)
+        fusions = _of_networks(networks, preset.fusions, valid, budget, other, notes)
         if features is not None and not whole and budget.allows(1):  # what networks have left
             whole, estimators = _grow(features, preset, budget, valid, valid_given, False)
     if features is not None:
@@ -151,10 +152,13 @@ def _grow(
 
 def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) -> list[str]:
     n = len(features.library.answers)
-    notes = [f"features: {n} estimators, cross-validated in {features.folds} folds and {features.seconds:.0f} s"]
+    notes = [
+        f"features: {many(n, 'estimator')}, cross-validated in {features.folds} folds and {features.seconds:.0f} s"
+    ]
     if not whole:
         untried = features.library.untried
-        notes[0] += f"; no time was left for {many(len(untried), 'other')}: {some(describe(*m) for m in untried)}"
+        names = "; ".join(describe(*m) for m in untried[:NAMED]) + "; ..." * (len(untried) > NAMED)
+        notes[0] += f"; no time was left for {many(len(untried), 'other')}: {names}"
     if trials:
         rows = trials[0].everywhere.rows.target.present().sum() if trials[0].everywhere else 0
         scores = ", ".join(t.everywhere.describe(t) for t in trials if t.everywhere)
@@ -169,42 +173,55 @@ def _of_features(features: FeaturePath, trials: Sequence[Trial], whole: bool) ->
 
 
 def _of_networks(
-    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, baselines: bool,
-    other: Trial | None, notes: list[str],
+    networks: Networks, fusions: Sequence[str], valid: ValidationSet, budget: Budget, other: Trial | None,
+    notes: list[str],
 ) -> list[Trial]:  # fmt: skip
-    """Fusions one after the other, each trained to its end, for as long as the last one helped the average with the
-    best of the estimators, `other`. Of few rows the first is tried for a short while before: where it is far behind,
-    none is trained further. Where there are no estimators, each modality alone and concat come second.
+    """Fusions one after the other, each in most of the time that is left, for as long as the last one helped the
+    average with the best of the estimators, `other`. Of few rows the first is tried for a short while before: where it
+    is far behind, none is trained further.
     """
     every = list(networks.encoders)
     if other is not None and not budget.allows(1):
         notes.append("networks: no time was left for them")
         return []
-    alone = [Candidate(f"{m} alone", "concat", [m]) for m in every]
-    jobs = [Candidate(f, f, every) for f in fusions] if len(every) > 1 else alone
-    if other is None and baselines and len(every) > 1:
-        jobs[1:1] = [*alone, Candidate("concat", "concat", every)]
-    begun = other is not None and len(networks.rows) < FEW  # on many rows networks come from behind
-    if begun:
-        first = networks.train(jobs[0], budget.seconds(PROBE))
-        if _is_far_behind(first, other, valid, 2 * RACE):
-            seen = f"networks, {first.result.seconds:.0f} s: {valid.describe(first)}"
+    jobs = [Candidate(f, f, every) for f in fusions] if len(every) > 1 else []
+    jobs = jobs or [Candidate(f"{every[0]} alone", "concat", every)]
+    probe = None
+    if other is not None and len(networks.rows) < FEW and budget.allows(LEAST / PROBE):  # many come from behind
+        probe = networks.train(jobs[0], budget.seconds(PROBE))
+        if _is_far_behind(probe, other, valid):
+            seen = f"networks, {probe.result.seconds:.0f} s: {valid.describe(probe)}"
             notes.append(f"{seen}, too far behind estimators to be trained further")
-            return [first]
+            return [probe]
     done: list[Trial] = []
     for i, job in enumerate(jobs):
         if done and not budget.allows(PAYS * done[0].result.seconds):
-            notes.append(f"networks: no time for {', '.join(j.name for j in jobs[i:])}")
             break
         limit = budget.seconds(1.0 if job is jobs[-1] else FIRST)
-        done.append(networks.train(job, limit, int(begun and not i)))
+        done.append(_trained(networks, job, limit, None if i else probe, valid))
         if other is not None and not _helps(done[-1], [other, *done[:-1]], valid):
-            if jobs[i + 1 :]:
-                why = f"{job.name} helps no average, so these were not tried"
-                notes.append(f"networks: {why}: {', '.join(j.name for j in jobs[i + 1 :])}")
             break
-    notes.append("networks: " + ", ".join(valid.describe(t) for t in done))
+    notes.append("networks: " + ", ".join(valid.describe(t) + ", cut short" * (not t.finished) for t in done))
+    if rest := jobs[len(done) :]:
+        why = "no time was left for"
+        if other is not None and not _helps(done[-1], [other, *done[:-1]], valid):
+            why = f"{done[-1].result.name} helps no average, so not tried were"
+        notes[-1] += f"; {why} {', '.join(j.name for j in rest)}"
     return done
+
+
+def _trained(
+    networks: Networks, job: Candidate, limit: float | None, probe: Trial | None, valid: ValidationSet
+) -> Trial:
+    """The job in so many seconds, from where the probe of it ended; the better of both, with the seconds of both."""
+    if probe is None:
+        return networks.train(job, limit)
+    if probe.finished:
+        return probe
+    last = networks.train(job, limit, 1)
+    best = max(last, probe, key=valid.quality)
+    cost = best.result._replace(seconds=probe.result.seconds + last.result.seconds)
+    return best._replace(result=cost, finished=last.finished)
 
 
 def _helps(trial: Trial, others: Sequence[Trial], valid: ValidationSet) -> bool:
@@ -212,12 +229,10 @@ def _helps(trial: Trial, others: Sequence[Trial], valid: ValidationSet) -> bool:
     return select(valid.task, [logits_of(t.judged) for t in (*others, trial)], valid.target)[-1] > 0
 
 
-def _is_far_behind(trial: Trial, other: Trial | None, valid: ValidationSet, far: float = RACE) -> bool:
-    """By so many standard errors."""
-    if other is None:
-        return False
+def _is_far_behind(trial: Trial, other: Trial, valid: ValidationSet) -> bool:
+    """By so many standard errors that more training does not help."""
     gain, error = _gain(other.judged, trial.judged, valid)
-    return gain > far * error > 0
+    return gain > 2 * RACE * error > 0
 
 
 def _apart(trials: Sequence[Trial], valid: ValidationSet) -> list[Trial]:

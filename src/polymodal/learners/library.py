@@ -134,6 +134,9 @@ class Library:
             tick(i / len(jobs), describe(*job))
             if job in self.tried or (self.among is not None and job not in self.among):
                 continue
+            if until is not None and self.answers and time.monotonic() > until:
+                self.untried.append(job)
+                continue
             sight = KINDS[job.kind].sight
             if sum(x.data.nbytes for x in self._parts.values()) > MATRICES:
                 self._parts = {at: x for at, x in self._parts.items() if at[1] == sight}

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from polymodal.data.preprocess import Rows
 
 HIDDEN = 0.3, 0.1  # chance that a modality of a row is hidden, where training rows lack any, and where they lack none
+WHOLE = 0.99  # share of training rows that have a modality, above which none is said to lack it
 
 
 class Settings(NamedTuple):
@@ -28,7 +29,7 @@ class Settings(NamedTuple):
         such as an answer of picture and question, takes rows that are whole (900 steps: 0.97 right with nothing hidden,
         0.96 with a chance of 0.1, 0.88 with 0.3)."""
         if options.get("modality_dropout") is None:
-            whole = all(x.present().all() for x in rows.inputs.values())
+            whole = all(x.present().mean() > WHOLE for x in rows.inputs.values())
             options["modality_dropout"] = HIDDEN[whole]
         return cls.for_rows(rows.encoded(), **options)
 

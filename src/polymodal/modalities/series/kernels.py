@@ -23,6 +23,7 @@ from polymodal.modalities.series.features import readings
 TAPS = 9  # readings that a kernel sees
 KERNELS = list(combinations(range(TAPS), 3))  # the places of weight 2, all others having -1
 WEIGHTS = torch.tensor([[2.0 if i in places else -1.0 for i in range(TAPS)] for places in KERNELS])
+TIE = 1e-5  # by which an answer is above a bias at least: on a straight stretch all are 0 but for rounding
 ROWS = 64  # series that are looked at together
 
 
@@ -130,7 +131,9 @@ class MiniRocket(Resampled):
         for start in range(0, len(there), ROWS):
             at = there[start : start + ROWS]
             answers_npl = self._answers(self._aligned([records[j] for j in at]))
-            above_npb = [(answers_npl > bias_p[:, None]).float().mean(2) for bias_p in torch.from_numpy(self.biases_.T)]
+            above_npb = [
+                (answers_npl > bias_p[:, None] + TIE).float().mean(2) for bias_p in torch.from_numpy(self.biases_.T)
+            ]
             out[at] = torch.stack(above_npb, dim=2).flatten(1).numpy()
         return out
 
