@@ -566,8 +566,8 @@ MUTANTS = [
     Mutant(
         "kernels of a series are dilated",
         "modalities/series/kernels.py",
-        "wide[..., i * dilation :]",
-        "wide[..., i:]",
+        "reach, dilation, len(kernels)",
+        "TAPS // 2, 1, len(kernels)",
         "tests/reference/test_kernels.py",
     ),
     Mutant(
@@ -657,8 +657,8 @@ MUTANTS = [
     Mutant(
         "time is kept for fitting what is chosen on all rows",
         "learners/library.py",
-        "self._seconds.get(job, 0.0) + after > until",
-        "self._seconds.get(job, 0.0) > until",
+        "self._expected(job) + after > until",
+        "self._expected(job) > until",
         LEARNERS,
     ),
     Mutant(
