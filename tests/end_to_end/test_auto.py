@@ -34,7 +34,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(table):
     with mock.patch.object(auto, "RACE", 1e3):  # six epochs are too few to come near the estimators
-        return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=300)
+        return flat.fit(table, "kind", ignore=IGNORE, size="tiny", epochs=6, time_limit=300, preset="fast")
 
 
 def names(model):
@@ -44,7 +44,7 @@ def names(model):
 def test_auto_tries_both_paths_and_says_what_it_chose(found):
     tried, notes = names(found), found.report.notes
     assert {"concat (features)", "photo alone (features)"} <= set(tried)
-    assert any("networks: film" in n for n in notes)
+    assert any("networks: late-mean" in n for n in notes)
     assert notes[-1].startswith("chosen: ") and tried[0] in notes[-1]
     basis = found.report.comparison.basis, found.report.comparison.rows
     assert basis == ("rows, out of fold", 200), "what all rows can judge is judged by all rows"

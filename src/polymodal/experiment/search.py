@@ -198,7 +198,7 @@ def _of_networks(
         if done and not budget.allows(PAYS * done[0].result.seconds):
             break
         limit = budget.seconds(1.0 if job is jobs[-1] else FIRST)
-        done.append(_trained(networks, job, limit, None if i else probe, valid))
+        done.append(_go_on(networks, job, limit, None if i else probe, valid))
         if other is not None and not _helps(done[-1], [other, *done[:-1]], valid):
             break
     notes.append("networks: " + ", ".join(valid.describe(t) + ", cut short" * (not t.finished) for t in done))
@@ -210,9 +210,7 @@ def _of_networks(
     return done
 
 
-def _trained(
-    networks: Networks, job: Candidate, limit: float | None, probe: Trial | None, valid: ValidationSet
-) -> Trial:
+def _go_on(networks: Networks, job: Candidate, limit: float | None, probe: Trial | None, valid: ValidationSet) -> Trial:
     """The job in so many seconds, from where the probe of it ended; the better of both, with the seconds of both."""
     if probe is None:
         return networks.train(job, limit)
