@@ -43,6 +43,7 @@ TRANSLATOR, TRANSLATION = "tests/contract/test_translator.py", "tests/end_to_end
 SEARCH, CTC_TESTS = "tests/reference/test_search.py", "tests/reference/test_ctc.py"
 TARGET = "tests/end_to_end/test_target.py"
 INFORMATION = "tests/reference/test_information.py"
+DTW = "tests/alignment/test_dtw.py"
 
 MUTANTS = [
     Mutant(
@@ -1171,6 +1172,34 @@ MUTANTS = [
         "with command_line(), errors():",
         "with errors():",
         "tests/reference/test_errors.py -k main_ways",
+    ),
+    Mutant(
+        "a warping path may step in both streams at once",
+        "alignment/lattice.py",
+        "np.minimum(best, two[:, low:high], out=best)",
+        "pass",
+        f"{DTW} -k cheapest_of_all",
+    ),
+    Mutant(
+        "no path goes around a band",
+        "alignment/lattice.py",
+        "row[:, high + 1 : high + 2] = INFINITY",
+        "row[:, high + 1 : high + 2] = 0.0",
+        f"{DTW} -k 'band or narrow'",
+    ),
+    Mutant(
+        "the least band is the least",
+        "alignment/bands.py",
+        "need <= steps[middle]",
+        "need < steps[middle]",
+        f"{DTW} -k least_band",
+    ),
+    Mutant(
+        "masked frames are packed away",
+        "alignment/arrays.py",
+        "order = real_first(mask)[:, :longest]",
+        "order = real_first(torch.ones_like(mask))[:, :longest]",
+        f"{DTW} -k 'masked or many_pairs'",
     ),
 ]
 

@@ -1,0 +1,23 @@
+"""Which part of one stream belongs to which part of another: explicit alignment, on arrays.
+
+>>> from polymodal.alignment import dtw
+>>> dtw([0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 2.0]).cost
+0.0
+"""
+
+from polymodal.alignment.arrays import pad
+from polymodal.alignment.bands import Band, Itakura, SakoeChiba
+from polymodal.alignment.dtw import Alignment, Barycentre, barycentre, distances, dtw, warp
+
+__all__ = [
+    "Alignment",
+    "Band",
+    "Barycentre",
+    "Itakura",
+    "SakoeChiba",
+    "barycentre",
+    "distances",
+    "dtw",
+    "pad",
+    "warp",
+]
