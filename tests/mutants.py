@@ -1195,6 +1195,13 @@ MUTANTS = [
         f"{DTW} -k least_band",
     ),
     Mutant(
+        "soft-DTW has the gradient of all paths",
+        "alignment/soft.py",
+        "(one, k + 3, place), (one, k + 3, after), (two, k + 4, after)",
+        "(one, k + 3, place), (one, k + 3, after)",
+        "tests/alignment/test_soft.py -k 'gradient'",
+    ),
+    Mutant(
         "masked frames are packed away",
         "alignment/arrays.py",
         "order = real_first(mask)[:, :longest]",

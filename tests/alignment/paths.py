@@ -1,8 +1,13 @@
-"""Every warping path through a small matrix, one after the other: the definition."""
+"""Every warping path through a small matrix, one after the other: the definition. And streams to align."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.batch import Masked
 
 Path = list[tuple[int, int]]
 
@@ -23,3 +28,17 @@ def every(t: int, u: int) -> Iterator[Path]:
 
 def summed(costs: np.ndarray, path: Path) -> float:
     return float(sum(costs[i, j] for i, j in path))
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def ragged(*lengths: int, channels: int = 2, seed: int = 0, junk: float = math.nan) -> Masked:
+    """Streams of these lengths whose frames stand anywhere among masked ones."""
+    room = max(lengths) + 2
+    values = normal(len(lengths), room, channels, seed=seed)
+    mask = torch.zeros(len(lengths), room, dtype=torch.bool)
+    for b, n in enumerate(lengths):
+        mask[b, torch.randperm(room, generator=torch.Generator().manual_seed(b))[:n]] = True
+    return Masked(torch.where(mask[..., None], values, junk), mask)

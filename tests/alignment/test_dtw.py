@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alignment.paths import every, summed
+from alignment.paths import every, normal, ragged, summed
 from cases import over
 from polymodal.alignment import (
     Band,
@@ -24,20 +24,6 @@ from polymodal.batch import Masked
 from polymodal.errors import InputError
 
 SIZES = [(1, 1), (1, 5), (5, 1), (2, 2), (4, 6), (6, 4), (5, 5)]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def ragged(*lengths: int, channels: int = 2, seed: int = 0, junk: float = math.nan) -> Masked:
-    """Streams of these lengths whose frames stand anywhere among masked ones."""
-    room = max(lengths) + 2
-    values = normal(len(lengths), room, channels, seed=seed)
-    mask = torch.zeros(len(lengths), room, dtype=torch.bool)
-    for b, n in enumerate(lengths):
-        mask[b, torch.randperm(room, generator=torch.Generator().manual_seed(b))[:n]] = True
-    return Masked(torch.where(mask[..., None], values, junk), mask)
 
 
 def gap(a: Tensor, b: Tensor, power: int = 1) -> np.ndarray:

@@ -8,6 +8,7 @@
 from polymodal.alignment.arrays import pad
 from polymodal.alignment.bands import Band, Itakura, SakoeChiba
 from polymodal.alignment.dtw import Alignment, Barycentre, barycentre, distances, dtw, warp
+from polymodal.alignment.soft import soft_dtw
 
 __all__ = [
     "Alignment",
@@ -19,5 +20,6 @@ __all__ = [
     "distances",
     "dtw",
     "pad",
+    "soft_dtw",
     "warp",
 ]

@@ -69,9 +69,10 @@ def pad(streams: Sequence[Any]) -> Masked:
 
 
 def pack(x: Masked, name: str) -> tuple[Tensor, Tensor]:
-    """The real frames of each row first, in their order, zeros after them (B, L, C), and their numbers (B,).
+    """The real frames of each row first, in their order (B, L, C), and their numbers (B,).
 
-    L is the most that a row has, at least 1. Raises InputError for other shapes, or where a real value is not finite.
+    L is the most that a row has, at least 1. What follows is finite: the first frame again, of which any cost can be
+    taken, zeros where there is none. Raises InputError for other shapes, or where a real value is not finite.
     """
     shape, mask = tuple(x.values.shape), x.mask
     if len(shape) != 3 or tuple(mask.shape) != shape[:2] or not shape[2]:
@@ -90,6 +91,7 @@ def pack(x: Masked, name: str) -> tuple[Tensor, Tensor]:
     values = torch.nn.functional.pad(values, (0, 0, 0, max(0, longest - shape[1])))
     order = real_first(mask)[:, :longest]
     order = torch.nn.functional.pad(order, (0, longest - order.shape[1]))
+    order = torch.where(torch.arange(longest, device=mask.device) < lengths[:, None], order, order[:, :1])
     return values.take_along_dim(order[..., None], 1), lengths
 
 

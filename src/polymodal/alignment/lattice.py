@@ -40,8 +40,8 @@ def cheapest(
     rows[0][:, 0] = 0.0
     edge = rows[1][:, 0] = 0.0 if anywhere else INFINITY
     costs, columns = np.full(pairs, INFINITY), np.array(n, dtype=np.int64) - 1
-    ends, room = _ends(m, n, anywhere), np.empty_like(rows[0])
-    for k, (low, high) in enumerate(_open_spans(cost_btu)[: max(ends, default=-1) + 1]):
+    last, room = ends(m, n, anywhere), np.empty_like(rows[0])
+    for k, (low, high) in enumerate(_open_spans(cost_btu)[: max(last, default=-1) + 1]):
         if high < low:
             break  # two closed diagonals: no path goes on
         if keep:
@@ -52,7 +52,7 @@ def cheapest(
         np.add(best, flat[:, across(k, low, high, u)], out=row[:, low + 1 : high + 1])
         row[:, low] = INFINITY if low else edge
         row[:, high + 1 : high + 2] = INFINITY
-        for b, i in ends.get(k, ()):
+        for b, i in last.get(k, ()):
             if low <= i < high and row[b, i + 1] < costs[b]:
                 costs[b], columns[b] = row[b, i + 1], k - i
     return Totals(costs, columns, rows)
@@ -86,6 +86,16 @@ def across(k: int, low: int, high: int, u: int) -> slice:
     return slice(at, at + (high - low) * step, step)
 
 
+def ends(m: Sequence[int], n: Sequence[int], anywhere: bool = False) -> dict[int, list[tuple[int, int]]]:
+    """By diagonal: the pairs of which a path may end there, and in which row."""
+    out: dict[int, list[tuple[int, int]]] = {}
+    for b, (rows, columns) in enumerate(zip(m, n, strict=True)):
+        for j in range(0 if anywhere else columns - 1, columns if rows else 0):
+            out.setdefault(rows - 1 + j, []).append((b, rows - 1))
+    out.pop(-1, None)
+    return out
+
+
 def _open_spans(cost_btu: Floats) -> list[tuple[int, int]]:
     """`spans` without the closed cells at either side, as far as the diagonals to come allow.
 
@@ -102,13 +112,3 @@ def _open_spans(cost_btu: Floats) -> list[tuple[int, int]]:
         out[:, 0] = np.maximum(out[:, 0], np.minimum.accumulate(first[::-1])[::-1])
         out[:, 1] = np.minimum(out[:, 1], np.maximum.accumulate((last + 1 - k)[::-1])[::-1] + k)
     return [(int(low), int(high)) for low, high in out]
-
-
-def _ends(m: Sequence[int], n: Sequence[int], anywhere: bool) -> dict[int, list[tuple[int, int]]]:
-    """By diagonal: the pairs of which a path may end there, and in which row."""
-    out: dict[int, list[tuple[int, int]]] = {}
-    for b, (rows, columns) in enumerate(zip(m, n, strict=True)):
-        for j in range(0 if anywhere else columns - 1, columns if rows else 0):
-            out.setdefault(rows - 1 + j, []).append((b, rows - 1))
-    out.pop(-1, None)
-    return out
