@@ -7,6 +7,7 @@
 
 from polymodal.alignment.arrays import pad
 from polymodal.alignment.bands import Band, Itakura, SakoeChiba
+from polymodal.alignment.canonical import CanonicalWarping, canonical_warping
 from polymodal.alignment.dtw import Alignment, Barycentre, barycentre, distances, dtw, warp
 from polymodal.alignment.soft import soft_dtw
 
@@ -14,9 +15,11 @@ __all__ = [
     "Alignment",
     "Band",
     "Barycentre",
+    "CanonicalWarping",
     "Itakura",
     "SakoeChiba",
     "barycentre",
+    "canonical_warping",
     "distances",
     "dtw",
     "pad",
