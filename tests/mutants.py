@@ -1202,6 +1202,20 @@ MUTANTS = [
         "tests/alignment/test_soft.py -k 'gradient'",
     ),
     Mutant(
+        "each side of a transport has its own price of mass",
+        "alignment/transport.py",
+        "return self.damp_b * (self.g",
+        "return self.damp_a * (self.g",
+        "tests/alignment/test_transport.py -k 'least or same'",
+    ),
+    Mutant(
+        "the gradient of a transport is that of its optimum",
+        "alignment/transport.py",
+        "y_bm = y_bm - k_bnm.mT @ x_bn",
+        "y_bm = y_bm + k_bnm.mT @ x_bn",
+        "tests/alignment/test_transport.py -k finite",
+    ),
+    Mutant(
         "masked frames are packed away",
         "alignment/arrays.py",
         "order = real_first(mask)[:, :longest]",

@@ -10,6 +10,7 @@ from polymodal.alignment.bands import Band, Itakura, SakoeChiba
 from polymodal.alignment.canonical import CanonicalWarping, canonical_warping
 from polymodal.alignment.dtw import Alignment, Barycentre, barycentre, distances, dtw, warp
 from polymodal.alignment.soft import soft_dtw
+from polymodal.alignment.transport import Transport, sinkhorn, uniform
 
 __all__ = [
     "Alignment",
@@ -18,11 +19,14 @@ __all__ = [
     "CanonicalWarping",
     "Itakura",
     "SakoeChiba",
+    "Transport",
     "barycentre",
     "canonical_warping",
     "distances",
     "dtw",
     "pad",
+    "sinkhorn",
     "soft_dtw",
+    "uniform",
     "warp",
 ]
