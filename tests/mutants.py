@@ -1216,6 +1216,20 @@ MUTANTS = [
         "tests/alignment/test_transport.py -k finite",
     ),
     Mutant(
+        "a monotone path never goes backwards",
+        "alignment/forced.py",
+        "best_k.cummax(0)",
+        "best_k.flip(0).cummax(0)",
+        "tests/alignment/test_forced.py -k monotone",
+    ),
+    Mutant(
+        "the blank may be any column",
+        "alignment/forced.py",
+        "alignment(logp_tv[:, order], ",
+        "alignment(logp_tv, ",
+        "tests/alignment/test_forced.py -k spans",
+    ),
+    Mutant(
         "masked frames are packed away",
         "alignment/arrays.py",
         "order = real_first(mask)[:, :longest]",

@@ -9,6 +9,7 @@ from polymodal.alignment.arrays import pad
 from polymodal.alignment.bands import Band, Itakura, SakoeChiba
 from polymodal.alignment.canonical import CanonicalWarping, canonical_warping
 from polymodal.alignment.dtw import Alignment, Barycentre, barycentre, distances, dtw, warp
+from polymodal.alignment.forced import Monotone, Span, forced_alignment, monotone_path
 from polymodal.alignment.soft import soft_dtw
 from polymodal.alignment.transport import Transport, sinkhorn, uniform
 
@@ -18,12 +19,16 @@ __all__ = [
     "Barycentre",
     "CanonicalWarping",
     "Itakura",
+    "Monotone",
     "SakoeChiba",
+    "Span",
     "Transport",
     "barycentre",
     "canonical_warping",
     "distances",
     "dtw",
+    "forced_alignment",
+    "monotone_path",
     "pad",
     "sinkhorn",
     "soft_dtw",
