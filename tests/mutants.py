@@ -1230,6 +1230,27 @@ MUTANTS = [
         "tests/alignment/test_forced.py -k spans",
     ),
     Mutant(
+        "what lies in a gap stays unknown",
+        "alignment/timeline.py",
+        "(new <= at[-1]) & (span <= gap)",
+        "(new <= at[-1])",
+        "tests/alignment/test_timeline.py -k makes_nothing_up",
+    ),
+    Mutant(
+        "lags far from the line count less",
+        "alignment/clocks.py",
+        "weights = np.minimum(1.0, HUBER * scale / np.maximum(np.abs(residual), 1e-300))",
+        "weights = np.ones(len(x))",
+        "tests/alignment/test_clocks.py -k outliers",
+    ),
+    Mutant(
+        "samples lie in their bins, not at the start",
+        "alignment/clocks.py",
+        " + late_y - late_x",
+        "",
+        "tests/alignment/test_clocks.py -k as_sure",
+    ),
+    Mutant(
         "masked frames are packed away",
         "alignment/arrays.py",
         "order = real_first(mask)[:, :longest]",

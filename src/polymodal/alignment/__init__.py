@@ -8,30 +8,40 @@
 from polymodal.alignment.arrays import pad
 from polymodal.alignment.bands import Band, Itakura, SakoeChiba
 from polymodal.alignment.canonical import CanonicalWarping, canonical_warping
+from polymodal.alignment.clocks import Clock, compare_clocks
 from polymodal.alignment.dtw import Alignment, Barycentre, barycentre, distances, dtw, warp
 from polymodal.alignment.forced import Monotone, Span, forced_alignment, monotone_path
 from polymodal.alignment.soft import soft_dtw
+from polymodal.alignment.timeline import Arrivals, Samples, Windows, resample, sort_samples, windows
 from polymodal.alignment.transport import Transport, sinkhorn, uniform
 
 __all__ = [
     "Alignment",
+    "Arrivals",
     "Band",
     "Barycentre",
     "CanonicalWarping",
+    "Clock",
     "Itakura",
     "Monotone",
     "SakoeChiba",
+    "Samples",
     "Span",
     "Transport",
+    "Windows",
     "barycentre",
     "canonical_warping",
+    "compare_clocks",
     "distances",
     "dtw",
     "forced_alignment",
     "monotone_path",
     "pad",
+    "resample",
     "sinkhorn",
     "soft_dtw",
+    "sort_samples",
     "uniform",
     "warp",
+    "windows",
 ]

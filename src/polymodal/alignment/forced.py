@@ -59,10 +59,8 @@ def forced_alignment(logp: Any, labels: Sequence[int], *, blank: int = -1) -> li
         raise InputError(f"label {at} is {int(ids[at])}; give {columns}")
     needed = int(min_frames(Masked(ids[None], torch.ones_like(ids, dtype=torch.bool)[None])))
     if needed > len(logp_tv):
-        raise InputError(
-            f"{len(logp_tv):,} frames can't say these {len(ids):,} labels, which need {needed:,} (one each, and a blank "
-            "between equal neighbours); give more frames or fewer labels"
-        )
+        need = f"need {needed:,} (one each, and a blank between equal neighbours)"
+        raise InputError(f"{len(logp_tv):,} frames can't say these {len(ids):,} labels, which {need}; give more frames")
     order = [*(v for v in range(size) if v != blank), blank]
     frames = alignment(logp_tv[:, order], [order.index(int(v)) for v in ids])
     return [_span(logp_tv, int(v), start, last + 1) for v, (start, last) in zip(ids, frames.tolist(), strict=True)]
