@@ -1248,7 +1248,7 @@ MUTANTS = [
         "alignment/clocks.py",
         " + late_y - late_x",
         "",
-        "tests/alignment/test_clocks.py -k as_sure",
+        "tests/alignment/test_clocks.py -k many_samples",
     ),
     Mutant(
         "masked frames are packed away",

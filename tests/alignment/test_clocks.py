@@ -61,6 +61,13 @@ def test_a_stream_is_at_no_offset_from_itself() -> None:
     assert abs(clock.offset) < 1e-4 and abs(clock.drift) < 1 and (clock.correlations > 0.999999).all()
 
 
+def test_a_stream_with_many_samples_a_bin_is_not_early() -> None:
+    g, fast = np.random.default_rng(0), np.arange(0, SECONDS, 1 / 800)
+    loud = np.convolve(g.exponential(size=len(fast)) ** 4, np.hanning(400), mode="same")
+    clock = compare_clocks(Samples(fast, loud), Samples(fast[::16] + 1.0, loud[::16]))
+    assert abs(clock.offset - 1.0) < 1e-3
+
+
 def test_gaps_and_unknown_channels_are_no_events() -> None:
     a, b = both(2)
     a.values[3000:9000] = np.nan
