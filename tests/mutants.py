@@ -1251,6 +1251,13 @@ MUTANTS = [
         "tests/alignment/test_clocks.py -k many_samples",
     ),
     Mutant(
+        "a path is drawn where it goes",
+        "view/plot.py",
+        "axes.plot(path[:, 1], path[:, 0], color=ORANGE",
+        "axes.plot(path[:, 0], path[:, 1], color=ORANGE",
+        "tests/alignment/test_look.py -k where_the_path",
+    ),
+    Mutant(
         "masked frames are packed away",
         "alignment/arrays.py",
         "order = real_first(mask)[:, :longest]",

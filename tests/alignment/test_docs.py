@@ -15,7 +15,8 @@ def test_there_is_something_to_run() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_block(number: int) -> None:
+def test_block(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for node in ast.parse(BLOCKS[number]).body:
         source = ast.get_source_segment(BLOCKS[number], node)

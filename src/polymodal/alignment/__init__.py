@@ -11,6 +11,7 @@ from polymodal.alignment.canonical import CanonicalWarping, canonical_warping
 from polymodal.alignment.clocks import Clock, compare_clocks
 from polymodal.alignment.dtw import Alignment, Barycentre, barycentre, distances, dtw, warp
 from polymodal.alignment.forced import Monotone, Span, forced_alignment, monotone_path
+from polymodal.alignment.look import link_plot, path_plot, save_plot
 from polymodal.alignment.soft import soft_dtw
 from polymodal.alignment.timeline import Arrivals, Samples, Windows, resample, sort_samples, windows
 from polymodal.alignment.transport import Transport, sinkhorn, uniform
@@ -35,9 +36,12 @@ __all__ = [
     "distances",
     "dtw",
     "forced_alignment",
+    "link_plot",
     "monotone_path",
     "pad",
+    "path_plot",
     "resample",
+    "save_plot",
     "sinkhorn",
     "soft_dtw",
     "sort_samples",
