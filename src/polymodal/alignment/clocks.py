@@ -69,7 +69,7 @@ def compare_clocks(
     (times_a, _), (times_b, _) = both = ascending(a, "a"), ascending(b, "b")
     for name, (_, values) in zip("ab", both, strict=True):
         if not values.isfinite().any():
-            raise InputError(f"{name} has no known value; give a stream that moves")
+            raise InputError(f"{name} has no finite value; give a stream that moves")
     slower = min((len(t) - 1) / max(t[-1] - t[0], 1e-12) for t, _ in both)
     rate = min(RATE, slower) if rate is None else rate
     size = round(window * rate)
@@ -130,14 +130,14 @@ def _envelope(times: Doubles, values: Tensor, rate: float) -> tuple[Doubles, flo
     with one sample a bin that is 0, with many half a bin."""
     v = values.double().numpy()
     with np.errstate(invalid="ignore"):
-        known = np.isfinite(v)
-        count = np.maximum(known.sum(0), 1)
-        v = np.where(known, v, 0.0)
-        v = np.where(known, v - v.sum(0) / count, 0.0)
+        finite = np.isfinite(v)
+        count = np.maximum(finite.sum(0), 1)
+        v = np.where(finite, v, 0.0)
+        v = np.where(finite, v - v.sum(0) / count, 0.0)
         deviation = np.sqrt((v**2).sum(0) / count)
     power = (v / np.where(deviation > 0, deviation, 1.0)) ** 2
     bins = ((times - times[0]) * rate).astype(np.int64)
-    sums, counts = np.bincount(bins, power.sum(1)), np.bincount(bins, known.sum(1))
+    sums, counts = np.bincount(bins, power.sum(1)), np.bincount(bins, finite.sum(1))
     there = np.flatnonzero(counts)
     level = np.sqrt(sums[there] / counts[there])
     at = np.arange(len(counts))
@@ -150,8 +150,8 @@ def _envelope(times: Doubles, values: Tensor, rate: float) -> tuple[Doubles, flo
 def _pool(x: Doubles, many: int) -> Doubles:
     """Means of so many neighbours, of those that are known."""
     x = np.concatenate([x, np.full(-len(x) % many, np.nan)]).reshape(-1, many)
-    known = ~np.isnan(x)
-    return np.where(known.any(1), np.where(known, x, 0.0).sum(1) / np.maximum(known.sum(1), 1), np.nan)
+    finite = ~np.isnan(x)
+    return np.where(finite.any(1), np.where(finite, x, 0.0).sum(1) / np.maximum(finite.sum(1), 1), np.nan)
 
 
 def _lag(x: Doubles, y: Doubles) -> int:
@@ -160,9 +160,9 @@ def _lag(x: Doubles, y: Doubles) -> int:
     total = len(x) + len(y)
     waves = []
     for z in (x, y):
-        known = ~np.isnan(z)
-        z = np.where(known, z - np.mean(z[known]), 0.0)
-        waves.append([np.fft.rfft(part, total) for part in (known.astype(float), z, z**2)])
+        finite = ~np.isnan(z)
+        z = np.where(finite, z - np.mean(z[finite]), 0.0)
+        waves.append([np.fft.rfft(part, total) for part in (finite.astype(float), z, z**2)])
     (one_x, x1, x2), (one_y, y1, y2) = waves
     n, sx, sy, xx, yy, xy = (
         np.fft.irfft(np.conj(p) * q, total)

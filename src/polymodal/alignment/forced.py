@@ -57,9 +57,9 @@ def forced_alignment(logp: Any, labels: Sequence[int], *, blank: int = -1) -> li
         at = int(wrong.int().argmax())
         columns = f"columns of logp from 0 to {size - 1} but for the blank, {blank}"
         raise InputError(f"label {at} is {int(ids[at])}; give {columns}")
-    needed = int(min_frames(Masked(ids[None], torch.ones_like(ids, dtype=torch.bool)[None])))
-    if needed > len(logp_tv):
-        need = f"need {needed:,} (one each, and a blank between equal neighbours)"
+    least = int(min_frames(Masked(ids[None], torch.ones_like(ids, dtype=torch.bool)[None])))
+    if least > len(logp_tv):
+        need = f"need {least:,} (one each, and a blank between equal neighbours)"
         raise InputError(f"{len(logp_tv):,} frames can't say these {len(ids):,} labels, which {need}; give more frames")
     order = [*(v for v in range(size) if v != blank), blank]
     frames = alignment(logp_tv[:, order], [order.index(int(v)) for v in ids])

@@ -45,8 +45,8 @@ def save_plot(of: Plot, file: Path | str) -> Path:
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path.name} ends in {path.suffix or 'no suffix'}; give {', '.join(SUFFIXES)}")
     if path.suffix == ".html":
-        shown = Section("alignment", of.title, [Words(of.told), Picture(of.told, of)])
-        html = page(Page("alignment", of.title, of.title, [], [shown]))
+        section = Section("alignment", of.title, [Words(of.told), Picture(of.told, of)])
+        html = page(Page("alignment", of.title, of.title, [], [section]))
         path.write_text(html, encoding="utf-8")
     else:
         path.write_bytes(plot.png(of) if path.suffix == ".png" else plot.svg(of))

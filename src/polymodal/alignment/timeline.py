@@ -72,10 +72,10 @@ def resample(samples: Samples, times: Any, *, gap: float) -> Masked:
 
 
 def _channel(old: Doubles, column: Tensor, new: Doubles, gap: float) -> Tensor:
-    known = ~column.isnan().numpy()
-    if not known.any():
+    real = ~column.isnan().numpy()
+    if not real.any():
         return column.new_full((len(new),), torch.nan)
-    at, y = old[known], column.numpy()[known]
+    at, y = old[real], column.numpy()[real]
     right = np.searchsorted(at, new).clip(0, len(at) - 1)
     before = np.where(at[right] == new, right, (right - 1).clip(0))
     span = at[right] - at[before]

@@ -224,8 +224,8 @@ def _weights(name: str, x: Masked | None, cost: Tensor, axis: int) -> Tensor:
     if x is None:
         return cost.new_full(shape, 1 / shape[1])
     if tuple(x.values.shape) != shape or tuple(x.mask.shape) != shape:
-        seen = f"values {tuple(x.values.shape)} and a mask {tuple(x.mask.shape)}"
-        raise InputError(f"{name} has {seen}; the cost needs {shape} of both")
+        shapes = f"values {tuple(x.values.shape)} and a mask {tuple(x.mask.shape)}"
+        raise InputError(f"{name} has {shapes}; the cost needs {shape} of both")
     weight = zeroed(x).to(cost)
     wrong = ~(weight >= 0) | weight.isinf()
     if wrong.any():
