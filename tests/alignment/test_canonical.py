@@ -63,3 +63,5 @@ def test_a_channel_that_never_moves_is_finite() -> None:
 def test_dims_are_as_many_as_both_have(dims: float) -> None:
     with pytest.raises(InputError, match="for 4 and 2 channels; give 1 to the fewer of both"):
         canonical_warping(normal(9, 4), normal(9, 2), dims=dims)
+    with pytest.raises(InputError, match=r"rounds=0\.5 must be a whole number from 0"):
+        canonical_warping(normal(9, 4), normal(9, 2), rounds=0.5)

@@ -106,18 +106,40 @@ def test_the_least_band_that_is_named_works_and_no_less(band: Band) -> None:
         warp(costs, band=type(band)(least - 1e-6))
 
 
+def recurrence(costs: np.ndarray, anywhere: bool = False) -> float:
+    """The cost of the cheapest path, a cell at a time."""
+    total = np.full((costs.shape[0] + 1, costs.shape[1] + 1), np.inf)
+    total[0, :] = 0.0 if anywhere else np.inf
+    total[0, 0] = 0.0
+    for i, row in enumerate(costs):
+        for j, cost in enumerate(row):
+            total[i + 1, j + 1] = cost + min(total[i, j], total[i, j + 1], total[i + 1, j])
+    return float(total[-1, 1:].min() if anywhere else total[-1, -1])
+
+
 def test_long_streams_and_narrow_bands_agree_with_the_recurrence() -> None:
     costs = normal(60, 47).numpy()
     for limit in (13, 20, 100):
-        shut = np.where(np.abs(np.subtract.outer(np.arange(60), np.arange(47))) <= limit, costs, np.inf)
-        total = np.full((61, 48), np.inf)
-        total[0, 0] = 0
-        for i in range(60):
-            for j in range(47):
-                total[i + 1, j + 1] = shut[i, j] + min(total[i, j], total[i, j + 1], total[i + 1, j])
+        outside = np.abs(np.subtract.outer(np.arange(60), np.arange(47))) > limit
         got = warp(costs, band=SakoeChiba(limit))
-        assert math.isclose(got.cost, total[-1, -1], abs_tol=1e-9)
+        assert math.isclose(got.cost, recurrence(np.where(outside, np.inf, costs)), abs_tol=1e-9)
         assert math.isclose(got.cost, summed(costs, got.path.tolist()), abs_tol=1e-9)
+
+
+@over("anywhere", [False, True])
+def test_closed_cells_anywhere_are_gone_around(anywhere: bool) -> None:
+    g, ways = np.random.default_rng(0), 0
+    for _ in range(300):
+        costs = g.random((int(g.integers(1, 9)), int(g.integers(1, 9))))
+        costs[g.random(costs.shape) < g.choice([0.1, 0.3, 0.6])] = np.inf
+        want = recurrence(costs, anywhere)
+        if want == np.inf:
+            with pytest.raises(InputError, match="is finite; leave a way open"):
+                warp(costs, subsequence=anywhere)
+            continue
+        got, ways = warp(costs, subsequence=anywhere), ways + 1
+        assert math.isclose(got.cost, want) and math.isclose(summed(costs, got.path.tolist()), want)
+    assert 100 < ways < 290
 
 
 def test_closed_cells_in_a_row_of_diagonals_leave_no_path() -> None:
@@ -218,6 +240,7 @@ ones = torch.ones
     (lambda: distances(pad([ones(9), ones(9)]), pad([ones(9), ones(3)]), band=SakoeChiba(2)), "for 9 and 3 frames; give at least"),
     (lambda: barycentre(pad([ones(3)]).hidden()), "no stream has a real frame; give at least one"),
     (lambda: barycentre(pad([ones(3)]), start=ones(2, 2)), "start has 2 channels and the streams have 1"),
+    (lambda: barycentre(pad([ones(3)]), rounds=-1), "rounds=-1 must be a whole number from 0"),
     (lambda: pad([]), "there is no stream"),
     (lambda: pad([ones(2, 1), ones(2, 2)]), "the streams have 1, 2 channels; give all the same"),
 ])  # fmt: skip

@@ -40,6 +40,8 @@ def canonical_warping(
     a share of its mean variance. Raises InputError for streams that are empty, not finite or of fewer channels than
     dims, and as `dtw`.
     """
+    if not is_whole(rounds, 0):
+        raise InputError(f"rounds={rounds!r} must be a whole number from 0")
     x_tc, y_uc = stream(a, "a"), stream(b, "b")
     dtype = torch.promote_types(x_tc.dtype, y_uc.dtype)
     x_tc, y_uc = x_tc.to(dtype), y_uc.to(x_tc.device, dtype)

@@ -17,7 +17,7 @@ from polymodal.alignment.arrays import Cost, floats, local_costs, pack, pair, pa
 from polymodal.alignment.bands import Band, close, refuse
 from polymodal.alignment.lattice import Totals, cheapest, trace
 from polymodal.batch import Masked
-from polymodal.errors import InputError
+from polymodal.errors import InputError, is_whole
 
 CELLS = 2**22  # of matrices of costs that are held at a time
 CANDIDATES = 10  # streams of which a barycentre may begin as one
@@ -101,6 +101,8 @@ def barycentre(streams: Masked, *, start: Any = None, rounds: int = 30, band: Ba
     as, and how long it is; without it the stream, of at most 10 spread over the rows, that is nearest to all. Raises
     InputError as `dtw`, and where no row has a frame.
     """
+    if not is_whole(rounds, 0):
+        raise InputError(f"rounds={rounds!r} must be a whole number from 0")
     values, lengths = pack(streams, "streams")
     values, lengths = values[lengths > 0], lengths[lengths > 0]
     if not len(values):
