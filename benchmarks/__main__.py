@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from benchmarks import captioning, epochs, fusion, predicting, quantized, startup, steps
+from benchmarks import alignment, captioning, epochs, fusion, predicting, quantized, startup, steps
 
 ALL = {
     "startup": startup.run,
@@ -14,6 +14,7 @@ ALL = {
     "fusion": fusion.run,
     "captioning": captioning.run,
     "quantized": quantized.run,
+    "alignment": alignment.run,
 }
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

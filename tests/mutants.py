@@ -43,6 +43,7 @@ TRANSLATOR, TRANSLATION = "tests/contract/test_translator.py", "tests/end_to_end
 SEARCH, CTC_TESTS = "tests/reference/test_search.py", "tests/reference/test_ctc.py"
 TARGET = "tests/end_to_end/test_target.py"
 INFORMATION = "tests/reference/test_information.py"
+DTW = "tests/alignment/test_dtw.py"
 
 MUTANTS = [
     Mutant(
@@ -1171,6 +1172,97 @@ MUTANTS = [
         "with command_line(), errors():",
         "with errors():",
         "tests/reference/test_errors.py -k main_ways",
+    ),
+    Mutant(
+        "a warping path may step in both streams at once",
+        "alignment/lattice.py",
+        "np.minimum(best, two[:, low:high], out=best)",
+        "pass",
+        f"{DTW} -k cheapest_of_all",
+    ),
+    Mutant(
+        "no path goes around a band",
+        "alignment/lattice.py",
+        "row[:, high + 1 : high + 2] = INFINITY",
+        "row[:, high + 1 : high + 2] = 0.0",
+        f"{DTW} -k 'band or narrow'",
+    ),
+    Mutant(
+        "the least band is the least",
+        "alignment/bands.py",
+        "need <= steps[middle]",
+        "need < steps[middle]",
+        f"{DTW} -k least_band",
+    ),
+    Mutant(
+        "soft-DTW has the gradient of all paths",
+        "alignment/soft.py",
+        "(one, k + 3, place), (one, k + 3, after), (two, k + 4, after)",
+        "(one, k + 3, place), (one, k + 3, after)",
+        "tests/alignment/test_soft.py -k 'gradient'",
+    ),
+    Mutant(
+        "each side of a transport has its own price of mass",
+        "alignment/transport.py",
+        "return self.damp_b * (self.g",
+        "return self.damp_a * (self.g",
+        "tests/alignment/test_transport.py -k 'least or same'",
+    ),
+    Mutant(
+        "the gradient of a transport is that of its optimum",
+        "alignment/transport.py",
+        "y_bm = y_bm - k_bnm.mT @ x_bn",
+        "y_bm = y_bm + k_bnm.mT @ x_bn",
+        "tests/alignment/test_transport.py -k finite",
+    ),
+    Mutant(
+        "a monotone path never goes backwards",
+        "alignment/forced.py",
+        "best_k.cummax(0)",
+        "best_k.flip(0).cummax(0)",
+        "tests/alignment/test_forced.py -k monotone",
+    ),
+    Mutant(
+        "the blank may be any column",
+        "alignment/forced.py",
+        "alignment(logp_tv[:, order], ",
+        "alignment(logp_tv, ",
+        "tests/alignment/test_forced.py -k spans",
+    ),
+    Mutant(
+        "what lies in a gap stays unknown",
+        "alignment/timeline.py",
+        "(new <= at[-1]) & (span <= gap)",
+        "(new <= at[-1])",
+        "tests/alignment/test_timeline.py -k makes_nothing_up",
+    ),
+    Mutant(
+        "lags far from the line count less",
+        "alignment/clocks.py",
+        "weights = np.minimum(1.0, HUBER * scale / np.maximum(np.abs(residual), 1e-300))",
+        "weights = np.ones(len(x))",
+        "tests/alignment/test_clocks.py -k outliers",
+    ),
+    Mutant(
+        "samples lie in their bins, not at the start",
+        "alignment/clocks.py",
+        " + late_y - late_x",
+        "",
+        "tests/alignment/test_clocks.py -k many_samples",
+    ),
+    Mutant(
+        "a path is drawn where it goes",
+        "view/plot.py",
+        "axes.plot(path[:, 1], path[:, 0], color=ORANGE",
+        "axes.plot(path[:, 0], path[:, 1], color=ORANGE",
+        "tests/alignment/test_look.py -k where_the_path",
+    ),
+    Mutant(
+        "masked frames are packed away",
+        "alignment/arrays.py",
+        "order = real_first(mask)[:, :longest]",
+        "order = real_first(torch.ones_like(mask))[:, :longest]",
+        f"{DTW} -k 'masked or many_pairs'",
     ),
 ]
 

@@ -24,7 +24,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "spec quantize",
     "modalities fusion tasks",
     "decoders",
-    "heads",
+    "heads alignment",
     "learners",
     "data colearn",
     "objectives",

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polymodal import alignment as alignment
     from polymodal import explain as explain
     from polymodal import fusion as fusion
     from polymodal import modalities as modalities
@@ -94,6 +95,7 @@ __all__ = [
     "Training",
     "Unreadable",
     "Writing",
+    "alignment",
     "distill",
     "explain",
     "fit",

@@ -22,6 +22,7 @@ from polymodal.view.text import LONGEST, interval, number, plain, truncate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 WIDTH, LINE = 4.4, 0.36  # inches
 INK, GREY, BLUE, ORANGE, GREEN, PURPLE = "#1b1b1b", "#6b6b6b", "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -32,6 +33,7 @@ STYLES = (  # colour, mark, dash
 FILLS = ((BLUE, ""), (GREEN, "//"), (ORANGE, "\\\\"), (PURPLE, "xx"))  # colour, hatch
 NUMBERS = 40  # numbers that are told in words
 DOTS = 400  # of a cloud
+PIXELS, LINKS = 256, 60  # of a side of a matrix; lines between two streams
 CURVE = 3.2  # lines of text that a plot of curves is high, at least
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS")
 HINT = "pictures need matplotlib: pip install 'polymodal[explain]'"
@@ -201,6 +203,40 @@ def shares(title: str, points: Sequence[tuple[float, Sequence[float]]], across: 
         axes.set_ylim(-0.03, 1.03)
 
     return Plot(title, text, CURVE + 3, draw)
+
+
+def matrix(title: str, values: "NDArray", path: "NDArray", across: str, up: str, text: str) -> Plot:
+    """A matrix, darker where it is larger and empty where not finite, and over it a path (K, 2) of rows and columns."""
+    steps = [-(-n // PIXELS) for n in values.shape]
+    small = np.where(np.isfinite(values), values, np.nan)[:: steps[0], :: steps[1]]
+
+    def draw(axes: "Axes") -> None:
+        ends = (-0.5, values.shape[1] - 0.5, -0.5, values.shape[0] - 0.5)
+        axes.imshow(small, cmap="Greys", origin="lower", extent=ends, aspect="auto", interpolation="nearest")
+        axes.plot(path[:, 1], path[:, 0], color="white", linewidth=3.2)
+        axes.plot(path[:, 1], path[:, 0], color=ORANGE, linewidth=1.6)
+        _frame(axes, across, up)
+
+    return Plot(title, text, CURVE + 5, draw)
+
+
+def links(title: str, above: "NDArray", below: "NDArray", path: "NDArray", names: tuple[str, str], text: str) -> Plot:
+    """Two streams (T, C), at most 4 channels of each, and at most 60 lines between frames (K, 2) that lie together."""
+    few = path[np.linspace(0, len(path) - 1, min(len(path), LINKS)).round().astype(int)]
+
+    def draw(axes: "Axes") -> None:
+        for stream, name, colour, floor in ((above, names[0], BLUE, 2.0), (below, names[1], GREEN, 0.0)):
+            low, high = np.nanmin(stream, axis=0), np.nanmax(stream, axis=0)
+            scaled = (stream - low) / np.where(high > low, high - low, 1.0)
+            for line, (_, _, dash) in zip(scaled.T, STYLES[:4], strict=False):
+                axes.plot(floor + line, color=colour, linestyle=dash, linewidth=1, label=_legend_name(name))
+                name = ""  # in the legend once
+        axes.plot(few.T, np.array([[1.95], [1.05]]).repeat(len(few), 1), color=GREY, linewidth=0.6)
+        axes.set_yticks([])
+        axes.set_xlabel("frame")
+        _legend(axes)
+
+    return Plot(title, text, CURVE + 2.6, draw)
 
 
 def _aside(x: Sequence[float], i: int, of: int) -> list[float]:
