@@ -47,6 +47,34 @@ DTW = "tests/alignment/test_dtw.py"
 
 MUTANTS = [
     Mutant(
+        "rows that share a cell are never strangers",
+        "heads/space.py",
+        "same = (cells[m][:, None] == cells[m]) | (cells[n][:, None] == cells[n]) | own",
+        "same = own",
+        "tests/reference/test_space.py",
+    ),
+    Mutant(
+        "of items as near as each other, those that belong come last",
+        "retrieval.py",
+        "np.lexsort((mine, -score), axis=1)",
+        "np.lexsort((~mine, -score), axis=1)",
+        "tests/reference/test_space.py",
+    ),
+    Mutant(
+        "a covariance is over the rows that have both",
+        "learners/correlated.py",
+        "/ max(1, both.sum())",
+        "/ len(both)",
+        "tests/reference/test_space.py",
+    ),
+    Mutant(
+        "rows that share a cell are on one side of a split",
+        "experiment/align.py",
+        "            together = merged",
+        "            pass",
+        "tests/end_to_end/test_align.py -k side",
+    ),
+    Mutant(
         "what is best at its own threshold is chosen",
         "experiment/search.py",
         "seen = [decider.judged(t) for t in trials]",

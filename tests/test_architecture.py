@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [  # a module may import its own package, and what stands in a line above its own
     "errors batch progress output levels",
     "saving ops view hardware",
-    "nn metrics",
+    "nn metrics retrieval",
     "sentences",
     "spec quantize",
     "modalities fusion tasks",
@@ -33,6 +33,7 @@ LEVELS = [  # a module may import its own package, and what stands in a line abo
     "uncertainty folder",
     "scoring",
     "summary",
+    "aligned",
     "model",
     "extract",
     "experiment",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from polymodal import report as report
     from polymodal import robustness as robustness
     from polymodal import tasks as tasks
+    from polymodal.aligned import AlignedModel as AlignedModel
     from polymodal.batch import Batch as Batch
     from polymodal.batch import Losses as Losses
     from polymodal.batch import Masked as Masked
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from polymodal.errors import Unreadable as Unreadable
     from polymodal.estimators import MultimodalClassifier as MultimodalClassifier
     from polymodal.estimators import MultimodalRegressor as MultimodalRegressor
+    from polymodal.experiment.align import align as align
     from polymodal.experiment.config import Columns as Columns
     from polymodal.experiment.config import Run as Run
     from polymodal.experiment.config import Search as Search
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AlignedModel": "polymodal.aligned",
     "Batch": "polymodal.batch",
     "Colearning": "polymodal.objectives.colearning",
     "Columns": "polymodal.experiment.config",
@@ -67,6 +70,7 @@ _HOMES = {
     "Training": "polymodal.experiment.config",
     "Unreadable": "polymodal.errors",
     "Writing": "polymodal.objectives.writing",
+    "align": "polymodal.experiment.align",
     "distill": "polymodal.experiment.distill",
     "fit": "polymodal.experiment.fit",
     "inspect": "polymodal.data.inspect",
@@ -75,6 +79,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AlignedModel",
     "Batch",
     "Colearning",
     "Columns",
@@ -95,6 +100,7 @@ __all__ = [
     "Training",
     "Unreadable",
     "Writing",
+    "align",
     "alignment",
     "distill",
     "explain",

@@ -20,7 +20,7 @@ RECORDS = {  # options that are fields of a record in `config`
 }
 PLAIN = (  # those that are arguments of verbs, if only of one
     "fusion folds target valid test out group ignore task time_limit preset seed without coverage abstain keep train "
-    "given against fractions repeats weight temperature card"
+    "given against fractions repeats weight temperature card columns dim"
 )
 OTHER_NAMES = {"modality": "kinds", "encoder": "encoders", "decoding": "method"}
 FLAGS = {"resume", "overwrite", "allow_overlap", "finetune_decoder", "baselines", "optimize_threshold"}

@@ -1,11 +1,13 @@
 """`polymodal features`: classical features of a table as a table of numbers, with names that a person understands."""
 
 import inspect
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from polymodal.data.encode import Bad
@@ -17,6 +19,7 @@ from polymodal.modalities import MODALITIES
 from polymodal.modalities.extractor import Extractor
 from polymodal.modalities.features import Features
 from polymodal.progress import silent
+from polymodal.saving import put, replace_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,3 +155,19 @@ def _frame(extractor: Extractor, learn: Sequence[Any], rows: Sequence[Any], colu
         x, names = x[:, keep].toarray(), [names[i] for i in keep]
         x[absent] = np.nan
     return pd.DataFrame(np.asarray(x), columns=[f"{column}.{n}" for n in names]), left_out
+
+
+def write_points(points: NDArray[np.float32], path: Path) -> None:
+    """(N, D) as a NumPy file (.npy), or as a table with a column a dimension, as `write` writes it.
+
+    Raises InputError where the file can't be written.
+    """
+    import pandas as pd
+
+    if path.suffix != ".npy":
+        write(pd.DataFrame(points, columns=[str(i) for i in range(points.shape[1])]), path)
+        return
+    replace_path(path)
+    file = io.BytesIO()
+    np.save(file, points)
+    put(path, file.getvalue())

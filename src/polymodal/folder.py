@@ -25,7 +25,10 @@ from polymodal.decoders.base import Decoding
 from polymodal.decoders.pretrained import HubDecoder
 from polymodal.decoders.tokens import HubTokens
 from polymodal.errors import InputError
+from polymodal.heads.space import Space
+from polymodal.learners.aligner import Aligner
 from polymodal.learners.base import Learner
+from polymodal.learners.correlated import Correlated
 from polymodal.learners.encoders import Encoders
 from polymodal.learners.ensemble import Ensemble
 from polymodal.learners.network import Network
@@ -55,7 +58,20 @@ def classes(custom_classes: Sequence[type] = ()) -> dict[str, type]:
         fusion.FILLERS.values(),
         tasks.TASKS.values(),
         heads.HEADS,
-        (Network, Encoders, Stacked, Ensemble, Seq2Seq, Decoding, HubDecoder, HubTokens, Voices),
+        (
+            Network,
+            Aligner,
+            Correlated,
+            Space,
+            Encoders,
+            Stacked,
+            Ensemble,
+            Seq2Seq,
+            Decoding,
+            HubDecoder,
+            HubTokens,
+            Voices,
+        ),
         decoders.CLASSES,
         VOCABULARIES.values(),
         custom_classes,

@@ -1,9 +1,10 @@
 """A trained model: schema, codecs and learner, from a table to predictions and scores."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from polymodal import folder as folder_format
 from polymodal import objectives
+from polymodal.aligned import AlignedModel
 from polymodal.data.encode import Bad
 from polymodal.data.preprocess import Preprocessor, Rows
 from polymodal.data.table import Table, chunks
@@ -19,6 +21,7 @@ from polymodal.errors import InputError
 from polymodal.heads.base import no_texts
 from polymodal.learners.base import Learner
 from polymodal.objectives import Supervised
+from polymodal.objectives.align import Align
 from polymodal.output import Output, Scores, logits_of
 from polymodal.progress import silent
 from polymodal.quantize import int8
@@ -41,6 +44,8 @@ CHUNK = 1024  # rows that are in memory at a time when predicting
 
 class Model:
     """What `fit` returns and `load` reads. report: what training had to tell; by default nothing."""
+
+    predicts: ClassVar[bool] = True
 
     def __init__(self, preprocessor: Preprocessor, learner: Learner, report: Report | None = None) -> None:
         self.preprocessor, self.learner, self.report = preprocessor, learner, report or Report()
@@ -256,17 +261,28 @@ class Model:
 
 
 def load(folder: Path | str, custom_classes: Sequence[type] = ()) -> Model:
-    """Read a model folder. custom_classes: your own, where the model was built with any.
+    """Read a model folder; one that `align` wrote gives an `AlignedModel`. custom_classes: your own, where the model
+    was built with any.
 
     Raises InputError for a folder that is no model, is damaged, or was written by another version of the format.
     """
     preprocessor, learner, report = folder_format.read(Path(folder), custom_classes)
+    kind: Any = Model if learner.predicts else AlignedModel
     try:
-        return Model(preprocessor, learner, Report.from_json(report))
+        return cast(Model, kind(preprocessor, learner, Report.from_json(report)))
     except (KeyError, TypeError, ValueError) as e:
         raise InputError(
             f"the report of the model in {folder} can't be read ({type(e).__name__}: {e}); it was altered: fit it again"
         ) from None
+
+
+def is_aligned(folder: Path | str) -> bool:
+    """Whether `align` wrote this model folder."""
+    try:
+        form = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
+        return bool(form["report"]["task"] == Align.name)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # reading it says what is wrong
 
 
 def _folder(cache: Path | str | None) -> Path | None:

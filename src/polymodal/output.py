@@ -1,6 +1,6 @@
 """What a learner gives for the rows of a batch: nothing else passes between a learner and the rest.
 
-    Output = Scores | Texts
+    Output = Scores | Texts | Points
 
 The union is closed: whoever reads an output knows each member. To add one, write a small NamedTuple here with the
 methods that these have, name it in `Output`, `cat` and `output_of`, and let the task that reads it take it apart.
@@ -82,13 +82,41 @@ class Texts(NamedTuple):
         return cls(torch.cat(ids), torch.cat([p.logprob for p in parts]), end)
 
 
-Output = Scores | Texts
+class Points(NamedTuple):
+    """A point of one space for each modality. values: (B, M, D), 0 where a modality is absent. present: (B, M) bool."""
+
+    values: Tensor
+    present: Tensor
+
+    @property
+    def rows(self) -> int:
+        """How many rows it is of."""
+        return len(self.values)
+
+    def take(self, rows: Tensor) -> "Points":
+        """The rows at these positions (or under this mask), in this order."""
+        rows = rows.to(self.values.device)
+        return Points(self.values[rows], self.present[rows])
+
+    def cpu(self) -> "Points":
+        """As it is kept: on the CPU, in float32."""
+        return Points(self.values.cpu().float(), self.present.cpu())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What `output_of` reads."""
+        return {"values": self.values, "present": self.present}
+
+
+Output = Scores | Texts | Points
 
 
 def cat(parts: Sequence[Output]) -> Output:
     """The rows of outputs of one kind, one part after another. Raises TypeError for parts of several kinds."""
     if isinstance(parts[0], Texts):
         return Texts.joined([texts_of(p) for p in parts])
+    if isinstance(parts[0], Points):
+        points = [points_of(p) for p in parts]
+        return Points(torch.cat([p.values for p in points]), torch.cat([p.present for p in points]))
     return Scores(torch.cat([logits_of(p) for p in parts]))
 
 
@@ -106,8 +134,17 @@ def texts_of(output: Output) -> Texts:
     return output
 
 
+def points_of(output: Output) -> Points:
+    """An output that is points. Raises TypeError for another."""
+    if not isinstance(output, Points):
+        raise TypeError(f"points were expected and {type(output).__name__} came: only an aligned model gives points")
+    return output
+
+
 def output_of(tensors: Mapping[str, Tensor]) -> Output:
     """The output whose `tensors` these are."""
+    if "present" in tensors:
+        return Points(tensors["values"], tensors["present"])
     if "values" in tensors:
         return Scores(tensors["values"])
     return Texts(tensors["ids"], tensors["logprob"], int(tensors["end"]))

@@ -19,7 +19,7 @@ from polymodal.decoders.base import Decoding
 from polymodal.errors import InputError
 
 COMMANDS = ["compare", "demo", "evaluate", "explain", "features", "fit", "fusions", "inspect", "predict", "schema"]
-COMMANDS += ["cache", "data", "distill", "learning-curve", "modalities", "report", "robustness"]
+COMMANDS += ["align", "embed", "cache", "data", "distill", "learning-curve", "modalities", "report", "robustness"]
 SIZE = 15  # of the vocabulary of the squares
 
 

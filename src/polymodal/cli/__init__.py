@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from polymodal.cli import (  # each registers its commands, in this order
+    align,
     compare,
     curve,
     data,
@@ -28,6 +29,7 @@ from polymodal.cli.options import say
 from polymodal.errors import InputError, command_line
 
 __all__ = [
+    "align",
     "app",
     "compare",
     "curve",

@@ -16,6 +16,7 @@ from polymodal.errors import InputError
 from polymodal.saving import json_text, replace_path
 
 if TYPE_CHECKING:
+    from polymodal.aligned import AlignedModel
     from polymodal.decoders.base import Decoding
     from polymodal.model import Model
     from polymodal.tasks.generate import Generation
@@ -219,7 +220,23 @@ def open_model(folder: Path, names: Sequence[str] | None, device: str = "auto") 
     from polymodal.model import load
 
     model = load(folder, [find(name) for name in names or ()])
+    if not model.predicts:
+        raise InputError(
+            f"{folder} is an aligned model: it predicts nothing, and does for evaluate, embed, index and retrieve; for "
+            "predictions fit a model with a target"
+        )
     return model.to(find_device(device))
+
+
+def open_aligned(folder: Path, device: str = "auto") -> "AlignedModel":
+    """The aligned model in a folder, on this device."""
+    from polymodal.hardware import find_device
+    from polymodal.model import load
+
+    model: Any = load(folder)
+    if model.predicts:
+        raise InputError(f"{folder} is a model that predicts; give the folder that `polymodal align` wrote")
+    return cast("AlignedModel", model.to(find_device(device)))
 
 
 def cache_folder(folder: Path | None) -> Path:

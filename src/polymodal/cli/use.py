@@ -22,6 +22,7 @@ from polymodal.cli.options import (
     add_decoding,
     cache_folder,
     decoding_of,
+    open_aligned,
     open_model,
     output,
     print_json,
@@ -66,11 +67,17 @@ def evaluate(
 ) -> None:
     """Score a model on a table that has the target, with 95% bootstrap intervals.
 
-    Of a model that writes text, rows that differ in the target alone are several references of one input.
+    Of a model that writes text, rows that differ in the target alone are several references of one input. Of an aligned
+    model: how well each modality finds each other, with no target.
     """
-    from polymodal.report import brief
+    from polymodal.model import is_aligned
+    from polymodal.report import brief, retrieval
     from polymodal.view.console import show
 
+    if is_aligned(model):
+        answers = open_aligned(model, device).evaluate(table, cache=cache_folder(cache), progress=True)
+        print_json(answers.to_json()) if as_json else show(retrieval.evaluation(answers))
+        return
     reader = open_model(model, custom_class, device).lighter(precision)
     how = decoding_of(reader, decoding)
     answer = reader.evaluate(

@@ -150,6 +150,11 @@ class Preprocessor:
         """Names of the modalities that are read, each once."""
         return list(dict.fromkeys(self.views.values()))
 
+    def identities(self, rows: Rows) -> dict[str, np.ndarray]:
+        """By modality (N,) a number for each row's cell, the same for equal ones; absent cells differ from all."""
+        first = {m: v for v, m in reversed(self.views.items())}
+        return {m: rows.inputs[first[m]].identities() for m in self.modalities}
+
     def only(self, views: Sequence[str]) -> "Preprocessor":
         """The same, of these views alone."""
         return Preprocessor(self.schema, {v: self.codecs[v] for v in views}, self.views)

@@ -149,14 +149,7 @@ class Problem(NamedTuple):
         """
         parts = self.parts() | (warm_parts or {})
         codecs: dict[str, Codec] = {m: codec for m, (codec, _) in parts.items()}
-        views = {m: m for m in codecs}
-        if features:
-            for m, kind in self.kinds.items():
-                for name in MODALITIES[kind].default_extractors:
-                    view = _unique(f"{m}/{name}", codecs)
-                    codecs[view], views[view] = Features(MODALITIES[kind].extractors[name]()), m
-                if not networks and not codecs[m].for_estimators:
-                    del codecs[m]
+        codecs, views = with_features(codecs, self.kinds, networks) if features else (codecs, {m: m for m in codecs})
         fresh = {v: c for v, c in codecs.items() if v not in (warm_parts or {})}
         Preprocessor(self.schema, fresh, views).fit(self.table.take(train), self.size, quiet)
         prep = Preprocessor(self.schema, codecs, views)
@@ -221,6 +214,21 @@ def state(
         raise InputError("--split, --order and --gap part rows of a label or a number by time; this target is text")
     size_ = choice.objective.size(size)
     return Problem(choice.table, choice.schema, choice.objective, choice.reason, size_, columns, found)
+
+
+def with_features(
+    codecs: Mapping[str, Codec], kinds: Mapping[str, str], networks: bool
+) -> tuple[dict[str, Codec], dict[str, str]]:
+    """The codecs of modalities with further views of classical features, and the modality of each view. networks:
+    keep the codecs that only these can read."""
+    out, views = dict(codecs), {m: m for m in codecs}
+    for m, kind in kinds.items():
+        for name in MODALITIES[kind].default_extractors:
+            view = _unique(f"{m}/{name}", out)
+            out[view], views[view] = Features(MODALITIES[kind].extractors[name]()), m
+        if not networks and not out[m].for_estimators:
+            del out[m]
+    return out, {v: m for v, m in views.items() if v in out}
 
 
 def _unique(name: str, names: Mapping[str, Any]) -> str:

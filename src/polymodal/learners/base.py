@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,13 @@ class Part(NamedTuple):
 class Learner(nn.Module, ABC):
     """Answers for the rows of a batch. `task` says what the answers mean.
 
-    embeds: what `embed` gives, in words; None where it gives nothing. explains: whether `attend` does. bounded: whether
-    a reference can be too long to be learned from. decoding: how a learner that writes searches where nothing else is
-    asked for.
+    predicts: whether it has a task. embeds: what `embed` gives, in words; None where it gives nothing. explains:
+    whether `attend` does. bounded: whether a reference can be too long to be learned from. decoding: how a learner
+    that writes searches where nothing else is asked for.
     """
 
     task: Task
+    predicts: ClassVar[bool] = True
     embeds: str | None = None
     explains: bool = False
     bounded: bool = False

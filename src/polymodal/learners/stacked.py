@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polymodal.batch import Masked
-from polymodal.errors import InputError
-from polymodal.learners import estimators
+from polymodal.learners import archive, estimators
 from polymodal.learners.base import Learner, Vectors
 from polymodal.learners.ensemble import blend
 from polymodal.learners.estimators import KINDS, Fitted
@@ -125,19 +124,12 @@ class Stacked(Learner):
 
     def save_fitted(self, path: Path) -> None:
         """Write what is fitted: JSON and arrays in one archive (skops), never pickle."""
-        import skops.io as sio
-
         state = {"joins": self.joins, "fitted": [tuple(f) for f in self.fitted]}
-        sio.dump({**state, "top": None if self.top is None else tuple(self.top)}, path)
+        archive.write(path, {**state, "top": None if self.top is None else tuple(self.top)})
 
     def load_fitted(self, path: Path, classes: Sequence[type]) -> None:
         """Read it. classes: the extractors that it may hold. Raises InputError for a file that holds other code."""
-        import skops.io as sio
-
-        types = {*TRUSTED, *(f"{c.__module__}.{c.__qualname__}" for c in classes)}
-        if strange := set(sio.get_untrusted_types(file=path)) - types:
-            raise InputError(f"{path} holds parts that polymodal does not write: {', '.join(sorted(strange))}")
-        state = sio.load(path, trusted=sorted(types))
+        state = archive.read(path, classes)
         self.joins = state["joins"]
         self.fitted = [Fitted(*f) for f in state["fitted"]]
         self.top = None if state["top"] is None else Fitted(*state["top"])
@@ -162,21 +154,3 @@ def meta(answers: Sequence[Tensor], here_bk: Tensor, link: str) -> NDArray[np.fl
     most = np.inf if link == "identity" else 8.0
     parts = [torch.where(h[:, None], a.clamp(-most, most), 0) for a, h in zip(answers, here_bk.T, strict=True)]
     return torch.cat([*parts, here_bk.float()], dim=1).numpy()
-
-
-TRUSTED = (
-    "collections.OrderedDict",
-    "collections.defaultdict",
-    "lightgbm.basic.Booster",
-    "lightgbm.sklearn.LGBMClassifier",
-    "lightgbm.sklearn.LGBMRegressor",
-    "polymodal.learners.matrix.Block",
-    "polymodal.learners.categories.Categories",
-    "polymodal.learners.matrix.Join",
-    "polymodal.learners.matrix.Raw",
-    "polymodal.learners.perceptron.PerceptronClassifier",
-    "polymodal.learners.perceptron.PerceptronRegressor",
-    "polymodal.modalities.extractor.Tokens",
-    "polymodal.modalities.tabular.features.Fields",
-    "sklearn.tree._tree.Tree",
-)

@@ -88,6 +88,29 @@ class Objective(ABC):
     def validate(self, answers: Answers, rows: Rows) -> Validation:
         """Judge a learner by what it says of these validation rows."""
 
+    def size(self, name: str) -> Size:
+        """Widths and depths of networks at this step of the dial."""
+        return SIZES[name]
+
+    def readings(self, schema: Schema, encoders: Mapping[str, str], finetune: Sequence[str]) -> Parts:
+        """Each modality's codec and encoder class for networks. encoders: by modality, the one that is asked for;
+        finetune: modalities whose pretrained network learns too."""
+        out: Parts = {}
+        for m, (kind, columns) in schema.modalities().items():
+            settings = MODALITIES[kind].settings({c: schema.columns[c].kind for c in columns})
+            name = encoders.get(m, self.default_encoder(kind))
+            out[m] = choose(kind, name, finetune=m in finetune, settings=settings)
+            self.adapt(out[m][0])
+        return out
+
+    def adapt(self, codec: Codec) -> None:
+        """Let a codec give what is read here, such as places of a picture in place of one vector."""
+        return
+
+    def default_encoder(self, kind: str) -> str | None:
+        """The encoder of a kind of modality where none is asked for; None for the kind's own default."""
+        return None
+
 
 class Supervised(Objective):
     """A target of a table is learned. task: what the target means."""
@@ -137,29 +160,6 @@ class Supervised(Objective):
     def check_tables(self, train: Table, others: Mapping[str, Table], schema: Schema) -> None:
         """Raises InputError where a table to score on ("validation", "test") shares what it must not with training."""
         return
-
-    def size(self, name: str) -> Size:
-        """Widths and depths of networks at this step of the dial."""
-        return SIZES[name]
-
-    def readings(self, schema: Schema, encoders: Mapping[str, str], finetune: Sequence[str]) -> Parts:
-        """Each modality's codec and encoder class for networks. encoders: by modality, the one that is asked for;
-        finetune: modalities whose pretrained network learns too."""
-        out: Parts = {}
-        for m, (kind, columns) in schema.modalities().items():
-            settings = MODALITIES[kind].settings({c: schema.columns[c].kind for c in columns})
-            name = encoders.get(m, self.default_encoder(kind))
-            out[m] = choose(kind, name, finetune=m in finetune, settings=settings)
-            self.adapt(out[m][0])
-        return out
-
-    def adapt(self, codec: Codec) -> None:
-        """Let a codec give what is read here, such as places of a picture in place of one vector."""
-        return
-
-    def default_encoder(self, kind: str) -> str | None:
-        """The encoder of a kind of modality where none is asked for; None for the kind's own default."""
-        return None
 
     @abstractmethod
     def candidates(self, fusion: str, modalities: Mapping[str, str], baselines: bool) -> list[Candidate]:
