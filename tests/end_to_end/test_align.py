@@ -105,6 +105,13 @@ def test_bad_options(table):
     ):
         with pytest.raises(InputError, match=match):
             polymodal.align(table, **{"columns": ["note", "vector"], **options})
+    few = {"columns": ["note", "vector"], "method": "cca", "config": [Run(progress=False)]}
+    for frame, match in (
+        (pairs(40)[1:2], "no row of .* can be held out: there is but one"),
+        (pairs(40).assign(vector=[[1.0, 2.0] if i % 3 else None for i in range(40)]), "nothing of 'vector' differs"),
+    ):
+        with pytest.raises(InputError, match=match):
+            polymodal.align(frame, **few)
     frame = pairs(40)
     frame["note"] = frame["note"].where(frame.index < 20)
     frame["vector"] = frame["vector"].where(frame.index >= 20)

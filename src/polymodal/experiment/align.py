@@ -268,6 +268,11 @@ def _split(table: Table, schema: Schema, seed: int) -> tuple[Table, Table]:
         merged = _merge(together, [None if c is None else str(c) for c in table.cells(str(name))])
         if name == schema.group or np.bincount(merged).max() <= table.rows * HELD_OUT:
             together = merged
+    if len(set(together.tolist())) < 2:
+        raise InputError(
+            f"no row of {table.name} can be held out: there is but one, or all are of one group; give others to "
+            "validate on with --valid"
+        )
     train, held = splits.holdout(table.rows, HELD_OUT, None, together.tolist(), seed)
     return table.take(train), table.take(held)
 

@@ -194,18 +194,18 @@ def _of_networks(
             notes.append(f"{seen}, too far behind estimators to be trained further")
             return [probe]
     done: list[Trial] = []
+    why = ""
     for i, job in enumerate(jobs):
         if done and not budget.allows(PAYS * done[0].result.seconds):
+            why = "no time was left for"
             break
         limit = budget.seconds(1.0 if job is jobs[-1] else FIRST)
         done.append(_go_on(networks, job, limit, None if i else probe, valid))
         if other is not None and not _helps(done[-1], [other, *done[:-1]], valid):
+            why = f"{job.name} helps no average, so not tried were"
             break
     notes.append("networks: " + ", ".join(valid.describe(t) + ", cut short" * (not t.finished) for t in done))
     if rest := jobs[len(done) :]:
-        why = "no time was left for"
-        if other is not None and not _helps(done[-1], [other, *done[:-1]], valid):
-            why = f"{done[-1].result.name} helps no average, so not tried were"
         notes[-1] += f"; {why} {', '.join(j.name for j in rest)}"
     return done
 

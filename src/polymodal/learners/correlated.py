@@ -20,6 +20,7 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from polymodal.batch import Masked
+from polymodal.errors import InputError
 from polymodal.learners import archive
 from polymodal.learners.base import Learner, Vectors
 from polymodal.learners.matrix import Block, beside, here, records
@@ -68,8 +69,14 @@ class Correlated(Learner):
         return self
 
     def project(self, features: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> None:
-        """Fit the projections alone, on what `features` gives."""
+        """Fit the projections alone, on what `features` gives. Raises InputError for a modality that never differs."""
         names = self.modalities
+        for m, (x, _) in features.items():
+            if not x.shape[1]:
+                raise InputError(
+                    f"nothing of {m!r} differs between training rows, so it can't be told which belong to it; align "
+                    "other columns (--columns)"
+                )
         self.centers = {m: x[has].mean(0) for m, (x, has) in features.items()}
         z = {m: np.where(has[:, None], x - self.centers[m], 0) for m, (x, has) in features.items()}
         ends = np.cumsum([0, *(z[m].shape[1] for m in names)])
