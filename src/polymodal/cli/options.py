@@ -222,7 +222,7 @@ def open_model(folder: Path, names: Sequence[str] | None, device: str = "auto") 
     model = load(folder, [find(name) for name in names or ()])
     if not model.predicts:
         raise InputError(
-            f"{folder} is an aligned model: it predicts nothing, and does for evaluate, embed, index and retrieve; for "
+            f"{folder} is an aligned model: it predicts nothing, and is for evaluate and embed; for "
             "predictions fit a model with a target"
         )
     return model.to(find_device(device))
